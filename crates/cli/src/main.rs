@@ -1,0 +1,3 @@
+//! The `fourwave` command.
+
+fn main() {}

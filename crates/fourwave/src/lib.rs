@@ -1,0 +1,1 @@
+//! A TCP/IP stack in user space, on AF_XDP.

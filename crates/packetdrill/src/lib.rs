@@ -1,0 +1,1 @@
+//! The shared object by which packetdrill drives the stack.

@@ -1,0 +1,1 @@
+//! The TCP proxy as a library.

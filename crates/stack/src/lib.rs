@@ -1,0 +1,1 @@
+//! One shard: demultiplexing, listeners, TIME-WAIT, neighbours, ICMP.

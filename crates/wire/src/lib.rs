@@ -1,0 +1,1 @@
+//! Headers, options, checksums and sequence numbers: bytes in, validated values out.
