@@ -1,1 +1,39 @@
-//! One shard: demultiplexing, listeners, TIME-WAIT, neighbours, ICMP.
+//! One shard of the stack: frames and time in, frames and application events out.
+//!
+//! A [`Shard`] owns its connections, listeners, TIME-WAIT records, neighbours and timers, and shares nothing. Like a
+//! connection it does no input or output and reads no clock:
+//!
+//! * [`Shard::on_frame`] and [`Shard::advance`] take what happened and call the [`App`],
+//! * [`Shard::poll_transmit`] writes the next frame to send, until there is none,
+//! * [`Shard::next_wakeup`] says when to call again, [`Shard::poll_resolve`] what to ask the kernel for.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod app;
+mod config;
+mod counters;
+mod flow;
+mod listen;
+mod neighbour;
+mod ports;
+mod reply;
+mod route;
+mod shard;
+mod table;
+mod time_wait;
+
+pub use app::{App, ConnId, ConnectError, Io};
+pub use config::{DEFAULT_PORTS, LocalAddress, ShardConfig};
+pub use counters::{Counters, Refusal};
+pub use flow::FlowKey;
+pub use listen::{ListenError, ListenerId};
+pub use route::Route;
+pub use shard::{ConnectionInfo, Cursor, Shard};
+
+pub use tcp::{Config as TcpConfig, ConfigError, Error, Half, Settings, State};
+pub use wheel::{Duration, Instant};
+pub use wire::MacAddr;

@@ -1,1 +1,49 @@
 //! One TCP connection, sans-io.
+//!
+//! A [`Connection`] does no input or output, reads no clock and knows no addresses. It has four kinds of method:
+//!
+//! * what happened goes **in**: [`Connection::on_segment`], [`Connection::on_timeout`];
+//! * what the application wants goes **in**: [`Connection::send`], [`Connection::consume`], [`Connection::shutdown`],
+//!   [`Connection::close`], [`Connection::abort`], [`Connection::set_nodelay`];
+//! * what is to be done comes **out**: [`Connection::poll_transmit`], [`Connection::poll_timeout`],
+//!   [`Connection::poll_event`];
+//! * what is so is **asked**: [`Connection::state`], [`Connection::info`] and their like.
+//!
+//! Time is an argument ([`Env::now`]). A peer's odd segment is an [`Outcome`] with a counted [`DropReason`], never an error;
+//! an [`Error`] says whose fault the end was. Listening and TIME-WAIT are not connections: [`answer_listen`] and
+//! [`TimeWait`] are what a stack keeps instead.
+//!
+//! One file per mechanism: `state` is RFC 9293's figure 5, `recv` and `send` are the halves, `cc` congestion control,
+//! `connection` only dispatches.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod cc;
+mod challenge;
+mod closed;
+mod config;
+mod connection;
+mod env;
+mod error;
+mod isn;
+mod pool;
+mod recv;
+mod send;
+mod state;
+mod time_wait;
+
+pub mod testing;
+
+pub use closed::{Knock, Reset, answer_closed, answer_listen};
+pub use config::{Config, ConfigError, Settings};
+pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Start};
+pub use env::Env;
+pub use error::{DropReason, Error};
+pub use isn::IsnGenerator;
+pub use pool::{ByteQueue, CHUNK_BYTES, Cursor, Pool};
+pub use state::{Input, State};
+pub use time_wait::{Answer, TimeWait};

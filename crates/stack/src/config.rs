@@ -1,0 +1,65 @@
+//! What a shard is made with.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::ops::RangeInclusive;
+use wire::MacAddr;
+
+/// An address of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its prefix length: what is on the link.
+    pub prefix_len: u8,
+    /// The address is the stack's alone: it answers ARP and ICMP echo for it. Otherwise the interface's own, and the
+    /// kernel does.
+    pub owned: bool,
+}
+
+/// A shard's settings. Sizes are limits; memory is taken as it is needed.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// The interface's MAC address.
+    pub mac: MacAddr,
+    /// The interface's MTU, bytes of IP packet: 576 to 65,535.
+    pub mtu: u16,
+    /// Our addresses; the first of a family is the source of active opens.
+    pub addresses: Vec<LocalAddress>,
+    /// Routes beyond the link: prefix, its length, and the gateway (`None`: on the link).
+    pub routes: Vec<crate::Route>,
+    /// Ports for active opens.
+    pub ports: RangeInclusive<u16>,
+    /// Connections, in any state but TIME-WAIT. 1 to 2^30.
+    pub max_connections: u32,
+    /// TIME-WAIT records. 1 to 2^30.
+    pub max_time_wait: u32,
+    /// Bytes of data kept for all connections together.
+    pub pool_bytes: usize,
+    /// What connections have in common.
+    pub tcp: tcp::Config,
+    /// Secrets, from the system's random source: the table's key, the ISN's, the ports'.
+    pub secrets: [[u8; 16]; 3],
+}
+
+impl ShardConfig {
+    /// A configuration with the defaults of the stack.
+    #[must_use]
+    pub fn new(mac: MacAddr, mtu: u16, addresses: Vec<LocalAddress>, secrets: [[u8; 16]; 3]) -> Self {
+        Self {
+            mac,
+            mtu,
+            addresses,
+            routes: Vec::new(),
+            ports: DEFAULT_PORTS,
+            max_connections: 1 << 20,
+            max_time_wait: 1 << 20,
+            pool_bytes: 256 << 20,
+            tcp: tcp::Config::default(),
+            secrets,
+        }
+    }
+}
+
+/// Above Linux's ephemeral range (32768 to 60999), so that the kernel's own connections never meet the stack's.
+pub const DEFAULT_PORTS: RangeInclusive<u16> = 61_000..=65_535;

@@ -1,0 +1,177 @@
+//! What a shard counts. Plain numbers: one thread writes them, readers get a copy.
+
+use tcp::DropReason;
+use wire::Malformed;
+
+/// Why the shard, not a connection, dropped or refused something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Refusal {
+    /// Sent to another station's MAC address.
+    NotOurMac,
+    /// An Ethernet type that is none of ours.
+    EtherType,
+    /// An IP address that is none of ours.
+    NotOurAddress,
+    /// A source address nobody can have (multicast, broadcast, unspecified, our own).
+    BadSource,
+    /// A TCP segment to a multicast or broadcast address (RFC 9293 MUST-57).
+    NotUnicast,
+    /// An IP fragment: reassembly is not offered.
+    Fragment,
+    /// An upper protocol we don't speak.
+    Protocol,
+    /// A malformed TCP option; the segment is processed with what was read before it.
+    TcpOption,
+    /// No connection and no listener: answered by a reset, unless it was one.
+    NoEndpoint,
+    /// A listener ignored it (RST, or neither SYN nor ACK).
+    ListenIgnored,
+    /// The listener's backlog is full.
+    BacklogFull,
+    /// The shard's connection limit is reached.
+    ConnectionsFull,
+    /// The shard's limit of TIME-WAIT records is reached: the oldest rule is kept, the new record is not made.
+    TimeWaitFull,
+    /// TIME-WAIT dropped it (an old segment, a SYN that may be old, a reset).
+    TimeWaitIgnored,
+    /// Too many stateless replies (RST, ARP, ICMP) wait to be sent.
+    RepliesFull,
+    /// Too many neighbours are being resolved.
+    NeighboursFull,
+    /// There is no route to the peer.
+    NoRoute,
+    /// An ICMP message that is not for us to answer.
+    Icmp,
+    /// The frame is too small for what must be sent.
+    FrameTooSmall,
+}
+
+impl Refusal {
+    /// How many reasons there are.
+    pub const COUNT: usize = 19;
+    /// Every reason, in the order of its index, with its counter's name.
+    pub const ALL: [(Self, &'static str); Self::COUNT] = [
+        (Self::NotOurMac, "not_our_mac"),
+        (Self::EtherType, "ether_type"),
+        (Self::NotOurAddress, "not_our_address"),
+        (Self::BadSource, "bad_source"),
+        (Self::NotUnicast, "not_unicast"),
+        (Self::Fragment, "fragment"),
+        (Self::Protocol, "protocol"),
+        (Self::TcpOption, "tcp_option"),
+        (Self::NoEndpoint, "no_endpoint"),
+        (Self::ListenIgnored, "listen_ignored"),
+        (Self::BacklogFull, "backlog_full"),
+        (Self::ConnectionsFull, "connections_full"),
+        (Self::TimeWaitFull, "time_wait_full"),
+        (Self::TimeWaitIgnored, "time_wait_ignored"),
+        (Self::RepliesFull, "replies_full"),
+        (Self::NeighboursFull, "neighbours_full"),
+        (Self::NoRoute, "no_route"),
+        (Self::Icmp, "icmp"),
+        (Self::FrameTooSmall, "frame_too_small"),
+    ];
+}
+
+/// Counters of one shard since its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames given to the shard.
+    pub frames_in: u64,
+    /// Frames taken from the shard.
+    pub frames_out: u64,
+    /// TCP segments given to a connection.
+    pub segments_in: u64,
+    /// TCP segments a connection sent.
+    pub segments_out: u64,
+    /// Resets sent.
+    pub resets_out: u64,
+    /// Connections opened by peers.
+    pub accepted: u64,
+    /// Connections opened by us.
+    pub connected: u64,
+    /// Connections that ended, however.
+    pub closed: u64,
+    /// Connections that ended by an error.
+    pub failed: u64,
+    malformed: [u64; Malformed::COUNT],
+    refused: [u64; Refusal::COUNT],
+    dropped: [u64; DropReason::COUNT],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            frames_in: 0,
+            frames_out: 0,
+            segments_in: 0,
+            segments_out: 0,
+            resets_out: 0,
+            accepted: 0,
+            connected: 0,
+            closed: 0,
+            failed: 0,
+            malformed: [0; Malformed::COUNT],
+            refused: [0; Refusal::COUNT],
+            dropped: [0; DropReason::COUNT],
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn malformed(&mut self, reason: Malformed) {
+        self.malformed[reason.index()] += 1;
+    }
+
+    pub(crate) fn refused(&mut self, reason: Refusal) {
+        self.refused[reason as usize] += 1;
+    }
+
+    pub(crate) fn dropped(&mut self, reason: DropReason) {
+        self.dropped[reason.index()] += 1;
+    }
+
+    /// How often a shard refused for `reason`.
+    #[must_use]
+    pub const fn refusals(&self, reason: Refusal) -> u64 {
+        self.refused[reason as usize]
+    }
+
+    /// Every counter by its name, those of drops and refusals included.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let plain = [
+            ("frames_in", self.frames_in),
+            ("frames_out", self.frames_out),
+            ("segments_in", self.segments_in),
+            ("segments_out", self.segments_out),
+            ("resets_out", self.resets_out),
+            ("accepted", self.accepted),
+            ("connected", self.connected),
+            ("closed", self.closed),
+            ("failed", self.failed),
+        ];
+        let malformed = Malformed::ALL.iter().map(|m| (m.name(), self.malformed[m.index()]));
+        let refused = Refusal::ALL.iter().map(|(r, name)| (*name, self.refused[*r as usize]));
+        let dropped = DropReason::ALL.iter().map(|d| (d.name(), self.dropped[d.index()]));
+        plain.into_iter().chain(malformed).chain(refused).chain(dropped)
+    }
+
+    /// Frames that were dropped for being malformed, for any reason.
+    #[must_use]
+    pub fn malformed_total(&self) -> u64 {
+        self.malformed.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_index() {
+        for (i, (reason, _)) in Refusal::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+    }
+}

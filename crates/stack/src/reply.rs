@@ -1,0 +1,46 @@
+//! Replies that belong to no connection: resets, ACKs of TIME-WAIT, ARP, ICMP echo. A bounded queue.
+
+use alloc::collections::VecDeque;
+use core::net::{IpAddr, Ipv4Addr};
+use tcp::ByteQueue;
+use wire::{MacAddr, arp, tcp::Header};
+
+/// Replies that may wait for a frame to be sent in.
+const LIMIT: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Tcp { src: IpAddr, dst: IpAddr, header: Header },
+    Arp(arp::Packet),
+    Echo { src: Ipv4Addr, dst: Ipv4Addr, rest: [u8; 4], data: ByteQueue },
+}
+
+/// A reply and where it goes: it returns to the station the frame came from.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) dst: MacAddr,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Replies(VecDeque<Reply>);
+
+impl Replies {
+    /// Queues a reply, or gives it back when the queue is full.
+    pub(crate) fn push(&mut self, reply: Reply) -> Result<(), Reply> {
+        if self.0.len() >= LIMIT {
+            return Err(reply);
+        }
+        self.0.push_back(reply);
+        Ok(())
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Reply> {
+        self.0.pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

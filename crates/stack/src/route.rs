@@ -1,0 +1,76 @@
+//! Which station a packet goes to: on the link, or a gateway.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+/// A route of the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The destination's prefix.
+    pub prefix: IpAddr,
+    /// Its length, bits.
+    pub prefix_len: u8,
+    /// The gateway; `None`: the destination is on the link.
+    pub gateway: Option<IpAddr>,
+}
+
+impl Route {
+    fn matches(&self, ip: IpAddr) -> bool {
+        match (self.prefix, ip) {
+            (IpAddr::V4(prefix), IpAddr::V4(ip)) => {
+                let shift = 32u32.saturating_sub(self.prefix_len.into());
+                (prefix.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(prefix), IpAddr::V6(ip)) => {
+                let shift = 128u32.saturating_sub(self.prefix_len.into());
+                (prefix.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The routes, longest prefix first.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(Vec<Route>);
+
+impl Routes {
+    pub(crate) fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by_key(|route| core::cmp::Reverse(route.prefix_len));
+        Self(routes)
+    }
+
+    /// The station that a packet to `ip` is sent to.
+    pub(crate) fn next_hop(&self, ip: IpAddr) -> Option<IpAddr> {
+        self.0.iter().find(|route| route.matches(ip)).map(|route| route.gateway.unwrap_or(ip))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(s: &str) -> IpAddr {
+        s.parse().expect("an address")
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let routes = Routes::new(alloc::vec![
+            Route { prefix: ip("0.0.0.0"), prefix_len: 0, gateway: Some(ip("10.0.0.1")) },
+            Route { prefix: ip("10.0.0.0"), prefix_len: 24, gateway: None },
+            Route { prefix: ip("10.0.0.128"), prefix_len: 25, gateway: Some(ip("10.0.0.2")) },
+        ]);
+        assert_eq!(routes.next_hop(ip("10.0.0.9")), Some(ip("10.0.0.9")));
+        assert_eq!(routes.next_hop(ip("10.0.0.200")), Some(ip("10.0.0.2")));
+        assert_eq!(routes.next_hop(ip("192.0.2.1")), Some(ip("10.0.0.1")));
+        assert_eq!(routes.next_hop(ip("fd77::1")), None);
+    }
+
+    #[test]
+    fn a_host_route_and_ipv6() {
+        let routes = Routes::new(alloc::vec![Route { prefix: ip("fd77::"), prefix_len: 64, gateway: None }]);
+        assert_eq!(routes.next_hop(ip("fd77::5")), Some(ip("fd77::5")));
+        assert_eq!(routes.next_hop(ip("fd78::5")), None);
+    }
+}

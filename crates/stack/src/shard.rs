@@ -1,0 +1,283 @@
+//! A shard's state, and the verbs of its owner. `input` has what frames do, `output` what is sent, `life` how connections
+//! are made, told of and freed.
+
+mod input;
+mod life;
+mod list;
+mod output;
+
+pub use list::{ConnectionInfo, Cursor};
+
+use crate::{
+    app::{App, ConnId, ConnectError, Io},
+    config::{LocalAddress, ShardConfig},
+    counters::{Counters, Refusal},
+    flow::FlowKey,
+    listen::{ListenError, ListenerId, Listeners},
+    neighbour::Neighbours,
+    ports::Ports,
+    reply::Replies,
+    route::{Route, Routes},
+    table::{FlowTable, Owner},
+    time_wait::TimeWaits,
+};
+use alloc::{collections::VecDeque, vec::Vec};
+use core::net::{IpAddr, SocketAddr};
+use tcp::{Connection, Env, Error, IsnGenerator, Pool};
+use wheel::{Instant, Wheel};
+use wire::MacAddr;
+
+/// A connection and what the shard knows of it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    key: FlowKey,
+    hash: u32,
+    conn: Connection,
+    /// The listener it came from.
+    listener: Option<ListenerId>,
+    /// It counts in its listener's backlog.
+    opening: bool,
+    /// The application knows the handle (an active open's from the start, a passive one's from ESTABLISHED on).
+    told: bool,
+    /// The handle is dead: closed by the application, or `on_closed` was called.
+    dead: bool,
+    /// The protocol is done with it: it is freed once nothing is left to send.
+    over: bool,
+    /// It is in the queue of those that may have something to send.
+    dirty: bool,
+    /// When the wheel will call; may be earlier than needed.
+    armed: Option<Instant>,
+    /// The station its segments go to, its MAC address, and in which epoch of the neighbours that was true.
+    next_hop: IpAddr,
+    mac: MacAddr,
+    epoch: Option<u32>,
+    vlan: Option<u16>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    entry: Option<Entry>,
+}
+
+/// One shard. See the [crate's documentation](crate).
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    routes: Routes,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    table: FlowTable,
+    time_waits: TimeWaits,
+    wheel: Wheel,
+    pool: Pool,
+    listeners: Listeners,
+    ports: Ports,
+    isn: IsnGenerator,
+    neighbours: Neighbours,
+    /// Addresses the kernel should resolve.
+    wanted: VecDeque<IpAddr>,
+    replies: Replies,
+    dirty: VecDeque<u32>,
+    /// Segments sent in a row by the connection at the head of `dirty`.
+    burst: u32,
+    counters: Counters,
+}
+
+impl Shard {
+    /// A shard without connections or listeners; `now` is the first time it will see.
+    #[must_use]
+    pub fn new(config: ShardConfig, now: Instant) -> Self {
+        let [table, isn, ports] = config.secrets;
+        let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
+        Self {
+            routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
+            slots: Vec::new(),
+            free: Vec::new(),
+            table: FlowTable::new(table),
+            time_waits: TimeWaits::new(now, config.max_time_wait),
+            wheel: Wheel::new(now),
+            pool: Pool::new(config.pool_bytes),
+            listeners: Listeners::default(),
+            ports: Ports::new(ports, config.ports.clone()),
+            isn: IsnGenerator::new(isn),
+            neighbours: Neighbours::default(),
+            wanted: VecDeque::new(),
+            replies: Replies::default(),
+            dirty: VecDeque::new(),
+            burst: 0,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// What the shard was made with.
+    #[must_use]
+    pub const fn config(&self) -> &ShardConfig {
+        &self.config
+    }
+
+    /// The shard's counters.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections in any state but TIME-WAIT.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// TIME-WAIT records.
+    #[must_use]
+    pub fn time_waits(&self) -> usize {
+        self.time_waits.len()
+    }
+
+    /// Chunks of the pool in use: 0 when no connection holds data.
+    #[must_use]
+    pub const fn chunks_in_use(&self) -> u32 {
+        self.pool.chunks_in_use()
+    }
+
+    /// Opens a listener on an address of ours, or on all of a family (`0.0.0.0`, `::`).
+    ///
+    /// # Errors
+    /// The address is in use or none of ours.
+    pub fn listen(&mut self, local: SocketAddr, backlog: u32) -> Result<ListenerId, ListenError> {
+        if !local.ip().is_unspecified() && self.address(local.ip()).is_none() {
+            return Err(ListenError::NotOurs);
+        }
+        self.listeners.add(local, backlog)
+    }
+
+    /// The addresses listened on.
+    pub fn listening(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.addresses()
+    }
+
+    /// Calls the application outside of any event: to begin, or once per turn ([`App::on_turn`]).
+    pub fn call<R>(&mut self, now: Instant, f: impl FnOnce(&mut Io<'_>) -> R) -> R {
+        f(&mut Io { shard: self, now })
+    }
+
+    /// Time has passed: timers fire, the application hears of what they did.
+    pub fn advance(&mut self, now: Instant, app: &mut impl App) {
+        while let Some(slot) = self.wheel.poll(now) {
+            self.on_timer(now, slot, app);
+        }
+        while let Some((slot, record)) = self.time_waits.expire(now) {
+            let hash = self.table.hash(&record.key);
+            self.table.remove(hash, Owner::TimeWait(slot));
+        }
+        if self.neighbours.next_retry().is_some_and(|at| at <= now) {
+            for (slot, failed) in self.neighbours.retry(now) {
+                if failed {
+                    self.on_dead_neighbour(now, slot, app);
+                }
+                self.mark(slot);
+            }
+        }
+    }
+
+    /// The next hop does not answer: an active open fails, an open connection goes on asking (RFC 9293 MUST-56).
+    fn on_dead_neighbour(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+        if entry.conn.state() == tcp::State::SynSent {
+            let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+            entry.conn.fail(&mut env, Error::HostUnreachable);
+            self.dispatch(now, slot, app);
+        }
+    }
+
+    fn on_timer(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        entry.armed = None;
+        if entry.conn.poll_timeout().is_some_and(|at| at <= now) {
+            let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+            entry.conn.on_timeout(&mut env);
+            self.dispatch(now, slot, app);
+            self.mark(slot);
+        }
+        self.arm(slot);
+    }
+
+    /// When to call [`advance`](Self::advance) if nothing else happens before.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_retry()].into_iter().flatten().min()
+    }
+
+    /// The next on-link address the kernel should resolve (shared addresses only).
+    pub fn poll_resolve(&mut self) -> Option<IpAddr> {
+        self.wanted.pop_front()
+    }
+
+    /// A neighbour has this MAC address now, or none that is known.
+    pub fn on_neighbour(&mut self, ip: IpAddr, mac: Option<MacAddr>) {
+        for slot in self.neighbours.update(ip, mac) {
+            self.mark(slot);
+        }
+    }
+
+    fn address(&self, ip: IpAddr) -> Option<&LocalAddress> {
+        self.config.addresses.iter().find(|a| a.ip == ip)
+    }
+
+    fn entry(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.slots.get_mut(slot as usize)?.entry.as_mut()
+    }
+
+    /// The entry of a living handle.
+    fn living(&mut self, conn: ConnId) -> Result<&mut Entry, Error> {
+        let slot = self.slots.get_mut(conn.slot as usize).filter(|s| s.generation == conn.generation);
+        slot.and_then(|s| s.entry.as_mut()).filter(|e| !e.dead).ok_or(Error::NotConnected)
+    }
+
+    fn id(&self, slot: u32) -> ConnId {
+        ConnId { slot, generation: self.slots.get(slot as usize).map_or(0, |s| s.generation) }
+    }
+
+    /// Runs a verb of a connection; it may have something to send afterwards.
+    pub(crate) fn with<R>(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        verb: impl FnOnce(&mut Connection, &mut Env<'_>) -> R,
+    ) -> Result<R, Error> {
+        self.living(conn)?;
+        let Some(entry) = self.slots[conn.slot as usize].entry.as_mut() else { return Err(Error::NotConnected) };
+        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let result = verb(&mut entry.conn, &mut env);
+        self.mark(conn.slot);
+        Ok(result)
+    }
+
+    pub(crate) fn addresses(&self, conn: ConnId) -> Result<(SocketAddr, SocketAddr), Error> {
+        let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
+        let entry = slot.and_then(|s| s.entry.as_ref()).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
+        Ok((entry.key.local(), entry.key.remote()))
+    }
+
+    /// Puts a connection into the queue of those that may have something to send.
+    fn mark(&mut self, slot: u32) {
+        if let Some(entry) = self.entry(slot).filter(|e| !e.dirty) {
+            entry.dirty = true;
+            self.dirty.push_back(slot);
+        }
+    }
+
+    /// Sees to it that the wheel calls no later than the connection's first deadline.
+    ///
+    /// A deadline that moved away is not followed: the wheel calls at the old one and finds nothing due. So the usual
+    /// segment, which moves the retransmission timer by a little, does not touch the wheel.
+    fn arm(&mut self, slot: u32) {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        let Some(deadline) = entry.conn.poll_timeout() else { return };
+        if entry.armed.is_none_or(|at| at > deadline) {
+            entry.armed = Some(deadline);
+            self.wheel.start(slot, deadline);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What a frame does: Ethernet, ARP, IP, ICMP, TCP.
+
+use super::{App, Entry, Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard, life::Knocker};
+use crate::{
+    reply::{Body, Reply},
+    table::Owner,
+};
+use core::net::SocketAddr;
+use tcp::{Answer, ByteQueue, Knock, answer_closed, answer_listen};
+use wire::{Malformed, arp, eth, icmpv4, ip, ipv4, ipv6, tcp::Segment};
+
+/// The link a frame came over: who sent it.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    src: MacAddr,
+    vlan: Option<u16>,
+}
+
+/// Not processed: malformed, or refused.
+enum Rejected {
+    Malformed(Malformed),
+    Refused(Refusal),
+}
+
+impl From<Malformed> for Rejected {
+    fn from(reason: Malformed) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
+impl From<Refusal> for Rejected {
+    fn from(reason: Refusal) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl Shard {
+    /// A frame arrived. Whatever it holds, it is processed, or dropped and counted by reason.
+    pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) {
+        self.counters.frames_in += 1;
+        match self.frame(now, frame, app) {
+            Ok(()) => {}
+            Err(Rejected::Malformed(reason)) => self.counters.malformed(reason),
+            Err(Rejected::Refused(reason)) => self.counters.refused(reason),
+        }
+    }
+
+    fn frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Result<(), Rejected> {
+        let (header, packet) = eth::Header::parse(frame)?;
+        if header.dst != self.config.mac && !header.dst.is_multicast() {
+            return Err(Refusal::NotOurMac.into());
+        }
+        let link = Link { src: header.src, vlan: header.vlan };
+        match header.ethertype {
+            eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app),
+            eth::ETHERTYPE_IPV6 => self.ipv6(now, link, packet, app),
+            eth::ETHERTYPE_ARP => self.arp(link, &arp::Packet::parse(packet)?),
+            _ => Err(Refusal::EtherType.into()),
+        }
+    }
+
+    fn ipv4(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
+        let (header, payload) = ipv4::Header::parse(packet)?;
+        self.check_addresses(header.src.into(), header.dst.into())?;
+        if header.is_fragment() {
+            return Err(Refusal::Fragment.into());
+        }
+        match header.protocol {
+            ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
+            ip::PROTOCOL_ICMP => self.icmpv4(link, &header, payload),
+            _ => Err(Refusal::Protocol.into()),
+        }
+    }
+
+    fn ipv6(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
+        let (header, payload) = ipv6::Header::parse(packet)?;
+        self.check_addresses(header.src.into(), header.dst.into())?;
+        if header.is_fragment() {
+            return Err(Refusal::Fragment.into());
+        }
+        match header.next_header {
+            ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
+            _ => Err(Refusal::Protocol.into()),
+        }
+    }
+
+    /// RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3: who may be a source and a destination.
+    fn check_addresses(&self, src: IpAddr, dst: IpAddr) -> Result<(), Rejected> {
+        let broadcast = |ip| matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+        if dst.is_multicast() || broadcast(dst) {
+            return Err(Refusal::NotUnicast.into());
+        }
+        if self.address(dst).is_none() {
+            return Err(Refusal::NotOurAddress.into());
+        }
+        if src.is_multicast() || src.is_unspecified() || broadcast(src) || self.address(src).is_some() {
+            return Err(Refusal::BadSource.into());
+        }
+        Ok(())
+    }
+
+    /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
+    fn arp(&mut self, link: Link, packet: &arp::Packet) -> Result<(), Rejected> {
+        let sender = IpAddr::from(packet.sender_ip);
+        let ours = self.address(packet.target_ip.into()).is_some_and(|a| a.owned);
+        let usable = !packet.sender_mac.is_multicast() && !sender.is_unspecified() && !sender.is_multicast();
+        if usable && (ours || self.neighbours.knows_of(sender)) && self.address(sender).is_none() {
+            self.on_neighbour(sender, Some(packet.sender_mac));
+        }
+        if packet.operation != arp::Operation::Request || !ours {
+            return Ok(());
+        }
+        let answer = arp::Packet {
+            operation: arp::Operation::Reply,
+            sender_mac: self.config.mac,
+            sender_ip: packet.target_ip,
+            target_mac: packet.sender_mac,
+            target_ip: packet.sender_ip,
+        };
+        self.reply(Reply { dst: link.src, vlan: link.vlan, body: Body::Arp(answer) });
+        Ok(())
+    }
+
+    /// An echo request to an address that is the stack's own is answered (RFC 1122 section 3.2.2.6).
+    fn icmpv4(&mut self, link: Link, header: &ipv4::Header, payload: &[u8]) -> Result<(), Rejected> {
+        let message = icmpv4::Message::parse(payload)?;
+        let owned = self.address(header.dst.into()).is_some_and(|a| a.owned);
+        let fits = ipv4::Header::LEN + payload.len() <= usize::from(self.config.mtu);
+        if message.kind != icmpv4::ECHO_REQUEST || message.code != 0 || !owned || !fits {
+            return Err(Refusal::Icmp.into());
+        }
+        let mut data = ByteQueue::default();
+        if data.push(&mut self.pool, message.body) < message.body.len() {
+            data.clear(&mut self.pool);
+            return Err(Refusal::RepliesFull.into());
+        }
+        let body = Body::Echo { src: header.dst, dst: header.src, rest: message.rest, data };
+        self.reply(Reply { dst: link.src, vlan: link.vlan, body });
+        Ok(())
+    }
+
+    fn tcp(
+        &mut self,
+        now: Instant,
+        link: Link,
+        src: IpAddr,
+        dst: IpAddr,
+        bytes: &[u8],
+        app: &mut impl App,
+    ) -> Result<(), Rejected> {
+        let segment = Segment::parse(bytes, src, dst)?;
+        if segment.header.options.malformed {
+            self.counters.refused(Refusal::TcpOption);
+        }
+        let local = SocketAddr::new(dst, segment.header.dst_port);
+        let remote = SocketAddr::new(src, segment.header.src_port);
+        let key = FlowKey::new(local, remote);
+        let hash = self.table.hash(&key);
+        let same = |owner| match owner {
+            Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
+            Owner::TimeWait(slot) => self.time_waits.get(slot).is_some_and(|r| r.key == key),
+        };
+        match self.table.find(hash, same) {
+            Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
+            Some(Owner::TimeWait(slot)) => return self.in_time_wait(now, link, slot, key, hash, &segment),
+            None => return self.knock(now, link, Knocker { key, hash, vlan: link.vlan, syn: &segment, after: None }),
+        }
+        Ok(())
+    }
+
+    /// A segment of a connection.
+    fn segment(&mut self, now: Instant, link: Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
+        self.counters.segments_in += 1;
+        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+        let opening = !entry.told || entry.conn.state() == tcp::State::SynSent;
+        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let outcome = entry.conn.on_segment(&mut env, segment);
+        let (local, remote) = (entry.key.local(), entry.key.remote());
+        self.mark(slot);
+        if let Some(reason) = outcome.dropped {
+            self.counters.dropped(reason);
+        }
+        if let Some(reset) = outcome.reset {
+            self.reset(link.src, link.vlan, local, remote, reset);
+        }
+        if let Some((at, len)) = outcome.deliver {
+            if opening {
+                // The application must know of the connection before it gets its data.
+                self.dispatch_established(now, slot, app);
+            }
+            self.deliver(now, slot, &segment.payload[at..at + len], app);
+        }
+        self.dispatch(now, slot, app);
+    }
+
+    fn dispatch_established(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        if self.entry(slot).is_some_and(|e| e.conn.take_established()) {
+            self.on_established(now, slot, app);
+        }
+    }
+
+    /// Hands bytes over in place, and keeps what the application leaves.
+    fn deliver(&mut self, now: Instant, slot: u32, data: &[u8], app: &mut impl App) {
+        let mut taken = 0;
+        self.tell(now, slot, app, |app, io, conn| taken = app.on_data(io, conn, data).min(data.len()));
+        let rest = &data[taken..];
+        if rest.is_empty() {
+            return;
+        }
+        let id = self.id(slot);
+        let Some(Entry { conn, dead, .. }) = self.slots[slot as usize].entry.as_mut() else { return };
+        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        if !*dead {
+            conn.keep(&mut env, rest);
+        } else if conn.state() != tcp::State::Closed {
+            // Closed within the callback with data left unread: that is a reset (RFC 2525 section 2.17).
+            *dead = false;
+            let _ = self.abort(now, id);
+        }
+    }
+
+    /// A segment of a connection in TIME-WAIT.
+    fn in_time_wait(
+        &mut self,
+        now: Instant,
+        link: Link,
+        slot: u32,
+        key: FlowKey,
+        hash: u32,
+        segment: &Segment<'_>,
+    ) -> Result<(), Rejected> {
+        let Some(record) = self.time_waits.get(slot).copied() else { return Ok(()) };
+        let answer = record.time_wait.on_segment(segment);
+        match answer {
+            Answer::Ignore => return Err(Refusal::TimeWaitIgnored.into()),
+            Answer::Ack | Answer::AckAndRestart => {
+                if answer == Answer::AckAndRestart {
+                    self.time_waits.restart(slot, now + self.config.tcp.time_wait);
+                }
+                let (local, remote) = (key.local(), key.remote());
+                let header = record.time_wait.ack(local.port(), remote.port());
+                let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
+                self.reply(Reply { dst: link.src, vlan: link.vlan, body });
+            }
+            Answer::Reopen { after } => {
+                if self.listeners.find(key.local()).is_none() {
+                    return Err(Refusal::TimeWaitIgnored.into());
+                }
+                self.time_waits.remove(slot);
+                self.table.remove(hash, Owner::TimeWait(slot));
+                return self.knock(now, link, Knocker { key, hash, vlan: link.vlan, syn: segment, after: Some(after) });
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment of no connection: for a listener, or for nobody.
+    fn knock(&mut self, now: Instant, link: Link, knocker: Knocker<'_>) -> Result<(), Rejected> {
+        let (local, remote) = (knocker.key.local(), knocker.key.remote());
+        let Some(listener) = self.listeners.find(local) else {
+            if let Some(reset) = answer_closed(knocker.syn) {
+                self.reset(link.src, link.vlan, local, remote, reset);
+            }
+            return Err(Refusal::NoEndpoint.into());
+        };
+        match answer_listen(knocker.syn) {
+            Knock::Open => self.open(now, listener, &knocker),
+            Knock::Refuse(reset) => self.reset(link.src, link.vlan, local, remote, reset),
+            Knock::Ignore => return Err(Refusal::ListenIgnored.into()),
+        }
+        Ok(())
+    }
+}
+

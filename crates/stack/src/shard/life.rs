@@ -1,0 +1,254 @@
+//! How a connection is made, told of, turned into a TIME-WAIT record, and freed.
+
+use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard, Slot};
+use crate::{listen::ListenerId, reply::{Body, Reply}, table::Owner, time_wait::Record};
+use core::net::{IpAddr, SocketAddr};
+use tcp::{Connection, Event, Reset, Start, TimeWait};
+use wire::{MacAddr, SeqNum, tcp::Segment};
+
+/// What a passive open comes from.
+pub(super) struct Knocker<'s> {
+    pub(super) key: FlowKey,
+    pub(super) hash: u32,
+    pub(super) vlan: Option<u16>,
+    pub(super) syn: &'s Segment<'s>,
+    /// The new ISS must lie behind this: SND.NXT of the incarnation in TIME-WAIT (RFC 9293 MAY-2).
+    pub(super) after: Option<SeqNum>,
+}
+
+impl Shard {
+    /// The most a connection between these families may send and announce: MTU less both headers.
+    fn start(&self, now: Instant, key: &FlowKey) -> Start {
+        let (headers, default_peer_mss) = if key.remote().is_ipv4() { (40, 536) } else { (60, 1220) };
+        let mss = self.config.mtu.saturating_sub(headers).max(64);
+        Start { iss: self.isn.isn(now, key), mss, default_peer_mss }
+    }
+
+    pub(crate) fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnId, ConnectError> {
+        let local = self.config.addresses.iter().find(|a| a.ip.is_ipv4() == remote.is_ipv4()).ok_or(ConnectError::NoRoute)?;
+        let local_ip = local.ip;
+        let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
+        let (table, slots, time_waits) = (&self.table, &self.slots, &self.time_waits);
+        let free = |key: &FlowKey| {
+            let same = |owner| match owner {
+                Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
+                Owner::TimeWait(slot) => time_waits.get(slot).is_some_and(|r| r.key == *key),
+            };
+            table.find(table.hash(key), same).is_none()
+        };
+        let key = self.ports.choose(local_ip, remote, free).ok_or(ConnectError::NoPort)?;
+        let start = self.start(now, &key);
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let conn = Connection::connect(&env, start);
+        let hash = self.table.hash(&key);
+        let entry = Entry { told: true, ..new_entry(key, hash, conn, next_hop) };
+        let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
+        self.counters.connected += 1;
+        self.mark(slot);
+        Ok(self.id(slot))
+    }
+
+    /// A SYN for a listener: a connection in SYN-RECEIVED, if there is room for it.
+    pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) {
+        let Some(next_hop) = self.routes.next_hop(knocker.key.remote().ip()) else {
+            return self.counters.refused(Refusal::NoRoute);
+        };
+        if self.connections() >= self.config.max_connections as usize {
+            return self.counters.refused(Refusal::ConnectionsFull);
+        }
+        if !self.listeners.begin(listener) {
+            return self.counters.refused(Refusal::BacklogFull);
+        }
+        let mut start = self.start(now, &knocker.key);
+        if let Some(after) = knocker.after.filter(|after| !start.iss.after(*after)) {
+            start.iss = after + ISS_STEP;
+        }
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let conn = Connection::accept(&env, start, knocker.syn);
+        let entry = Entry {
+            listener: Some(listener),
+            opening: true,
+            vlan: knocker.vlan,
+            ..new_entry(knocker.key, knocker.hash, conn, next_hop)
+        };
+        if let Some(slot) = self.insert(entry) {
+            self.mark(slot);
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) -> Option<u32> {
+        if self.connections() >= self.config.max_connections as usize {
+            return None;
+        }
+        let hash = entry.hash;
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Slot::default());
+                u32::try_from(self.slots.len() - 1).ok()?
+            }
+        };
+        self.slots[slot as usize].entry = Some(entry);
+        self.table.insert(hash, Owner::Connection(slot));
+        Some(slot)
+    }
+
+    /// Tells the application, and itself, what has happened to a connection.
+    pub(super) fn dispatch(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        while let Some(event) = self.entry(slot).and_then(|e| e.conn.poll_event()) {
+            match event {
+                Event::Established => self.on_established(now, slot, app),
+                Event::TimeWait(time_wait) => self.to_time_wait(now, slot, time_wait),
+                Event::Closed(error) => self.on_closed(now, slot, error, app),
+                event => self.tell(now, slot, app, |app, io, conn| match event {
+                    Event::Readable => app.on_readable(io, conn),
+                    Event::Writable => app.on_writable(io, conn),
+                    _ => app.on_peer_closed(io, conn),
+                }),
+            }
+        }
+    }
+
+    /// Calls the application about a connection whose handle it has.
+    pub(super) fn tell<A: App>(&mut self, now: Instant, slot: u32, app: &mut A, f: impl FnOnce(&mut A, &mut Io<'_>, ConnId)) {
+        if self.entry(slot).is_some_and(|e| e.told && !e.dead) {
+            let conn = self.id(slot);
+            f(app, &mut Io { shard: self, now }, conn);
+        }
+    }
+
+    pub(super) fn on_established(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        let Some(entry) = self.entry(slot) else { return };
+        entry.told = true;
+        match entry.listener {
+            Some(listener) => {
+                self.leave_backlog(slot);
+                self.counters.accepted += 1;
+                self.tell(now, slot, app, |app, io, conn| app.on_accept(io, conn, listener));
+            }
+            None => self.tell(now, slot, app, |app, io, conn| app.on_connected(io, conn)),
+        }
+    }
+
+    fn leave_backlog(&mut self, slot: u32) {
+        let Some(entry) = self.entry(slot) else { return };
+        if let Some(listener) = entry.listener.filter(|_| core::mem::take(&mut entry.opening)) {
+            self.listeners.end(listener);
+        }
+    }
+
+    /// The record takes the connection's place in the table.
+    fn to_time_wait(&mut self, now: Instant, slot: u32, time_wait: TimeWait) {
+        let Some(Entry { key, hash, .. }) = self.entry(slot) else { return };
+        let (key, hash) = (*key, *hash);
+        match self.time_waits.add(Record { key, time_wait }, now + self.config.tcp.time_wait) {
+            Some(record) => self.table.replace(hash, Owner::Connection(slot), Owner::TimeWait(record)),
+            None => self.counters.refused(Refusal::TimeWaitFull),
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, slot: u32, error: Option<Error>, app: &mut impl App) {
+        self.counters.closed += 1;
+        self.counters.failed += u64::from(error.is_some());
+        self.leave_backlog(slot);
+        self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
+        self.finish(slot);
+    }
+
+    /// The protocol is done with a connection: it leaves the table now, and its slot when nothing is left to send.
+    fn finish(&mut self, slot: u32) {
+        let Some(entry) = self.entry(slot) else { return };
+        entry.dead = true;
+        entry.over = true;
+        let hash = entry.hash;
+        self.table.remove(hash, Owner::Connection(slot));
+        self.mark(slot);
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> {
+        let reset = self.with(now, conn, |c, env| c.close(env))?;
+        self.give_up(conn, reset)
+    }
+
+    pub(crate) fn abort(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> {
+        let reset = self.with(now, conn, |c, env| c.abort(env))?;
+        self.give_up(conn, reset)
+    }
+
+    /// The application has given up its handle: it hears no more, and a connection that is over is finished here.
+    fn give_up(&mut self, conn: ConnId, reset: Option<Reset>) -> Result<(), Error> {
+        let entry = self.living(conn)?;
+        entry.dead = true;
+        let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan);
+        let known = entry.epoch.is_some();
+        let closed = entry.conn.state() == tcp::State::Closed;
+        if let Some(reset) = reset.filter(|_| known) {
+            self.reset(mac, vlan, local, remote, reset);
+        }
+        if closed {
+            let Some(entry) = self.entry(conn.slot) else { return Ok(()) };
+            while let Some(event) = entry.conn.poll_event() {
+                debug_assert!(!matches!(event, Event::TimeWait(_)), "an abort leaves no TIME-WAIT");
+            }
+            self.counters.closed += 1;
+            self.counters.failed += u64::from(reset.is_some());
+            self.leave_backlog(conn.slot);
+            self.finish(conn.slot);
+        }
+        Ok(())
+    }
+
+    /// Queues a reset that leaves from `local`.
+    pub(super) fn reset(&mut self, dst: MacAddr, vlan: Option<u16>, local: SocketAddr, remote: SocketAddr, reset: Reset) {
+        let header = reset.header(local.port(), remote.port());
+        let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
+        self.counters.resets_out += 1;
+        self.reply(Reply { dst, vlan, body });
+    }
+
+    /// Queues a reply that belongs to no connection.
+    pub(super) fn reply(&mut self, reply: Reply) {
+        if let Err(Reply { body: Body::Echo { mut data, .. }, .. }) = self.replies.push(reply).inspect_err(|_| {
+            self.counters.refused(Refusal::RepliesFull);
+        }) {
+            data.clear(&mut self.pool);
+        }
+    }
+
+    /// Nothing is left to send: a connection that is over is freed, any other waits for its timer.
+    pub(super) fn settle(&mut self, now: Instant, slot: u32) {
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        if !place.entry.as_ref().is_some_and(|e| e.over) {
+            return self.arm(slot);
+        }
+        if let Some(mut entry) = place.entry.take() {
+            let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+            entry.conn.release(&mut env);
+        }
+        place.generation = place.generation.wrapping_add(1);
+        self.wheel.stop(slot);
+        self.free.push(slot);
+    }
+}
+
+/// How far behind the old incarnation's last sequence number a new one begins, if the clock has not brought it farther.
+const ISS_STEP: u32 = 64_000;
+
+fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Entry {
+    Entry {
+        key,
+        hash,
+        conn,
+        listener: None,
+        opening: false,
+        told: false,
+        dead: false,
+        over: false,
+        dirty: false,
+        armed: None,
+        next_hop,
+        mac: MacAddr::default(),
+        epoch: None,
+        vlan: None,
+    }
+}

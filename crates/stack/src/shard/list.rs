@@ -1,0 +1,88 @@
+//! Listing connections a piece at a time, so that a million of them don't stop the loop.
+
+use super::{Instant, Shard};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use tcp::State;
+use wheel::Duration;
+
+/// What `fourwave ss` shows of one connection or TIME-WAIT record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// The state.
+    pub state: State,
+    /// Bytes accepted from the application and not acknowledged.
+    pub send_queue_bytes: u32,
+    /// Bytes received in order and not read.
+    pub receive_queue_bytes: u32,
+    /// Smoothed round-trip time.
+    pub srtt: Option<Duration>,
+    /// Congestion window, bytes.
+    pub cwnd_bytes: u32,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// The timer that is due first, and in how long.
+    pub timer: Option<(&'static str, Duration)>,
+    /// Since the connection was opened; for TIME-WAIT, since that began.
+    pub age: Duration,
+}
+
+/// Where a listing goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    connection: u32,
+    time_wait: u32,
+}
+
+impl Shard {
+    /// Adds up to `max` slots' connections, then TIME-WAIT records, to `out`; `None` when the listing is complete.
+    pub fn list(&self, now: Instant, cursor: Cursor, max: u32, out: &mut Vec<ConnectionInfo>) -> Option<Cursor> {
+        let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        if cursor.connection < slots {
+            let end = cursor.connection.saturating_add(max).min(slots);
+            out.extend((cursor.connection..end).filter_map(|slot| self.connection_info(now, slot)));
+            return Some(Cursor { connection: end, ..cursor });
+        }
+        let end = cursor.time_wait.saturating_add(max).min(self.time_waits.slots());
+        out.extend((cursor.time_wait..end).filter_map(|slot| self.time_wait_info(now, slot)));
+        (end < self.time_waits.slots()).then_some(Cursor { time_wait: end, ..cursor })
+    }
+
+    fn connection_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {
+        let entry = self.slots[slot as usize].entry.as_ref().filter(|e| !e.over)?;
+        let info = entry.conn.info();
+        Some(ConnectionInfo {
+            local: entry.key.local(),
+            remote: entry.key.remote(),
+            state: info.state,
+            send_queue_bytes: info.send_queue_bytes,
+            receive_queue_bytes: info.receive_queue_bytes,
+            srtt: info.srtt,
+            cwnd_bytes: info.cwnd_bytes,
+            retransmits: info.retransmits,
+            timer: info.timer.map(|(name, at)| (name, at - now)),
+            age: now - info.opened,
+        })
+    }
+
+    fn time_wait_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {
+        let record = self.time_waits.get(slot)?;
+        let left = self.time_waits.until(slot).map_or(Duration::ZERO, |until| until - now);
+        Some(ConnectionInfo {
+            local: record.key.local(),
+            remote: record.key.remote(),
+            state: State::TimeWait,
+            send_queue_bytes: 0,
+            receive_queue_bytes: 0,
+            srtt: None,
+            cwnd_bytes: 0,
+            retransmits: 0,
+            timer: Some(("time-wait", left)),
+            age: self.config.tcp.time_wait - left,
+        })
+    }
+}

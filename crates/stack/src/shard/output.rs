@@ -1,0 +1,237 @@
+//! What is sent: replies first, then the connections that may have something, in turn.
+
+use super::{Env, Instant, IpAddr, MacAddr, Refusal, Shard};
+use crate::{
+    neighbour::{Lookup, Resolve},
+    reply::{Body, Reply},
+};
+use core::net::Ipv4Addr;
+use tcp::Emit;
+use wire::{arp, eth, icmpv4, ip, ipv4, ipv6, tcp::Header};
+
+/// Segments a connection may send before the next one's turn.
+const BURST: u32 = 32;
+const HOP_LIMIT: u8 = 64;
+
+/// What came of asking a connection for a segment.
+enum Turn {
+    Sent(usize),
+    /// Nothing (more) to send.
+    Idle,
+    /// Something to send, but the neighbour is not known yet: it has been put on its waiting list.
+    Waiting,
+}
+
+impl Shard {
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.dirty.is_empty() || !self.replies.is_empty()
+    }
+
+    /// The bytes a frame buffer must have for this shard's MTU.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        eth::Header::MAX_LEN + usize::from(self.config.mtu)
+    }
+
+    /// Writes the next frame to send into `frame` and returns its length, `None` when there is nothing (more) to send.
+    ///
+    /// `frame` must have [`frame_bytes`](Self::frame_bytes); a shorter one is refused and counted.
+    pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
+        if frame.len() < self.frame_bytes() {
+            self.counters.refused(Refusal::FrameTooSmall);
+            return None;
+        }
+        if let Some(reply) = self.replies.pop() {
+            self.counters.frames_out += 1;
+            return Some(self.emit_reply(reply, frame));
+        }
+        while let Some(slot) = self.dirty.front().copied() {
+            match self.turn(now, slot, frame) {
+                Turn::Sent(len) => {
+                    self.counters.frames_out += 1;
+                    self.counters.segments_out += 1;
+                    self.burst += 1;
+                    if self.burst >= BURST {
+                        self.burst = 0;
+                        self.dirty.rotate_left(1);
+                    }
+                    return Some(len);
+                }
+                turn => {
+                    self.burst = 0;
+                    self.dirty.pop_front();
+                    if let Some(entry) = self.entry(slot) {
+                        entry.dirty = false;
+                    }
+                    if matches!(turn, Turn::Waiting) {
+                        self.arm(slot);
+                    } else {
+                        self.settle(now, slot);
+                    }
+                    // An ARP request may have been queued just now.
+                    if !self.replies.is_empty() {
+                        return self.poll_transmit(now, frame);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// One segment of a connection.
+    fn turn(&mut self, now: Instant, slot: u32, frame: &mut [u8]) -> Turn {
+        let epoch = self.neighbours.epoch();
+        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Turn::Idle };
+        if entry.over {
+            // Its last ACK goes where the others went; one whose neighbour was never found has nothing to say.
+            if entry.epoch.is_none() {
+                return Turn::Idle;
+            }
+        } else if entry.epoch != Some(epoch) {
+            let (next_hop, local) = (entry.next_hop, entry.key.local().ip());
+            match self.resolve(now, slot, next_hop, local) {
+                Some(mac) => self.learn(slot, mac, epoch),
+                None => return Turn::Waiting,
+            }
+        }
+        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Turn::Idle };
+        let (src, dst) = (entry.key.local(), entry.key.remote());
+        let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src.ip()) };
+        let at = link.len() + ip_len(src.ip());
+        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let Some(Emit { mut header, payload_len }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {
+            return Turn::Idle;
+        };
+        (header.src_port, header.dst_port) = (src.port(), dst.port());
+        let tcp_len = header.len() + payload_len;
+        link.emit(frame);
+        emit_ip(src.ip(), dst.ip(), ip::PROTOCOL_TCP, tcp_len, &mut frame[link.len()..]);
+        header.emit(src.ip(), dst.ip(), &mut frame[at..at + tcp_len]);
+        Turn::Sent(at + tcp_len)
+    }
+
+    fn learn(&mut self, slot: u32, mac: MacAddr, epoch: u32) {
+        if let Some(entry) = self.entry(slot) {
+            entry.mac = mac;
+            entry.epoch = Some(epoch);
+        }
+    }
+
+    /// The MAC address of the next hop; `None` while it is not known, and the connection waits for it.
+    fn resolve(&mut self, now: Instant, slot: u32, next_hop: IpAddr, local: IpAddr) -> Option<MacAddr> {
+        let owned = self.address(local).is_some_and(|a| a.owned);
+        match self.neighbours.lookup(now, next_hop, slot, owned) {
+            Lookup::Known(mac) => return Some(mac),
+            Lookup::Waiting(None) => {}
+            Lookup::Waiting(Some(Resolve::AskKernel(ip))) => self.wanted.push_back(ip),
+            Lookup::Waiting(Some(Resolve::Arp(ip))) => self.ask_by_arp(local, ip),
+            Lookup::Full => self.counters.refused(Refusal::NeighboursFull),
+        }
+        None
+    }
+
+    fn ask_by_arp(&mut self, local: IpAddr, target: IpAddr) {
+        // IPv6 neighbour discovery for owned addresses has an issue of its own; until then nobody answers.
+        let (IpAddr::V4(sender_ip), IpAddr::V4(target_ip)) = (local, target) else { return };
+        let request = arp::Packet {
+            operation: arp::Operation::Request,
+            sender_mac: self.config.mac,
+            sender_ip,
+            target_mac: MacAddr::default(),
+            target_ip,
+        };
+        self.reply(Reply { dst: MacAddr::BROADCAST, vlan: None, body: Body::Arp(request) });
+    }
+
+    fn emit_reply(&mut self, reply: Reply, frame: &mut [u8]) -> usize {
+        let ethertype = match &reply.body {
+            Body::Tcp { src, .. } => ethertype(*src),
+            Body::Arp(_) => eth::ETHERTYPE_ARP,
+            Body::Echo { .. } => eth::ETHERTYPE_IPV4,
+        };
+        let link = eth::Header { dst: reply.dst, src: self.config.mac, vlan: reply.vlan, ethertype };
+        link.emit(frame);
+        let rest = &mut frame[link.len()..];
+        link.len()
+            + match reply.body {
+                Body::Tcp { src, dst, header } => emit_tcp(src, dst, &header, rest),
+                Body::Arp(packet) => {
+                    packet.emit(rest);
+                    arp::Packet::LEN
+                }
+                Body::Echo { src, dst, rest: identifier, mut data } => {
+                    let len = emit_echo(src, dst, identifier, &data, &self.pool, rest);
+                    data.clear(&mut self.pool);
+                    len
+                }
+            }
+    }
+}
+
+const fn ethertype(ip: IpAddr) -> u16 {
+    if ip.is_ipv4() { eth::ETHERTYPE_IPV4 } else { eth::ETHERTYPE_IPV6 }
+}
+
+const fn ip_len(ip: IpAddr) -> usize {
+    if ip.is_ipv4() { ipv4::Header::LEN } else { ipv6::Header::LEN }
+}
+
+/// A segment without payload; returns the packet's length.
+fn emit_tcp(src: IpAddr, dst: IpAddr, header: &Header, out: &mut [u8]) -> usize {
+    let (at, len) = (ip_len(src), header.len());
+    emit_ip(src, dst, ip::PROTOCOL_TCP, len, out);
+    header.emit(src, dst, &mut out[at..at + len]);
+    at + len
+}
+
+/// Writes the IP header before `payload_len` bytes.
+fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, payload_len: usize, out: &mut [u8]) {
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let header = ipv4::Header {
+                src,
+                dst,
+                protocol,
+                ttl: HOP_LIMIT,
+                tos: 0,
+                // An atomic datagram: the identification means nothing (RFC 6864 section 4.1).
+                ident: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+            };
+            header.emit(payload_len, out);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let header = ipv6::Header {
+                src,
+                dst,
+                next_header: protocol,
+                hop_limit: HOP_LIMIT,
+                traffic_class: 0,
+                flow_label: 0,
+                fragment: None,
+            };
+            header.emit(payload_len, out);
+        }
+        _ => debug_assert!(false, "a flow has one family"),
+    }
+}
+
+fn emit_echo(
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    rest: [u8; 4],
+    data: &tcp::ByteQueue,
+    pool: &tcp::Pool,
+    out: &mut [u8],
+) -> usize {
+    let len = icmpv4::HEADER_LEN + data.len() as usize;
+    emit_ip(src.into(), dst.into(), ip::PROTOCOL_ICMP, len, out);
+    let message = &mut out[ipv4::Header::LEN..ipv4::Header::LEN + len];
+    data.copy_at(pool, &mut tcp::Cursor::default(), 0, &mut message[icmpv4::HEADER_LEN..]);
+    icmpv4::emit_in_place(icmpv4::ECHO_REPLY, 0, rest, message);
+    ipv4::Header::LEN + len
+}

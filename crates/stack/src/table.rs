@@ -1,0 +1,175 @@
+//! The connection table: open addressing with linear probing, a keyed hash, 8 bytes a bucket.
+//!
+//! The key itself stays with its owner (a connection, a TIME-WAIT record); a bucket has 32 bits of the hash, so that one
+//! cache line of buckets decides nearly every look-up and the owner is touched once.
+
+use crate::flow::FlowKey;
+use alloc::{vec, vec::Vec};
+use core::hash::{Hash, Hasher};
+use siphasher::sip::SipHasher13;
+
+/// Who a table entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The slot of a connection.
+    Connection(u32),
+    /// The slot of a TIME-WAIT record.
+    TimeWait(u32),
+}
+
+const TIME_WAIT: u32 = 1 << 31;
+const EMPTY: u32 = u32::MAX;
+
+impl Owner {
+    const fn encode(self) -> u32 {
+        match self {
+            Self::Connection(slot) => slot,
+            Self::TimeWait(slot) => slot | TIME_WAIT,
+        }
+    }
+
+    const fn decode(code: u32) -> Self {
+        if code & TIME_WAIT == 0 { Self::Connection(code) } else { Self::TimeWait(code & !TIME_WAIT) }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    hash: u32,
+    owner: u32,
+}
+
+const VACANT: Bucket = Bucket { hash: 0, owner: EMPTY };
+
+/// Maps flow hashes to owners; the caller compares keys.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    key: [u8; 16],
+    buckets: Vec<Bucket>,
+    len: usize,
+}
+
+impl FlowTable {
+    /// A table with a secret key, so that nobody outside can aim at one bucket.
+    pub(crate) fn new(key: [u8; 16]) -> Self {
+        Self { key, buckets: vec![VACANT; 1024], len: 0 }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // 32 bits of the hash are kept
+    pub(crate) fn hash(&self, flow: &FlowKey) -> u32 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        flow.hash(&mut hasher);
+        hasher.finish() as u32
+    }
+
+    const fn mask(&self) -> usize {
+        self.buckets.len() - 1
+    }
+
+    /// The owner with this hash for which `same` holds.
+    pub(crate) fn find(&self, hash: u32, same: impl Fn(Owner) -> bool) -> Option<Owner> {
+        self.position(hash, same).map(|at| Owner::decode(self.buckets[at].owner))
+    }
+
+    fn position(&self, hash: u32, same: impl Fn(Owner) -> bool) -> Option<usize> {
+        let mut at = hash as usize & self.mask();
+        loop {
+            let bucket = self.buckets[at];
+            if bucket.owner == EMPTY {
+                return None;
+            }
+            if bucket.hash == hash && same(Owner::decode(bucket.owner)) {
+                return Some(at);
+            }
+            at = (at + 1) & self.mask();
+        }
+    }
+
+    /// Adds an owner; its key must not be in the table.
+    pub(crate) fn insert(&mut self, hash: u32, owner: Owner) {
+        if (self.len + 1) * 4 > self.buckets.len() * 3 {
+            self.grow();
+        }
+        self.len += 1;
+        self.place(Bucket { hash, owner: owner.encode() });
+    }
+
+    fn place(&mut self, bucket: Bucket) {
+        let mut at = bucket.hash as usize & self.mask();
+        while self.buckets[at].owner != EMPTY {
+            at = (at + 1) & self.mask();
+        }
+        self.buckets[at] = bucket;
+    }
+
+    fn grow(&mut self) {
+        let doubled = vec![VACANT; self.buckets.len() * 2];
+        let old = core::mem::replace(&mut self.buckets, doubled);
+        for bucket in old.into_iter().filter(|b| b.owner != EMPTY) {
+            self.place(bucket);
+        }
+    }
+
+    /// Removes an owner; false if it is not there.
+    pub(crate) fn remove(&mut self, hash: u32, owner: Owner) -> bool {
+        let Some(mut hole) = self.position(hash, |o| o == owner) else { return false };
+        self.len -= 1;
+        // Backward shift: no tombstones, so a look-up never gets slower with churn.
+        let mut at = hole;
+        loop {
+            at = (at + 1) & self.mask();
+            let bucket = self.buckets[at];
+            if bucket.owner == EMPTY {
+                break;
+            }
+            let home = bucket.hash as usize & self.mask();
+            let from_home = at.wrapping_sub(home) & self.mask();
+            if from_home >= (at.wrapping_sub(hole) & self.mask()) {
+                self.buckets[hole] = bucket;
+                hole = at;
+            }
+        }
+        self.buckets[hole] = VACANT;
+        true
+    }
+
+    /// Gives an owner's entry to another owner of the same key.
+    pub(crate) fn replace(&mut self, hash: u32, old: Owner, new: Owner) {
+        if let Some(at) = self.position(hash, |o| o == old) {
+            self.buckets[at].owner = new.encode();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Against a map, with hashes that collide on purpose (8 of them, at both ends of the table).
+        #[test]
+        fn behaves_as_a_map(ops in proptest::collection::vec((any::<bool>(), 0u32..8, 0u32..300), 1..2000)) {
+            let mut table = FlowTable::new([0; 16]);
+            let mut model = BTreeMap::new();
+            for (insert, h, slot) in ops {
+                let hash = if h < 4 { h } else { u32::MAX - h };
+                let owner = if slot % 2 == 0 { Owner::Connection(slot) } else { Owner::TimeWait(slot) };
+                if insert && !model.contains_key(&slot) {
+                    table.insert(hash, owner);
+                    model.insert(slot, hash);
+                } else if !insert {
+                    let had = model.get(&slot) == Some(&hash);
+                    prop_assert_eq!(table.remove(hash, owner), had);
+                    if had { model.remove(&slot); }
+                }
+                prop_assert_eq!(table.len, model.len());
+            }
+            for (slot, hash) in model {
+                let owner = if slot % 2 == 0 { Owner::Connection(slot) } else { Owner::TimeWait(slot) };
+                prop_assert_eq!(table.find(hash, |o| o == owner), Some(owner));
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Slow start, congestion avoidance, fast retransmit and fast recovery: RFC 5681 and RFC 6582, initial window by RFC 6928.
+
+use super::{Flight, Reaction};
+use wire::SeqNum;
+
+/// Duplicate ACKs that mean loss (RFC 5681 section 3.2).
+const DUPLICATE_THRESHOLD: u8 = 3;
+
+#[derive(Debug, Clone)]
+pub(crate) struct NewReno {
+    cwnd: u32,
+    ssthresh: u32,
+    /// Bytes acknowledged since cwnd last grew in congestion avoidance.
+    credit: u32,
+    /// RFC 6582: the highest sequence number sent when the last recovery began.
+    recover: SeqNum,
+    duplicates: u8,
+    in_recovery: bool,
+}
+
+impl NewReno {
+    pub(crate) const fn new(iss: SeqNum) -> Self {
+        Self { cwnd: 0, ssthresh: u32::MAX, credit: 0, recover: iss, duplicates: 0, in_recovery: false }
+    }
+
+    /// RFC 6928: min(10 MSS, max(2 MSS, 14600)).
+    pub(crate) fn established(&mut self, mss: u32) {
+        self.cwnd = (10 * mss).min((2 * mss).max(14_600));
+    }
+
+    pub(crate) const fn window(&self) -> u32 {
+        self.cwnd
+    }
+
+    pub(crate) fn on_ack(&mut self, acked: u32, flight: Flight) -> Reaction {
+        self.duplicates = 0;
+        if self.in_recovery {
+            return self.in_recovery(acked, flight);
+        }
+        if self.cwnd < self.ssthresh {
+            // RFC 3465 with L = 2 would be for delayed ACKs; whole batches are acknowledged at once here, as Linux counts.
+            self.cwnd = self.cwnd.saturating_add(acked).min(self.ssthresh.max(self.cwnd + flight.mss));
+        } else {
+            self.credit = self.credit.saturating_add(acked);
+            while self.credit >= self.cwnd.max(1) {
+                self.credit -= self.cwnd.max(1);
+                self.cwnd = self.cwnd.saturating_add(flight.mss);
+            }
+        }
+        Reaction::None
+    }
+
+    /// RFC 6582 section 3.2 step 3.
+    fn in_recovery(&mut self, acked: u32, flight: Flight) -> Reaction {
+        if flight.snd_una.after_eq(self.recover) {
+            self.in_recovery = false;
+            self.cwnd = self.ssthresh.min(flight.bytes().max(flight.mss) + flight.mss);
+            return Reaction::None;
+        }
+        self.cwnd = self.cwnd.saturating_sub(acked).max(flight.mss);
+        if acked >= flight.mss {
+            self.cwnd = self.cwnd.saturating_add(flight.mss);
+        }
+        Reaction::RetransmitHead
+    }
+
+    pub(crate) fn on_duplicate_ack(&mut self, flight: Flight) -> Reaction {
+        if self.in_recovery {
+            self.cwnd = self.cwnd.saturating_add(flight.mss);
+            return Reaction::None;
+        }
+        self.duplicates = self.duplicates.saturating_add(1);
+        // RFC 6582 step 1: an ACK at or below `recover` may come from retransmissions of the go-back after an RTO.
+        if self.duplicates != DUPLICATE_THRESHOLD || flight.snd_una.before_eq(self.recover) {
+            return Reaction::None;
+        }
+        self.ssthresh = (flight.bytes() / 2).max(2 * flight.mss);
+        self.recover = flight.snd_max;
+        self.in_recovery = true;
+        self.cwnd = self.ssthresh + u32::from(DUPLICATE_THRESHOLD) * flight.mss;
+        Reaction::RetransmitHead
+    }
+
+    pub(crate) fn on_rto(&mut self, flight: Flight, again: bool) {
+        if !again {
+            self.ssthresh = (flight.bytes() / 2).max(2 * flight.mss);
+        }
+        self.cwnd = flight.mss;
+        self.credit = 0;
+        self.recover = flight.snd_max;
+        self.duplicates = 0;
+        self.in_recovery = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u32 = 1000;
+
+    fn flight(una: u32, max: u32) -> Flight {
+        Flight { snd_una: SeqNum::new(una), snd_max: SeqNum::new(max), mss: MSS }
+    }
+
+    fn open() -> NewReno {
+        let mut c = NewReno::new(SeqNum::new(0));
+        c.established(MSS);
+        c
+    }
+
+    #[test]
+    fn initial_window_is_rfc_6928s() {
+        let mut c = NewReno::new(SeqNum::new(0));
+        for (mss, expected) in [(536, 5360), (1460, 14_600), (4000, 14_600), (8960, 17_920)] {
+            c.established(mss);
+            assert_eq!(c.window(), expected, "MSS {mss}");
+        }
+    }
+
+    #[test]
+    fn slow_start_doubles_and_congestion_avoidance_adds_one_mss() {
+        let mut c = open();
+        c.on_ack(10_000, flight(10_000, 10_000));
+        assert_eq!(c.window(), 20_000);
+        c.on_rto(flight(10_000, 30_000), false);
+        // ssthresh = 20,000 / 2, cwnd = 1 MSS.
+        assert_eq!(c.window(), 1000);
+        for una in (11..=19).map(|k| k * 1000) {
+            c.on_ack(1000, flight(una, 30_000));
+        }
+        assert_eq!(c.window(), 10_000);
+        c.on_ack(10_000, flight(29_000, 30_000));
+        assert_eq!(c.window(), 11_000);
+    }
+
+    #[test]
+    fn three_duplicates_start_recovery_and_a_partial_ack_goes_on() {
+        let mut c = open();
+        let f = flight(1000, 11_000);
+        assert_eq!(c.on_duplicate_ack(f), Reaction::None);
+        assert_eq!(c.on_duplicate_ack(f), Reaction::None);
+        assert_eq!(c.on_duplicate_ack(f), Reaction::RetransmitHead);
+        // ssthresh = 10,000 / 2; cwnd = ssthresh + 3 MSS; each further duplicate adds one.
+        assert_eq!(c.window(), 8000);
+        c.on_duplicate_ack(f);
+        assert_eq!(c.window(), 9000);
+        assert_eq!(c.on_ack(2000, flight(3000, 11_000)), Reaction::RetransmitHead);
+        assert_eq!(c.window(), 8000);
+        assert_eq!(c.on_ack(8000, flight(11_000, 11_000)), Reaction::None);
+        assert!(c.window() <= 5000);
+    }
+
+    #[test]
+    fn duplicates_of_the_go_back_after_an_rto_start_nothing() {
+        let mut c = open();
+        c.on_rto(flight(1000, 11_000), false);
+        for _ in 0..5 {
+            assert_eq!(c.on_duplicate_ack(flight(11_000, 12_000)), Reaction::None);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a shard's connections have in common: parsed once, checked once.
+
+use core::ops::Deref;
+use wheel::Duration;
+
+/// The settings of a shard's connections, not yet checked. [`Config`] is the checked value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes a connection may hold unread or out of order: the largest receive window. 4 KiB to 1 GiB.
+    pub receive_buffer_bytes: u32,
+    /// Bytes a connection may hold unsent or unacknowledged. 4 KiB to 1 GiB.
+    pub send_buffer_bytes: u32,
+    /// RTO before the first RTT sample (RFC 6298 section 2.1: 1 s). At least `min_rto`.
+    pub initial_rto: Duration,
+    /// The least RTO. RFC 6298 section 2.4 says 1 s; Linux and this stack take 200 ms, 1 ms suits a data centre.
+    pub min_rto: Duration,
+    /// The largest RTO (RFC 6298 section 2.5: at least 60 s).
+    pub max_rto: Duration,
+    /// R2 of RFC 9293 section 3.8.3: data unacknowledged for so long closes the connection. At least 100 s (SHLD-11).
+    pub r2: Duration,
+    /// R2 for a SYN: at least 3 minutes (MUST-23).
+    pub syn_r2: Duration,
+    /// R2 for a connection the application has closed: nobody waits for the outcome. At least 1 s.
+    pub orphan_r2: Duration,
+    /// 2MSL: how long TIME-WAIT lasts. 1 s to 4 minutes; RFC 9293 asks for 4 minutes, the field takes 60 s.
+    pub time_wait: Duration,
+    /// How long FIN-WAIT-2 lasts once the application has closed (local policy: no RFC has a rule).
+    pub fin_wait2_orphan: Duration,
+    /// How long an ACK may wait for company: below 500 ms (RFC 9293 section 3.8.6.3).
+    pub delayed_ack: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            receive_buffer_bytes: 1 << 20,
+            send_buffer_bytes: 1 << 20,
+            initial_rto: Duration::from_secs(1),
+            min_rto: Duration::from_millis(200),
+            max_rto: Duration::from_secs(120),
+            r2: Duration::from_secs(15 * 60),
+            syn_r2: Duration::from_secs(3 * 60),
+            orphan_r2: Duration::from_secs(100),
+            time_wait: Duration::from_secs(60),
+            fin_wait2_orphan: Duration::from_secs(60),
+            delayed_ack: Duration::from_millis(40),
+        }
+    }
+}
+
+/// A setting out of its range: names the field, its value and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The field of [`Settings`].
+    pub field: &'static str,
+    /// Its value, in milliseconds or bytes.
+    pub value: u64,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+impl core::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} is {}, allowed is {}", self.field, self.value, self.allowed)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// Checked [`Settings`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    settings: Settings,
+    window_scale: u8,
+}
+
+impl Config {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// Names the first field out of its range.
+    pub fn new(settings: Settings) -> Result<Self, ConfigError> {
+        let s = &settings;
+        let bytes = |field, value: u32| {
+            let ok = (4 << 10..=1 << 30).contains(&value);
+            ok.then_some(()).ok_or(ConfigError { field, value: value.into(), allowed: "4 KiB to 1 GiB" })
+        };
+        let time = |field, value: Duration, least: Duration, most: Duration, allowed| {
+            let ok = value >= least && value <= most;
+            ok.then_some(()).ok_or(ConfigError { field, value: value.as_millis(), allowed })
+        };
+        let (ms, s1, day) = (Duration::from_millis(1), Duration::from_secs(1), Duration::from_secs(86_400));
+        bytes("receive_buffer_bytes", s.receive_buffer_bytes)?;
+        bytes("send_buffer_bytes", s.send_buffer_bytes)?;
+        time("min_rto", s.min_rto, ms, Duration::from_secs(60), "1 ms to 60 s")?;
+        time("initial_rto", s.initial_rto, s.min_rto, Duration::from_secs(60), "min_rto to 60 s")?;
+        time("max_rto", s.max_rto, Duration::from_secs(60), day, "60 s to a day")?;
+        time("r2", s.r2, Duration::from_secs(100), Duration::MAX, "100 s or more")?;
+        time("syn_r2", s.syn_r2, Duration::from_secs(180), Duration::MAX, "180 s or more")?;
+        time("orphan_r2", s.orphan_r2, s1, Duration::MAX, "1 s or more")?;
+        time("time_wait", s.time_wait, s1, Duration::from_secs(240), "1 s to 4 minutes")?;
+        time("fin_wait2_orphan", s.fin_wait2_orphan, s1, Duration::MAX, "1 s or more")?;
+        time("delayed_ack", s.delayed_ack, Duration::ZERO, Duration::from_millis(499), "0 to 499 ms")?;
+        let window_scale = (0..=14).find(|shift| s.receive_buffer_bytes >> shift <= 0xffff).unwrap_or(14);
+        Ok(Self { settings, window_scale })
+    }
+
+    /// The shift we announce: the least that lets the whole receive buffer be advertised (RFC 7323 section 2.2).
+    #[must_use]
+    pub const fn window_scale(&self) -> u8 {
+        self.window_scale
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        match Self::new(Settings::default()) {
+            Ok(config) => config,
+            // A test builds the default, so this arm is proved dead.
+            Err(_) => Self { settings: Settings::default(), window_scale: 5 },
+        }
+    }
+}
+
+impl Deref for Config {
+    type Target = Settings;
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_default_is_valid_and_scales_one_mebibyte() {
+        let config = Config::new(Settings::default()).expect("the default");
+        // 2^20 >> 4 = 65,536 does not fit in 16 bits, >> 5 does.
+        assert_eq!(config.window_scale(), 5);
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn a_field_out_of_range_is_named() {
+        let error = Config::new(Settings { time_wait: Duration::from_secs(241), ..Settings::default() }).unwrap_err();
+        assert_eq!(error.to_string(), "time_wait is 241000, allowed is 1 s to 4 minutes");
+        let error = Config::new(Settings { syn_r2: Duration::from_secs(179), ..Settings::default() }).unwrap_err();
+        assert_eq!(error.field, "syn_r2");
+    }
+
+    #[test]
+    fn a_small_buffer_needs_no_scale() {
+        let config = Config::new(Settings { receive_buffer_bytes: 0xffff, ..Settings::default() }).expect("valid");
+        assert_eq!(config.window_scale(), 0);
+    }
+}

@@ -1,0 +1,437 @@
+//! A connection: it branches, its halves compute. RFC 9293 section 3.10, event by event.
+
+mod handshake;
+mod segment;
+
+use crate::{
+    challenge::ChallengeLimit,
+    closed::Reset,
+    env::Env,
+    error::{DropReason, Error},
+    recv::Receiver,
+    send::{Cut, Sender},
+    state::{Input, State},
+    time_wait::TimeWait,
+};
+use wheel::{Duration, Instant};
+use wire::{
+    SeqNum,
+    tcp::{Flags, Header, Options, Segment},
+};
+
+/// What a connection is opened with.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// Our initial sequence number (see [`IsnGenerator`](crate::IsnGenerator)).
+    pub iss: SeqNum,
+    /// The MSS we announce and at most send: path MTU less 40 (IPv4) or 60 (IPv6) bytes.
+    pub mss: u16,
+    /// What the peer is taken to accept if it announces none: 536 (IPv4), 1220 (IPv6) (RFC 9293 MUST-15).
+    pub default_peer_mss: u16,
+}
+
+/// What became of a segment.
+#[must_use]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Bytes `.0 .. .0 + .1` of the payload are in order and nothing is queued before them: give them to the application
+    /// now, then [`Connection::keep`] what it leaves.
+    pub deliver: Option<(usize, usize)>,
+    /// Why the segment was not processed, or not fully.
+    pub dropped: Option<DropReason>,
+    /// Send this reset.
+    pub reset: Option<Reset>,
+}
+
+/// A segment to send: its header but for the ports, and how many payload bytes were written behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emit {
+    /// The header; both ports are 0.
+    pub header: Header,
+    /// Payload bytes, at `header.len()` of the buffer.
+    pub payload_len: usize,
+}
+
+/// What the application should hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The handshake is complete.
+    Established,
+    /// There are bytes to read in the queue ([`Connection::front`]).
+    Readable,
+    /// There is room in the send buffer again after `send` took less than it was given.
+    Writable,
+    /// The peer has closed its direction in order: behind the bytes still queued there is the end of file.
+    PeerClosed,
+    /// Both directions are closed in order and 2MSL must pass: keep this record in the connection's stead.
+    TimeWait(TimeWait),
+    /// The connection is over: in order (`None`), or by this error.
+    Closed(Option<Error>),
+}
+
+/// Which direction to shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The application will not read any more.
+    Read,
+    /// The application will not write any more: FIN follows what is queued.
+    Write,
+    /// Both.
+    Both,
+}
+
+/// What `fourwave ss` shows of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// The state.
+    pub state: State,
+    /// Bytes accepted from the application and not yet acknowledged.
+    pub send_queue_bytes: u32,
+    /// Bytes received in order and not yet read.
+    pub receive_queue_bytes: u32,
+    /// Smoothed round-trip time, if measured.
+    pub srtt: Option<Duration>,
+    /// Congestion window, bytes.
+    pub cwnd_bytes: u32,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// The timer that is due first, its name and its time.
+    pub timer: Option<(&'static str, Instant)>,
+    /// When the connection was opened.
+    pub opened: Instant,
+}
+
+/// One TCP connection. See the [crate's documentation](crate) for the kinds of method.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    /// RFC 9293 MUST-11: how SYN-RECEIVED was reached.
+    passive: bool,
+    /// The application has given up its handle.
+    orphan: bool,
+    read_shut: bool,
+    /// Both SYNs carried a window scale.
+    scaled: bool,
+    want_write: bool,
+    events: Pending,
+    mss: u16,
+    default_peer_mss: u16,
+    snd: Sender,
+    rcv: Receiver,
+    challenge: ChallengeLimit,
+    /// When an orphan in FIN-WAIT-2 is given up.
+    fin_wait2: Option<Instant>,
+    opened: Instant,
+}
+
+/// Events that wait to be polled, in the order of `Event`.
+#[derive(Debug, Default)]
+struct Pending {
+    established: bool,
+    readable: bool,
+    writable: bool,
+    peer_closed: bool,
+    time_wait: bool,
+    closed: Option<Option<Error>>,
+}
+
+impl Connection {
+    /// Active OPEN: SYN-SENT; `poll_transmit` has the SYN.
+    #[must_use]
+    pub fn connect(env: &Env<'_>, start: Start) -> Self {
+        Self::new(env, start, State::SynSent, false)
+    }
+
+    fn new(env: &Env<'_>, start: Start, state: State, passive: bool) -> Self {
+        Self {
+            state,
+            passive,
+            orphan: false,
+            read_shut: false,
+            scaled: false,
+            want_write: false,
+            events: Pending::default(),
+            mss: start.mss,
+            default_peer_mss: start.default_peer_mss,
+            snd: Sender::new(start.iss, start.mss, env),
+            rcv: Receiver::new(start.mss),
+            challenge: ChallengeLimit::default(),
+            fin_wait2: None,
+            opened: env.now,
+        }
+    }
+
+    // What happened.
+
+    /// A segment of this connection arrived; its checksum is verified.
+    pub fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        match self.state {
+            State::Closed | State::Listen | State::TimeWait => Outcome::default(),
+            State::SynSent => self.in_syn_sent(env, segment),
+            _ => self.from_syn_received_on(env, segment),
+        }
+    }
+
+    /// [`poll_timeout`](Self::poll_timeout)'s time has come.
+    pub fn on_timeout(&mut self, env: &mut Env<'_>) {
+        self.rcv.on_timeout(env.now);
+        if self.fin_wait2.is_some_and(|at| at <= env.now) {
+            return self.finish(env, None);
+        }
+        let r2 = match self.state {
+            State::SynSent | State::SynReceived => env.config.syn_r2,
+            _ if self.orphan => env.config.orphan_r2,
+            _ => env.config.r2,
+        };
+        if !self.snd.on_timeout(env, r2) {
+            self.finish(env, Some(Error::TimedOut));
+        }
+    }
+
+    // What the application wants.
+
+    /// Takes bytes to send, as many as there is room for; after fewer than all an [`Event::Writable`] follows.
+    ///
+    /// # Errors
+    /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] when the connection is over.
+    pub fn send(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> Result<usize, Error> {
+        if !self.state.may_send() || self.snd.is_closed() {
+            return Err(if self.snd.is_closed() { Error::BrokenPipe } else { Error::NotConnected });
+        }
+        let taken = self.snd.push(env, bytes);
+        self.want_write |= taken < bytes.len();
+        Ok(taken)
+    }
+
+    /// The first bytes to read, as many as lie together; empty when there are none.
+    #[must_use]
+    pub fn front<'p>(&self, env: &'p Env<'_>) -> &'p [u8] {
+        self.rcv.front(env.pool)
+    }
+
+    /// The application has read the first `n` bytes of the queue.
+    pub fn consume(&mut self, env: &mut Env<'_>, n: u32) {
+        self.rcv.consume(env, n, self.state.may_receive());
+    }
+
+    /// Queues what the application left of bytes that were delivered in place.
+    pub fn keep(&mut self, env: &mut Env<'_>, rest: &[u8]) {
+        self.rcv.keep(env.pool, rest);
+    }
+
+    /// Shuts down a direction, or both, and keeps the connection.
+    ///
+    /// After reading is shut down, data of the peer is answered by a reset.
+    pub fn shutdown(&mut self, env: &mut Env<'_>, half: Half) {
+        if half != Half::Write {
+            self.read_shut = true;
+            let unread = self.rcv.unread();
+            self.rcv.consume(env, unread, self.state.may_receive());
+        }
+        if half != Half::Read {
+            self.close_write(env);
+        }
+    }
+
+    /// The application gives up the connection: closed in order, or by the reset returned if it has left data unread
+    /// (RFC 9293 section 3.6.1, RFC 2525 section 2.17). No further event is of interest to it.
+    #[must_use]
+    pub fn close(&mut self, env: &mut Env<'_>) -> Option<Reset> {
+        if self.rcv.unread() > 0 && self.resets() {
+            return self.abort(env);
+        }
+        self.orphan = true;
+        self.close_write(env);
+        self.watch_fin_wait2(env);
+        None
+    }
+
+    fn close_write(&mut self, env: &mut Env<'_>) {
+        if self.state == State::SynSent {
+            return self.finish(env, None);
+        }
+        if self.state.may_send() {
+            self.snd.close();
+            self.step_if_closed();
+        }
+    }
+
+    /// RFC 9293 section 3.10.4: a CLOSE in SYN-RECEIVED takes effect in ESTABLISHED.
+    fn step_if_closed(&mut self) {
+        if self.snd.is_closed() && self.state != State::SynReceived {
+            self.step(Input::Close);
+        }
+    }
+
+    /// RFC 9293 section 3.10.5: the connection is over at once. Returns the reset to send, if the state asks for one.
+    #[must_use]
+    pub fn abort(&mut self, env: &mut Env<'_>) -> Option<Reset> {
+        let told = self.resets();
+        let reset = Reset { seq: self.snd.ack_seq(), ack: None };
+        self.finish(env, Some(Error::Aborted));
+        told.then_some(reset)
+    }
+
+    /// The states in which an ABORT is told to the peer.
+    const fn resets(&self) -> bool {
+        use State::{CloseWait, Established, FinWait1, FinWait2, SynReceived};
+        matches!(self.state, SynReceived | Established | FinWait1 | FinWait2 | CloseWait)
+    }
+
+    /// The connection is over by a fault outside of it: the path says that the peer can't be reached.
+    pub fn fail(&mut self, env: &mut Env<'_>, error: Error) {
+        self.finish(env, Some(error));
+    }
+
+    /// Switches Nagle's algorithm off (RFC 9293 MUST-17).
+    pub fn set_nodelay(&mut self, on: bool) {
+        self.snd.set_nodelay(on);
+    }
+
+    // What is to be done.
+
+    /// Writes the next segment's payload into `out`, leaving room for the header before it, and returns the header.
+    ///
+    /// `out` begins where the TCP header will; it must hold the header and one MSS. Call until `None`.
+    pub fn poll_transmit(&mut self, env: &mut Env<'_>, out: &mut [u8]) -> Option<Emit> {
+        if matches!(self.state, State::Closed | State::TimeWait) && !self.rcv.ack_wanted() {
+            return None;
+        }
+        if self.snd.syn_due() {
+            return Some(self.emit_syn(env));
+        }
+        let may_send = !matches!(self.state, State::SynSent | State::SynReceived);
+        match if may_send { self.snd.next_cut(env) } else { None } {
+            Some(cut) => Some(self.emit_data(env, cut, out)),
+            None if self.rcv.ack_wanted() => Some(self.emit_ack(env)),
+            None => None,
+        }
+    }
+
+    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, out: &mut [u8]) -> Emit {
+        let mut flags = Flags::ACK;
+        if cut.push {
+            flags = flags | Flags::PSH;
+        }
+        if cut.fin {
+            flags = flags | Flags::FIN;
+        }
+        let header = self.header(env, cut.seq, flags);
+        let payload_len = cut.len as usize;
+        self.snd.copy(env, cut, &mut out[header.len()..header.len() + payload_len]);
+        self.snd.sent(env, cut);
+        Emit { header, payload_len }
+    }
+
+    fn emit_ack(&mut self, env: &mut Env<'_>) -> Emit {
+        let header = self.header(env, self.snd.ack_seq(), Flags::ACK);
+        Emit { header, payload_len: 0 }
+    }
+
+    /// A header that acknowledges everything received.
+    fn header(&mut self, env: &Env<'_>, seq: SeqNum, flags: Flags) -> Header {
+        let window = self.rcv.acknowledge(env);
+        let ack = self.rcv.rcv_nxt();
+        Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options: Options::default() }
+    }
+
+    /// When to call [`on_timeout`](Self::on_timeout), unless something else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timer().map(|(_, at)| at)
+    }
+
+    fn timer(&self) -> Option<(&'static str, Instant)> {
+        let send = self.snd.timer().map(|(at, name)| (name, at));
+        let ack = self.rcv.deadline().map(|at| ("delayed-ack", at));
+        let fin_wait2 = self.fin_wait2.map(|at| ("fin-wait-2", at));
+        [send, ack, fin_wait2].into_iter().flatten().min_by_key(|(_, at)| *at)
+    }
+
+    /// The next thing the application, or the stack, should hear. Call until `None`.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let e = &mut self.events;
+        let take = |flag: &mut bool| core::mem::take(flag);
+        if take(&mut e.established) {
+            Some(Event::Established)
+        } else if take(&mut e.readable) {
+            Some(Event::Readable)
+        } else if take(&mut e.writable) {
+            Some(Event::Writable)
+        } else if take(&mut e.peer_closed) {
+            Some(Event::PeerClosed)
+        } else if take(&mut e.time_wait) {
+            Some(Event::TimeWait(TimeWait { snd_nxt: self.snd.ack_seq(), rcv_nxt: self.rcv.rcv_nxt() }))
+        } else {
+            e.closed.take().map(Event::Closed)
+        }
+    }
+
+    /// Takes [`Event::Established`] before its turn: it must be told before data that came with it.
+    pub fn take_established(&mut self) -> bool {
+        core::mem::take(&mut self.events.established)
+    }
+
+    // What is so.
+
+    /// The state.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Bytes received in order and not yet read.
+    #[must_use]
+    pub const fn unread(&self) -> u32 {
+        self.rcv.unread()
+    }
+
+    /// Whether the connection was opened by the peer.
+    #[must_use]
+    pub const fn is_passive(&self) -> bool {
+        self.passive
+    }
+
+    /// Everything `fourwave ss` shows.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        Info {
+            state: self.state,
+            send_queue_bytes: self.snd.unacknowledged(),
+            receive_queue_bytes: self.rcv.unread(),
+            srtt: self.snd.srtt(),
+            cwnd_bytes: self.snd.cwnd(),
+            retransmits: self.snd.retransmits(),
+            timer: self.timer(),
+            opened: self.opened,
+        }
+    }
+
+    /// Gives all memory back to the pool. Call before dropping the connection.
+    pub fn release(&mut self, env: &mut Env<'_>) {
+        self.snd.clear(env);
+        self.rcv.clear(env.pool);
+    }
+
+    fn step(&mut self, input: Input) {
+        if let Some(next) = self.state.next(input) {
+            self.state = next;
+        }
+    }
+
+    /// The connection is over, in order or by an error. Data already received in order stays readable.
+    fn finish(&mut self, env: &mut Env<'_>, error: Option<Error>) {
+        self.state = State::Closed;
+        self.snd.clear(env);
+        self.rcv.stop(env.pool);
+        self.fin_wait2 = None;
+        self.events.time_wait = false;
+        self.events.closed = Some(error);
+    }
+
+    fn watch_fin_wait2(&mut self, env: &Env<'_>) {
+        if self.orphan && self.state == State::FinWait2 && self.fin_wait2.is_none() {
+            self.fin_wait2 = Some(env.now + env.config.fin_wait2_orphan);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Opening: RFC 9293 sections 3.5 and 3.10.7.2 to 3.10.7.3.
+
+use super::{Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, Start, State};
+
+/// The largest shift RFC 7323 section 2.3 allows.
+const MAX_SHIFT: u8 = 14;
+
+impl Connection {
+    /// Passive OPEN's answer to a SYN: SYN-RECEIVED; `poll_transmit` has the SYN-ACK.
+    #[must_use]
+    pub fn accept(env: &Env<'_>, start: Start, syn: &Segment<'_>) -> Self {
+        let mut connection = Self::new(env, start, State::SynReceived, true);
+        connection.synchronize(env, &syn.header);
+        connection
+    }
+
+    /// The peer's SYN: its sequence number and options.
+    fn synchronize(&mut self, env: &Env<'_>, syn: &Header) {
+        let peer_mss = syn.options.mss.unwrap_or(self.default_peer_mss).max(1);
+        let scale = syn.options.window_scale;
+        self.snd.synchronize(peer_mss.min(self.mss), scale.unwrap_or(0).min(MAX_SHIFT));
+        self.rcv.synchronize(syn.seq, scale.is_some(), env);
+        self.scaled = scale.is_some();
+    }
+
+    /// The SYN, or the SYN-ACK.
+    pub(super) fn emit_syn(&mut self, env: &mut Env<'_>) -> Emit {
+        let answer = self.state != State::SynSent;
+        let window = u16::try_from(Receiver::syn_window(env)).unwrap_or(u16::MAX);
+        // A SYN-ACK may offer scaling only if the SYN did (RFC 7323 section 2.2).
+        let scale = (!answer || self.scaled).then(|| env.config.window_scale());
+        let options = Options { mss: Some(self.mss), window_scale: scale, ..Options::default() };
+        let (flags, ack) = if answer { (Flags::SYN | Flags::ACK, self.rcv.rcv_nxt()) } else { (Flags::SYN, Default::default()) };
+        if answer {
+            self.rcv.answered();
+        }
+        let seq = self.snd.iss();
+        self.snd.syn_sent(env);
+        let header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
+        Emit { header, payload_len: 0 }
+    }
+
+    /// RFC 9293 section 3.10.7.3.
+    pub(super) fn in_syn_sent(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        let header = &segment.header;
+        let acked = header.flags.contains(Flags::ACK);
+        let acceptable = acked && self.snd.acknowledges_new(header.ack);
+        if acked && !acceptable {
+            let reset = (!header.flags.contains(Flags::RST)).then_some(Reset { seq: header.ack, ack: None });
+            return Outcome { reset, dropped: Some(DropReason::AckUnacceptable), ..Outcome::default() };
+        }
+        if header.flags.contains(Flags::RST) {
+            // A5: the sequence number has nothing to be compared with; the ACK proves that our SYN was seen.
+            if acceptable {
+                self.finish(env, Some(Error::Refused));
+                return Outcome::default();
+            }
+            return Outcome { dropped: Some(DropReason::ResetNotExact), ..Outcome::default() };
+        }
+        if !header.flags.contains(Flags::SYN) {
+            return Outcome { dropped: Some(DropReason::NotSynSent), ..Outcome::default() };
+        }
+        self.synchronize(env, header);
+        if !acceptable {
+            // Simultaneous open (RFC 9293 section 3.5, figure 7): answer with SYN-ACK of the same ISS.
+            self.step(Input::Syn);
+            self.snd.syn_again();
+            return Outcome::default();
+        }
+        self.snd.on_ack(env, header.ack);
+        self.establish(env, header);
+        self.rcv.request_ack();
+        self.text_of_syn(env, segment)
+    }
+
+    /// Data or FIN that came with the SYN-ACK: processed as in ESTABLISHED (3.10.7.3, fourth, "continue at the sixth step").
+    fn text_of_syn(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        if segment.payload.is_empty() && !segment.header.flags.contains(Flags::FIN) {
+            return Outcome::default();
+        }
+        match crate::recv::acceptability::check(self.rcv.window(), segment) {
+            Some(acceptable) => self.text(env, segment, &acceptable),
+            None => Outcome::default(),
+        }
+    }
+
+    /// Our SYN is acknowledged: ESTABLISHED.
+    pub(super) fn establish(&mut self, env: &Env<'_>, header: &Header) {
+        self.snd.established(env, header, header.flags.contains(Flags::SYN));
+        self.step(Input::AckOfSyn);
+        self.step_if_closed();
+        self.events.established = true;
+    }
+}

@@ -1,0 +1,184 @@
+//! Segments from SYN-RECEIVED on: RFC 9293 section 3.10.7.4, step by step.
+
+use super::{Connection, DropReason, Env, Error, Flags, Input, Outcome, Reset, Segment, State};
+use crate::recv::{
+    Taken,
+    acceptability::{self, Acceptable},
+};
+
+fn dropped(reason: DropReason) -> Outcome {
+    Outcome { dropped: Some(reason), ..Outcome::default() }
+}
+
+impl Connection {
+    pub(super) fn from_syn_received_on(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        let flags = segment.header.flags;
+        // First: the sequence number.
+        let Some(acceptable) = acceptability::check(self.rcv.window(), segment) else {
+            return self.unacceptable(env, segment);
+        };
+        // Second: RST. Fourth: SYN. (Third, security, is obsolete.)
+        if flags.contains(Flags::RST) {
+            return self.reset(env, segment);
+        }
+        if flags.contains(Flags::SYN) {
+            return self.challenge(env, DropReason::UnexpectedSyn);
+        }
+        // Fifth: ACK.
+        if !flags.contains(Flags::ACK) {
+            return dropped(DropReason::NoAck);
+        }
+        if self.state == State::SynReceived {
+            if !self.snd.acknowledges_new(segment.header.ack) {
+                let reset = Some(Reset { seq: segment.header.ack, ack: None });
+                return Outcome { reset, ..dropped(DropReason::AckUnacceptable) };
+            }
+            self.snd.on_ack(env, segment.header.ack);
+            self.establish(env, &segment.header);
+        } else if let Some(outcome) = self.acknowledge(env, segment) {
+            return outcome;
+        }
+        if self.state == State::Closed || self.state == State::TimeWait {
+            return Outcome::default();
+        }
+        // Sixth: URG is no more than a mark in the stream here; seventh and eighth: text and FIN.
+        self.text(env, segment, &acceptable)
+    }
+
+    /// Not acceptable: an ACK in reply, unless it is a reset.
+    fn unacceptable(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        let header = &segment.header;
+        if header.flags.contains(Flags::RST) {
+            return dropped(DropReason::ResetNotExact);
+        }
+        if header.flags.contains(Flags::SYN) {
+            return self.old_syn(env, segment);
+        }
+        // Data that comes again has lost its ACK: that one is always sent. What carries nothing is answered within limits.
+        if !segment.is_empty() || self.challenge.allow(env.now) {
+            self.rcv.request_ack();
+        }
+        dropped(DropReason::OutOfWindow)
+    }
+
+    /// A SYN outside the window: the peer's own again (A4), a simultaneous open's SYN-ACK (A20), or a stranger's.
+    fn old_syn(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        let header = &segment.header;
+        if self.state != State::SynReceived || header.seq != self.rcv.irs {
+            return self.challenge(env, DropReason::UnexpectedSyn);
+        }
+        if header.flags.contains(Flags::ACK) && self.snd.acknowledges_new(header.ack) {
+            // Figure 7 of RFC 9293 and its appendix A.2: this SYN-ACK completes the handshake.
+            // The ACK is for a peer that is strict.
+            self.snd.on_ack(env, header.ack);
+            self.establish(env, header);
+            self.rcv.request_ack();
+            return Outcome::default();
+        }
+        if self.challenge.allow(env.now) {
+            self.snd.syn_again();
+        }
+        dropped(DropReason::OutOfWindow)
+    }
+
+    fn challenge(&mut self, env: &Env<'_>, reason: DropReason) -> Outcome {
+        if self.challenge.allow(env.now) {
+            self.rcv.request_ack();
+        }
+        dropped(reason)
+    }
+
+    /// RST in the window: RFC 5961 section 3.2.
+    fn reset(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        if segment.header.seq != self.rcv.rcv_nxt() {
+            return self.challenge(env, DropReason::ResetNotExact);
+        }
+        let error = match self.state {
+            State::SynReceived => Error::Refused,
+            _ => Error::Reset,
+        };
+        // CLOSING and LAST-ACK: both sides have closed, there is nobody to tell of an error.
+        let told = !matches!(self.state, State::Closing | State::LastAck);
+        self.finish(env, told.then_some(error));
+        Outcome::default()
+    }
+
+    /// Fifth step in a synchronized state. `Some` ends the processing.
+    fn acknowledge(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Option<Outcome> {
+        let header = &segment.header;
+        if !self.snd.plausible_ack(header.ack) {
+            return Some(self.challenge(env, DropReason::AckUnacceptable));
+        }
+        let new = self.snd.acknowledges_new(header.ack);
+        if new {
+            self.snd.on_ack(env, header.ack);
+        }
+        let current = header.ack == self.snd.snd_una();
+        let window_changed = current && self.snd.update_window(env, header);
+        if !new && current && !window_changed && segment.is_empty() {
+            self.snd.on_duplicate_ack();
+        }
+        if new {
+            if self.want_write && self.snd.writable(env) {
+                self.want_write = false;
+                self.events.writable = true;
+            }
+            if self.snd.fin_acknowledged() {
+                self.fin_acknowledged(env);
+            }
+        }
+        None
+    }
+
+    fn fin_acknowledged(&mut self, env: &mut Env<'_>) {
+        self.step(Input::AckOfFin);
+        match self.state {
+            State::FinWait2 => self.watch_fin_wait2(env),
+            State::TimeWait => self.enter_time_wait(env),
+            State::Closed => self.finish(env, None),
+            _ => {}
+        }
+    }
+
+    /// Seventh and eighth step: the data, and the FIN behind it.
+    pub(super) fn text(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, acceptable: &Acceptable<'_>) -> Outcome {
+        if !self.state.may_receive() {
+            // The peer has closed already: this "should not occur" (3.10.7.4, seventh) and is ignored.
+            return Outcome::default();
+        }
+        if !acceptable.payload().is_empty() && (self.orphan || self.read_shut) {
+            // S31: nobody will read this; the peer must learn it.
+            let seq = self.snd.ack_seq();
+            self.finish(env, Some(Error::Reset));
+            return Outcome { reset: Some(Reset { seq, ack: None }), ..dropped(DropReason::NobodyReads) };
+        }
+        let mut outcome = Outcome::default();
+        match self.rcv.on_data(env, acceptable) {
+            Taken::Nothing | Taken::Kept => {}
+            Taken::InPlace => outcome.deliver = Some((acceptable.skipped(), acceptable.payload().len())),
+            Taken::Queued => self.events.readable = true,
+            Taken::NoMemory => outcome.dropped = Some(DropReason::NoMemory),
+        }
+        debug_assert!(outcome.deliver.is_none_or(|(at, len)| at + len <= segment.payload.len()));
+        if self.rcv.take_fin() {
+            self.on_fin(env);
+        }
+        outcome
+    }
+
+    fn on_fin(&mut self, env: &mut Env<'_>) {
+        self.step(Input::Fin);
+        self.events.peer_closed = true;
+        self.fin_wait2 = None;
+        if self.state == State::TimeWait {
+            self.enter_time_wait(env);
+        }
+    }
+
+    /// Both directions are closed: what remains is a record, and the bytes nobody has read yet.
+    fn enter_time_wait(&mut self, env: &mut Env<'_>) {
+        self.snd.clear(env);
+        self.events.time_wait = true;
+        self.events.closed = Some(None);
+    }
+}

@@ -1,0 +1,109 @@
+//! How a connection ends other than in order, and why a segment was dropped.
+
+/// Why a connection failed, by whose fault.
+///
+/// `std::io::ErrorKind` has a name for each; `runtime` maps them (this crate is `no_std`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Error {
+    /// The peer sent RST on a connection that was open (`ConnectionReset`).
+    Reset,
+    /// The peer answered our SYN with RST (`ConnectionRefused`).
+    Refused,
+    /// The path or the peer is silent: retransmission gave up (`TimedOut`; RFC 9293 section 3.8.3, R2).
+    TimedOut,
+    /// The next hop does not answer (`HostUnreachable`).
+    HostUnreachable,
+    /// We sent RST: `abort`, or `close` with unread data (`ConnectionAborted`).
+    Aborted,
+    /// We have shut down writing and tried to write (`BrokenPipe`).
+    BrokenPipe,
+    /// There is no such connection any more (`NotConnected`).
+    NotConnected,
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Reset => "the peer reset the connection",
+            Self::Refused => "the peer refused the connection",
+            Self::TimedOut => "the peer did not answer",
+            Self::HostUnreachable => "the next hop does not answer",
+            Self::Aborted => "the connection was aborted on this side",
+            Self::BrokenPipe => "this side has shut down writing",
+            Self::NotConnected => "the connection is closed",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Why a well-formed segment for a connection was not processed; counted by the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// Fails the acceptability test of RFC 9293 table 6.
+    OutOfWindow,
+    /// RST outside the window, or in the window without being exact (RFC 5961 section 3.2).
+    ResetNotExact,
+    /// SYN in a synchronized state (RFC 5961 section 4.2).
+    UnexpectedSyn,
+    /// No ACK where there must be one.
+    NoAck,
+    /// Acknowledges what was never sent, or is too old to trust (RFC 5961 section 5.2).
+    AckUnacceptable,
+    /// In SYN-SENT: neither an acceptable SYN nor an acceptable RST.
+    NotSynSent,
+    /// Data in order, but no memory was left to keep it: the peer will send it again.
+    NoMemory,
+    /// Data for an application that is gone, or that has shut down reading: answered by RST.
+    NobodyReads,
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 8;
+    /// Every reason, in the order of [`index`](Self::index).
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::OutOfWindow,
+        Self::ResetNotExact,
+        Self::UnexpectedSyn,
+        Self::NoAck,
+        Self::AckUnacceptable,
+        Self::NotSynSent,
+        Self::NoMemory,
+        Self::NobodyReads,
+    ];
+
+    /// The reason's place in an array of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The counter's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OutOfWindow => "tcp_out_of_window",
+            Self::ResetNotExact => "tcp_reset_not_exact",
+            Self::UnexpectedSyn => "tcp_unexpected_syn",
+            Self::NoAck => "tcp_no_ack",
+            Self::AckUnacceptable => "tcp_ack_unacceptable",
+            Self::NotSynSent => "tcp_not_for_syn_sent",
+            Self::NoMemory => "tcp_no_memory",
+            Self::NobodyReads => "tcp_nobody_reads",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_index() {
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), i);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! When to acknowledge: RFC 9293 section 3.8.6.3 (delayed ACK), RFC 5681 section 4.2.
+
+/// What an arriving data segment asks of the acknowledgment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ack {
+    /// At the end of this batch.
+    Now,
+    /// With the next data of ours, or when the delayed-ACK timer expires.
+    Delay,
+}
+
+/// Data segments acknowledged at once at the start of a connection, while the peer's window is still small (as Linux).
+const QUICK: u8 = 16;
+
+#[derive(Debug, Clone)]
+pub(crate) struct AckPolicy {
+    /// Bytes received in order and not acknowledged.
+    pending: u32,
+    quick: u8,
+}
+
+impl Default for AckPolicy {
+    fn default() -> Self {
+        Self { pending: 0, quick: QUICK }
+    }
+}
+
+impl AckPolicy {
+    /// Data of `len` bytes arrived; `regular` if it was in order and nothing out of order is held (RFC 5681: anything else
+    /// is acknowledged at once).
+    pub(crate) fn on_data(&mut self, len: u32, mss: u32, regular: bool) -> Ack {
+        self.pending = self.pending.saturating_add(len);
+        // SHLD-19: an ACK for at least every second full-sized segment.
+        if !regular || self.pending >= 2 * mss {
+            return Ack::Now;
+        }
+        if self.quick > 0 {
+            self.quick -= 1;
+            return Ack::Now;
+        }
+        Ack::Delay
+    }
+
+    /// An acknowledgment went out, alone or with data.
+    pub(crate) fn sent(&mut self) {
+        self.pending = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_full_segment_is_acknowledged() {
+        let mut policy = AckPolicy { quick: 0, ..AckPolicy::default() };
+        assert_eq!(policy.on_data(1460, 1460, true), Ack::Delay);
+        assert_eq!(policy.on_data(1460, 1460, true), Ack::Now);
+        policy.sent();
+        assert_eq!(policy.on_data(1, 1460, true), Ack::Delay);
+        assert_eq!(policy.on_data(1, 1460, false), Ack::Now);
+    }
+
+    #[test]
+    fn the_first_segments_are_acknowledged_at_once() {
+        let mut policy = AckPolicy::default();
+        for _ in 0..QUICK {
+            assert_eq!(policy.on_data(1, 1460, true), Ack::Now);
+            policy.sent();
+        }
+        assert_eq!(policy.on_data(1, 1460, true), Ack::Delay);
+    }
+}

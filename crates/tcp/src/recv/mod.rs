@@ -1,0 +1,247 @@
+//! The receiving half of a connection: what arrived, what may still arrive, what must be acknowledged.
+
+pub(crate) mod acceptability;
+mod ack_policy;
+mod reassembly;
+mod window;
+
+use crate::{
+    env::Env,
+    pool::{ByteQueue, Pool},
+};
+use acceptability::{Acceptable, Window};
+use ack_policy::{Ack, AckPolicy};
+use alloc::boxed::Box;
+use reassembly::Reassembly;
+use wheel::Instant;
+use wire::SeqNum;
+
+/// Where the data of a segment went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There was none, or none that is new.
+    Nothing,
+    /// In order, and nothing is queued before it: the application may have it in place.
+    InPlace,
+    /// In the queue; more may have become in order with it.
+    Queued,
+    /// Out of order, kept.
+    Kept,
+    /// Not (all) kept: no memory.
+    NoMemory,
+}
+
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) irs: SeqNum,
+    rcv_nxt: SeqNum,
+    /// The right edge of the window we have promised.
+    edge: SeqNum,
+    /// Where the peer's FIN is, once it has come, in order or not.
+    fin_at: Option<SeqNum>,
+    /// The shift of the windows we advertise; 0 unless both sides offered one.
+    shift: u8,
+    /// Our MSS.
+    mss: u16,
+    queue: ByteQueue,
+    /// Attached only while something is out of order.
+    reassembly: Option<Box<Reassembly>>,
+    policy: AckPolicy,
+    /// When the delayed ACK is due.
+    delayed: Option<Instant>,
+    ack_now: bool,
+}
+
+impl Receiver {
+    pub(crate) fn new(mss: u16) -> Self {
+        Self {
+            irs: SeqNum::default(),
+            rcv_nxt: SeqNum::default(),
+            edge: SeqNum::default(),
+            fin_at: None,
+            shift: 0,
+            mss,
+            queue: ByteQueue::default(),
+            reassembly: None,
+            policy: AckPolicy::default(),
+            delayed: None,
+            ack_now: false,
+        }
+    }
+
+    /// The peer's SYN arrived: its number, and whether windows are scaled from now on.
+    pub(crate) fn synchronize(&mut self, irs: SeqNum, scaled: bool, env: &Env<'_>) {
+        self.irs = irs;
+        self.rcv_nxt = irs + 1;
+        // The window in a SYN is never scaled (RFC 7323 section 2.2).
+        self.edge = self.rcv_nxt + Self::syn_window(env);
+        self.shift = if scaled { env.config.window_scale() } else { 0 };
+    }
+
+    /// The window a SYN advertises.
+    pub(crate) fn syn_window(env: &Env<'_>) -> u32 {
+        env.config.receive_buffer_bytes.min(0xffff)
+    }
+
+    pub(crate) fn window(&self) -> Window {
+        Window { rcv_nxt: self.rcv_nxt, rcv_wnd: self.edge.since(self.rcv_nxt) }
+    }
+
+    pub(crate) const fn rcv_nxt(&self) -> SeqNum {
+        self.rcv_nxt
+    }
+
+    pub(crate) const fn unread(&self) -> u32 {
+        self.queue.len()
+    }
+
+    /// Takes the data (and the place of the FIN) of an acceptable segment.
+    pub(crate) fn on_data(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>) -> Taken {
+        let taken = self.take(env, segment);
+        if segment.fin() && !matches!(taken, Taken::NoMemory) {
+            self.fin_at = Some(segment.seq() + length(segment.payload()));
+        }
+        match taken {
+            Taken::Nothing => {}
+            Taken::InPlace | Taken::Queued => {
+                match self.policy.on_data(length(segment.payload()), self.mss.into(), self.reassembly.is_none()) {
+                    Ack::Now => self.ack_now = true,
+                    Ack::Delay if self.delayed.is_none() => self.delayed = Some(env.now + env.config.delayed_ack),
+                    Ack::Delay => {}
+                }
+            }
+            Taken::Kept | Taken::NoMemory => self.ack_now = true,
+        }
+        self.release_filled();
+        taken
+    }
+
+    fn take(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>) -> Taken {
+        let payload = segment.payload();
+        if payload.is_empty() {
+            return Taken::Nothing;
+        }
+        if segment.seq() != self.rcv_nxt {
+            let runs = self.reassembly.get_or_insert_default();
+            return if runs.insert(env.pool, segment.seq(), payload) { Taken::Kept } else { Taken::NoMemory };
+        }
+        if self.queue.is_empty() && self.reassembly.is_none() && env.pool.has_room(payload.len()) {
+            self.rcv_nxt += length(payload);
+            return Taken::InPlace;
+        }
+        let queued = self.queue.push(env.pool, payload);
+        self.rcv_nxt += u32::try_from(queued).unwrap_or(u32::MAX);
+        if queued < payload.len() {
+            return Taken::NoMemory;
+        }
+        if let Some(runs) = &mut self.reassembly {
+            self.rcv_nxt += runs.advance(env.pool, self.rcv_nxt, &mut self.queue);
+            self.ack_now = true;
+        }
+        Taken::Queued
+    }
+
+    fn release_filled(&mut self) {
+        if self.reassembly.as_ref().is_some_and(|runs| runs.is_empty()) {
+            self.reassembly = None;
+        }
+    }
+
+    /// The FIN is next in order: counts it. True once.
+    pub(crate) fn take_fin(&mut self) -> bool {
+        if self.fin_at != Some(self.rcv_nxt) {
+            return false;
+        }
+        self.fin_at = None;
+        self.rcv_nxt += 1;
+        if self.edge.before(self.rcv_nxt) {
+            self.edge = self.rcv_nxt;
+        }
+        self.ack_now = true;
+        true
+    }
+
+    /// Keeps what the application left of data delivered in place.
+    pub(crate) fn keep(&mut self, pool: &mut Pool, rest: &[u8]) {
+        self.queue.push_beyond_limit(pool, rest);
+    }
+
+    /// The bytes to read first.
+    pub(crate) fn front<'p>(&self, pool: &'p Pool) -> &'p [u8] {
+        self.queue.front(pool)
+    }
+
+    /// The application has read `n` bytes: tells the peer when the window has opened worthwhile.
+    pub(crate) fn consume(&mut self, env: &mut Env<'_>, n: u32, still_open: bool) {
+        self.queue.consume(env.pool, n);
+        if still_open && window::worth_an_update(self.situation(env)) {
+            self.ack_now = true;
+        }
+    }
+
+    /// An ACK should go out at the end of the batch.
+    pub(crate) fn request_ack(&mut self) {
+        self.ack_now = true;
+    }
+
+    pub(crate) const fn ack_wanted(&self) -> bool {
+        self.ack_now
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.delayed
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        if self.delayed.is_some_and(|due| due <= now) {
+            self.ack_now = true;
+        }
+    }
+
+    /// A segment with ACK is about to go: the window field for it. It carries the acknowledgment.
+    pub(crate) fn acknowledge(&mut self, env: &Env<'_>) -> u16 {
+        let advertisement = window::advertise(self.situation(env), self.shift);
+        self.edge = advertisement.edge;
+        self.answered();
+        advertisement.field
+    }
+
+    fn situation(&self, env: &Env<'_>) -> window::Situation {
+        let buffer = env.config.receive_buffer_bytes;
+        window::Situation {
+            rcv_nxt: self.rcv_nxt,
+            edge: self.edge,
+            free: buffer.saturating_sub(self.queue.len()),
+            buffer,
+            mss: self.mss.into(),
+        }
+    }
+
+    /// Gives all memory back.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.queue.clear(pool);
+        if let Some(mut runs) = self.reassembly.take() {
+            runs.clear(pool);
+        }
+    }
+
+    /// Nothing will arrive or be acknowledged any more; what is in order stays readable.
+    pub(crate) fn stop(&mut self, pool: &mut Pool) {
+        if let Some(mut runs) = self.reassembly.take() {
+            runs.clear(pool);
+        }
+        self.answered();
+    }
+
+    /// The acknowledgment has gone out, or will never.
+    pub(crate) fn answered(&mut self) {
+        self.ack_now = false;
+        self.delayed = None;
+        self.policy.sent();
+    }
+}
+
+/// A payload's length as sequence space.
+fn length(payload: &[u8]) -> u32 {
+    u32::try_from(payload.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,176 @@
+//! Data that arrived out of order (RFC 9293 SHLD-31): kept in runs until the gap before it is filled. Bounded by the
+//! receive window in bytes and by [`MAX_RUNS`] in pieces.
+
+use crate::pool::{ByteQueue, Pool};
+use alloc::vec::Vec;
+use wire::SeqNum;
+
+/// Runs a connection may hold; a segment that would begin one more is dropped and comes again.
+const MAX_RUNS: usize = 64;
+
+#[derive(Debug)]
+struct Run {
+    start: SeqNum,
+    bytes: ByteQueue,
+}
+
+impl Run {
+    fn end(&self) -> SeqNum {
+        self.start + self.bytes.len()
+    }
+}
+
+/// Runs in sequence order, apart from each other, all beyond RCV.NXT.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    runs: Vec<Run>,
+}
+
+impl Reassembly {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Keeps what of `bytes` at `seq` is not there yet, as far as there is memory. False if any of it was not kept.
+    pub(crate) fn insert(&mut self, pool: &mut Pool, seq: SeqNum, bytes: &[u8]) -> bool {
+        let (mut seq, mut rest) = (seq, bytes);
+        // The first run that ends behind `seq` decides; each turn either fills one hole or skips one run.
+        let mut at = self.runs.iter().position(|run| run.end().after(seq)).unwrap_or(self.runs.len());
+        while !rest.is_empty() {
+            let hole = self.runs.get(at).map_or(rest.len(), |run| {
+                if run.start.after(seq) { run.start.since(seq) as usize } else { 0 }
+            });
+            let fill = hole.min(rest.len());
+            if fill > 0 {
+                let kept = self.fill(pool, &mut at, seq, &rest[..fill]);
+                if kept < fill {
+                    return false;
+                }
+            }
+            let mut passed = fill;
+            if let Some(run) = self.runs.get(at) {
+                passed += (run.end().since(seq) as usize).saturating_sub(fill).min(rest.len() - fill);
+            }
+            rest = &rest[passed..];
+            seq += u32::try_from(passed).unwrap_or(u32::MAX);
+            at += 1;
+        }
+        true
+    }
+
+    /// Puts `bytes` into the hole before run `at`: onto the run that ends there, or as a run of its own.
+    fn fill(&mut self, pool: &mut Pool, at: &mut usize, seq: SeqNum, bytes: &[u8]) -> usize {
+        if let Some(previous) = at.checked_sub(1).and_then(|i| self.runs.get_mut(i)) {
+            if previous.end() == seq {
+                return previous.bytes.push(pool, bytes);
+            }
+        }
+        if self.runs.len() == MAX_RUNS {
+            return 0;
+        }
+        let mut run = Run { start: seq, bytes: ByteQueue::default() };
+        let kept = run.bytes.push(pool, bytes);
+        if kept > 0 {
+            self.runs.insert(*at, run);
+            *at += 1;
+        }
+        kept
+    }
+
+    /// RCV.NXT is now `rcv_nxt`: hands the bytes that have become in order to `sink`, in order, and returns how many.
+    ///
+    /// `sink` answers how many of a piece it kept; where it keeps less the rest is thrown away and comes again.
+    pub(crate) fn advance(&mut self, pool: &mut Pool, rcv_nxt: SeqNum, out: &mut ByteQueue) -> u32 {
+        let mut nxt = rcv_nxt;
+        while self.runs.first().is_some_and(|run| run.start.before_eq(nxt)) {
+            let mut run = self.runs.remove(0);
+            let old = nxt.since(run.start).min(run.bytes.len());
+            run.bytes.consume(pool, old);
+            while !run.bytes.is_empty() {
+                let moved = move_front(pool, &mut run.bytes, out);
+                nxt += moved;
+                if moved == 0 {
+                    run.bytes.clear(pool);
+                    self.clear(pool);
+                }
+            }
+        }
+        nxt.since(rcv_nxt)
+    }
+
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        for run in &mut self.runs {
+            run.bytes.clear(pool);
+        }
+        self.runs.clear();
+    }
+}
+
+/// Moves up to 512 bytes from the front of one queue to the end of another.
+fn move_front(pool: &mut Pool, from: &mut ByteQueue, to: &mut ByteQueue) -> u32 {
+    let mut piece = [0; 512];
+    let front = from.front(pool);
+    let n = front.len().min(piece.len());
+    piece[..n].copy_from_slice(&front[..n]);
+    let moved = u32::try_from(to.push(pool, &piece[..n])).unwrap_or(0);
+    from.consume(pool, moved);
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drain(pool: &mut Pool, queue: &mut ByteQueue) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !queue.is_empty() {
+            let front = queue.front(pool).to_vec();
+            queue.consume(pool, u32::try_from(front.len()).expect("short"));
+            all.extend(front);
+        }
+        all
+    }
+
+    proptest! {
+        /// Pieces of one stream in any order, overlapping anyhow, give the stream.
+        #[test]
+        fn any_order_gives_the_stream(
+            start in any::<u32>(),
+            pieces in proptest::collection::vec((0usize..3000, 1usize..900), 1..60),
+        ) {
+            let stream: Vec<u8> = (0..4000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let mut pool = Pool::new(1 << 20);
+            let (mut reassembly, mut out) = (Reassembly::default(), ByteQueue::default());
+            let base = SeqNum::new(start);
+            let mut have = vec![false; 4000];
+            // The first octet is kept missing until the end.
+            for (at, len) in pieces {
+                let at = at + 1;
+                prop_assert!(reassembly.insert(&mut pool, base + at as u32, &stream[at..at + len]));
+                have[at..at + len].fill(true);
+                let runs = &reassembly.runs;
+                prop_assert!(runs.windows(2).all(|w| w[0].end().before_eq(w[1].start)));
+            }
+            out.push(&mut pool, &stream[..1]);
+            let moved = reassembly.advance(&mut pool, base + 1, &mut out) as usize;
+            let expected = have[1..].iter().take_while(|h| **h).count();
+            prop_assert_eq!(moved, expected);
+            prop_assert_eq!(drain(&mut pool, &mut out), &stream[..=expected]);
+            reassembly.clear(&mut pool);
+            prop_assert_eq!(pool.chunks_in_use(), 0);
+        }
+    }
+
+    #[test]
+    fn runs_are_bounded() {
+        let mut pool = Pool::new(1 << 20);
+        let mut reassembly = Reassembly::default();
+        for i in 0..MAX_RUNS as u32 {
+            assert!(reassembly.insert(&mut pool, SeqNum::new(10 + i * 10), &[1]));
+        }
+        assert!(!reassembly.insert(&mut pool, SeqNum::new(5), &[1]));
+        assert_eq!(reassembly.runs.len(), MAX_RUNS);
+    }
+}
