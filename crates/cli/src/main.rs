@@ -1,3 +1,48 @@
 //! The `fourwave` command.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod affinity;
+mod args;
+mod bench;
+mod demo;
+mod internal;
+mod job;
+mod lab;
+mod out;
+mod ping;
+mod serve;
+mod ss;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command, UsageError};
+use crate::stop::Stop;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    out::log_to_stderr(cli.verbose);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say!("fourwave: {error:#}");
+            let wrong_arguments = error.is::<UsageError>();
+            ExitCode::from(if wrong_arguments { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let stop = Stop::install(cli.exit_with_parent)?;
+    match cli.command {
+        Command::Lab(args) => lab::run(&args),
+        Command::Demo(args) => demo::run(&args.resolve()?, &stop),
+        Command::Serve(args) => serve::run(&args.resolve()?, &stop),
+        Command::Ping(args) => ping::run(&args.resolve()?, &stop),
+        Command::Bench(args) => bench::run(&args.resolve()?, &stop),
+        Command::Ss(args) => ss::run(&args),
+        Command::Internal(args) => internal::run(&args, &stop),
+    }
+}

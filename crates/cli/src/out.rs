@@ -1,0 +1,115 @@
+//! Where words go: results to stdout, everything else to stderr.
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+/// Writes a line to stderr. Unlike `eprintln!` it doesn't panic when the terminal is gone, so that clean-up goes on.
+#[macro_export]
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::out::stderr_line(format_args!($($arg)*)) };
+}
+
+pub(crate) fn stderr_line(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes a result to stdout. A reader that went away (`| head`) is no failure of ours.
+pub(crate) fn result(text: &str) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Writes one JSON document to stdout.
+pub(crate) fn json<T: Serialize>(document: &T) -> anyhow::Result<()> {
+    result(&serde_json::to_string_pretty(document)?);
+    Ok(())
+}
+
+/// Logs go to stderr: `-v` info, `-vv` debug, `-vvv` trace; `RUST_LOG` wins.
+pub(crate) fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+/// One line on stderr that is rewritten in place on a terminal. Elsewhere only finished steps are written.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    terminal: bool,
+    shown: bool,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), shown: false }
+    }
+
+    /// Shows what goes on now, on a terminal only.
+    pub(crate) fn now(&mut self, text: &str) {
+        if self.terminal {
+            let mut stderr = std::io::stderr();
+            let _ = write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush());
+            self.shown = true;
+        }
+    }
+
+    /// Writes a line that stays.
+    pub(crate) fn done(&mut self, text: &str) {
+        self.clear();
+        say!("{text}");
+    }
+
+    /// Takes the rewritten line away.
+    pub(crate) fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+            self.shown = false;
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A time for people: three figures and a unit.
+pub(crate) fn nanoseconds(ns: f64) -> String {
+    let (value, unit) = match ns {
+        ns if ns < 1e3 => (ns, "ns"),
+        ns if ns < 1e6 => (ns / 1e3, "µs"),
+        ns if ns < 1e9 => (ns / 1e6, "ms"),
+        ns => (ns / 1e9, "s"),
+    };
+    let decimals = match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nanoseconds;
+
+    #[test]
+    fn times_have_three_figures() {
+        assert_eq!(nanoseconds(2_534.0), "2.53 µs");
+        assert_eq!(nanoseconds(14_640.0), "14.6 µs");
+        assert_eq!(nanoseconds(250.0), "250 ns");
+        assert_eq!(nanoseconds(1_500_000_000.0), "1.50 s");
+    }
+}

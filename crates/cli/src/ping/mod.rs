@@ -1,0 +1,82 @@
+//! `fourwave ping`: request/response latency, closed loop.
+
+mod kernel;
+mod recorder;
+mod report;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::args::{KernelWait, Stack, StackArgs};
+use crate::stop::Stop;
+use crate::{affinity, out};
+
+pub(crate) use kernel::sentence;
+pub(crate) use recorder::Recorder;
+pub(crate) use report::{Latency, Report};
+
+/// What to measure, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) target: SocketAddr,
+    pub(crate) stack: Stack,
+    pub(crate) kernel_wait: KernelWait,
+    /// Bytes per message, 1 to 1 Mi.
+    pub(crate) message_bytes: usize,
+    /// Ends after so many measured round trips, or after the duration, whichever comes first. One of them is given.
+    pub(crate) count: Option<u64>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) connections: usize,
+    /// Round trips before measuring starts.
+    pub(crate) warmup: u64,
+    /// From one message of a connection to its next; none: at once.
+    pub(crate) interval: Option<Duration>,
+    /// For a connection, and for an answer.
+    pub(crate) timeout: Duration,
+    /// Where to run; empty: anywhere.
+    pub(crate) cores: Vec<usize>,
+    pub(crate) json: bool,
+    pub(crate) at: StackArgs,
+}
+
+/// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
+pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    let mut recorder = Recorder::new(config);
+    let result = match config.stack {
+        Stack::Kernel => {
+            if let Some(core) = config.cores.first() {
+                affinity::pin(*core)?;
+            }
+            kernel::run(config, stop, &mut recorder)
+        }
+        Stack::Fourwave => fourwave(config, stop, &mut recorder),
+        Stack::Raw => raw(config, stop, &mut recorder),
+    };
+    if let Err(error) = &result
+        && recorder.is_empty()
+    {
+        tracing::debug!("nothing was measured: {error:#}");
+        return result;
+    }
+    let report = recorder.report();
+    if config.json {
+        out::json(&report)?;
+    } else {
+        out::result(&report.to_string());
+    }
+    result
+}
+
+/// Over fourwave: fills the recorder until it is full or the end is asked for.
+fn fourwave(config: &Config, _stop: &Stop, _recorder: &mut Recorder) -> anyhow::Result<()> {
+    tracing::debug!(at = ?config.at, "fourwave");
+    bail!("`ping --stack fourwave` is not wired yet: use --stack kernel")
+}
+
+/// Bare frames over AF_XDP, no TCP.
+fn raw(config: &Config, _stop: &Stop, _recorder: &mut Recorder) -> anyhow::Result<()> {
+    tracing::debug!(at = ?config.at, "raw");
+    bail!("`ping --stack raw` is not wired yet: use --stack kernel")
+}

@@ -1,0 +1,92 @@
+//! `fourwave serve`: small servers, over this stack or over the kernel's sockets.
+
+mod kernel;
+
+use std::net::SocketAddr;
+
+use anyhow::bail;
+use clap::ValueEnum;
+
+use crate::args::{KernelWait, Stack, StackArgs};
+use crate::stop::Stop;
+use crate::{affinity, say};
+
+/// The line on stderr that says a server is ready begins with this.
+pub(crate) const READY: &str = "listening on ";
+
+/// What a server does with its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// Sends back what comes (RFC 862)
+    Echo,
+    /// Throws away what comes (RFC 863)
+    Discard,
+    /// Sends characters without end (RFC 864)
+    Chargen,
+}
+
+/// What to serve, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) service: Service,
+    pub(crate) listen: SocketAddr,
+    pub(crate) stack: Stack,
+    pub(crate) kernel_wait: KernelWait,
+    /// Where to run; empty: anywhere.
+    pub(crate) cores: Vec<usize>,
+    pub(crate) at: StackArgs,
+}
+
+/// Serves until the end is asked for.
+pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    match config.stack {
+        Stack::Kernel => {
+            if let Some(core) = config.cores.first() {
+                affinity::pin(*core)?;
+            }
+            kernel::run(config, stop)
+        }
+        Stack::Fourwave => fourwave(config, stop),
+        Stack::Raw => raw(config, stop),
+    }
+}
+
+/// Says that the server is ready; `fourwave demo`, scripts and people wait for it.
+fn ready(address: SocketAddr, how: &str) {
+    say!("{READY}{address} ({how})");
+}
+
+/// Over fourwave: calls [`ready`] once it listens, serves until the end is asked for, then closes in order.
+fn fourwave(config: &Config, _stop: &Stop) -> anyhow::Result<()> {
+    tracing::debug!(at = ?config.at, "fourwave");
+    bail!("`serve --stack fourwave` is not wired yet: use --stack kernel")
+}
+
+/// Bare frames over AF_XDP, no TCP: sends back each frame to the configured port with its addresses swapped.
+fn raw(config: &Config, _stop: &Stop) -> anyhow::Result<()> {
+    tracing::debug!(at = ?config.at, "raw");
+    bail!("`serve --stack raw` is not wired yet: use --stack kernel")
+}
+
+/// The endless text of RFC 864: rows of 72 of the 95 printable characters, each row starting one character later.
+pub(crate) fn chargen_text() -> Vec<u8> {
+    let rows = (0..95u8).flat_map(|first| {
+        let row = (0..72).map(move |column| b' ' + (first + column) % 95);
+        row.chain(*b"\r\n")
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chargen_text;
+
+    #[test]
+    fn chargen_rows_are_those_of_rfc_864() {
+        let text = chargen_text();
+        assert_eq!(text.len(), 95 * 74);
+        assert!(text.starts_with(b" !\"#$%&'()*+,-./0123456789:;<=>?@ABC"));
+        assert!(text[74..].starts_with(b"!\"#$%&'"));
+        assert!(text[24 * 74..].starts_with(b"89:;<=>"));
+    }
+}

@@ -1,0 +1,119 @@
+//! What the tests of the command share: running it, and having the lab to oneself.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+pub(crate) const FOURWAVE: &str = env!("CARGO_BIN_EXE_fourwave");
+
+/// The lab's names are fixed, so its tests take turns, also those of different programs.
+pub(crate) struct LabTurn {
+    _lock: File,
+}
+
+impl LabTurn {
+    /// Waits for the turn; there is no lab then. Fails if the tests lack the privileges.
+    pub(crate) fn take() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test needs root: run `make test` with sudo");
+        let path = "/run/fourwave-test.lock";
+        let lock = File::options().create(true).truncate(false).write(true).open(path).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        ok(&["lab", "down"]);
+        Self { _lock: lock }
+    }
+}
+
+impl Drop for LabTurn {
+    fn drop(&mut self) {
+        let _ = run(&["lab", "down"]);
+    }
+}
+
+pub(crate) fn run(args: &[&str]) -> Output {
+    Command::new(FOURWAVE).args(args).output().unwrap()
+}
+
+/// Runs it to a good end; its stdout.
+pub(crate) fn ok(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
+}
+
+/// `ip netns exec` for a namespace, ready for its command.
+pub(crate) fn in_namespace(namespace: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, FOURWAVE]).args(args);
+    command
+}
+
+pub(crate) fn sh(script: &str) -> Output {
+    Command::new("sh").args(["-c", script]).output().unwrap()
+}
+
+/// A child that is killed when the test is over.
+pub(crate) struct Background(Child);
+
+impl Background {
+    /// Starts a server and waits until it says that it listens.
+    pub(crate) fn server(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.next().expect("a line before the end").unwrap();
+        assert!(line.starts_with("listening on "), "{line}");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child)
+    }
+
+    pub(crate) fn start(mut command: Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self(child.unwrap())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end, which must come soon; exit code, stdout and stderr.
+    pub(crate) fn end(&mut self, limit: Duration) -> (Option<i32>, String, String) {
+        let end = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it did not end within {limit:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut texts = [String::new(), String::new()];
+        if let Some(mut pipe) = self.0.stdout.take() {
+            pipe.read_to_string(&mut texts[0]).unwrap();
+        }
+        if let Some(mut pipe) = self.0.stderr.take() {
+            pipe.read_to_string(&mut texts[1]).unwrap();
+        }
+        let [stdout, stderr] = texts;
+        (status.code(), stdout, stderr)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,65 @@
+//! The control socket: how `fourwave ss` reads a running process. A Unix socket per process, mode 0600, in `/run/fourwave`.
+//!
+//! A client sends one line, a JSON [`Request`], and reads JSON lines until the end. It is served by a thread of its own,
+//! which asks the loops for a piece at a time: a client that is slow or hostile holds up nobody but itself.
+
+mod client;
+mod server;
+
+pub use client::{Process, processes};
+pub(crate) use server::{ControlSocket, Source};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the sockets are; `PID.sock` each.
+pub const DIRECTORY: &str = "/run/fourwave";
+
+/// What a client may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Every connection and TIME-WAIT record: [`Row`]s.
+    Connections,
+    /// The XDP program's verdicts: [`Count`]s.
+    Steering,
+    /// The shards' and ports' counters: [`Count`]s.
+    Counters,
+}
+
+/// One connection or TIME-WAIT record, as `fourwave ss --json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Our address and port.
+    pub local: String,
+    /// The peer's.
+    pub remote: String,
+    /// The state, as RFC 9293 spells it.
+    pub state: String,
+    /// The shard it lives on.
+    pub shard: usize,
+    /// Bytes accepted from the application and not yet acknowledged.
+    pub send_queue_bytes: u32,
+    /// Bytes received in order and not yet read.
+    pub receive_queue_bytes: u32,
+    /// Smoothed round-trip time, microseconds; absent before the first sample.
+    pub rtt_us: Option<f64>,
+    /// Congestion window, bytes.
+    pub cwnd_bytes: u32,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// The timer that is due first; absent when none runs.
+    pub timer: Option<String>,
+    /// In how many milliseconds it is due.
+    pub timer_ms: Option<f64>,
+    /// Seconds since the connection was opened (TIME-WAIT: since that began).
+    pub age_s: f64,
+}
+
+/// A counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: u64,
+}

@@ -1,0 +1,81 @@
+//! The asking end.
+
+use super::{Count, DIRECTORY, Request, Row};
+use serde::de::DeserializeOwned;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running fourwave process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    socket: PathBuf,
+}
+
+/// The running processes, by number. Sockets that dead ones left are removed.
+///
+/// # Errors
+/// The directory of the control sockets can't be read (no privileges).
+pub fn processes() -> io::Result<Vec<Process>> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let socket = entry?.path();
+        let pid = socket.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let is_socket = socket.extension().is_some_and(|extension| extension == "sock");
+        let Some(pid) = pid.filter(|_| is_socket) else { continue };
+        match UnixStream::connect(&socket) {
+            Ok(_) => found.push(Process { pid, socket }),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(&socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_by_key(|process| process.pid);
+    Ok(found)
+}
+
+impl Process {
+    /// Its connections and TIME-WAIT records.
+    ///
+    /// # Errors
+    /// The process went away, or answers no more.
+    pub fn connections(&self) -> io::Result<Vec<Row>> {
+        self.ask(Request::Connections)
+    }
+
+    /// Its XDP program's verdicts.
+    ///
+    /// # Errors
+    /// The process went away, or answers no more.
+    pub fn steering(&self) -> io::Result<Vec<Count>> {
+        self.ask(Request::Steering)
+    }
+
+    /// Its counters.
+    ///
+    /// # Errors
+    /// The process went away, or answers no more.
+    pub fn counters(&self) -> io::Result<Vec<Count>> {
+        self.ask(Request::Counters)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: Request) -> io::Result<Vec<T>> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(serde_json::to_string(&request)?.as_bytes())?;
+        stream.write_all(b"\n")?;
+        BufReader::new(stream).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a stack could not start, or ended.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// An error of the runtime: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device layer refused.
+    #[error(transparent)]
+    Device(#[from] xdp::Error),
+    /// A TCP setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] stack::ConfigError),
+    /// Several queues were asked for.
+    #[error("queues is {0:?}, allowed is one queue: sharding over several is not built yet")]
+    OneQueue(Vec<u32>),
+    /// A core that doesn't exist.
+    #[error("core {core} does not exist or is not allowed to this process, allowed are {allowed:?}")]
+    NoCore {
+        /// What was asked for.
+        core: usize,
+        /// What there is.
+        allowed: Vec<usize>,
+    },
+    /// The interface has no address to share.
+    #[error("interface {0} has no address to share: give it one (`ip addr add`), or the stack one of its own (--address)")]
+    NoAddress(String),
+    /// The address to listen on is not the stack's.
+    #[error("{ip} is not an address of {interface} ({has}): listen on one of those, or own it with --address {ip}/PREFIX")]
+    NotOurs {
+        /// The address asked for.
+        ip: IpAddr,
+        /// The interface.
+        interface: String,
+        /// What it has.
+        has: String,
+    },
+    /// Frames would not fit.
+    #[error("the MTU of {interface} is {mtu}, a frame of AF_XDP holds {most}: `ip link set {interface} mtu {most}`")]
+    Mtu {
+        /// The interface.
+        interface: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+        /// The largest that fits.
+        most: u32,
+    },
+    /// Somebody else listens there.
+    #[error("{0} is in use by another program on the kernel's sockets: stop it (`ss -ltnp`), or choose another port")]
+    InUse(SocketAddr),
+    /// The listener could not be made.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        reason: stack::ListenError,
+    },
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The worker panicked: a bug of ours or of the application.
+    #[error("the worker thread panicked: this is a bug, its message is above")]
+    Panicked,
+}
+
+impl Error {
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+}
+
+/// The `std::io` name of a connection's end (docs/ARCHITECTURE.md has the table).
+#[must_use]
+pub const fn io_error_kind(error: stack::Error) -> io::ErrorKind {
+    match error {
+        stack::Error::Reset => io::ErrorKind::ConnectionReset,
+        stack::Error::Refused => io::ErrorKind::ConnectionRefused,
+        stack::Error::TimedOut => io::ErrorKind::TimedOut,
+        stack::Error::HostUnreachable => io::ErrorKind::HostUnreachable,
+        stack::Error::Aborted => io::ErrorKind::ConnectionAborted,
+        stack::Error::BrokenPipe => io::ErrorKind::BrokenPipe,
+        stack::Error::NotConnected => io::ErrorKind::NotConnected,
+    }
+}

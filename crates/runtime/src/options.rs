@@ -1,0 +1,65 @@
+//! What a stack is started with.
+
+use crate::idle::Idle;
+use stack::{DEFAULT_PORTS, Settings};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use xdp::{CopyMode, XdpMode};
+
+/// An address the stack owns: nobody else answers for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of its network's prefix.
+    pub prefix_len: u8,
+    /// Next hop for what is not on the link.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What a stack is started with; an interface's name is enough.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The interface.
+    pub interface: String,
+    /// Its receive queues to serve; exactly one until sharding is built.
+    pub queues: Vec<u32>,
+    /// The cores to pin the workers to, one per queue; empty: wherever the kernel puts them.
+    pub cores: Vec<usize>,
+    /// An address of the stack's own; `None`: share the interface's with the kernel.
+    pub address: Option<Address>,
+    /// What to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Connections of a listener that may be half open at once.
+    pub backlog: u32,
+    /// Ports of active opens.
+    pub ports: RangeInclusive<u16>,
+    /// What to do while there is nothing to do.
+    pub idle: Idle,
+    /// Where the XDP program runs.
+    pub xdp_mode: XdpMode,
+    /// Zero-copy or copied.
+    pub copy_mode: CopyMode,
+    /// What connections have in common.
+    pub tcp: Settings,
+}
+
+impl Options {
+    /// The defaults, on an interface.
+    #[must_use]
+    pub fn new(interface: impl Into<String>) -> Self {
+        Self {
+            interface: interface.into(),
+            queues: vec![0],
+            cores: Vec::new(),
+            address: None,
+            listen: Vec::new(),
+            backlog: 4096,
+            ports: DEFAULT_PORTS,
+            idle: Idle::default(),
+            xdp_mode: XdpMode::Auto,
+            copy_mode: CopyMode::Auto,
+            tcp: Settings::default(),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The loop of one core: read the clock once, take a batch of frames in, advance the time, send what there is to send,
+//! one kick. It runs to completion: nothing waits, nothing is shared.
+
+use crate::clock::Clock;
+use crate::idle::{Idle, LINGER, Sleeper};
+use crossbeam::channel::{Receiver, Sender};
+use mio::Waker;
+use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, MacAddr, Shard};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use xdp::{Frame, Port, PortStats};
+
+/// Frames taken in per turn: enough to share the cost of a kick, few enough for the last one not to wait long.
+const RX_BATCH: usize = 64;
+/// Frames sent per turn.
+const TX_BATCH: usize = 256;
+/// Turns between two looks at the command queue while there is work.
+const COMMAND_TURNS: u32 = 32;
+/// How long an orderly end may take before what is left is reset.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Connections of one answer to a listing, so that the loop is held up for microseconds only.
+const LIST_SLOTS: u32 = 256;
+
+/// What other threads ask of a loop.
+#[derive(Debug)]
+pub enum Command {
+    /// A neighbour's MAC address is known, or no longer.
+    Neighbour(IpAddr, Option<MacAddr>),
+    /// List connections from a place on; the answer says where to go on.
+    List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
+    /// The counters.
+    Counters(Sender<(Counters, PortStats)>),
+}
+
+/// A loop: a port, a shard, and the application on it.
+#[derive(Debug)]
+pub struct Worker<P, A> {
+    port: P,
+    shard: Shard,
+    app: A,
+    clock: Clock,
+    idle: Idle,
+    sleeper: Sleeper,
+    commands: Receiver<Command>,
+    resolve: Sender<IpAddr>,
+    resolver: Option<Arc<Waker>>,
+    received: Vec<Frame>,
+    /// A frame the TX ring had no room for: the next one to go.
+    held: Option<(Frame, usize)>,
+    turns: u32,
+    /// When there was work last.
+    worked: Instant,
+}
+
+/// What remains of a loop.
+#[derive(Debug)]
+pub struct Finished<A> {
+    /// The application.
+    pub app: A,
+    /// The shard's counters.
+    pub counters: Counters,
+    /// The port's counters.
+    pub port: PortStats,
+}
+
+impl<P: Port, A: App> Worker<P, A> {
+    /// A loop over `port`. `commands` come from other threads, addresses to resolve go to `resolve`.
+    ///
+    /// # Errors
+    /// The system has no descriptor left to sleep on.
+    pub fn new(
+        port: P,
+        shard: Shard,
+        app: A,
+        clock: Clock,
+        idle: Idle,
+        commands: Receiver<Command>,
+        resolve: Sender<IpAddr>,
+    ) -> io::Result<Self> {
+        let sleeper = Sleeper::new(port.fd())?;
+        let worked = clock.now();
+        let received = Vec::with_capacity(RX_BATCH);
+        let (resolver, held, turns) = (None, None, 0);
+        Ok(Self { port, shard, app, clock, idle, sleeper, commands, resolve, resolver, received, held, turns, worked })
+    }
+
+    /// Ends a sleep of the loop, so that it sees a command or the stop flag.
+    #[must_use]
+    pub fn waker(&self) -> Arc<Waker> {
+        self.sleeper.waker()
+    }
+
+    /// Whom to wake when an address is to be resolved.
+    pub fn set_resolver(&mut self, waker: Arc<Waker>) {
+        self.resolver = Some(waker);
+    }
+
+    /// Runs until `stop` is set or the application asks for the end; then closes every connection in order, and resets
+    /// what is left after a second.
+    ///
+    /// # Errors
+    /// The device failed: the interface is down or gone.
+    pub fn run(mut self, stop: &AtomicBool) -> io::Result<Finished<A>> {
+        while !stop.load(Ordering::Relaxed) && !self.shard.finish_requested() {
+            let now = self.clock.now();
+            let worked = self.turn(now)?;
+            self.rest(now, worked)?;
+        }
+        self.drain()?;
+        let counters = self.shard.counters().clone();
+        Ok(Finished { app: self.app, counters, port: self.port.stats() })
+    }
+
+    /// One turn; true if there was anything to do.
+    fn turn(&mut self, now: Instant) -> io::Result<bool> {
+        let taken = self.port.receive(&mut self.received, RX_BATCH);
+        for frame in self.received.drain(..) {
+            self.shard.on_frame(now, self.port.bytes(&frame), &mut self.app);
+            self.port.recycle(frame);
+        }
+        self.shard.advance(now, &mut self.app);
+        let app = &mut self.app;
+        self.shard.call(now, |io| app.on_turn(io));
+        let sent = self.transmit(now);
+        self.port.flush()?;
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(COMMAND_TURNS) {
+            self.serve_commands(now);
+        }
+        while let Some(ip) = self.shard.poll_resolve() {
+            self.ask_kernel(ip);
+        }
+        Ok(taken > 0 || sent > 0)
+    }
+
+    /// Moves what the shard has to send into the TX ring, as far as there is room; the rest waits in the shard.
+    fn transmit(&mut self, now: Instant) -> usize {
+        let mut sent = 0;
+        while sent < TX_BATCH {
+            let (frame, len) = match self.held.take() {
+                Some(held) => held,
+                None => match self.next_frame(now) {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            if let Err(frame) = self.port.transmit(frame, len) {
+                self.held = Some((frame, len));
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    }
+
+    fn next_frame(&mut self, now: Instant) -> Option<(Frame, usize)> {
+        if !self.shard.has_output() {
+            return None;
+        }
+        let mut frame = self.port.allocate()?;
+        match self.shard.poll_transmit(now, self.port.buffer(&mut frame)) {
+            Some(len) => Some((frame, len)),
+            None => {
+                self.port.recycle(frame);
+                None
+            }
+        }
+    }
+
+    /// Between two turns: spin on, or sleep.
+    fn rest(&mut self, now: Instant, worked: bool) -> io::Result<()> {
+        if worked {
+            self.worked = now;
+            return Ok(());
+        }
+        let sleepy = match self.idle {
+            Idle::Busy => false,
+            Idle::Adaptive => now - self.worked > LINGER,
+            Idle::Sleep => true,
+        };
+        if !sleepy || self.shard.has_output() || self.held.is_some() || self.port.needs_flush() {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        self.serve_commands(now);
+        if self.shard.has_output() || self.shard.finish_requested() {
+            return Ok(());
+        }
+        self.sleeper.sleep(now, self.shard.next_wakeup())?;
+        Ok(())
+    }
+
+    fn serve_commands(&mut self, now: Instant) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Neighbour(ip, mac) => self.shard.on_neighbour(ip, mac),
+                Command::List(cursor, answer) => {
+                    let mut rows = Vec::new();
+                    let next = self.shard.list(now, cursor, LIST_SLOTS, &mut rows);
+                    let _ = answer.try_send((rows, next));
+                }
+                Command::Counters(answer) => {
+                    let _ = answer.try_send((self.shard.counters().clone(), self.port.stats()));
+                }
+            }
+        }
+    }
+
+    /// Off the usual path: a neighbour that was never met. A full queue is no loss, the shard asks again.
+    fn ask_kernel(&mut self, ip: IpAddr) {
+        let _ = self.resolve.try_send(ip);
+        if let Some(waker) = &self.resolver {
+            let _ = waker.wake();
+        }
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        let began = self.clock.now();
+        self.shard.drain(began);
+        while self.shard.connections() > 0 && self.clock.now() - began < DRAIN {
+            let now = self.clock.now();
+            if !self.turn(now)? {
+                self.serve_commands(now);
+                self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
+            }
+        }
+        self.shard.abort_all(self.clock.now());
+        // What is queued goes out; a device that takes nothing any more is not waited for.
+        for _ in 0..1000 {
+            let now = self.clock.now();
+            if self.transmit(now) == 0 && self.held.is_none() && !self.shard.has_output() {
+                break;
+            }
+            self.port.flush()?;
+        }
+        self.port.flush()
+    }
+}
