@@ -1,1 +1,27 @@
 //! Headers, options, checksums and sequence numbers: bytes in, validated values out.
+//!
+//! A `parse` takes the bytes a layer was given, checks lengths, versions and checksums, and answers with the header as
+//! a value and the rest of the bytes as a slice, or with the [`Malformed`] reason the stack counts. It never panics and
+//! never allocates. An `emit` writes into space the caller has set aside and fills in lengths and checksums.
+//!
+//! All numbers in the values are in host order; all bytes in the buffers are in network order.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod arp;
+pub mod checksum;
+pub mod eth;
+pub mod icmpv4;
+pub mod icmpv6;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
+mod malformed;
+mod seq;
+pub mod tcp;
+
+pub use eth::MacAddr;
+pub use ip::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
+pub use malformed::Malformed;
+pub use seq::SeqNum;

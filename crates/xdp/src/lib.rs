@@ -1,1 +1,39 @@
-//! AF_XDP behind a safe batch port, the program loader, interface facts.
+//! AF_XDP behind a safe batch [`Port`], the loader of the steering program, facts about interfaces, and the kernel's
+//! neighbours and routes.
+//!
+//! All the `unsafe` of fourwave is in this crate; nothing public is `unsafe`.
+//!
+//! ```no_run
+//! use xdp::{LocalAddress, Port, XskConfig};
+//! let config = XskConfig { interface: "eth0".into(), ..XskConfig::default() };
+//! let address = LocalAddress::owned("10.0.0.9".parse().unwrap());
+//! let (mut steering, mut ports, report) = xdp::open(&config, &[0], &[address])?;
+//! println!("{report}");
+//! let mut frames = Vec::with_capacity(64);
+//! ports[0].receive(&mut frames, 64);
+//! # Ok::<(), xdp::Error>(())
+//! ```
+
+mod abi;
+mod config;
+mod error;
+pub mod facts;
+mod memory;
+pub mod neighbours;
+mod netlink;
+mod open;
+mod port;
+pub mod raw;
+mod report;
+mod steering;
+mod sys;
+mod xsk;
+
+pub use config::{CopyMode, HugePages, XdpMode, XskConfig};
+pub use error::{Error, Fault};
+pub use memory::{MemoryConfig, MemoryPort};
+pub use open::{LocalAddress, open};
+pub use port::{Frame, Port, PortStats};
+pub use report::{AttachMode, Report};
+pub use steering::{Steering, TestVerdict};
+pub use xsk::XskPort;

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * fourwave_steer: which packets are the stack's (to the AF_XDP socket of their queue) and which the kernel's (XDP_PASS).
+ * When in doubt a packet is the kernel's. Nothing is dropped or changed here.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "steer.h"
+
+#define MAX_VLAN_TAGS 2
+#define MAX_EXTENSION_HEADERS 6
+#define IPV4_FRAGMENT 0x3fff /* more-fragments bit and offset, RFC 791 3.1 */
+#define IPV6_FRAGMENT 0xfff9 /* offset and M bit, RFC 8200 4.5 */
+#define ND_SOLICITATION 135  /* RFC 4861 4.3 */
+#define ARP_ETHERNET 1       /* ARPHRD_ETHER; linux/if_arp.h needs a 32-bit libc here */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_ADDRESSES);
+	__type(key, struct address_key);
+	__type(value, struct address_value);
+} addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_ENDPOINTS);
+	__type(key, struct endpoint_key);
+	__type(value, __u32);
+} endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, VERDICT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+struct vlan_header {
+	__be16 tci;
+	__be16 next_protocol;
+};
+
+/* ARP for IPv4 over Ethernet, RFC 826; the kernel's struct arphdr stops before the addresses. */
+struct arp_ipv4 {
+	__be16 hardware;
+	__be16 protocol;
+	__u8 hardware_len;
+	__u8 protocol_len;
+	__be16 operation;
+	__u8 sender_mac[6];
+	__u8 sender_ip[4];
+	__u8 target_mac[6];
+	__u8 target_ip[4];
+};
+
+/* Up to the target of a neighbour solicitation, RFC 4861 4.3. */
+struct solicitation {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 reserved;
+	__u8 target[16];
+};
+
+/* The first bytes of every extension header that is walked. */
+struct extension_header {
+	__u8 next;
+	__u8 len;
+	__be16 fragment;
+};
+
+static __always_inline int count(__u32 verdict)
+{
+	__u64 *counter = bpf_map_lookup_elem(&verdicts, &verdict);
+
+	if (counter)
+		(*counter)++;
+	return XDP_PASS;
+}
+
+/* To the socket of the queue the packet came in on; without one, to the kernel. */
+static __always_inline int redirect(struct xdp_md *ctx, __u32 verdict)
+{
+	int action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
+
+	count(action == XDP_REDIRECT ? verdict : PASS_NO_SOCKET);
+	return action;
+}
+
+static __always_inline void map_ipv4(struct address_key *key, const void *ipv4)
+{
+	__builtin_memset(key->addr, 0, 10);
+	key->addr[10] = 0xff;
+	key->addr[11] = 0xff;
+	__builtin_memcpy(key->addr + 12, ipv4, 4);
+}
+
+/* TCP at `at` to a shared address. */
+static __always_inline int steer_tcp(struct xdp_md *ctx, const struct address_key *key,
+				     const struct address_value *address, void *at, void *end)
+{
+	struct tcphdr *tcp = at;
+	struct endpoint_key endpoint = {};
+
+	if ((void *)(tcp + 1) > end)
+		return count(PASS_UNPARSED);
+	__builtin_memcpy(endpoint.addr, key->addr, sizeof(endpoint.addr));
+	endpoint.port = bpf_ntohs(tcp->dest);
+	if (bpf_map_lookup_elem(&endpoints, &endpoint))
+		return redirect(ctx, REDIRECT_ENDPOINT);
+	/* Port 0 is never a listener's or a client's, so a range of 0/0 is none. */
+	if (endpoint.port && endpoint.port >= address->port_lo && endpoint.port <= address->port_hi)
+		return redirect(ctx, REDIRECT_RANGE);
+	return count(PASS_OTHER_PORT);
+}
+
+static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
+{
+	struct iphdr *ip = at;
+	struct address_value *address;
+	struct address_key key;
+	__u32 header_bytes;
+
+	if ((void *)(ip + 1) > end)
+		return count(PASS_UNPARSED);
+	header_bytes = ip->ihl * 4;
+	if (ip->version != 4 || header_bytes < sizeof(*ip))
+		return count(PASS_UNPARSED);
+	map_ipv4(&key, &ip->daddr);
+	address = bpf_map_lookup_elem(&addresses, &key);
+	if (!address)
+		return count(PASS_OTHER_ADDRESS);
+	if (address->flags & ADDRESS_OWNED)
+		return redirect(ctx, REDIRECT_OWNED);
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+		return count(PASS_FRAGMENT);
+	if (ip->protocol != IPPROTO_TCP)
+		return count(PASS_NOT_TCP);
+	if (bpf_ntohs(ip->tot_len) < header_bytes + sizeof(struct tcphdr))
+		return count(PASS_UNPARSED);
+	return steer_tcp(ctx, &key, address, at + header_bytes, end);
+}
+
+static __always_inline int steer_solicitation(struct xdp_md *ctx, void *at, void *end)
+{
+	struct solicitation *nd = at;
+	struct address_value *address;
+	struct address_key key;
+
+	if ((void *)(nd + 1) > end)
+		return count(PASS_UNPARSED);
+	if (nd->type != ND_SOLICITATION)
+		return count(PASS_OTHER_ADDRESS);
+	__builtin_memcpy(key.addr, nd->target, sizeof(key.addr));
+	address = bpf_map_lookup_elem(&addresses, &key);
+	if (address && address->flags & ADDRESS_OWNED)
+		return redirect(ctx, REDIRECT_NDP);
+	return count(PASS_OTHER_ADDRESS);
+}
+
+/* Past the extension headers of an IPv6 packet to a shared address. */
+static __always_inline int steer_extensions(struct xdp_md *ctx, const struct address_key *key,
+					    const struct address_value *address, __u8 next, __u32 payload_bytes,
+					    void *at, void *end)
+{
+	__u32 offset = 0; /* at most 6 * 2048 */
+
+#pragma unroll
+	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
+		struct extension_header *extension = at + offset;
+
+		switch (next) {
+		case IPPROTO_TCP:
+			if (payload_bytes < offset + sizeof(struct tcphdr))
+				return count(PASS_UNPARSED);
+			return steer_tcp(ctx, key, address, at + offset, end);
+		case IPPROTO_FRAGMENT:
+			if ((void *)(extension + 1) > end)
+				return count(PASS_UNPARSED);
+			/* An atomic fragment (RFC 6946) is a whole packet. */
+			if (extension->fragment & bpf_htons(IPV6_FRAGMENT))
+				return count(PASS_FRAGMENT);
+			offset += 8;
+			break;
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+			if ((void *)(extension + 1) > end)
+				return count(PASS_UNPARSED);
+			offset += (extension->len + 1) * 8;
+			break;
+		default:
+			return count(PASS_NOT_TCP);
+		}
+		next = extension->next;
+	}
+	return count(PASS_UNPARSED);
+}
+
+static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end)
+{
+	struct ipv6hdr *ip = at;
+	struct address_value *address;
+	struct address_key key;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return count(PASS_UNPARSED);
+	if (ip->daddr.s6_addr[0] == 0xff) {
+		if (ip->nexthdr != IPPROTO_ICMPV6)
+			return count(PASS_OTHER_ADDRESS);
+		return steer_solicitation(ctx, ip + 1, end);
+	}
+	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
+	address = bpf_map_lookup_elem(&addresses, &key);
+	if (!address)
+		return count(PASS_OTHER_ADDRESS);
+	if (address->flags & ADDRESS_OWNED)
+		return redirect(ctx, REDIRECT_OWNED);
+	return steer_extensions(ctx, &key, address, ip->nexthdr, bpf_ntohs(ip->payload_len), ip + 1, end);
+}
+
+static __always_inline int steer_arp(struct xdp_md *ctx, void *at, void *end)
+{
+	struct arp_ipv4 *arp = at;
+	struct address_value *address;
+	struct address_key key;
+
+	if ((void *)(arp + 1) > end)
+		return count(PASS_UNPARSED);
+	if (arp->hardware != bpf_htons(ARP_ETHERNET) || arp->protocol != bpf_htons(ETH_P_IP) ||
+	    arp->hardware_len != 6 || arp->protocol_len != 4)
+		return count(PASS_UNPARSED);
+	map_ipv4(&key, arp->target_ip);
+	address = bpf_map_lookup_elem(&addresses, &key);
+	if (address && address->flags & ADDRESS_OWNED)
+		return redirect(ctx, REDIRECT_ARP);
+	return count(PASS_OTHER_ADDRESS);
+}
+
+SEC("xdp")
+int fourwave_steer(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *at = eth + 1;
+	__be16 protocol;
+
+	if (at > end)
+		return count(PASS_UNPARSED);
+	protocol = eth->h_proto;
+#pragma unroll
+	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		struct vlan_header *vlan = at;
+
+		if (protocol != bpf_htons(ETH_P_8021Q) && protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if ((void *)(vlan + 1) > end)
+			return count(PASS_UNPARSED);
+		protocol = vlan->next_protocol;
+		at = vlan + 1;
+	}
+	switch (protocol) {
+	case bpf_htons(ETH_P_IP):
+		return steer_ipv4(ctx, at, end);
+	case bpf_htons(ETH_P_IPV6):
+		return steer_ipv6(ctx, at, end);
+	case bpf_htons(ETH_P_ARP):
+		return steer_arp(ctx, at, end);
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return count(PASS_UNPARSED);
+	default:
+		return count(PASS_NOT_IP);
+	}
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,94 @@
+//! The Internet checksum (RFC 1071) and the pseudo-headers it covers (RFC 9293, section 3.1; RFC 8200, section 8.1).
+//!
+//! A running sum is a plain `u64`, so that header fields can be added to it as numbers:
+//! `finish(sum(pseudo_header_v4(…), segment))`. Each piece may be as long as 2^34 bytes.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Adds `bytes` to the running sum `acc` as big-endian 16-bit words, an odd last byte padded with a zero byte.
+///
+/// Only the last piece of a message may have an odd length: the words of what follows would be shifted by one byte.
+#[inline]
+#[must_use]
+pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
+    // 2^16 and 2^32 are both 1 modulo 2^16 - 1, so whole 32-bit words may be added; and the sum of byte-swapped words
+    // is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
+    let (words, tail) = bytes.as_chunks::<4>();
+    let mut native: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let padded = match *tail {
+        [] => [0; 4],
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c, ..] => [a, b, c, 0],
+    };
+    native += u64::from(u32::from_ne_bytes(padded));
+    acc + u64::from(u16::from_be(fold(native)))
+}
+
+/// The checksum that makes a message with the running sum `acc` (its checksum field counted as zero) valid.
+#[inline]
+#[must_use]
+pub const fn finish(acc: u64) -> u16 {
+    !fold(acc)
+}
+
+/// Whether `acc`, the sum over a whole message with its checksum in place, says that it arrived intact.
+#[inline]
+#[must_use]
+pub const fn is_valid(acc: u64) -> bool {
+    finish(acc) == 0
+}
+
+/// The sum of the IPv4 pseudo-header; `len` is the upper-layer header and payload in bytes.
+#[inline]
+#[must_use]
+pub const fn pseudo_header_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u32) -> u64 {
+    src.to_bits() as u64 + dst.to_bits() as u64 + protocol as u64 + len as u64
+}
+
+/// The sum of the IPv6 pseudo-header; `len` is the upper-layer header and payload in bytes.
+#[inline]
+#[must_use]
+pub const fn pseudo_header_v6(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, len: u32) -> u64 {
+    halves(src) + halves(dst) + next_header as u64 + len as u64
+}
+
+/// The pseudo-header's sum for addresses of either family.
+///
+/// Both families' pseudo-headers are the addresses, the protocol and the length; so even a mixed pair has a sum.
+#[inline]
+#[must_use]
+pub const fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: u32) -> u64 {
+    address(src) + address(dst) + protocol as u64 + len as u64
+}
+
+#[inline]
+const fn address(addr: IpAddr) -> u64 {
+    match addr {
+        IpAddr::V4(v4) => v4.to_bits() as u64,
+        IpAddr::V6(v6) => halves(v6),
+    }
+}
+
+/// The sum of an address's 32-bit words.
+#[inline]
+const fn halves(addr: Ipv6Addr) -> u64 {
+    const LOW: u128 = 0xffff_ffff;
+    let bits = addr.to_bits();
+    // Each term is masked to 32 bits, so the conversions lose nothing.
+    #[allow(clippy::cast_possible_truncation)]
+    {
+        (bits >> 96) as u64 + (bits >> 64 & LOW) as u64 + (bits >> 32 & LOW) as u64 + (bits & LOW) as u64
+    }
+}
+
+/// Adds the carries back in (RFC 1071, section 1) until 16 bits are left.
+#[inline]
+const fn fold(acc: u64) -> u16 {
+    let acc = (acc >> 32) + (acc & 0xffff_ffff); // below 2^33
+    let acc = (acc >> 16) + (acc & 0xffff); // below 2^18
+    let acc = (acc >> 16) + (acc & 0xffff); // at most 2^16 + 2
+    let acc = (acc >> 16) + (acc & 0xffff);
+    let [.., high, low] = acc.to_be_bytes();
+    u16::from_be_bytes([high, low])
+}

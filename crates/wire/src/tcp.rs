@@ -1,0 +1,150 @@
+//! TCP segments (RFC 9293, section 3.1).
+
+mod flags;
+mod options;
+
+use core::net::IpAddr;
+
+use crate::{Malformed, PROTOCOL_TCP, SeqNum, checksum};
+
+pub use flags::Flags;
+pub use options::{Options, SackBlocks, Timestamps};
+
+/// A TCP header with its options.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// SEG.SEQ
+    pub seq: SeqNum,
+    /// SEG.ACK; meaningless without the ACK flag.
+    pub ack: SeqNum,
+    /// The control bits.
+    pub flags: Flags,
+    /// The window as it stands in the header: scaling it is the connection's business (RFC 7323, section 2).
+    pub window: u16,
+    /// SEG.UP, an offset from `seq`; meaningless without the URG flag.
+    pub urgent: u16,
+    /// The options that are understood.
+    pub options: Options,
+}
+
+impl Header {
+    /// The bytes of a header without options.
+    pub const MIN_LEN: usize = 20;
+    /// The bytes of a header full of options: as many as Data Offset can express.
+    pub const MAX_LEN: usize = Self::MIN_LEN + Options::MAX_LEN;
+
+    /// The header's bytes on the wire: 20 to 60, a multiple of 4.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // a header is never empty
+    pub fn len(&self) -> usize {
+        Self::MIN_LEN + self.options.len()
+    }
+
+    /// Writes the header into the first [`len`](Self::len) bytes of `buf`, and the checksum over all of `buf`: the
+    /// payload must already be in place behind the header.
+    ///
+    /// `buf` must hold at least the header; into a shorter one nothing is written, and a debug build asserts.
+    #[inline]
+    pub fn emit(&self, src: IpAddr, dst: IpAddr, buf: &mut [u8]) {
+        let header_len = self.len();
+        let Some((head, options)) = buf.get_mut(..header_len).and_then(<[u8]>::split_first_chunk_mut) else {
+            debug_assert!(false, "no room for a TCP header");
+            return;
+        };
+        self.emit_fixed(header_len, head);
+        self.options.emit(options);
+        let checksum = checksum::finish(whole_sum(src, dst, buf));
+        buf[16..18].copy_from_slice(&checksum.to_be_bytes());
+    }
+
+    /// The 20 bytes every header has, with a checksum of zero.
+    #[inline]
+    fn emit_fixed(&self, header_len: usize, head: &mut [u8; Self::MIN_LEN]) {
+        head[0..2].copy_from_slice(&self.src_port.to_be_bytes());
+        head[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
+        head[4..8].copy_from_slice(&self.seq.value().to_be_bytes());
+        head[8..12].copy_from_slice(&self.ack.value().to_be_bytes());
+        // A header is at most 60 bytes long: 15 words fit the upper half of the byte.
+        #[allow(clippy::cast_possible_truncation)]
+        {
+            head[12] = (header_len as u8 / 4) << 4;
+        }
+        head[13] = self.flags.bits();
+        head[14..16].copy_from_slice(&self.window.to_be_bytes());
+        head[16..18].copy_from_slice(&[0, 0]);
+        head[18..20].copy_from_slice(&self.urgent.to_be_bytes());
+    }
+}
+
+/// A segment whose bounds and checksum have been checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment<'a> {
+    /// The header.
+    pub header: Header,
+    /// The data, possibly none.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// Reads a segment that fills `bytes`, sent from `src` to `dst`.
+    ///
+    /// # Errors
+    /// [`Malformed::TcpTruncated`], [`Malformed::TcpDataOffset`], [`Malformed::TcpChecksum`], tried in this order.
+    /// Malformed options are no error, see [`Options::malformed`].
+    #[inline]
+    pub fn parse(bytes: &'a [u8], src: IpAddr, dst: IpAddr) -> Result<Self, Malformed> {
+        let head = bytes.first_chunk::<{ Header::MIN_LEN }>().ok_or(Malformed::TcpTruncated)?;
+        let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1] = *head;
+        let (head, payload) = bytes.split_at_checked(usize::from(offset >> 4) * 4).ok_or(Malformed::TcpDataOffset)?;
+        let options = head.get(Header::MIN_LEN..).ok_or(Malformed::TcpDataOffset)?;
+        if !checksum::is_valid(whole_sum(src, dst, bytes)) {
+            return Err(Malformed::TcpChecksum);
+        }
+        let header = Header {
+            src_port: u16::from_be_bytes([sp0, sp1]),
+            dst_port: u16::from_be_bytes([dp0, dp1]),
+            seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+            ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags: Flags::from_bits(flags),
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
+            options: Options::parse(options),
+        };
+        Ok(Self { header, payload })
+    }
+
+    /// SEG.LEN: the sequence numbers the segment occupies, counting SYN and FIN (RFC 9293, section 3.4).
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        let controls =
+            u32::from(self.header.flags.contains(Flags::SYN)) + u32::from(self.header.flags.contains(Flags::FIN));
+        u32::try_from(self.payload.len()).unwrap_or(u32::MAX).saturating_add(controls)
+    }
+
+    /// Whether the segment occupies no sequence number: a bare ACK or RST.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The sequence number after the segment's last: SEG.SEQ + SEG.LEN.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> SeqNum {
+        self.header.seq + self.len()
+    }
+}
+
+/// The sum over the pseudo-header and all of a segment.
+#[inline]
+fn whole_sum(src: IpAddr, dst: IpAddr, segment: &[u8]) -> u64 {
+    let len = u32::try_from(segment.len()).unwrap_or(u32::MAX);
+    checksum::sum(checksum::pseudo_header(src, dst, PROTOCOL_TCP, len), segment)
+}

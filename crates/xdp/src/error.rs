@@ -1,0 +1,195 @@
+//! What can go wrong with a device, and whose fault it is.
+
+use std::io;
+
+/// Whose fault an [`Error`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller's: a configuration or an argument.
+    Configuration,
+    /// The process lacks a privilege.
+    Privilege,
+    /// The interface: missing, down, or unable.
+    Interface,
+    /// Another program has what we need.
+    Conflict,
+    /// The kernel: too old, or refused for a reason of its own.
+    Kernel,
+}
+
+/// An error of the device layer: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field of the configuration.
+    #[error("{field} = {value:?} is not allowed: use {allowed}")]
+    Config {
+        /// Name of the field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The process may not do this.
+    #[error("{action} needs root (or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF): run it with sudo")]
+    Privilege {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// No such interface.
+    #[error("there is no interface {interface:?} in this network namespace: `ip link` lists those there are")]
+    NoInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// The interface is down.
+    #[error("interface {interface} is down: bring it up with `ip link set {interface} up`")]
+    InterfaceDown {
+        /// Its name.
+        interface: String,
+    },
+    /// The interface has no such queue.
+    #[error("interface {interface} has no receive queue {queue}: it has {queues}, numbered from 0")]
+    QueueOutOfRange {
+        /// Name of the interface.
+        interface: String,
+        /// The queue asked for.
+        queue: u32,
+        /// How many there are.
+        queues: u32,
+    },
+    /// Frames are too small for the interface's MTU.
+    #[error(
+        "the MTU of {interface} is {mtu}, which needs frames of {needed} bytes, and frame_size = {frame_size} leaves \
+         {usable}: lower the MTU{hint}"
+    )]
+    MtuTooLarge {
+        /// Name of the interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// MTU plus Ethernet and two VLAN tags.
+        needed: u32,
+        /// The configured frame size.
+        frame_size: u32,
+        /// What of it can be used.
+        usable: u32,
+        /// What else would help.
+        hint: &'static str,
+    },
+    /// The queue already has an AF_XDP socket.
+    #[error("queue {queue} of {interface} already has an AF_XDP socket: stop the other program, or use another queue")]
+    QueueTaken {
+        /// Name of the interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// Another XDP program is attached.
+    #[error(
+        "interface {interface} already runs XDP program {program_id}: see `bpftool prog show id {program_id}`, and detach \
+         it (`ip link set dev {interface} xdp off`, or stop the process that holds its link)"
+    )]
+    OtherProgram {
+        /// Name of the interface.
+        interface: String,
+        /// The kernel's id of the program; 0 if it could not be read.
+        program_id: u32,
+    },
+    /// The XDP mode asked for isn't to be had.
+    #[error("interface {interface} (driver {driver}) refuses XDP in {mode} mode: use --xdp-mode {instead}")]
+    ModeUnsupported {
+        /// Name of the interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+        /// The mode asked for.
+        mode: &'static str,
+        /// What to use.
+        instead: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Zero-copy was asked for, and isn't to be had.
+    #[error("queue {queue} of {interface} (driver {driver}) can't do zero-copy: use --copy auto")]
+    ZeroCopyUnsupported {
+        /// Name of the interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// Its driver.
+        driver: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel attaches XDP programs only in a way that outlives the process.
+    #[error(
+        "this kernel can't attach an XDP program by bpf_link, so it would outlive the process: Linux 5.9 or newer is needed"
+    )]
+    NoBpfLink,
+    /// No memory for the frames.
+    #[error(
+        "no memory for {bytes} bytes of frames: lower frame_count, or raise the limit on locked memory (`ulimit -l`, \
+         LimitMEMLOCK= of systemd)"
+    )]
+    Memory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A map of the steering program is full.
+    #[error("the steering program's table of {what} is full ({limit} entries)")]
+    TableFull {
+        /// Which table.
+        what: &'static str,
+        /// Its size.
+        limit: u32,
+    },
+    /// The kernel refused the program.
+    #[error("the kernel refused the steering program: {message}")]
+    Program {
+        /// Its reason, with the verifier's last words.
+        message: String,
+    },
+    /// A system call failed.
+    #[error("{action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Config { .. } | Self::MtuTooLarge { .. } | Self::QueueOutOfRange { .. } | Self::TableFull { .. } => {
+                Fault::Configuration
+            }
+            Self::Privilege { .. } => Fault::Privilege,
+            Self::NoInterface { .. }
+            | Self::InterfaceDown { .. }
+            | Self::ModeUnsupported { .. }
+            | Self::ZeroCopyUnsupported { .. } => Fault::Interface,
+            Self::QueueTaken { .. } | Self::OtherProgram { .. } => Fault::Conflict,
+            Self::NoBpfLink | Self::Memory { .. } | Self::Program { .. } | Self::System { .. } => Fault::Kernel,
+        }
+    }
+
+    /// A failed system call: a missing privilege is told apart.
+    pub(crate) fn system(action: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::Privilege { action },
+            _ => Self::System { action, source },
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One call from a configuration to ports that receive.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use crate::config::XskConfig;
+use crate::error::Error;
+use crate::facts::{InterfaceFacts, Offloads};
+use crate::report::Report;
+use crate::steering::Steering;
+use crate::xsk::XskPort;
+
+/// A local address of the stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether everything for it is the stack's; otherwise it is shared with the kernel.
+    pub owned: bool,
+    /// On a shared address: the local TCP ports of the stack's active opens.
+    pub ports: Option<RangeInclusive<u16>>,
+}
+
+impl LocalAddress {
+    /// An address that is the stack's alone.
+    #[must_use]
+    pub fn owned(address: IpAddr) -> Self {
+        Self { address, owned: true, ports: None }
+    }
+
+    /// An address shared with the kernel; `ports` are those of the stack's active opens.
+    #[must_use]
+    pub fn shared(address: IpAddr, ports: Option<RangeInclusive<u16>>) -> Self {
+        Self { address, owned: false, ports }
+    }
+}
+
+/// Loads the steering program, makes the addresses known, attaches it to `config.interface`, and opens and registers a port
+/// on each of `queues` (`config.queue` isn't looked at). To be called in the network namespace of the interface; ports may
+/// then move to other threads. Drop `Steering` after the ports, or before: either order leaves nothing behind.
+///
+/// # Errors
+/// Those of [`Steering::attach`] and [`XskPort::open`]; nothing is left attached.
+pub fn open(
+    config: &XskConfig,
+    queues: &[u32],
+    addresses: &[LocalAddress],
+) -> Result<(Steering, Vec<XskPort>, Report), Error> {
+    config.validate()?;
+    let facts = InterfaceFacts::read(&config.interface)?;
+    if queues.is_empty() {
+        return Err(Error::Config { field: "queues", value: String::new(), allowed: "at least one queue" });
+    }
+    let mut steering = Steering::load()?;
+    for local in addresses {
+        steering.add_address(local.address, local.owned, local.ports.clone())?;
+    }
+    let (xdp_mode, xdp_mode_reason) = steering.attach(&config.interface, config.xdp_mode)?;
+    let mut ports = Vec::with_capacity(queues.len());
+    for &queue in queues {
+        let port = XskPort::open(&XskConfig { queue, ..config.clone() }, xdp_mode)?;
+        steering.register(&port)?;
+        ports.push(port);
+    }
+    let made = ports[0].made();
+    let report = Report {
+        interface: config.interface.clone(),
+        ifindex: facts.ifindex,
+        driver: facts.driver.clone(),
+        queues_available: facts.rx_queues,
+        queues: queues.to_vec(),
+        xdp_mode,
+        xdp_mode_reason,
+        zero_copy: ports.iter().all(|port| port.made().zero_copy),
+        copy_mode_reason: made.zero_copy_reason.clone(),
+        hugepages: ports.iter().all(|port| port.made().hugepages),
+        hugepages_reason: made.hugepages_reason.clone(),
+        need_wakeup: true,
+        tx_budget: made.tx_budget,
+        frame_count: config.frame_count,
+        frame_size: config.frame_size,
+        mtu: facts.mtu,
+        mac: facts.mac,
+        program_id: steering.program_id()?,
+        warnings: warnings(&facts, queues),
+    };
+    tracing::info!(%report, "interface opened");
+    Ok((steering, ports, report))
+}
+
+fn warnings(facts: &InterfaceFacts, queues: &[u32]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let unserved = (0..facts.rx_queues).filter(|queue| !queues.contains(queue)).count();
+    if unserved > 0 {
+        warnings.push(format!(
+            "{unserved} of the {} receive queues of {} have no port: what arrives there goes to the kernel (`ethtool -L {} \
+             combined {}`)",
+            facts.rx_queues,
+            facts.name,
+            facts.name,
+            queues.len()
+        ));
+    }
+    warnings.extend(facts.offload_warning(&Offloads::read(&facts.name).unwrap_or_default()));
+    warnings
+}

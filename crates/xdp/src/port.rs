@@ -1,0 +1,169 @@
+//! The seam between a device queue and the loop that serves it: owned frames and a batch [`Port`].
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::Serialize;
+
+/// A frame of a port's memory: owned, neither `Copy` nor `Clone`; it moves into [`Port::transmit`] or [`Port::recycle`].
+///
+/// A frame belongs to the port it came from. Another port refuses it without panicking: [`Port::bytes`] and
+/// [`Port::buffer`] give an empty slice, [`Port::transmit`] gives it back, [`Port::recycle`] drops it; each is counted in
+/// [`PortStats::foreign_frames`]. A frame that is dropped instead of recycled is lost to its port until the port is dropped
+/// ([`PortStats::frames_out`] shows how many are out).
+#[must_use = "a frame that is dropped is lost to its port: transmit or recycle it"]
+#[derive(Debug)]
+pub struct Frame {
+    index: u32,
+    len: u32,
+    memory: MemoryId,
+}
+
+impl Frame {
+    pub(crate) fn new(memory: MemoryId, index: u32, len: u32) -> Self {
+        Self { index, len, memory }
+    }
+
+    /// Bytes in the frame: as received, or as set by [`Frame::set_len`]. Zero for a fresh one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether the frame holds no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets how many bytes [`Port::bytes`] shows; more than the port's [`Port::frame_bytes`] shows that many.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = u32::try_from(len).unwrap_or(u32::MAX);
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index as usize
+    }
+
+    pub(crate) fn index_u32(&self) -> u32 {
+        self.index
+    }
+
+    pub(crate) fn belongs_to(&self, memory: MemoryId) -> bool {
+        self.memory == memory
+    }
+}
+
+/// Which port's memory a frame is part of; unique in the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryId(u32);
+
+impl MemoryId {
+    /// A new identity. Panics after 2^32 ports in one process: two memories must never share one.
+    pub(crate) fn unique() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let before = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |id| id.checked_add(1));
+        Self(before.expect("fewer than 2^32 ports in a process"))
+    }
+}
+
+/// A batch port: what a run-to-completion loop needs of a device queue.
+///
+/// One turn is: [`receive`](Port::receive), work on the frames, [`transmit`](Port::transmit) or
+/// [`recycle`](Port::recycle) each, then [`flush`](Port::flush) once. Nothing reaches the device before `flush`.
+///
+/// Implemented by [`XskPort`](crate::XskPort) (a NIC queue) and [`MemoryPort`](crate::MemoryPort) (tests).
+pub trait Port {
+    /// Moves up to `max` received frames to the end of `out`; returns how many.
+    fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize;
+
+    /// The bytes of a frame: as many as [`Frame::len`] says, from the start of its buffer.
+    fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8];
+
+    /// The whole writable buffer of a frame, [`Port::frame_bytes`] long; old contents are still there.
+    fn buffer<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8];
+
+    /// A free frame for sending; `None` if all are in use ([`PortStats::allocate_failed`]).
+    fn allocate(&mut self) -> Option<Frame>;
+
+    /// Gives a frame back unsent.
+    fn recycle(&mut self, frame: Frame);
+
+    /// Queues the first `len` bytes of `frame` for sending at the next [`Port::flush`].
+    ///
+    /// # Errors
+    /// Gives the frame back when the TX ring is full ([`PortStats::tx_ring_full`]), when `len` is zero or more than
+    /// [`Port::frame_bytes`] ([`PortStats::tx_bad_length`]), or when it is another port's.
+    fn transmit(&mut self, frame: Frame, len: usize) -> Result<(), Frame>;
+
+    /// Ends a batch: hands queued frames to the device, reclaims the sent ones, refills the fill ring, and kicks the kernel
+    /// if it needs it.
+    ///
+    /// Syscalls: none when nothing is queued or the driver polls by itself; otherwise one `sendto` per TX budget of the
+    /// kernel (the whole TX ring from Linux 6.17 on, 32 frames before). Backpressure (`EAGAIN`, `EBUSY`, `ENOBUFS`) is not
+    /// an error: the kick stays owed ([`Port::needs_flush`]) and the next `flush` tries again.
+    ///
+    /// # Errors
+    /// The interface is down or gone (`NetworkDown`, or the raw error).
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Whether frames still wait for a [`Port::flush`]; a loop must not go to sleep without a timeout while this holds.
+    fn needs_flush(&self) -> bool;
+
+    /// A descriptor that becomes readable when frames arrive, to sleep on. `None` for a port in memory.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Usable bytes of a frame.
+    fn frame_bytes(&self) -> usize;
+
+    /// Counters since the port was made. Costs a syscall on a real socket.
+    fn stats(&self) -> PortStats;
+}
+
+/// Counters of a [`Port`] since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PortStats {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames handed to the device.
+    pub tx_frames: u64,
+    /// Bytes handed to the device.
+    pub tx_bytes: u64,
+    /// Frames the device has finished with.
+    pub tx_completed: u64,
+    /// Frames refused by `transmit` because the TX ring was full.
+    pub tx_ring_full: u64,
+    /// Frames refused by `transmit` because of their length.
+    pub tx_bad_length: u64,
+    /// Times `allocate` had no free frame.
+    pub allocate_failed: u64,
+    /// Frames of another port refused.
+    pub foreign_frames: u64,
+    /// Received descriptors that pointed outside their frame, dropped (a kernel that lies, or multi-buffer packets).
+    pub rx_bad_descriptors: u64,
+    /// Syscalls made to wake the kernel up.
+    pub kicks: u64,
+    /// Kicks that the kernel put off (`EAGAIN`, `EBUSY`, `ENOBUFS`) and that were owed to the next flush.
+    pub kicks_deferred: u64,
+    /// Frames at the caller's: received or allocated, and neither transmitted nor recycled yet.
+    pub frames_out: u64,
+    /// Free frames.
+    pub frames_free: u64,
+    /// Kernel: frames dropped, not for a full ring (`rx_dropped`). Memory port: arrivals dropped because the ring was full
+    /// or no frame was free.
+    pub kernel_rx_dropped: u64,
+    /// Kernel: fill-ring descriptors that were invalid.
+    pub kernel_rx_invalid_descs: u64,
+    /// Kernel: frames dropped because the RX ring was full.
+    pub kernel_rx_ring_full: u64,
+    /// Kernel: frames dropped, or put off, because the fill ring was empty.
+    pub kernel_fill_ring_empty: u64,
+    /// Kernel: TX descriptors that were invalid.
+    pub kernel_tx_invalid_descs: u64,
+    /// Kernel: times it looked for a TX descriptor and found none.
+    pub kernel_tx_ring_empty: u64,
+}

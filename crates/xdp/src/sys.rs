@@ -1,0 +1,144 @@
+//! The system calls that no dependency offers, each behind a safe function.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h, Linux 6.17: frames one `sendto` sends at most in copy mode.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// What it is where it can't be set (`TX_BATCH_SIZE` of net/xdp/xsk.c).
+pub(crate) const DEFAULT_TX_BUDGET: u32 = 32;
+
+/// Wakes the kernel's send side of an AF_XDP socket.
+pub(crate) fn kick_tx(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no buffer and no address are passed, and the descriptor is open as long as it is borrowed.
+    let result = unsafe { libc::sendto(fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Wakes the driver's receive side of an AF_XDP socket, so that it takes frames from the fill ring.
+pub(crate) fn kick_rx(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no buffer and no address are passed, and the descriptor is open as long as it is borrowed.
+    let result = unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            std::ptr::null_mut(),
+            0,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets one `sendto` send up to `frames`; returns what one sends from now on.
+pub(crate) fn set_tx_budget(fd: BorrowedFd<'_>, frames: u32) -> u32 {
+    match set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, frames) {
+        Ok(()) => frames,
+        Err(_) => DEFAULT_TX_BUDGET,
+    }
+}
+
+/// Raises the memory that frames on their way through the kernel's send path may take.
+pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+}
+
+fn set_option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: u32) -> io::Result<()> {
+    // SAFETY: `value` is read during the call only, and its length is given.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A socket to ask the network namespace of this thread by ioctl.
+pub(crate) fn query_socket() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is fresh, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `ETHTOOL_GDRVINFO` of linux/ethtool.h.
+const ETHTOOL_GDRVINFO: u32 = 3;
+/// `ETHTOOL_GCHANNELS` of linux/ethtool.h.
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// `struct ethtool_value`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+/// `struct ethtool_drvinfo`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct EthtoolDriver {
+    cmd: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+/// `struct ethtool_channels`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct EthtoolChannels {
+    cmd: u32,
+    max: [u32; 4],
+    pub(crate) rx: u32,
+    tx: u32,
+    other: u32,
+    pub(crate) combined: u32,
+}
+
+const _: () = assert!(size_of::<EthtoolValue>() == 8);
+const _: () = assert!(size_of::<EthtoolDriver>() == 196);
+const _: () = assert!(size_of::<EthtoolChannels>() == 36);
+
+/// The driver's name.
+pub(crate) fn ethtool_driver(socket: &OwnedFd, interface: &str) -> io::Result<String> {
+    let mut value = EthtoolDriver { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    ethtool(socket, interface, &mut value)?;
+    let end = value.driver.iter().position(|&byte| byte == 0).unwrap_or(value.driver.len());
+    Ok(String::from_utf8_lossy(&value.driver[..end]).into_owned())
+}
+
+/// The channels that are set up.
+pub(crate) fn ethtool_channels(socket: &OwnedFd, interface: &str) -> io::Result<EthtoolChannels> {
+    let mut value = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..EthtoolChannels::default() };
+    ethtool(socket, interface, &mut value)?;
+    Ok(value)
+}
+
+/// The answer to one of the `ETHTOOL_G…` commands of a `struct ethtool_value`.
+pub(crate) fn ethtool_value(socket: &OwnedFd, interface: &str, cmd: u32) -> io::Result<u32> {
+    let mut value = EthtoolValue { cmd, data: 0 };
+    ethtool(socket, interface, &mut value)?;
+    Ok(value.data)
+}
+
+/// The structures that `SIOCETHTOOL` may be given: `repr(C)`, as long as the kernel's for the command in them.
+trait EthtoolData: Copy {}
+impl EthtoolData for EthtoolValue {}
+impl EthtoolData for EthtoolDriver {}
+impl EthtoolData for EthtoolChannels {}
+
+fn ethtool<T: EthtoolData>(socket: &OwnedFd, interface: &str, data: &mut T) -> io::Result<()> {
+    let mut name = [0 as libc::c_char; libc::IFNAMSIZ];
+    if interface.len() >= name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in name.iter_mut().zip(interface.bytes()) {
+        *to = from.cast_signed();
+    }
+    let mut request =
+        libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut *data).cast() } };
+    // SAFETY: the request and what it points to outlive the call, and `EthtoolData` says that the kernel's structure for
+    // the command isn't longer than `T`.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

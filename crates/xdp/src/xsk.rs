@@ -1,0 +1,549 @@
+//! A NIC queue as a [`Port`]: an AF_XDP socket with memory of its own.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, SocketConfig, UmemConfig};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
+
+use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig};
+use crate::error::Error;
+use crate::facts::InterfaceFacts;
+use crate::port::{Frame, MemoryId, Port, PortStats};
+use crate::report::AttachMode;
+use crate::sys;
+
+/// Descriptors moved at a time; the arrays for it live in the port.
+const BATCH: usize = 64;
+/// The fill ring is refilled when at least this many frames fit.
+const REFILL_AT_LEAST: u32 = 16;
+/// Bytes of a huge page, where they are used.
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
+/// What the kernel adds to a frame in its send path, in its own accounts (`truesize`), generously.
+const SEND_OVERHEAD_BYTES: u32 = 2048;
+
+/// An AF_XDP socket bound to one queue of an interface, with its memory and four rings. `Send`.
+///
+/// All frames are in one pool, a stack, so that the frame used last is used next. The fill ring is kept full from it, but
+/// never takes the last `min(tx_ring, frame_count / 4)` frames: there is always something to answer with.
+#[derive(Debug)]
+pub struct XskPort {
+    id: MemoryId,
+    umem: Umem,
+    /// One descriptor per frame: where its data starts, and (as its length) how far it may go.
+    frames: Box<[FrameDesc]>,
+    free: Vec<u32>,
+    rx: RxQueue,
+    tx: TxQueue,
+    fill: FillQueue,
+    completion: CompQueue,
+    batch: Box<[FrameDesc; BATCH]>,
+    /// Transmitted, and not yet in the TX ring.
+    queued: Vec<FrameDesc>,
+    /// Slots of the TX ring known to be free, beyond `queued`.
+    tx_room: u32,
+    kick_owed: bool,
+    frame_size: usize,
+    tx_ring: u32,
+    /// Frames in the fill ring, or in the kernel on their way from there to the RX ring.
+    in_fill: u32,
+    /// Frames in the TX ring, or in the kernel on their way from there to the completion ring.
+    in_tx: u32,
+    tx_reserve: u32,
+    queue: u32,
+    made: Made,
+    stats: PortStats,
+}
+
+/// What was negotiated.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) zero_copy: bool,
+    pub(crate) zero_copy_reason: String,
+    pub(crate) hugepages: bool,
+    pub(crate) hugepages_reason: String,
+    pub(crate) tx_budget: u32,
+}
+
+impl XskPort {
+    /// Opens a port on `config.queue` of `config.interface`, as seen from the calling thread's network namespace. `mode` is
+    /// where the program runs: generic mode rules out zero-copy.
+    ///
+    /// # Errors
+    /// A configuration that isn't valid, an interface that is missing or down, a queue that is out of range or taken,
+    /// missing privilege, no memory, or zero-copy asked for and not to be had.
+    pub fn open(config: &XskConfig, mode: AttachMode) -> Result<Self, Error> {
+        config.validate()?;
+        let facts = InterfaceFacts::read(&config.interface)?;
+        check_interface(config, &facts)?;
+        let (umem, descriptors, hugepages, hugepages_reason) = make_memory(config)?;
+        let (sockets, zero_copy, zero_copy_reason) = bind(config, mode, &umem, &facts)?;
+        let (tx, rx, fill, completion) = sockets;
+        let made = Made { zero_copy, zero_copy_reason, hugepages, hugepages_reason, tx_budget: sys::DEFAULT_TX_BUDGET };
+        let mut port = Self {
+            id: MemoryId::unique(),
+            umem,
+            free: (0..config.frame_count).rev().collect(),
+            frames: descriptors.into_boxed_slice(),
+            rx,
+            tx,
+            fill,
+            completion,
+            batch: Box::new([FrameDesc::default(); BATCH]),
+            queued: Vec::with_capacity(config.tx_ring as usize),
+            tx_room: config.tx_ring,
+            kick_owed: false,
+            frame_size: config.frame_size as usize,
+            tx_ring: config.tx_ring,
+            in_fill: 0,
+            in_tx: 0,
+            tx_reserve: config.tx_reserve(),
+            queue: config.queue,
+            made,
+            stats: PortStats::default(),
+        };
+        for index in 0..port.frames.len() {
+            port.measure(index);
+        }
+        port.tune(config);
+        port.refill(1);
+        Ok(port)
+    }
+
+    /// The queue it is bound to.
+    #[must_use]
+    pub fn queue(&self) -> u32 {
+        self.queue
+    }
+
+    pub(crate) fn made(&self) -> &Made {
+        &self.made
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        // SAFETY: the queues hold the socket, and so its descriptor, open as long as `self` lives.
+        unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
+    }
+
+    /// Settings that are better but not needed.
+    fn tune(&mut self, config: &XskConfig) {
+        self.made.tx_budget = sys::set_tx_budget(self.socket(), config.tx_ring);
+        let bytes =
+            config.tx_ring.saturating_mul(config.frame_size + SEND_OVERHEAD_BYTES).min(i32::MAX.cast_unsigned());
+        if let Err(error) = sys::set_send_buffer(self.socket(), bytes) {
+            tracing::debug!(%error, bytes, "the socket's send buffer stays as it is");
+        }
+    }
+
+    /// Sets the length of a frame's descriptor to what fits from its start on.
+    fn measure(&mut self, index: usize) {
+        let descriptor = &mut self.frames[index];
+        // SAFETY: the descriptor is of this memory, the frame isn't the kernel's at the moment, and `&mut self` excludes
+        // other references to it.
+        let mut data = unsafe { self.umem.data_mut(descriptor) };
+        data.cursor().set_pos(usize::MAX);
+    }
+
+    /// Takes a received descriptor in: its index and length, or nothing if it points outside of a frame.
+    fn accept(&mut self, received: FrameDesc) -> Option<(u32, u32)> {
+        let (address, len) = (received.addr(), received.lengths().data());
+        let index = address / self.frame_size;
+        let known = self.frames.get(index)?;
+        if received.has_more_frames() || address % self.frame_size + len > self.frame_size {
+            return None;
+        }
+        if known.addr() != address {
+            // A driver that uses another headroom.
+            self.frames[index] = received;
+            self.frames[index].set_options(0);
+            self.measure(index);
+        }
+        Some((u32::try_from(index).ok()?, u32::try_from(len).ok()?))
+    }
+
+    /// Takes back the frames that the device has sent.
+    fn reclaim(&mut self) {
+        loop {
+            // SAFETY: the descriptors are filled by the completion ring of this memory.
+            let count = unsafe { self.completion.consume(&mut self.batch[..]) };
+            for descriptor in &self.batch[..count] {
+                let index = descriptor.addr() / self.frame_size;
+                if let (Ok(number), true) = (u32::try_from(index), index < self.frames.len()) {
+                    self.free.push(number);
+                }
+            }
+            self.in_tx = self.in_tx.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+            self.stats.tx_completed += count as u64;
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Gives free frames to the fill ring if at least `at_least` fit, except for the TX reserve.
+    fn refill(&mut self, at_least: u32) {
+        let spare = u32::try_from(self.free.len()).unwrap_or(u32::MAX).saturating_sub(self.tx_reserve);
+        if spare < at_least {
+            return;
+        }
+        let mut count = self.fill.nb_free(at_least).min(spare);
+        while count >= at_least && count > 0 {
+            let part = (count as usize).min(BATCH);
+            let start = self.free.len() - part;
+            for (slot, index) in self.batch.iter_mut().zip(self.free.drain(start..)) {
+                *slot = self.frames[index as usize];
+            }
+            // SAFETY: the frames were free, so nobody refers to them, and they are of this memory.
+            let produced = unsafe { self.fill.produce(&self.batch[..part]) };
+            if produced < part {
+                // The ring had less room than it said; all or nothing is its rule.
+                let frame_size = self.frame_size;
+                self.free
+                    .extend(self.batch[..part].iter().filter_map(|desc| u32::try_from(desc.addr() / frame_size).ok()));
+                return;
+            }
+            let part = u32::try_from(part).unwrap_or(u32::MAX);
+            self.in_fill += part;
+            count -= part;
+        }
+    }
+
+    /// Moves what was transmitted into the TX ring.
+    fn produce(&mut self) {
+        // SAFETY: the frames were moved into `transmit`, so nobody refers to them, and they are of this memory.
+        let produced = unsafe { self.tx.produce(&self.queued) };
+        if produced == 0 {
+            return;
+        }
+        for descriptor in self.queued.drain(..produced) {
+            self.stats.tx_frames += 1;
+            self.stats.tx_bytes += descriptor.lengths().data() as u64;
+        }
+        self.in_tx += u32::try_from(produced).unwrap_or(u32::MAX);
+        self.kick_owed = true;
+    }
+
+    /// Descriptors in the TX ring that the kernel hasn't taken yet.
+    fn untaken(&mut self) -> u32 {
+        self.tx_ring.saturating_sub(self.tx.nb_free_exact())
+    }
+
+    /// Wakes the kernel until it has taken the whole TX ring or says that it can't now. Every round takes at least one
+    /// descriptor, so the ring's size bounds it; with a TX budget as large as the ring there is one round.
+    fn kick(&mut self) -> io::Result<()> {
+        let mut left = self.untaken();
+        while left > 0 && self.tx.needs_wakeup() {
+            self.stats.kicks += 1;
+            let result = sys::kick_tx(self.socket());
+            let before = left;
+            left = self.untaken();
+            if let Err(error) = result {
+                let put_off =
+                    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR));
+                if !put_off {
+                    return Err(error);
+                }
+                if left == before {
+                    self.stats.kicks_deferred += 1;
+                    return Ok(());
+                }
+            } else if left == before {
+                return Ok(());
+            }
+        }
+        // A driver that polls by itself may ask for a wakeup later, with descriptors still in the ring.
+        self.kick_owed = left > 0;
+        Ok(())
+    }
+}
+
+impl Port for XskPort {
+    fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
+        let mut received = 0;
+        while received < max {
+            let want = (max - received).min(BATCH);
+            // SAFETY: the descriptors are filled by the RX ring of this memory.
+            let count = unsafe { self.rx.consume(&mut self.batch[..want]) };
+            for slot in 0..count {
+                let descriptor = self.batch[slot];
+                if let Some((index, len)) = self.accept(descriptor) {
+                    self.stats.rx_bytes += u64::from(len);
+                    out.push(Frame::new(self.id, index, len));
+                    received += 1;
+                } else {
+                    self.drop_received(descriptor);
+                }
+            }
+            self.in_fill = self.in_fill.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+            if count < want {
+                break;
+            }
+        }
+        self.stats.rx_frames += received as u64;
+        received
+    }
+
+    fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        let Some(descriptor) = self.frames.get(frame.index()).filter(|_| frame.belongs_to(self.id)) else { return &[] };
+        // SAFETY: whoever holds a `Frame` holds the memory it names: the kernel gave it up before the frame was made, and
+        // it gets it back only by moves into `transmit` or `recycle`. Writing needs `&mut self`.
+        let whole = unsafe { self.umem.data(descriptor) }.contents();
+        &whole[..frame.len().min(whole.len())]
+    }
+
+    fn buffer<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {
+        if !frame.belongs_to(self.id) {
+            self.stats.foreign_frames += 1;
+            return &mut [];
+        }
+        let usable = self.frame_bytes();
+        let Some(descriptor) = self.frames.get_mut(frame.index()) else { return &mut [] };
+        // SAFETY: as in `bytes`, and `&mut self` excludes other references.
+        let mut data = unsafe { self.umem.data_mut(descriptor) };
+        let whole = data.contents_mut();
+        let (start, len) = (whole.as_mut_ptr(), whole.len().min(usable));
+        // SAFETY: the same bytes as `whole`, under the exclusive borrow of `self`; `DataMut` only can't give them out for so
+        // long.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    fn allocate(&mut self) -> Option<Frame> {
+        if self.free.is_empty() {
+            self.reclaim();
+        }
+        let index = self.free.pop();
+        self.stats.allocate_failed += u64::from(index.is_none());
+        index.map(|index| Frame::new(self.id, index, 0))
+    }
+
+    fn recycle(&mut self, frame: Frame) {
+        if frame.belongs_to(self.id) {
+            self.free.push(frame.index_u32());
+        } else {
+            self.stats.foreign_frames += 1;
+        }
+    }
+
+    fn transmit(&mut self, frame: Frame, len: usize) -> Result<(), Frame> {
+        if !frame.belongs_to(self.id) {
+            self.stats.foreign_frames += 1;
+            return Err(frame);
+        }
+        if len == 0 || len > self.frame_bytes() {
+            self.stats.tx_bad_length += 1;
+            return Err(frame);
+        }
+        if self.tx_room == 0 {
+            self.tx_room = self.tx.nb_free_exact().saturating_sub(u32::try_from(self.queued.len()).unwrap_or(u32::MAX));
+            if self.tx_room == 0 {
+                self.stats.tx_ring_full += 1;
+                return Err(frame);
+            }
+        }
+        let mut descriptor = self.frames[frame.index()];
+        // SAFETY: as in `buffer`; only the length of the descriptor's copy is changed.
+        let mut data = unsafe { self.umem.data_mut(&mut descriptor) };
+        data.cursor().set_pos(len);
+        self.queued.push(descriptor);
+        self.tx_room -= 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.in_tx > 0 {
+            self.reclaim();
+        }
+        if !self.queued.is_empty() {
+            self.produce();
+        }
+        self.refill(REFILL_AT_LEAST);
+        if self.fill.needs_wakeup() && self.in_fill > 0 {
+            self.stats.kicks += 1;
+            if let Err(error) = sys::kick_rx(self.socket())
+                && !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR))
+            {
+                return Err(error);
+            }
+        }
+        if self.kick_owed { self.kick() } else { Ok(()) }
+    }
+
+    fn needs_flush(&self) -> bool {
+        self.kick_owed || !self.queued.is_empty()
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket())
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.frame_size - HEADROOM_BYTES as usize
+    }
+
+    fn stats(&self) -> PortStats {
+        let ours = self.free.len() as u64 + self.queued.len() as u64;
+        let kernels = u64::from(self.in_fill) + u64::from(self.in_tx);
+        let mut stats = PortStats {
+            frames_free: self.free.len() as u64,
+            frames_out: (self.frames.len() as u64).saturating_sub(ours + kernels),
+            ..self.stats
+        };
+        match self.rx.fd().xdp_statistics() {
+            Ok(kernel) => {
+                stats.kernel_rx_dropped = kernel.rx_dropped();
+                stats.kernel_rx_invalid_descs = kernel.rx_invalid_descs();
+                stats.kernel_rx_ring_full = kernel.rx_ring_full();
+                stats.kernel_fill_ring_empty = kernel.rx_fill_ring_empty_descs();
+                stats.kernel_tx_invalid_descs = kernel.tx_invalid_descs();
+                stats.kernel_tx_ring_empty = kernel.tx_ring_empty_descs();
+            }
+            Err(error) => tracing::debug!(%error, "the kernel gave no AF_XDP statistics"),
+        }
+        stats
+    }
+}
+
+impl XskPort {
+    /// Takes back the frame of a descriptor that can't be used.
+    #[cold]
+    fn drop_received(&mut self, descriptor: FrameDesc) {
+        self.stats.rx_bad_descriptors += 1;
+        let index = descriptor.addr() / self.frame_size;
+        if let (Ok(number), true) = (u32::try_from(index), index < self.frames.len()) {
+            self.free.push(number);
+        }
+    }
+}
+
+/// Refuses an interface that can't do what is configured.
+fn check_interface(config: &XskConfig, facts: &InterfaceFacts) -> Result<(), Error> {
+    let interface = || config.interface.clone();
+    if !facts.up {
+        return Err(Error::InterfaceDown { interface: interface() });
+    }
+    if config.queue >= facts.rx_queues {
+        return Err(Error::QueueOutOfRange { interface: interface(), queue: config.queue, queues: facts.rx_queues });
+    }
+    let needed = facts.mtu.saturating_add(ETHERNET_AND_VLANS_BYTES);
+    if needed > config.frame_bytes() {
+        return Err(Error::MtuTooLarge {
+            interface: interface(),
+            mtu: facts.mtu,
+            needed,
+            frame_size: config.frame_size,
+            usable: config.frame_bytes(),
+            hint: if config.frame_size < 4096 { ", or set frame_size = 4096" } else { "" },
+        });
+    }
+    Ok(())
+}
+
+/// An Ethernet header and two VLAN tags.
+const ETHERNET_AND_VLANS_BYTES: u32 = 22;
+
+/// The frames' memory, in huge pages if it can be.
+fn make_memory(config: &XskConfig) -> Result<(Umem, Vec<FrameDesc>, bool, String), Error> {
+    let bytes = u64::from(config.frame_count) * u64::from(config.frame_size);
+    let no_memory = |error: xsk_rs::umem::UmemCreateError| memory_error(&error, bytes);
+    let mut builder = UmemConfig::builder();
+    builder
+        .frame_size(config.frame_size.try_into().map_err(|_| invalid("frame_size"))?)
+        .fill_queue_size(config.fill_ring.try_into().map_err(|_| invalid("fill_ring"))?)
+        .comp_queue_size(config.completion_ring.try_into().map_err(|_| invalid("completion_ring"))?)
+        .frame_headroom(0);
+    let umem_config = builder.build().map_err(|_| invalid("frame_size"))?;
+    let count = NonZeroU32::new(config.frame_count).ok_or_else(|| invalid("frame_count"))?;
+    let reason = if config.hugepages == HugePages::Never {
+        "as configured".to_owned()
+    } else if bytes % HUGE_PAGE_BYTES != 0 {
+        format!("{bytes} bytes aren't a whole number of 2 MiB pages")
+    } else {
+        match Umem::new(umem_config, count, true) {
+            Ok((umem, frames)) => return Ok((umem, frames, true, "available".to_owned())),
+            Err(_) => "no free huge pages, see vm.nr_hugepages".to_owned(),
+        }
+    };
+    let (umem, frames) = Umem::new(umem_config, count, false).map_err(no_memory)?;
+    Ok((umem, frames, false, reason))
+}
+
+fn invalid(field: &'static str) -> Error {
+    Error::Config { field, value: String::new(), allowed: "what XskConfig::validate allows" }
+}
+
+fn memory_error(error: &(dyn std::error::Error + 'static), bytes: u64) -> Error {
+    let source = os_error(error);
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Error::Privilege { action: "opening an AF_XDP socket" },
+        _ => Error::Memory { bytes, source },
+    }
+}
+
+/// The system's error behind one of xsk-rs'.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
+    let code = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    code.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+}
+
+type Queues = (TxQueue, RxQueue, FillQueue, CompQueue);
+
+/// Binds a socket, zero-copy first if it may be; the queues, whether zero-copy, and why.
+fn bind(
+    config: &XskConfig,
+    mode: AttachMode,
+    umem: &Umem,
+    facts: &InterfaceFacts,
+) -> Result<(Queues, bool, String), Error> {
+    let reason = match (config.copy_mode, mode) {
+        (CopyMode::Copy, _) => "as configured".to_owned(),
+        (CopyMode::Auto, AttachMode::Generic) => "generic XDP always copies".to_owned(),
+        (wanted, _) => match bind_once(config, umem, BindFlags::XDP_ZEROCOPY) {
+            Ok(queues) => return Ok((queues, true, format!("driver {} supports it", facts.driver))),
+            Err(source) => match (wanted, bind_error(config, &source)) {
+                (_, Some(error)) => return Err(error),
+                (CopyMode::ZeroCopy, None) => {
+                    return Err(Error::ZeroCopyUnsupported {
+                        interface: config.interface.clone(),
+                        queue: config.queue,
+                        driver: facts.driver.clone(),
+                        source,
+                    });
+                }
+                _ => format!("driver {} has no zero-copy: {source}", facts.driver),
+            },
+        },
+    };
+    let queues = bind_once(config, umem, BindFlags::XDP_COPY).map_err(|source| {
+        bind_error(config, &source).unwrap_or(Error::System { action: "binding an AF_XDP socket", source })
+    })?;
+    Ok((queues, false, reason))
+}
+
+fn bind_once(config: &XskConfig, umem: &Umem, copy: BindFlags) -> io::Result<Queues> {
+    let ring = |size: u32| size.try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL));
+    let mut builder = SocketConfig::builder();
+    builder
+        .rx_queue_size(ring(config.rx_ring)?)
+        .tx_queue_size(ring(config.tx_ring)?)
+        .bind_flags(copy | BindFlags::XDP_USE_NEED_WAKEUP)
+        // The steering program is ours to load.
+        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD);
+    let interface: Interface = config.interface.parse().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: loading of a program is inhibited, as the contract asks for shared queues; and none is shared here.
+    let made = unsafe { Socket::new(builder.build(), umem, &interface, config.queue) };
+    let (tx, rx, rest) = made.map_err(|error| os_error(&error))?;
+    let (fill, completion) = rest.ok_or_else(|| io::Error::from_raw_os_error(libc::EBUSY))?;
+    Ok((tx, rx, fill, completion))
+}
+
+/// The errors of a bind that another copy mode wouldn't cure.
+fn bind_error(config: &XskConfig, error: &io::Error) -> Option<Error> {
+    match error.raw_os_error()? {
+        libc::EPERM | libc::EACCES => Some(Error::Privilege { action: "opening an AF_XDP socket" }),
+        libc::EBUSY => Some(Error::QueueTaken { interface: config.interface.clone(), queue: config.queue }),
+        libc::ENODEV => Some(Error::NoInterface { interface: config.interface.clone() }),
+        libc::ENETDOWN => Some(Error::InterfaceDown { interface: config.interface.clone() }),
+        _ => None,
+    }
+}

@@ -1,0 +1,156 @@
+//! The mirror of the kernel's neighbours, its routes, and facts, on a real veth pair.
+
+mod support;
+
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+
+use support::{A, A_IP, B_IP, Lab, ip, run};
+use xdp::facts::{InterfaceFacts, MacAddr, Offloads};
+use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror, routes};
+
+fn mirror(lab: &Lab) -> NeighbourMirror {
+    lab.in_a(|| NeighbourMirror::open(InterfaceFacts::read(A).unwrap().ifindex).unwrap())
+}
+
+/// The first change that `wanted` takes.
+fn await_change(mirror: &mut NeighbourMirror, wanted: impl Fn(&NeighbourChange) -> bool) -> NeighbourChange {
+    let mut changes = Vec::new();
+    support::eventually("the change arrived", || {
+        mirror.poll_changes(&mut changes).unwrap();
+        changes.iter().any(&wanted)
+    });
+    changes.into_iter().find(wanted).unwrap()
+}
+
+#[test]
+fn resolving_makes_the_kernel_ask_and_the_answer_arrives() {
+    let lab = Lab::new();
+    let mac = lab.mac_b();
+    let mut mirror = mirror(&lab);
+    for address in [IpAddr::V4(B_IP), "fd78::2".parse().unwrap()] {
+        assert!(mirror.dump().unwrap().iter().all(|neighbour| neighbour.ip != address));
+        mirror.resolve(address).unwrap();
+        let change = await_change(
+            &mut mirror,
+            |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.ip == address && neighbour.usable),
+        );
+        let known = Neighbour { ip: address, mac: Some(mac), usable: true, failed: false };
+        assert_eq!(change, NeighbourChange::Updated(known));
+        assert!(mirror.dump().unwrap().contains(&known));
+        // Again, while it is known.
+        mirror.resolve(address).unwrap();
+    }
+}
+
+#[test]
+fn an_address_that_nobody_has_fails() {
+    let lab = Lab::new();
+    let mut mirror = mirror(&lab);
+    let nobody: IpAddr = "10.78.0.77".parse().unwrap();
+    run("ip", &["netns", "exec", lab.a(), "sysctl", "-qw", &format!("net.ipv4.neigh.{A}.retrans_time_ms=50")]);
+    mirror.resolve(nobody).unwrap();
+    let change = await_change(
+        &mut mirror,
+        |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.ip == nobody && neighbour.failed),
+    );
+    let failed = Neighbour { ip: nobody, mac: None, usable: false, failed: true };
+    assert_eq!(change, NeighbourChange::Updated(failed));
+}
+
+#[test]
+fn removal_is_seen_and_the_descriptor_wakes_up() {
+    let lab = Lab::new();
+    let mut mirror = mirror(&lab);
+    ip(&["-n", lab.a(), "neigh", "replace", "10.78.0.9", "lladdr", "02:00:00:00:00:09", "dev", A, "nud", "permanent"]);
+    let mut poll = libc::pollfd { fd: mirror.fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one element, which outlives the call.
+    assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 5000) }, 1);
+    let mac = Some(MacAddr([2, 0, 0, 0, 0, 9]));
+    await_change(
+        &mut mirror,
+        |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.mac == mac && neighbour.usable),
+    );
+    ip(&["-n", lab.a(), "neigh", "del", "10.78.0.9", "dev", A]);
+    await_change(&mut mirror, |change| *change == NeighbourChange::Removed("10.78.0.9".parse().unwrap()));
+}
+
+#[test]
+fn lost_changes_end_in_a_reset_and_a_dump() {
+    let lab = Lab::new();
+    let mut mirror = mirror(&lab);
+    // More than a socket buffer of 212,992 bytes holds, at more than 700 bytes a message; nobody reads meanwhile.
+    let line = |number: u32| {
+        let address = format!("10.78.{}.{}", 1 + number / 250, 1 + number % 250);
+        format!("neigh replace {address} lladdr 02:00:00:00:00:01 dev {A} nud permanent\n")
+    };
+    let batch = std::env::temp_dir().join(format!("fwx-{}-neighbours", std::process::id()));
+    std::fs::write(&batch, (0..1000).map(line).collect::<String>()).unwrap();
+    ip(&["-n", lab.a(), "-batch", batch.to_str().unwrap()]);
+    std::fs::remove_file(&batch).unwrap();
+    let mut changes = Vec::new();
+    support::eventually("a reset", || {
+        mirror.poll_changes(&mut changes).unwrap();
+        changes.contains(&NeighbourChange::Reset)
+    });
+    let reset = changes.iter().rposition(|change| *change == NeighbourChange::Reset).unwrap();
+    let after =
+        changes[reset..].iter().filter(|change| matches!(change, NeighbourChange::Updated(n) if n.usable)).count();
+    assert!(after >= 1000, "{after}");
+    // And it goes on.
+    ip(&["-n", lab.a(), "neigh", "del", "10.78.1.1", "dev", A]);
+    await_change(&mut mirror, |change| *change == NeighbourChange::Removed("10.78.1.1".parse().unwrap()));
+}
+
+#[test]
+fn routes_of_the_main_table_longest_prefix_first() {
+    let lab = Lab::new();
+    for route in ["default via 10.78.0.2 metric 50", "10.99.0.0/16 via 10.78.0.254", "fd99::/32 via fd78::2"] {
+        ip(&[&["-n", lab.a(), "route", "add"], route.split(' ').collect::<Vec<_>>().as_slice()].concat());
+    }
+    let routes = lab.in_a(|| routes(InterfaceFacts::read(A).unwrap().ifindex).unwrap());
+    assert!(routes.is_sorted_by(|one, two| one.prefix_len >= two.prefix_len), "{routes:?}");
+    let find = |prefix: &str, len: u8| {
+        let prefix: IpAddr = prefix.parse().unwrap();
+        routes.iter().find(|route| route.prefix == prefix && route.prefix_len == len).copied()
+    };
+    let on_link = find("10.78.0.0", 24).unwrap();
+    assert_eq!((on_link.gateway, on_link.source), (None, Some(A_IP.into())));
+    let default = find("0.0.0.0", 0).unwrap();
+    assert_eq!((default.gateway, default.metric), (Some(B_IP.into()), 50));
+    assert_eq!(find("10.99.0.0", 16).unwrap().gateway, Some("10.78.0.254".parse().unwrap()));
+    assert_eq!(find("fd99::", 32).unwrap().gateway, Some("fd78::2".parse().unwrap()));
+    assert!(find("fd78::", 64).is_some());
+    // The local table is no one's business.
+    assert!(find("10.78.0.1", 32).is_none());
+}
+
+#[test]
+fn facts_are_those_that_ip_and_ethtool_show() {
+    let lab = Lab::new();
+    let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
+    assert_eq!((facts.name.as_str(), facts.mtu, facts.up, facts.running), (A, 1500, true, true));
+    assert_eq!((facts.driver.as_str(), facts.rx_queues, facts.xdp_program), ("veth", 1, None));
+    assert!(ip(&["-n", lab.a(), "link", "show", A]).contains(&facts.mac.to_string()));
+    let addresses: Vec<_> = facts.addresses.iter().map(|a| (a.address.to_string(), a.prefix_len)).collect();
+    for expected in [("10.78.0.1", 24), ("fd78::1", 64)] {
+        assert!(addresses.contains(&(expected.0.into(), expected.1)), "{addresses:?}");
+    }
+    let offloads = || lab.in_a(|| Offloads::read(A).unwrap());
+    assert!(offloads().tx_checksum && offloads().tso && offloads().gso);
+    assert!(facts.offload_warning(&offloads()).unwrap().contains("ethtool -K"));
+    run("ip", &["netns", "exec", lab.a(), "ethtool", "-K", A, "tx", "off", "tso", "off", "gso", "off"]);
+    assert_eq!(offloads(), Offloads::default());
+    assert_eq!(facts.offload_warning(&offloads()), None);
+    ip(&["-n", lab.a(), "link", "set", A, "down"]);
+    let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
+    assert!(!facts.up && !facts.running);
+}
+
+#[test]
+fn queues_are_counted() {
+    let lab = Lab::new();
+    let a = lab.a();
+    ip(&["-n", a, "link", "add", "m0", "numrxqueues", "4", "numtxqueues", "4", "type", "veth", "peer", "name", "m1"]);
+    assert_eq!(lab.in_a(|| InterfaceFacts::read("m0").unwrap().rx_queues), 4);
+}

@@ -1,0 +1,336 @@
+//! [`xdp::XskPort`] over a real veth pair.
+
+mod support;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use support::{A, A_IP, B, B_IP, Lab, udp_frame};
+use xdp::facts::MacAddr;
+use xdp::raw::{RawPing, echo_frames};
+use xdp::{CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, XdpMode, XskConfig, XskPort};
+
+fn config(interface: &str) -> XskConfig {
+    XskConfig { interface: interface.into(), ..XskConfig::default() }
+}
+
+fn open(config: &XskConfig, address: impl Into<IpAddr>) -> (Steering, XskPort, Report) {
+    let (steering, mut ports, report) = xdp::open(config, &[0], &[LocalAddress::owned(address.into())]).unwrap();
+    (steering, ports.remove(0), report)
+}
+
+/// Sends `count` frames of 200 bytes from `from` to `to`, receives and checks all that arrive, until nothing more comes.
+fn burst(from: &mut XskPort, to: &mut XskPort, macs: (MacAddr, MacAddr), count: u32) -> Vec<u32> {
+    let (mut sent, mut tags, mut frames) = (0, Vec::new(), Vec::new());
+    let mut quiet_since = Instant::now();
+    while sent < count || quiet_since.elapsed() < Duration::from_millis(100) {
+        while sent < count
+            && let Some(mut frame) = from.allocate()
+        {
+            let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 200, sent);
+            from.buffer(&mut frame)[..200].copy_from_slice(&bytes);
+            match from.transmit(frame, 200) {
+                Ok(()) => sent += 1,
+                Err(frame) => {
+                    from.recycle(frame);
+                    break;
+                }
+            }
+        }
+        from.flush().unwrap();
+        if to.receive(&mut frames, 64) > 0 {
+            quiet_since = Instant::now();
+        }
+        for frame in frames.drain(..) {
+            let bytes = to.bytes(&frame);
+            let tag = u32::from_be_bytes(bytes[bytes.len() - 4..].try_into().unwrap());
+            assert_eq!(bytes, udp_frame((macs.0, A_IP), (macs.1, B_IP), 200, tag), "frame {tag}");
+            tags.push(tag);
+            to.recycle(frame);
+        }
+        to.flush().unwrap();
+    }
+    tags
+}
+
+#[test]
+fn frames_cross_a_veth_unchanged_and_in_order_in_both_modes() {
+    for xdp_mode in [XdpMode::Generic, XdpMode::Native] {
+        let lab = Lab::new();
+        let macs = (lab.mac_a(), lab.mac_b());
+        let (_steer_a, mut a, _) = lab.in_a(|| open(&XskConfig { xdp_mode, ..config(A) }, A_IP));
+        let (_steer_b, mut b, report) = lab.in_b(|| open(&XskConfig { xdp_mode, ..config(B) }, B_IP));
+        assert_eq!(report.xdp_mode.to_string(), if xdp_mode == XdpMode::Native { "native" } else { "generic" });
+        assert_eq!(burst(&mut a, &mut b, macs, 1000), (0..1000).collect::<Vec<_>>(), "{report}");
+        let (sent, received) = (a.stats(), b.stats());
+        assert_eq!((sent.tx_frames, sent.tx_bytes), (1000, 200_000));
+        assert_eq!((received.rx_frames, received.rx_bytes), (1000, 200_000));
+        assert_eq!((sent.frames_out, received.frames_out), (0, 0));
+    }
+}
+
+#[test]
+fn back_pressure_loses_nothing_uncounted_and_leaves_nothing_unkicked() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let small = |interface| XskConfig {
+        frame_count: 256,
+        tx_ring: 64,
+        completion_ring: 64,
+        rx_ring: 64,
+        fill_ring: 64,
+        xdp_mode: XdpMode::Generic,
+        ..config(interface)
+    };
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&small(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&small(B), B_IP));
+    let tags = burst(&mut a, &mut b, macs, 1000);
+    let (sent, received) = (a.stats(), b.stats());
+    assert!(!a.needs_flush(), "a kick is still owed: {sent:?}");
+    assert!(sent.tx_ring_full > 0, "the ring of 64 never filled up: {sent:?}");
+    let dropped = received.kernel_rx_ring_full + received.kernel_rx_dropped + received.kernel_fill_ring_empty;
+    assert_eq!(tags.len() as u64 + dropped, 1000, "{received:?}");
+    assert_eq!((sent.tx_frames, sent.tx_completed), (1000, 1000), "{sent:?}");
+    // Sent without a receiver that drains: what doesn't fit is dropped by the kernel and counted, not lost.
+    let mut frames = Vec::new();
+    for tag in 0..128 {
+        let mut frame = a.allocate().unwrap();
+        let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 200, tag);
+        a.buffer(&mut frame)[..200].copy_from_slice(&bytes);
+        a.transmit(frame, 200).unwrap();
+        if tag % 64 == 63 {
+            a.flush().unwrap();
+        }
+    }
+    b.receive(&mut frames, 1000);
+    let lost = b.stats().kernel_rx_ring_full + b.stats().kernel_rx_dropped - received.kernel_rx_ring_full;
+    assert_eq!(frames.len() as u64 + lost, 128, "{:?}", b.stats());
+    frames.drain(..).for_each(|frame| b.recycle(frame));
+}
+
+#[test]
+fn a_batch_larger_than_the_kernels_is_sent_by_one_flush() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let (_steer_a, mut a, report) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+    for tag in 0..1000 {
+        let mut frame = a.allocate().unwrap();
+        let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 100, tag);
+        a.buffer(&mut frame)[..100].copy_from_slice(&bytes);
+        a.transmit(frame, 100).unwrap();
+    }
+    assert!(a.needs_flush());
+    a.flush().unwrap();
+    assert!(!a.needs_flush());
+    let kicks = a.stats().kicks;
+    assert_eq!(kicks, u64::from(1000_u32.div_ceil(report.tx_budget)), "budget {}", report.tx_budget);
+    let mut frames = Vec::new();
+    support::eventually("1000 frames arrived", || {
+        b.receive(&mut frames, 64);
+        frames.len() == 1000
+    });
+    frames.drain(..).for_each(|frame| b.recycle(frame));
+}
+
+#[test]
+fn an_older_kernels_budget_of_32_leaves_no_frame_behind() {
+    use std::os::fd::AsRawFd;
+    const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let (_steer_a, mut a, report) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+    if report.tx_budget != 32 {
+        let (fd, budget) = (a.fd().unwrap().as_raw_fd(), 32_u32);
+        // SAFETY: the value outlives the call, and its size is given.
+        let set = unsafe { libc::setsockopt(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, (&raw const budget).cast(), 4) };
+        assert_eq!(set, 0);
+    }
+    for tag in 0..1000 {
+        let mut frame = a.allocate().unwrap();
+        let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 100, tag);
+        a.buffer(&mut frame)[..100].copy_from_slice(&bytes);
+        a.transmit(frame, 100).unwrap();
+    }
+    a.flush().unwrap();
+    assert!(!a.needs_flush());
+    assert_eq!((a.stats().kicks, a.stats().kicks_deferred), (32, 0));
+    let mut frames = Vec::new();
+    assert_eq!(b.receive(&mut frames, 2000), 1000);
+    frames.drain(..).for_each(|frame| b.recycle(frame));
+}
+
+#[test]
+fn the_descriptor_wakes_up_a_sleeper() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, b, _) = lab.in_b(|| open(&config(B), B_IP));
+    assert!(!readable(&b, 0));
+    let mut frame = a.allocate().unwrap();
+    let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 100, 1);
+    a.buffer(&mut frame)[..100].copy_from_slice(&bytes);
+    a.transmit(frame, 100).unwrap();
+    a.flush().unwrap();
+    assert!(readable(&b, 5000));
+}
+
+fn readable(port: &XskPort, timeout_ms: i32) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut poll = libc::pollfd { fd: port.fd().unwrap().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one element, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, timeout_ms) > 0 }
+}
+
+#[test]
+fn a_foreign_frame_is_refused() {
+    let lab = Lab::new();
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+    let mut frame = a.allocate().unwrap();
+    frame.set_len(100);
+    assert_eq!(a.bytes(&frame).len(), 100);
+    assert!(b.bytes(&frame).is_empty() && b.buffer(&mut frame).is_empty());
+    let frame = b.transmit(frame, 100).unwrap_err();
+    b.recycle(frame);
+    assert_eq!((a.stats().frames_out, b.stats().foreign_frames), (1, 3));
+    let frame = a.allocate().unwrap();
+    let frame = a.transmit(frame, 4096).unwrap_err();
+    let frame = a.transmit(frame, 0).unwrap_err();
+    assert_eq!(a.stats().tx_bad_length, 2);
+    a.recycle(frame);
+}
+
+#[test]
+fn a_port_moves_to_another_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<XskPort>();
+    assert_send::<Steering>();
+}
+
+#[test]
+fn the_pool_runs_dry_and_says_so() {
+    let lab = Lab::new();
+    let small = XskConfig { frame_count: 128, tx_ring: 64, fill_ring: 64, completion_ring: 64, ..config(A) };
+    let (_steering, mut port, _) = lab.in_a(|| open(&small, A_IP));
+    let mut frames: Vec<_> = std::iter::from_fn(|| port.allocate()).collect();
+    // 128 less a fill ring of 64.
+    assert_eq!((frames.len(), port.stats().frames_out, port.stats().allocate_failed), (64, 64, 1));
+    frames.drain(..).for_each(|frame| port.recycle(frame));
+    assert_eq!((port.stats().frames_out, port.stats().frames_free), (0, 64));
+}
+
+#[test]
+fn an_interface_that_goes_down_is_a_clear_error_and_comes_back() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let (_steering, mut port, _) = lab.in_a(|| open(&config(A), A_IP));
+    support::ip(&["-n", lab.a(), "link", "set", A, "down"]);
+    let mut frame = port.allocate().unwrap();
+    let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 100, 1);
+    port.buffer(&mut frame)[..100].copy_from_slice(&bytes);
+    port.transmit(frame, 100).unwrap();
+    assert_eq!(port.flush().unwrap_err().kind(), std::io::ErrorKind::NetworkDown);
+    assert!(port.needs_flush());
+    support::ip(&["-n", lab.a(), "link", "set", A, "up"]);
+    support::eventually("the interface sends again", || port.flush().is_ok() && !port.needs_flush());
+}
+
+#[test]
+fn what_cannot_be_opened_is_told_in_a_sentence() {
+    let lab = Lab::new();
+    let refused = |config: XskConfig| lab.in_a(move || xdp::open(&config, &[config.queue], &[]).unwrap_err());
+    let check = |error: Error, fault: Fault, words: &str| {
+        let text = error.to_string();
+        assert!(error.fault() == fault && text.contains(words), "{text:?} ({:?})", error.fault());
+    };
+    check(refused(config("nosuch0")), Fault::Interface, "no interface \"nosuch0\"");
+    check(refused(XskConfig { queue: 7, ..config(A) }), Fault::Configuration, "no receive queue 7: it has 1");
+    let zero_copy = XskConfig { copy_mode: CopyMode::ZeroCopy, xdp_mode: XdpMode::Native, ..config(A) };
+    check(refused(zero_copy), Fault::Interface, "can't do zero-copy");
+    support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "3900"]);
+    check(refused(config(A)), Fault::Configuration, "MTU of a0 is 3900");
+    support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "1500"]);
+    let (_steering, _port, _) = lab.in_a(|| open(&config(A), A_IP));
+    check(refused(config(A)), Fault::Conflict, "already runs XDP program");
+    let second = lab.in_a(|| XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err());
+    check(second, Fault::Conflict, "already has an AF_XDP socket");
+    support::ip(&["-n", lab.b(), "link", "set", B, "down"]);
+    let down = lab.in_b(|| xdp::open(&config(B), &[0], &[]).unwrap_err());
+    check(down, Fault::Interface, "b0 is down");
+    // Nothing is left of those that failed.
+    assert!(!support::ip(&["-n", lab.b(), "link", "show", B]).contains("xdp"));
+}
+
+#[test]
+fn without_privilege_a_sentence_says_so() {
+    let lab = Lab::new();
+    let errors = lab.in_a(|| {
+        support::drop_capabilities();
+        [
+            Steering::load().unwrap_err(),
+            XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err(),
+            xdp::open(&config(A), &[0], &[]).unwrap_err(),
+        ]
+    });
+    for error in errors {
+        assert_eq!(error.fault(), Fault::Privilege, "{error}");
+        assert!(error.to_string().contains("needs root"), "{error}");
+    }
+}
+
+#[test]
+fn the_report_says_what_was_negotiated() {
+    let lab = Lab::new();
+    let (mut steering, port, report) = lab.in_a(|| open(&config(A), A_IP));
+    let text = report.to_string();
+    for words in
+        ["a0 (driver veth", "XDP generic (veth is faster so", "copied (generic XDP always copies)", "queues [0] of 1"]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["xdp_mode"], &json["mtu"]), (&"generic".into(), &1500.into()));
+    assert_eq!(json["mac"], lab.mac_a().to_string());
+    // It is a bpf_link, of this program.
+    let id = steering.program_id().unwrap();
+    assert_eq!(report.program_id, id);
+    let links: Vec<_> = aya::programs::loaded_links().filter_map(Result::ok).collect();
+    assert_eq!(links.iter().filter(|link| link.program_id() == id).count(), 1, "not a bpf_link");
+    steering.detach();
+    drop(port);
+    support::eventually("detached", || !support::ip(&["-n", lab.a(), "link", "show", A]).contains("xdp"));
+}
+
+#[test]
+fn raw_frames_are_echoed() {
+    for xdp_mode in [XdpMode::Generic, XdpMode::Native] {
+        let mut times = raw_round_trips(xdp_mode, 20_000);
+        times.sort_unstable();
+        println!("raw {xdp_mode:?}: min {} p50 {} p99 {} ns", times[0], times[10_000], times[19_800]);
+        assert!(times[10_000] > 0);
+    }
+}
+
+fn raw_round_trips(xdp_mode: XdpMode, count: usize) -> Vec<u64> {
+    let lab = Lab::new();
+    let (local, remote) = ((lab.mac_a(), A_IP), (lab.mac_b(), B_IP));
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&XskConfig { xdp_mode, ..config(A) }, A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&XskConfig { xdp_mode, ..config(B) }, B_IP));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let echo = scope.spawn(|| {
+            support::pin(1);
+            echo_frames(&mut b, &stop).unwrap()
+        });
+        support::pin(0);
+        let mut ping = RawPing::new(local, remote, 100);
+        let times: std::io::Result<Vec<_>> =
+            (0..count).map(|_| ping.round_trip(&mut a, Duration::from_secs(5))).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(echo.join().unwrap() >= count as u64);
+        times.unwrap()
+    })
+}

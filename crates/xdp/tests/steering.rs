@@ -1,0 +1,383 @@
+//! Packet in, verdict out (`BPF_PROG_TEST_RUN`). Expectations are from docs/ARCHITECTURE.md and `bpf/steer.h`, by hand.
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use support::{A, Lab};
+use xdp::{AttachMode, Steering, XskConfig, XskPort};
+
+const OWNED: [&str; 2] = ["10.9.0.1", "fd09::1"];
+const SHARED: [&str; 2] = ["10.9.0.2", "fd09::2"];
+const OTHER: [&str; 2] = ["10.9.0.3", "fd09::3"];
+const LISTENER: u16 = 7;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// A program that knows the addresses above, with a socket on queue 0 unless `without_socket`.
+struct Bench {
+    steering: Steering,
+    _port: Option<XskPort>,
+    _lab: Lab,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut bench = Self::without_socket();
+        let config = XskConfig { interface: A.into(), frame_count: 256, fill_ring: 64, ..XskConfig::default() };
+        let port = bench._lab.in_a(|| XskPort::open(&config, AttachMode::Generic).unwrap());
+        bench.steering.register(&port).unwrap();
+        bench._port = Some(port);
+        bench
+    }
+
+    fn without_socket() -> Self {
+        let lab = Lab::new();
+        let mut steering = Steering::load().unwrap();
+        for version in 0..2 {
+            steering.add_address(ip(OWNED[version]), true, None).unwrap();
+            steering.add_address(ip(SHARED[version]), false, Some(50_000..=50_999)).unwrap();
+            steering.add_endpoint(ip(SHARED[version]), LISTENER).unwrap();
+        }
+        Self { steering, _port: None, _lab: lab }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, frame: &[u8], name: &str) {
+        let verdict = self.steering.test(frame).unwrap();
+        assert_eq!(verdict.name, name, "{frame:02x?}");
+        assert_eq!(verdict.redirected, name.starts_with("redirect"), "{verdict:?}");
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Ethernet with `tags` before the protocol.
+fn ethernet(tags: &[u16], protocol: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 42]);
+    }
+    frame.extend(protocol.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+fn tcp(port: u16) -> Vec<u8> {
+    let mut header = vec![0x9c, 0x40];
+    header.extend(port.to_be_bytes());
+    header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    header
+}
+
+/// IPv4 with `options` (a multiple of 4) and the flags/offset field `fragment`.
+fn ipv4(to: &str, protocol: u8, options: &[u8], fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let to: Ipv4Addr = to.parse().unwrap();
+    let words = 5 + u8::try_from(options.len() / 4).unwrap();
+    let mut packet = vec![0x40 | words, 0];
+    packet.extend(u16::try_from(20 + options.len() + payload.len()).unwrap().to_be_bytes());
+    packet.extend([0, 7]);
+    packet.extend(fragment.to_be_bytes());
+    packet.extend([64, protocol, 0, 0, 10, 9, 0, 99]);
+    packet.extend(to.octets());
+    packet.extend(options);
+    packet.extend(payload);
+    packet
+}
+
+/// IPv6; `headers` are (number, bytes), the first byte of each is set to the number of the next.
+fn ipv6(to: &str, headers: &[(u8, Vec<u8>)], last: u8, payload: &[u8]) -> Vec<u8> {
+    let to: Ipv6Addr = to.parse().unwrap();
+    let mut numbers: Vec<_> = headers.iter().map(|header| header.0).chain([last]).collect();
+    let mut packet = vec![0x60, 0, 0, 0];
+    let bytes: usize = headers.iter().map(|header| header.1.len()).sum::<usize>() + payload.len();
+    packet.extend(u16::try_from(bytes).unwrap().to_be_bytes());
+    packet.extend([numbers.remove(0), 64]);
+    packet.extend("fd09::99".parse::<Ipv6Addr>().unwrap().octets());
+    packet.extend(to.octets());
+    for (header, next) in headers.iter().zip(numbers) {
+        packet.push(next);
+        packet.extend(&header.1[1..]);
+    }
+    packet.extend(payload);
+    packet
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+/// An option-like extension header of `units` times 8 bytes.
+fn extension(number: u8, units: u8) -> (u8, Vec<u8>) {
+    let mut header = vec![0, units - 1];
+    header.resize(usize::from(units) * 8, 1);
+    (number, header)
+}
+
+fn fragment_header(offset_and_more: u16) -> (u8, Vec<u8>) {
+    let [high, low] = offset_and_more.to_be_bytes();
+    (FRAGMENT, vec![0, 0, high, low, 0, 0, 0, 9])
+}
+
+fn v4(to: &str, port: u16) -> Vec<u8> {
+    ethernet(&[], 0x0800, &ipv4(to, TCP, &[], 0x4000, &tcp(port)))
+}
+
+fn v6(to: &str, port: u16) -> Vec<u8> {
+    ethernet(&[], 0x86dd, &ipv6(to, &[], TCP, &tcp(port)))
+}
+
+fn arp(target: &str) -> Vec<u8> {
+    let target: Ipv4Addr = target.parse().unwrap();
+    let mut packet = vec![0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 9, 0, 99, 0, 0, 0, 0, 0, 0];
+    packet.extend(target.octets());
+    ethernet(&[], 0x0806, &packet)
+}
+
+fn solicitation(target: &str, icmp_type: u8) -> Vec<u8> {
+    let target: Ipv6Addr = target.parse().unwrap();
+    let mut message = vec![icmp_type, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(target.octets());
+    message.extend([1, 1, 2, 0, 0, 0, 0, 2]);
+    let group = format!("ff02::1:ff00:{:x}", target.segments()[7]);
+    ethernet(&[], 0x86dd, &ipv6(&group, &[], 58, &message))
+}
+
+#[test]
+fn tcp_is_steered_by_address_and_port() {
+    let mut bench = Bench::new();
+    for (version, make) in [(0, v4 as fn(&str, u16) -> Vec<u8>), (1, v6)] {
+        bench.expect(&make(SHARED[version], LISTENER), "redirect_endpoint");
+        for (port, name) in [
+            (0, "pass_other_port"),
+            (6, "pass_other_port"),
+            (8, "pass_other_port"),
+            // The listener's port with its bytes swapped.
+            (0x0700, "pass_other_port"),
+            (49_999, "pass_other_port"),
+            (50_000, "redirect_range"),
+            (50_500, "redirect_range"),
+            (50_999, "redirect_range"),
+            (51_000, "pass_other_port"),
+            (65_535, "pass_other_port"),
+        ] {
+            bench.expect(&make(SHARED[version], port), name);
+        }
+        bench.expect(&make(OWNED[version], 80), "redirect_owned");
+        bench.expect(&make(OTHER[version], LISTENER), "pass_other_address");
+    }
+    // IPv4 is looked up as ::ffff:a.b.c.d, which is no way in for IPv6 to anything else.
+    bench.expect(&v6("::10.9.0.2", LISTENER), "pass_other_address");
+}
+
+#[test]
+fn other_protocols_are_the_kernels_on_a_shared_address() {
+    let mut bench = Bench::new();
+    for protocol in [1, UDP, 58, 132] {
+        let (four, six) =
+            (|to| ipv4(to, protocol, &[], 0, &tcp(LISTENER)), |to| ipv6(to, &[], protocol, &tcp(LISTENER)));
+        bench.expect(&ethernet(&[], 0x0800, &four(SHARED[0])), "pass_not_tcp");
+        bench.expect(&ethernet(&[], 0x0800, &four(OWNED[0])), "redirect_owned");
+        bench.expect(&ethernet(&[], 0x86dd, &six(SHARED[1])), "pass_not_tcp");
+        bench.expect(&ethernet(&[], 0x86dd, &six(OWNED[1])), "redirect_owned");
+    }
+    bench.expect(&ethernet(&[], 0x88cc, &[0; 46]), "pass_not_ip");
+    // A length, as in IEEE 802.3 without Ethernet II.
+    bench.expect(&ethernet(&[], 0x0026, &[0; 46]), "pass_not_ip");
+}
+
+#[test]
+fn up_to_two_vlan_tags_are_looked_behind() {
+    let mut bench = Bench::new();
+    let packet = ipv4(SHARED[0], TCP, &[], 0, &tcp(LISTENER));
+    let packet6 = ipv6(SHARED[1], &[], TCP, &tcp(LISTENER));
+    for tags in [&[0x8100][..], &[0x88a8], &[0x88a8, 0x8100], &[0x8100, 0x8100]] {
+        bench.expect(&ethernet(tags, 0x0800, &packet), "redirect_endpoint");
+        bench.expect(&ethernet(tags, 0x86dd, &packet6), "redirect_endpoint");
+        bench.expect(&ethernet(tags, 0x88cc, &packet), "pass_not_ip");
+    }
+    bench.expect(&ethernet(&[0x88a8, 0x8100, 0x8100], 0x0800, &packet), "pass_unparsed");
+    bench.expect(&ethernet(&[0x8100, 0x8100, 0x88a8], 0x0800, &packet), "pass_unparsed");
+}
+
+#[test]
+fn ipv4_options_are_skipped() {
+    let mut bench = Bench::new();
+    for words in 1..=10_usize {
+        let packet = ipv4(SHARED[0], TCP, &vec![1; words * 4], 0, &tcp(LISTENER));
+        bench.expect(&ethernet(&[], 0x0800, &packet), "redirect_endpoint");
+    }
+    for first in [0x44, 0x40, 0x55, 0x65] {
+        let mut packet = ipv4(SHARED[0], TCP, &[], 0, &tcp(LISTENER));
+        packet[0] = first;
+        bench.expect(&ethernet(&[], 0x0800, &packet), "pass_unparsed");
+    }
+    // A total length that leaves no room for a TCP header, padded by the link.
+    let mut packet = ipv4(SHARED[0], TCP, &[], 0, &tcp(LISTENER));
+    packet[3] = 39;
+    bench.expect(&ethernet(&[], 0x0800, &packet), "pass_unparsed");
+}
+
+#[test]
+fn ipv6_extension_headers_are_skipped() {
+    let mut bench = Bench::new();
+    let chains: [&[(u8, Vec<u8>)]; 7] = [
+        &[extension(HOP_BY_HOP, 1)],
+        &[extension(DESTINATION, 2)],
+        &[extension(ROUTING, 3)],
+        // An atomic fragment is whole (RFC 6946).
+        &[fragment_header(0)],
+        &[extension(HOP_BY_HOP, 1), extension(ROUTING, 3), extension(DESTINATION, 1)],
+        &[extension(HOP_BY_HOP, 4), extension(DESTINATION, 8), fragment_header(0), extension(DESTINATION, 1)],
+        &[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, DESTINATION, DESTINATION].map(|n| extension(n, 1)),
+    ];
+    for headers in chains {
+        let frame = |to, next| ethernet(&[], 0x86dd, &ipv6(to, headers, next, &tcp(LISTENER)));
+        bench.expect(&frame(SHARED[1], TCP), "redirect_endpoint");
+        bench.expect(&frame(SHARED[1], UDP), "pass_not_tcp");
+        bench.expect(&frame(OWNED[1], TCP), "redirect_owned");
+        bench.expect(&frame(OTHER[1], TCP), "pass_other_address");
+    }
+    let seven: Vec<_> = (0..7).map(|_| extension(DESTINATION, 1)).collect();
+    bench.expect(&ethernet(&[], 0x86dd, &ipv6(SHARED[1], &seven, TCP, &tcp(LISTENER))), "pass_unparsed");
+    // A header that claims to be longer than the packet, at most 2048 bytes.
+    let mut packet = ipv6(SHARED[1], &[extension(DESTINATION, 1)], TCP, &tcp(LISTENER));
+    packet[41] = 255;
+    bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_unparsed");
+    // A payload length that leaves no room for a TCP header.
+    let mut packet = ipv6(SHARED[1], &[extension(DESTINATION, 1)], TCP, &tcp(LISTENER));
+    packet[5] = 27;
+    bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_unparsed");
+    packet[0] = 0x40;
+    bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_unparsed");
+}
+
+#[test]
+fn a_fragment_is_the_kernels_unless_the_address_is_owned() {
+    let mut bench = Bench::new();
+    // More fragments; the last one; a middle one. 0x8000 is the reserved bit, no fragment.
+    for (field, name) in [
+        (0x2000, "pass_fragment"),
+        (0x0001, "pass_fragment"),
+        (0x3fff, "pass_fragment"),
+        (0x8000, "redirect_endpoint"),
+        (0x4000, "redirect_endpoint"),
+    ] {
+        bench.expect(&ethernet(&[], 0x0800, &ipv4(SHARED[0], TCP, &[], field, &tcp(LISTENER))), name);
+        bench.expect(&ethernet(&[], 0x0800, &ipv4(OWNED[0], TCP, &[], field, &tcp(LISTENER))), "redirect_owned");
+    }
+    for (field, name) in [
+        (0x0001, "pass_fragment"),
+        (0x0008, "pass_fragment"),
+        (0xfff9, "pass_fragment"),
+        // Reserved bits.
+        (0x0006, "redirect_endpoint"),
+    ] {
+        let frame = |to| ethernet(&[], 0x86dd, &ipv6(to, &[fragment_header(field)], TCP, &tcp(LISTENER)));
+        bench.expect(&frame(SHARED[1]), name);
+        bench.expect(&frame(OWNED[1]), "redirect_owned");
+    }
+}
+
+#[test]
+fn arp_and_neighbour_solicitations_follow_their_target() {
+    let mut bench = Bench::new();
+    bench.expect(&arp(OWNED[0]), "redirect_arp");
+    bench.expect(&arp(SHARED[0]), "pass_other_address");
+    bench.expect(&arp(OTHER[0]), "pass_other_address");
+    for (at, byte) in [(15, 6), (17, 0xdd), (18, 8), (19, 16)] {
+        let mut odd = arp(OWNED[0]);
+        odd[at] = byte;
+        bench.expect(&odd, "pass_unparsed");
+    }
+    bench.expect(&solicitation(OWNED[1], 135), "redirect_ndp");
+    bench.expect(&solicitation(SHARED[1], 135), "pass_other_address");
+    bench.expect(&solicitation(OTHER[1], 135), "pass_other_address");
+    // An advertisement to all nodes is the kernel's too.
+    bench.expect(&solicitation(OWNED[1], 136), "pass_other_address");
+    bench.expect(&ethernet(&[], 0x86dd, &ipv6("ff02::fb", &[], UDP, &[0; 20])), "pass_other_address");
+}
+
+#[test]
+fn a_frame_cut_anywhere_is_the_kernels_until_it_says_whose_it_is() {
+    let mut bench = Bench::new();
+    let long = [extension(HOP_BY_HOP, 2), extension(DESTINATION, 1)];
+    // The frame, its verdict, and how many bytes of it are needed for that.
+    let cases = [
+        (
+            ethernet(&[0x88a8, 0x8100], 0x0800, &ipv4(SHARED[0], TCP, &[1; 8], 0, &tcp(LISTENER))),
+            "redirect_endpoint",
+            70,
+        ),
+        (ethernet(&[], 0x86dd, &ipv6(SHARED[1], &long, TCP, &tcp(LISTENER))), "redirect_endpoint", 98),
+        (v4(SHARED[0], 50_000), "redirect_range", 54),
+        (v4(OWNED[0], 80), "redirect_owned", 34),
+        (v6(OWNED[1], 80), "redirect_owned", 54),
+        (arp(OWNED[0]), "redirect_arp", 42),
+        (solicitation(OWNED[1], 135), "redirect_ndp", 78),
+    ];
+    for (frame, name, needed) in cases {
+        // BPF_PROG_TEST_RUN takes no frame shorter than an Ethernet header.
+        for len in 14..=frame.len() {
+            bench.expect(&frame[..len], if len < needed { "pass_unparsed" } else { name });
+        }
+    }
+}
+
+#[test]
+fn without_a_socket_everything_is_the_kernels_and_counted_so() {
+    let mut bench = Bench::without_socket();
+    let ours =
+        [v4(SHARED[0], LISTENER), v6(SHARED[1], 50_000), v4(OWNED[0], 1), arp(OWNED[0]), solicitation(OWNED[1], 135)];
+    for frame in ours {
+        bench.expect(&frame, "pass_no_socket");
+    }
+    bench.expect(&v4(OTHER[0], 1), "pass_other_address");
+}
+
+#[test]
+fn endpoints_and_addresses_come_and_go() {
+    let mut bench = Bench::new();
+    let frame = v4(SHARED[0], 1234);
+    bench.expect(&frame, "pass_other_port");
+    bench.steering.add_endpoint(ip(SHARED[0]), 1234).unwrap();
+    bench.steering.add_endpoint(ip(SHARED[0]), 1234).unwrap();
+    bench.expect(&frame, "redirect_endpoint");
+    assert!(bench.steering.remove_endpoint(ip(SHARED[0]), 1234).unwrap());
+    assert!(!bench.steering.remove_endpoint(ip(SHARED[0]), 1234).unwrap());
+    bench.expect(&frame, "pass_other_port");
+    // Without a range; one of a single port; an empty one.
+    for (range, name) in [
+        (None, "pass_other_port"),
+        (Some(1234..=1234), "redirect_range"),
+        #[expect(clippy::reversed_empty_ranges, reason = "that is the case")]
+        (Some(1235..=1233), "pass_other_port"),
+        (Some(0..=65_535), "redirect_range"),
+    ] {
+        bench.steering.add_address(ip(SHARED[0]), false, range).unwrap();
+        bench.expect(&frame, name);
+    }
+    bench.steering.add_address(ip(SHARED[0]), true, None).unwrap();
+    bench.expect(&frame, "redirect_owned");
+    assert!(bench.steering.remove_address(ip(SHARED[0])).unwrap());
+    assert!(!bench.steering.remove_address(ip(SHARED[0])).unwrap());
+    bench.expect(&frame, "pass_other_address");
+    let total: u64 = bench.steering.verdicts().unwrap().iter().map(|verdict| verdict.1).sum();
+    assert_eq!(total, 9);
+}
+
+#[test]
+fn a_full_table_is_told_apart() {
+    let mut bench = Bench::without_socket();
+    let error = (0..2000_u32)
+        .find_map(|number| {
+            let address = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + number));
+            bench.steering.add_address(address, false, None).err()
+        })
+        .expect("a limit");
+    assert_eq!(error.to_string(), "the steering program's table of addresses is full (1024 entries)");
+}
