@@ -2,7 +2,7 @@
 # names of what is missing are printed.
 
 # What the build and the demo need, as Debian calls it.
-APT_BUILD := gcc make clang pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2 ethtool
+APT_BUILD := gcc make clang m4 pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2 ethtool
 # Programs the tests talk to, and the tools they use.
 APT_TEST := iperf3 sockperf netcat-openbsd curl python3 util-linux procps
 

@@ -12,6 +12,7 @@ mod out;
 mod ping;
 mod serve;
 mod ss;
+mod stack;
 mod stop;
 
 use std::process::ExitCode;

@@ -1,7 +1,8 @@
 //! `fourwave ss`: the connections of a running process.
 
-use anyhow::bail;
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, bail};
+use fourwave::control::{self, Count, Process, Row};
+use serde::Serialize;
 
 use crate::args::SsArgs;
 use crate::out;
@@ -11,28 +12,10 @@ pub(crate) const TIME_WAIT: &str = "TIME-WAIT";
 /// The state of a listener, if it is listed.
 pub(crate) const LISTEN: &str = "LISTEN";
 
-/// One connection or TIME-WAIT record, as `ss --json` lists it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    pub(crate) local: String,
-    pub(crate) remote: String,
-    /// As `ss` of iproute2 spells it: `ESTAB`, `TIME-WAIT`, `LISTEN`, …
-    pub(crate) state: String,
-    pub(crate) shard: u32,
-    pub(crate) send_queue_bytes: u64,
-    pub(crate) receive_queue_bytes: u64,
-    pub(crate) rtt_us: u64,
-    pub(crate) cwnd_bytes: u64,
-    pub(crate) retransmits: u64,
-    /// Which timer runs, if one does.
-    pub(crate) timer: Option<String>,
-    pub(crate) age_s: f64,
-}
-
 /// A counter of the XDP program.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Verdict {
-    pub(crate) interface: String,
+    pub(crate) pid: u32,
     pub(crate) verdict: String,
     pub(crate) packets: u64,
 }
@@ -45,7 +28,7 @@ pub(crate) fn run(args: &SsArgs) -> anyhow::Result<()> {
             return out::json(&verdicts);
         }
         for row in verdicts {
-            out::result(&format!("{:<12}{:<24}{:>16}", row.interface, row.verdict, row.packets));
+            out::result(&format!("{:<12}{:<24}{:>16}", row.pid, row.verdict, row.packets));
         }
         return Ok(());
     }
@@ -58,29 +41,53 @@ pub(crate) fn run(args: &SsArgs) -> anyhow::Result<()> {
 }
 
 /// The connections of one process, or of all that run.
-pub(crate) fn connections(_pid: Option<u32>) -> anyhow::Result<Vec<Entry>> {
-    bail!("`ss` is not wired yet")
+pub(crate) fn connections(pid: Option<u32>) -> anyhow::Result<Vec<Row>> {
+    let mut all = Vec::new();
+    for process in processes(pid)? {
+        let asked = process.connections().with_context(|| format!("process {} does not answer", process.pid));
+        all.extend(asked?);
+    }
+    Ok(all)
 }
 
 /// The XDP program's counters of one process, or of all that run.
-fn steering(_pid: Option<u32>) -> anyhow::Result<Vec<Verdict>> {
-    bail!("`ss --steering` is not wired yet")
+fn steering(pid: Option<u32>) -> anyhow::Result<Vec<Verdict>> {
+    let mut all = Vec::new();
+    for process in processes(pid)? {
+        let asked = process.steering().with_context(|| format!("process {} does not answer", process.pid));
+        let verdict = |count: Count| Verdict { pid: process.pid, verdict: count.name, packets: count.value };
+        all.extend(asked?.into_iter().map(verdict));
+    }
+    Ok(all)
 }
 
-fn table(entries: &[Entry]) -> String {
+/// The process asked for, or all; an error if there is none of that number.
+fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
+    let advice = "cannot look for running fourwave processes: run it again with sudo";
+    let mut found = control::processes().context(advice)?;
+    if let Some(pid) = pid {
+        found.retain(|process| process.pid == pid);
+        if found.is_empty() {
+            bail!("no fourwave stack runs in process {pid}: `fourwave ss` without --pid lists all there are");
+        }
+    }
+    Ok(found)
+}
+
+fn table(entries: &[Row]) -> String {
     let head = format!(
         "{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>8}",
         "state", "recv-q", "send-q", "local", "remote", "rtt", "cwnd", "retrans", "timer", "age"
     );
     let rows = entries.iter().map(|entry| {
         format!(
-            "\n{:<12}{:>9}{:>9}  {:<28}{:<28}{:>6} µs{:>10}{:>8}  {:<12}{:>6.0} s",
+            "\n{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>6.0} s",
             entry.state,
             entry.receive_queue_bytes,
             entry.send_queue_bytes,
             entry.local,
             entry.remote,
-            entry.rtt_us,
+            entry.rtt_us.map_or("-".into(), |us| out::nanoseconds(us * 1e3)),
             entry.cwnd_bytes,
             entry.retransmits,
             entry.timer.as_deref().unwrap_or("-"),

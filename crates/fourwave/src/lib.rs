@@ -1,1 +1,31 @@
 //! A TCP/IP stack in user space, on AF_XDP.
+//!
+//! An [`App`] runs on the stack's own thread: it is called when something happens, and acts through an [`Io`]. An
+//! interface and a port are enough to start:
+//!
+//! ```no_run
+//! use fourwave::{App, ConnId, Io, Stack};
+//!
+//! struct Echo;
+//!
+//! impl App for Echo {
+//!     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+//!         io.send(conn, data).unwrap_or(data.len())
+//!     }
+//! }
+//!
+//! let running = Stack::on("eth0").listen("10.0.0.1:7".parse()?).start(Echo)?;
+//! println!("{}", running.report());
+//! running.join()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod builder;
+
+pub use builder::Stack;
+pub use runtime::stack::{
+    App, ConnId, ConnectError, Duration, Error as ConnectionError, Half, Instant, Io, ListenerId, Settings, State,
+};
+pub use runtime::xdp::{CopyMode, Report, XdpMode};
+pub use runtime::{Address, Error, Finished, Idle, Running, control, interface_for, io_error_kind, raw};

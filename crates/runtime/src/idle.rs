@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub enum Idle {
     /// Spin: the lowest latency, a whole core.
     Busy,
-    /// Spin while there is traffic and [`LINGER`] beyond, then sleep.
+    /// Spin while there is traffic and 0.1 ms beyond, then sleep.
     #[default]
     Adaptive,
     /// Sleep at once.
@@ -19,7 +19,7 @@ pub enum Idle {
 }
 
 /// How long an adaptive loop spins behind the last work before it sleeps: a few round trips of a fast network.
-pub const LINGER: Duration = Duration::from_micros(100);
+pub(crate) const LINGER: Duration = Duration::from_micros(100);
 
 const FRAMES: Token = Token(0);
 const COMMANDS: Token = Token(1);

@@ -11,6 +11,7 @@ mod error;
 mod idle;
 mod neighbours;
 mod options;
+pub mod raw;
 mod start;
 mod worker;
 
@@ -18,7 +19,7 @@ pub use clock::Clock;
 pub use error::{Error, io_error_kind};
 pub use idle::Idle;
 pub use options::{Address, Options};
-pub use start::{Running, start};
+pub use start::{Running, interface_for, start};
 pub use worker::{Command, Finished, Worker};
 
 pub use stack;

@@ -115,7 +115,27 @@ impl<A> Drop for Running<A> {
     }
 }
 
-fn core(options: &Options) -> Result<Option<core_affinity::CoreId>, Error> {
+/// The interface that has `ip`, or whose network `ip` is in, or that has a route to it; the longest prefix wins.
+#[must_use]
+pub fn interface_for(ip: IpAddr) -> Option<String> {
+    let facts = InterfaceFacts::names().ok()?.into_iter().filter_map(|name| InterfaceFacts::read(&name).ok());
+    let prefixes = |facts: &InterfaceFacts| {
+        let on_link = facts.addresses.iter().map(|a| (a.address, if a.address == ip { 129 } else { a.prefix_len }));
+        let routed = xdp::neighbours::routes(facts.ifindex).unwrap_or_default();
+        on_link.chain(routed.iter().map(|r| (r.prefix, r.prefix_len))).collect::<Vec<_>>()
+    };
+    let best = |facts: InterfaceFacts| {
+        let matching = |(prefix, prefix_len)| {
+            let route = Route { prefix, prefix_len, gateway: None };
+            (route.matches(ip)).then_some(prefix_len)
+        };
+        let longest = prefixes(&facts).into_iter().filter_map(matching).max();
+        longest.map(|prefix_len| (prefix_len, facts.name))
+    };
+    facts.filter_map(best).max_by_key(|(prefix_len, _)| *prefix_len).map(|(_, name)| name)
+}
+
+pub(crate) fn core(options: &Options) -> Result<Option<core_affinity::CoreId>, Error> {
     if options.queues.len() != 1 {
         return Err(Error::OneQueue(options.queues.clone()));
     }

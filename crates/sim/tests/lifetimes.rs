@@ -2,7 +2,7 @@
 
 mod support;
 
-use fourwave_sim::{Fate, World};
+use sim::{Fate, World};
 use stack::{Duration, Error, Refusal, TcpConfig};
 use support::{Client, Echo, host, shard};
 
@@ -152,8 +152,8 @@ fn small_windows_and_small_pools_still_carry_everything() {
     };
     let mut b = shard(2, small);
     b.listen(PORT.parse().expect("an address"), 16).expect("free");
-    let a = fourwave_sim::Host { shard: shard(1, small), app: Client::new(PORT, 300_000) };
-    let b = fourwave_sim::Host { shard: b, app: Echo::default() };
+    let a = sim::Host { shard: shard(1, small), app: Client::new(PORT, 300_000) };
+    let b = sim::Host { shard: b, app: Echo::default() };
     let mut world = World::new(a, b, Duration::from_micros(50));
     world.run(Duration::from_secs(60));
     assert_eq!((world.a.app.received, world.a.app.closed), (300_000, Some(None)));

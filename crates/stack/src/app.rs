@@ -116,7 +116,11 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] for a dead handle.
     pub fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
-        self.shard.with(self.now, conn, |c, env| c.send(env, bytes))?
+        let taken = self.shard.with(self.now, conn, |c, env| c.send(env, bytes))??;
+        if taken < bytes.len() {
+            self.shard.note_starved(conn);
+        }
+        Ok(taken)
     }
 
     /// Moves queued bytes into `out` and returns how many.
@@ -138,6 +142,30 @@ impl Io<'_> {
             }
             done
         })
+    }
+
+    /// Moves queued bytes of `from` into the send buffer of `to` (the same, or another connection), as many as it has room
+    /// for, and returns how many. While bytes remain, [`App::on_writable`] follows for `to`.
+    ///
+    /// # Errors
+    /// Those of [`Io::send`] for `to`; [`Error::NotConnected`] if `from` is dead.
+    pub fn forward(&mut self, from: ConnId, to: ConnId) -> Result<usize, Error> {
+        let mut piece = [0; 2048];
+        let mut moved = 0;
+        loop {
+            let n = self.shard.with(self.now, from, |c, env| {
+                let front = c.front(env);
+                let n = front.len().min(piece.len());
+                piece[..n].copy_from_slice(&front[..n]);
+                n
+            })?;
+            let took = if n == 0 { 0 } else { self.send(to, &piece[..n])? };
+            self.shard.with(self.now, from, |c, env| c.consume(env, u32::try_from(took).unwrap_or(0)))?;
+            moved += took;
+            if took < n || n == 0 {
+                return Ok(moved);
+            }
+        }
     }
 
     /// Bytes queued for [`Io::read`].
@@ -194,6 +222,11 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn addresses(&self, conn: ConnId) -> Result<(SocketAddr, SocketAddr), Error> {
         self.shard.addresses(conn)
+    }
+
+    /// Asks for the end of the loop: connections are closed in order, then it returns.
+    pub fn finish(&mut self) {
+        self.shard.request_finish();
     }
 
     /// Opens a listener; `backlog` connections may be half open at once.

@@ -80,7 +80,10 @@ impl Listeners {
 
     /// A connection has left SYN-RECEIVED.
     pub(crate) fn end(&mut self, id: ListenerId) {
-        self.all[usize::from(id.0)].opening -= 1;
+        // The listener may be gone ([`Shard::drain`](crate::Shard::drain)).
+        if let Some(listener) = self.all.get_mut(usize::from(id.0)) {
+            listener.opening = listener.opening.saturating_sub(1);
+        }
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {

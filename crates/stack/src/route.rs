@@ -15,7 +15,9 @@ pub struct Route {
 }
 
 impl Route {
-    fn matches(&self, ip: IpAddr) -> bool {
+    /// Whether `ip` lies in the prefix; one longer than the address is taken as the whole of it.
+    #[must_use]
+    pub fn matches(&self, ip: IpAddr) -> bool {
         match (self.prefix, ip) {
             (IpAddr::V4(prefix), IpAddr::V4(ip)) => {
                 let shift = 32u32.saturating_sub(self.prefix_len.into());

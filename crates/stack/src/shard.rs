@@ -27,6 +27,9 @@ use tcp::{Connection, Env, Error, IsnGenerator, Pool};
 use wheel::{Instant, Wheel};
 use wire::MacAddr;
 
+/// Bytes that must be free in the pool before those that wait for it are called.
+const STARVED_ROOM: usize = 64 << 10;
+
 /// A connection and what the shard knows of it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -82,6 +85,9 @@ pub struct Shard {
     /// Segments sent in a row by the connection at the head of `dirty`.
     burst: u32,
     counters: Counters,
+    finish: bool,
+    /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
+    starved: Vec<ConnId>,
 }
 
 impl Shard {
@@ -107,6 +113,8 @@ impl Shard {
             dirty: VecDeque::new(),
             burst: 0,
             counters: Counters::default(),
+            finish: false,
+            starved: Vec::new(),
             config,
         }
     }
@@ -171,6 +179,15 @@ impl Shard {
             let hash = self.table.hash(&record.key);
             self.table.remove(hash, Owner::TimeWait(slot));
         }
+        if !self.starved.is_empty() && self.pool.has_room(STARVED_ROOM) {
+            for conn in core::mem::take(&mut self.starved) {
+                self.tell(now, conn.slot, app, |app, io, id| {
+                    if id == conn {
+                        app.on_writable(io, id);
+                    }
+                });
+            }
+        }
         if self.neighbours.next_retry().is_some_and(|at| at <= now) {
             for (slot, failed) in self.neighbours.retry(now) {
                 if failed {
@@ -218,6 +235,43 @@ impl Shard {
     pub fn on_neighbour(&mut self, ip: IpAddr, mac: Option<MacAddr>) {
         for slot in self.neighbours.update(ip, mac) {
             self.mark(slot);
+        }
+    }
+
+    /// A connection's application was told that there is no room. If its send buffer has some, it is the pool that has
+    /// none: no acknowledgment will bring it an event, so the shard remembers it.
+    pub(crate) fn note_starved(&mut self, conn: ConnId) {
+        if !self.pool.has_room(STARVED_ROOM) && !self.starved.contains(&conn) {
+            self.starved.push(conn);
+        }
+    }
+
+    /// The application asks for the end of its loop.
+    pub(crate) fn request_finish(&mut self) {
+        self.finish = true;
+    }
+
+    /// Whether the application has asked for the end of its loop ([`Io::finish`]).
+    #[must_use]
+    pub const fn finish_requested(&self) -> bool {
+        self.finish
+    }
+
+    /// Orderly end: no new connections, and every living one is closed as [`Io::close`] does.
+    pub fn drain(&mut self, now: Instant) {
+        self.listeners = Listeners::default();
+        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+            let _ = self.close(now, self.id(slot));
+        }
+    }
+
+    /// The end of the time for an orderly one: every connection that is left is reset.
+    pub fn abort_all(&mut self, now: Instant) {
+        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+            if let Some(entry) = self.entry(slot) {
+                entry.dead = false;
+            }
+            let _ = self.abort(now, self.id(slot));
         }
     }
 

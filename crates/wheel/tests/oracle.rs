@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fourwave_wheel::{Duration, Instant, Wheel};
+use wheel::{Duration, Instant, Wheel};
 use proptest::prelude::*;
 
 const TICK: u64 = 1024;

@@ -100,6 +100,23 @@ impl InterfaceFacts {
         Ok(facts)
     }
 
+    /// The names of all interfaces.
+    ///
+    /// # Errors
+    /// A failed system call.
+    pub fn names() -> Result<Vec<String>, Error> {
+        let dump = || Requests::open()?.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()));
+        let links = dump().map_err(|source| Error::system("asking the kernel for its interfaces", source))?;
+        let name = |answer: &RouteNetlinkMessage| match answer {
+            RouteNetlinkMessage::NewLink(link) => link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            }),
+            _ => None,
+        };
+        Ok(links.iter().filter_map(name).collect())
+    }
+
     fn from_link(name: &str, link: &LinkMessage) -> Self {
         let mut facts = Self {
             name: name.to_owned(),

@@ -1,13 +1,12 @@
 //! `fourwave ping`: request/response latency, closed loop.
 
+mod fourwave;
 mod kernel;
 mod recorder;
 mod report;
 
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use anyhow::bail;
 
 use crate::args::{KernelWait, Stack, StackArgs};
 use crate::stop::Stop;
@@ -51,8 +50,8 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
             }
             kernel::run(config, stop, &mut recorder)
         }
-        Stack::Fourwave => fourwave(config, stop, &mut recorder),
-        Stack::Raw => raw(config, stop, &mut recorder),
+        Stack::Fourwave => fourwave::run(config, stop, &mut recorder),
+        Stack::Raw => fourwave::raw(config, stop, &mut recorder),
     };
     if let Err(error) = &result
         && recorder.is_empty()
@@ -67,16 +66,4 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         out::result(&report.to_string());
     }
     result
-}
-
-/// Over fourwave: fills the recorder until it is full or the end is asked for.
-fn fourwave(config: &Config, _stop: &Stop, _recorder: &mut Recorder) -> anyhow::Result<()> {
-    tracing::debug!(at = ?config.at, "fourwave");
-    bail!("`ping --stack fourwave` is not wired yet: use --stack kernel")
-}
-
-/// Bare frames over AF_XDP, no TCP.
-fn raw(config: &Config, _stop: &Stop, _recorder: &mut Recorder) -> anyhow::Result<()> {
-    tracing::debug!(at = ?config.at, "raw");
-    bail!("`ping --stack raw` is not wired yet: use --stack kernel")
 }

@@ -1,15 +1,17 @@
 //! `fourwave serve`: small servers, over this stack or over the kernel's sockets.
 
+mod fourwave;
 mod kernel;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::args::{KernelWait, Stack, StackArgs};
 use crate::stop::Stop;
-use crate::{affinity, say};
+use crate::{affinity, say, stack};
 
 /// The line on stderr that says a server is ready begins with this.
 pub(crate) const READY: &str = "listening on ";
@@ -46,7 +48,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
             }
             kernel::run(config, stop)
         }
-        Stack::Fourwave => fourwave(config, stop),
+        Stack::Fourwave => fourwave::run(config, stop),
         Stack::Raw => raw(config, stop),
     }
 }
@@ -56,16 +58,17 @@ fn ready(address: SocketAddr, how: &str) {
     say!("{READY}{address} ({how})");
 }
 
-/// Over fourwave: calls [`ready`] once it listens, serves until the end is asked for, then closes in order.
-fn fourwave(config: &Config, _stop: &Stop) -> anyhow::Result<()> {
-    tracing::debug!(at = ?config.at, "fourwave");
-    bail!("`serve --stack fourwave` is not wired yet: use --stack kernel")
-}
-
-/// Bare frames over AF_XDP, no TCP: sends back each frame to the configured port with its addresses swapped.
-fn raw(config: &Config, _stop: &Stop) -> anyhow::Result<()> {
-    tracing::debug!(at = ?config.at, "raw");
-    bail!("`serve --stack raw` is not wired yet: use --stack kernel")
+/// Bare frames over AF_XDP, no TCP: sends back each frame with its addresses swapped, spinning.
+fn raw(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    let mut port = stack::builder(&config.at, &config.cores, config.listen.ip())?.raw_server()?;
+    let report = port.report();
+    ready(config.listen, &format!("raw frames on {}, XDP {}", report.interface, report.xdp_mode));
+    let ended = Arc::new(AtomicBool::new(stop.requested()));
+    let end = Arc::clone(&ended);
+    stop.on_request(move || end.store(true, Ordering::Relaxed));
+    let frames = port.echo(&ended)?;
+    tracing::info!(frames, "echoed");
+    Ok(())
 }
 
 /// The endless text of RFC 864: rows of 72 of the 95 printable characters, each row starting one character later.

@@ -1,7 +1,7 @@
 //! Hosts and applications for the tests of this folder.
 #![allow(dead_code, unreachable_pub)]
 
-use fourwave_sim::Host;
+use sim::Host;
 use stack::{App, ConnId, Error, Instant, Io, ListenerId, LocalAddress, MacAddr, Shard, ShardConfig};
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! The crate from outside: vectors built by hand from the RFCs, and properties over arbitrary values and bytes.
 
 // The name its users in the workspace know it by.
-extern crate fourwave_wire as wire;
+extern crate wire as wire;
 
 mod arp_eth;
 mod checksum;

@@ -1,0 +1,121 @@
+//! The servers over fourwave.
+
+use super::{Config, Service, chargen_text, ready};
+use crate::stack;
+use crate::stop::Stop;
+use fourwave::{App, ConnId, ConnectionError, Io, ListenerId};
+
+pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    let builder = stack::builder(&config.at, &config.cores, config.listen.ip())?.listen(config.listen);
+    match config.service {
+        Service::Echo => stack::run(builder, Echo::default(), stop, |how| ready(config.listen, how)),
+        Service::Discard => stack::run(builder, Discard, stop, |how| ready(config.listen, how)),
+        Service::Chargen => stack::run(builder, Chargen::new(), stop, |how| ready(config.listen, how)),
+    }
+}
+
+/// Sends back what comes; after the peer's FIN the rest of it, then ours.
+#[derive(Debug, Default)]
+struct Echo {
+    /// By connection: the peer has closed.
+    ending: Vec<bool>,
+}
+
+impl Echo {
+    /// Sends back what is queued, and closes when all of it is and no more will come.
+    fn pump(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if io.forward(conn, conn).is_ok() && self.ending[conn.index()] && io.unread(conn) == Ok(0) {
+            let _ = io.close(conn);
+        }
+    }
+}
+
+impl App for Echo {
+    fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        if self.ending.len() <= conn.index() {
+            self.ending.resize(conn.index() + 1, false);
+        }
+        self.ending[conn.index()] = false;
+        let _ = io.set_nodelay(conn, true);
+    }
+
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+        // What there is no room for stays queued: that closes the window, and the peer waits.
+        io.send(conn, data).unwrap_or(data.len())
+    }
+
+    fn on_readable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.pump(io, conn);
+    }
+
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.pump(io, conn);
+    }
+
+    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.ending[conn.index()] = true;
+        self.pump(io, conn);
+    }
+}
+
+/// Throws away what comes.
+#[derive(Debug)]
+struct Discard;
+
+impl App for Discard {
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+/// Sends characters without end, to everybody at the pace they read.
+#[derive(Debug)]
+struct Chargen {
+    text: Vec<u8>,
+    /// By connection: where in the text it goes on.
+    at: Vec<usize>,
+}
+
+impl Chargen {
+    fn new() -> Self {
+        Self { text: chargen_text(), at: Vec::new() }
+    }
+
+    fn fill(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let at = &mut self.at[conn.index()];
+        while let Ok(sent) = io.send(conn, &self.text[*at..]) {
+            *at += sent;
+            if *at < self.text.len() {
+                return;
+            }
+            *at = 0;
+        }
+    }
+}
+
+impl App for Chargen {
+    fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        if self.at.len() <= conn.index() {
+            self.at.resize(conn.index() + 1, 0);
+        }
+        self.at[conn.index()] = 0;
+        self.fill(io, conn);
+    }
+
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.fill(io, conn);
+    }
+
+    /// The reader has gone: what it has not acknowledged is of no use to it (RFC 864 lets the user end it).
+    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let _ = io.abort(conn);
+    }
+
+    fn on_closed(&mut self, _: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
+        tracing::debug!(connection = conn.index(), ?error, "chargen");
+    }
+}

@@ -1,0 +1,79 @@
+//! From flags to a running stack, for every command that needs one.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use fourwave::{Address, App, Stack};
+
+use crate::args::{CopyMode, Idle, StackArgs, XdpMode};
+use crate::stop::Stop;
+
+/// How often a running stack is looked after: to see that it has ended by itself.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A stack as the flags say. `peer` or local address `near` finds the interface where none is named.
+pub(crate) fn builder(at: &StackArgs, cores: &[usize], near: IpAddr) -> anyhow::Result<Stack> {
+    let interface = match &at.interface {
+        Some(name) => name.clone(),
+        None => fourwave::interface_for(near)
+            .with_context(|| format!("no interface has or reaches {near}: name one with --interface"))?,
+    };
+    let queues = at.queues.0.iter().map(|queue| u32::try_from(*queue)).collect::<Result<Vec<_>, _>>()?;
+    let idle = match at.idle {
+        Idle::Busy => fourwave::Idle::Busy,
+        Idle::Adaptive => fourwave::Idle::Adaptive,
+        Idle::Sleep => fourwave::Idle::Sleep,
+    };
+    let mode = match at.xdp_mode {
+        XdpMode::Auto => fourwave::XdpMode::Auto,
+        XdpMode::Native => fourwave::XdpMode::Native,
+        XdpMode::Generic => fourwave::XdpMode::Generic,
+    };
+    let copy = match at.copy {
+        CopyMode::Auto => fourwave::CopyMode::Auto,
+        CopyMode::ZeroCopy => fourwave::CopyMode::ZeroCopy,
+        CopyMode::Copied => fourwave::CopyMode::Copy,
+    };
+    let stack = Stack::on(interface).queues(queues).cores(cores.iter().copied());
+    let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
+    Ok(match at.address {
+        Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
+        None => stack,
+    })
+}
+
+/// Runs an application until the end is asked for, or until it ends by itself; gives it back.
+pub(crate) fn run_to_end<A: App + Send + 'static>(
+    stack: Stack,
+    app: A,
+    stop: &Stop,
+    ready: impl FnOnce(&str),
+) -> anyhow::Result<A> {
+    let running = stack.start(app)?;
+    let report = running.report();
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    let copy = if report.zero_copy { "zero-copy" } else { "copied" };
+    ready(&format!("fourwave on {}, XDP {}, {copy}", report.interface, report.xdp_mode));
+    while !stop.requested() && !running.is_finished() {
+        stop.sleep(LOOK);
+    }
+    running.stop();
+    Ok(running.join()?.app)
+}
+
+/// Runs a server until the end is asked for.
+pub(crate) fn run<A: App + Send + 'static>(
+    stack: Stack,
+    app: A,
+    stop: &Stop,
+    ready: impl FnOnce(&str),
+) -> anyhow::Result<()> {
+    run_to_end(stack, app, stop, ready)?;
+    if !stop.requested() {
+        bail!("the stack ended by itself: is the interface gone?");
+    }
+    Ok(())
+}

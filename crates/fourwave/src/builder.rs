@@ -1,0 +1,99 @@
+//! How a stack is started.
+
+use crate::{Address, App, CopyMode, Error, Idle, Running, Settings, XdpMode, raw};
+use runtime::Options;
+use std::net::{IpAddr, SocketAddr};
+
+/// What a stack is to be; an interface's name is enough.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    options: Options,
+}
+
+impl Stack {
+    /// A stack on an interface, sharing its addresses with the kernel.
+    #[must_use]
+    pub fn on(interface: impl Into<String>) -> Self {
+        Self { options: Options::new(interface) }
+    }
+
+    /// Listens on an address and port; `0.0.0.0` and `::` mean all addresses of the stack.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.options.listen.push(address);
+        self
+    }
+
+    /// Owns an address instead of sharing the interface's: the stack answers ARP and ICMP echo for it.
+    #[must_use]
+    pub const fn address(mut self, address: Address) -> Self {
+        self.options.address = Some(address);
+        self
+    }
+
+    /// Receive queues to serve. Default: queue 0.
+    #[must_use]
+    pub fn queues(mut self, queues: impl IntoIterator<Item = u32>) -> Self {
+        self.options.queues = queues.into_iter().collect();
+        self
+    }
+
+    /// Cores to run on, one per queue. Default: wherever the kernel puts them.
+    #[must_use]
+    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.options.cores = cores.into_iter().collect();
+        self
+    }
+
+    /// What to do while there is nothing to do. Default: adaptive.
+    #[must_use]
+    pub const fn idle(mut self, idle: Idle) -> Self {
+        self.options.idle = idle;
+        self
+    }
+
+    /// Where the XDP program runs. Default: negotiated, and reported.
+    #[must_use]
+    pub const fn xdp_mode(mut self, mode: XdpMode) -> Self {
+        self.options.xdp_mode = mode;
+        self
+    }
+
+    /// Zero-copy or copied. Default: negotiated, and reported.
+    #[must_use]
+    pub const fn copy_mode(mut self, mode: CopyMode) -> Self {
+        self.options.copy_mode = mode;
+        self
+    }
+
+    /// Settings of the connections; checked when the stack starts.
+    #[must_use]
+    pub const fn tcp(mut self, settings: Settings) -> Self {
+        self.options.tcp = settings;
+        self
+    }
+
+    /// Starts the stack with `app` on it, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing or wrong, and what to do.
+    pub fn start<A: App + Send + 'static>(self, app: A) -> Result<Running<A>, Error> {
+        runtime::start(self.options, app)
+    }
+
+    /// Opens the interface for bare frames that are sent back: the answering end of a measurement without TCP.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub fn raw_server(&self) -> Result<raw::Raw, Error> {
+        raw::Raw::server(&self.options)
+    }
+
+    /// Opens the interface for bare frames to the station that has `target`: the asking end.
+    ///
+    /// # Errors
+    /// As [`Stack::start`]; or nobody on the link has `target`.
+    pub fn raw_client(&self, target: IpAddr, message_bytes: usize) -> Result<(raw::Raw, raw::RawPing), Error> {
+        raw::Raw::client(&self.options, target, message_bytes)
+    }
+}
