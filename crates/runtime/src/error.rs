@@ -25,10 +25,14 @@ pub enum Error {
         allowed: Vec<usize>,
     },
     /// The interface has no address to share.
-    #[error("interface {0} has no address to share: give it one (`ip addr add`), or the stack one of its own (--address)")]
+    #[error(
+        "interface {0} has no address to share: give it one (`ip addr add`), or the stack one of its own (--address)"
+    )]
     NoAddress(String),
     /// The address to listen on is not the stack's.
-    #[error("{ip} is not an address of {interface} ({has}): listen on one of those, or own it with --address {ip}/PREFIX")]
+    #[error(
+        "{ip} is not an address of {interface} ({has}): listen on one of those, or own it with --address {ip}/PREFIX"
+    )]
     NotOurs {
         /// The address asked for.
         ip: IpAddr,

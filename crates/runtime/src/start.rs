@@ -71,9 +71,19 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
         }
         worker.run(&stopped)
     };
-    let worker =
-        std::thread::Builder::new().name("fw-shard-0".into()).spawn(run).map_err(Error::system("starting the worker"))?;
-    Ok(Running { stop, waker, worker: Some(worker), report, _control: Some(control), _mirror: mirror, _reserved: reserved })
+    let worker = std::thread::Builder::new()
+        .name("fw-shard-0".into())
+        .spawn(run)
+        .map_err(Error::system("starting the worker"))?;
+    Ok(Running {
+        stop,
+        waker,
+        worker: Some(worker),
+        report,
+        _control: Some(control),
+        _mirror: mirror,
+        _reserved: reserved,
+    })
 }
 
 impl<A> Running<A> {
@@ -186,7 +196,8 @@ fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddre
 fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error> {
     let Some(own) = options.address else {
         let kernel = xdp::neighbours::routes(facts.ifindex)?;
-        let route = |r: &xdp::neighbours::Route| Route { prefix: r.prefix, prefix_len: r.prefix_len, gateway: r.gateway };
+        let route =
+            |r: &xdp::neighbours::Route| Route { prefix: r.prefix, prefix_len: r.prefix_len, gateway: r.gateway };
         return Ok(kernel.iter().map(route).collect());
     };
     let anywhere: IpAddr = if own.ip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
@@ -197,7 +208,8 @@ fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error
 fn secrets() -> Result<[[u8; 16]; 3], Error> {
     let mut secrets = [[0; 16]; 3];
     for secret in &mut secrets {
-        getrandom::fill(secret).map_err(|e| Error::system("asking the system for random bytes")(io::Error::other(e.to_string())))?;
+        getrandom::fill(secret)
+            .map_err(|e| Error::system("asking the system for random bytes")(io::Error::other(e.to_string())))?;
     }
     Ok(secrets)
 }

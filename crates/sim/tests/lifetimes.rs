@@ -142,11 +142,8 @@ fn a_lost_established_peer_times_out() {
 #[test]
 fn small_windows_and_small_pools_still_carry_everything() {
     let small = |config: &mut stack::ShardConfig| {
-        let settings = stack::Settings {
-            receive_buffer_bytes: 4096,
-            send_buffer_bytes: 4096,
-            ..stack::Settings::default()
-        };
+        let settings =
+            stack::Settings { receive_buffer_bytes: 4096, send_buffer_bytes: 4096, ..stack::Settings::default() };
         config.tcp = TcpConfig::new(settings).expect("valid");
         config.pool_bytes = 64 << 10;
     };

@@ -50,7 +50,9 @@ impl Listeners {
     pub(crate) fn add(&mut self, local: SocketAddr, backlog: u32) -> Result<ListenerId, ListenError> {
         let clash = |l: &Listener| {
             let same_family = l.ip.is_ipv4() == local.is_ipv4();
-            l.port == local.port() && same_family && (l.ip == local.ip() || l.ip.is_unspecified() || local.ip().is_unspecified())
+            l.port == local.port()
+                && same_family
+                && (l.ip == local.ip() || l.ip.is_unspecified() || local.ip().is_unspecified())
         };
         if self.all.iter().any(clash) {
             return Err(ListenError::InUse);

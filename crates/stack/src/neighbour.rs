@@ -79,7 +79,8 @@ impl Neighbours {
 
     /// A neighbour's address was learnt, or lost. Returns the connections that waited for it.
     pub(crate) fn update(&mut self, ip: IpAddr, mac: Option<MacAddr>) -> Vec<u32> {
-        if mac.is_none() && !self.table.contains_key(&ip) || self.table.len() >= LIMIT && !self.table.contains_key(&ip) {
+        if mac.is_none() && !self.table.contains_key(&ip) || self.table.len() >= LIMIT && !self.table.contains_key(&ip)
+        {
             return Vec::new();
         }
         let entry = self.table.entry(ip).or_default();

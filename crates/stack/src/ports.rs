@@ -20,7 +20,12 @@ impl Ports {
 
     /// A port from `local_ip` to `remote` for which `free` holds, or `None` when every one has been tried.
     #[allow(clippy::cast_possible_truncation)] // the hash is taken modulo the range
-    pub(crate) fn choose(&mut self, local_ip: IpAddr, remote: SocketAddr, free: impl Fn(&FlowKey) -> bool) -> Option<FlowKey> {
+    pub(crate) fn choose(
+        &mut self,
+        local_ip: IpAddr,
+        remote: SocketAddr,
+        free: impl Fn(&FlowKey) -> bool,
+    ) -> Option<FlowKey> {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         (local_ip, remote).hash(&mut hasher);
         let offset = hasher.finish() as u32;

@@ -223,7 +223,10 @@ impl Shard {
     /// When to call [`advance`](Self::advance) if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
-        [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_retry()].into_iter().flatten().min()
+        [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_retry()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next on-link address the kernel should resolve (shared addresses only).

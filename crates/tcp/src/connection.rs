@@ -168,7 +168,7 @@ impl Connection {
         match self.state {
             State::Closed | State::Listen | State::TimeWait => Outcome::default(),
             State::SynSent => self.in_syn_sent(env, segment),
-            _ => self.from_syn_received_on(env, segment),
+            _ => self.in_later_states(env, segment),
         }
     }
 
@@ -311,10 +311,10 @@ impl Connection {
     fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, out: &mut [u8]) -> Emit {
         let mut flags = Flags::ACK;
         if cut.push {
-            flags = flags | Flags::PSH;
+            flags |= Flags::PSH;
         }
         if cut.fin {
-            flags = flags | Flags::FIN;
+            flags |= Flags::FIN;
         }
         let header = self.header(env, cut.seq, flags);
         let payload_len = cut.len as usize;

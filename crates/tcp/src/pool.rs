@@ -225,6 +225,7 @@ impl ByteQueue {
         }
     }
 
+    #[allow(clippy::cast_possible_truncation)] // CHUNK_BYTES is a small constant
     fn front_len(&self) -> u32 {
         let end = if self.head == self.tail { u32::from(self.tail_used) } else { CHUNK_BYTES as u32 };
         end - u32::from(self.head_at)

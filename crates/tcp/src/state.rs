@@ -71,7 +71,8 @@ impl State {
     #[must_use]
     pub const fn next(self, input: Input) -> Option<Self> {
         use State::{
-            CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent, TimeWait,
+            CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent,
+            TimeWait,
         };
         Some(match (self, input) {
             (Closed, Input::PassiveOpen) => Listen,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wheel::{Duration, Instant, Wheel};
 use proptest::prelude::*;
+use wheel::{Duration, Instant, Wheel};
 
 const TICK: u64 = 1024;
 const DAY: u64 = 86_400 * 1_000_000_000;

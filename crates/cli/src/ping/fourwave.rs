@@ -128,7 +128,10 @@ impl Ping {
         let trip = &mut self.trips[at];
         let expected = self.message.get(trip.received..trip.received + data.len());
         if expected != Some(data) {
-            return self.fail(io, format!("{} does not send back what it was sent: is it an echo server?", self.config.target));
+            return self.fail(
+                io,
+                format!("{} does not send back what it was sent: is it an echo server?", self.config.target),
+            );
         }
         trip.received += data.len();
         let Some(sent) = trip.sent.filter(|_| trip.received == self.message.len()) else { return };

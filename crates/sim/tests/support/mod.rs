@@ -94,7 +94,7 @@ impl Client {
         Self { to, total, sent: 0, received: 0, conn: None, done: false, closed: None }
     }
     fn byte(i: usize) -> u8 {
-        (i.wrapping_mul(0x9E37_79B9) >> 13) as u8
+        i.wrapping_mul(0x9E37_79B9).to_le_bytes()[2]
     }
     fn push(&mut self, io: &mut Io<'_>, conn: ConnId) {
         while self.sent < self.total {

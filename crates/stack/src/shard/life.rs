@@ -1,7 +1,12 @@
 //! How a connection is made, told of, turned into a TIME-WAIT record, and freed.
 
 use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard, Slot};
-use crate::{listen::ListenerId, reply::{Body, Reply}, table::Owner, time_wait::Record};
+use crate::{
+    listen::ListenerId,
+    reply::{Body, Reply},
+    table::Owner,
+    time_wait::Record,
+};
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Connection, Event, Reset, Start, TimeWait};
 use wire::{MacAddr, SeqNum, tcp::Segment};
@@ -25,7 +30,8 @@ impl Shard {
     }
 
     pub(crate) fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnId, ConnectError> {
-        let local = self.config.addresses.iter().find(|a| a.ip.is_ipv4() == remote.is_ipv4()).ok_or(ConnectError::NoRoute)?;
+        let local =
+            self.config.addresses.iter().find(|a| a.ip.is_ipv4() == remote.is_ipv4()).ok_or(ConnectError::NoRoute)?;
         let local_ip = local.ip;
         let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
         let (table, slots, time_waits) = (&self.table, &self.slots, &self.time_waits);
@@ -98,7 +104,7 @@ impl Shard {
         while let Some(event) = self.entry(slot).and_then(|e| e.conn.poll_event()) {
             match event {
                 Event::Established => self.on_established(now, slot, app),
-                Event::TimeWait(time_wait) => self.to_time_wait(now, slot, time_wait),
+                Event::TimeWait(time_wait) => self.enter_time_wait(now, slot, time_wait),
                 Event::Closed(error) => self.on_closed(now, slot, error, app),
                 event => self.tell(now, slot, app, |app, io, conn| match event {
                     Event::Readable => app.on_readable(io, conn),
@@ -110,7 +116,13 @@ impl Shard {
     }
 
     /// Calls the application about a connection whose handle it has.
-    pub(super) fn tell<A: App>(&mut self, now: Instant, slot: u32, app: &mut A, f: impl FnOnce(&mut A, &mut Io<'_>, ConnId)) {
+    pub(super) fn tell<A: App>(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        app: &mut A,
+        f: impl FnOnce(&mut A, &mut Io<'_>, ConnId),
+    ) {
         if self.entry(slot).is_some_and(|e| e.told && !e.dead) {
             let conn = self.id(slot);
             f(app, &mut Io { shard: self, now }, conn);
@@ -138,7 +150,7 @@ impl Shard {
     }
 
     /// The record takes the connection's place in the table.
-    fn to_time_wait(&mut self, now: Instant, slot: u32, time_wait: TimeWait) {
+    fn enter_time_wait(&mut self, now: Instant, slot: u32, time_wait: TimeWait) {
         let Some(Entry { key, hash, .. }) = self.entry(slot) else { return };
         let (key, hash) = (*key, *hash);
         match self.time_waits.add(Record { key, time_wait }, now + self.config.tcp.time_wait) {
@@ -199,7 +211,14 @@ impl Shard {
     }
 
     /// Queues a reset that leaves from `local`.
-    pub(super) fn reset(&mut self, dst: MacAddr, vlan: Option<u16>, local: SocketAddr, remote: SocketAddr, reset: Reset) {
+    pub(super) fn reset(
+        &mut self,
+        dst: MacAddr,
+        vlan: Option<u16>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        reset: Reset,
+    ) {
         let header = reset.header(local.port(), remote.port());
         let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
         self.counters.resets_out += 1;

@@ -98,7 +98,8 @@ impl Shard {
         }
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Turn::Idle };
         let (src, dst) = (entry.key.local(), entry.key.remote());
-        let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src.ip()) };
+        let link =
+            eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src.ip()) };
         let at = link.len() + ip_len(src.ip());
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let Some(Emit { mut header, payload_len }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {

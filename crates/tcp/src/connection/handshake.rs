@@ -1,6 +1,9 @@
 //! Opening: RFC 9293 sections 3.5 and 3.10.7.2 to 3.10.7.3.
 
-use super::{Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, Start, State};
+use super::{
+    Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, Start,
+    State,
+};
 
 /// The largest shift RFC 7323 section 2.3 allows.
 const MAX_SHIFT: u8 = 14;
@@ -30,7 +33,8 @@ impl Connection {
         // A SYN-ACK may offer scaling only if the SYN did (RFC 7323 section 2.2).
         let scale = (!answer || self.scaled).then(|| env.config.window_scale());
         let options = Options { mss: Some(self.mss), window_scale: scale, ..Options::default() };
-        let (flags, ack) = if answer { (Flags::SYN | Flags::ACK, self.rcv.rcv_nxt()) } else { (Flags::SYN, Default::default()) };
+        let (flags, ack) =
+            if answer { (Flags::SYN | Flags::ACK, self.rcv.rcv_nxt()) } else { (Flags::SYN, Default::default()) };
         if answer {
             self.rcv.answered();
         }

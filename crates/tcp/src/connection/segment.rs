@@ -11,7 +11,7 @@ fn dropped(reason: DropReason) -> Outcome {
 }
 
 impl Connection {
-    pub(super) fn from_syn_received_on(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+    pub(super) fn in_later_states(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
         let flags = segment.header.flags;
         // First: the sequence number.
         let Some(acceptable) = acceptability::check(self.rcv.window(), segment) else {

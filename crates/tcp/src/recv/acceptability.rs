@@ -1,6 +1,9 @@
 //! The acceptability test of RFC 9293 section 3.10.7.4, first step, and the trimming to the window.
 
-use wire::{SeqNum, tcp::{Flags, Segment}};
+use wire::{
+    SeqNum,
+    tcp::{Flags, Segment},
+};
 
 /// The receive window: from RCV.NXT, as far as it was ever advertised.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +97,9 @@ mod tests {
         let data = [0u8; 1600];
         for shift in [0u32, 0u32.wrapping_sub(1000), 0u32.wrapping_sub(1500), 1 << 31] {
             for (seq, row) in TABLE {
-                for (column, (len, wnd)) in [(0, 0), (0, 1000), (1, 0), (1, 1000), (600, 1000), (1600, 1000)].iter().enumerate() {
+                for (column, (len, wnd)) in
+                    [(0, 0), (0, 1000), (1, 0), (1, 1000), (600, 1000), (1600, 1000)].iter().enumerate()
+                {
                     let window = Window { rcv_nxt: SeqNum::new(1000u32.wrapping_add(shift)), rcv_wnd: *wnd };
                     let s = segment(Flags::ACK, seq.wrapping_add(shift), 0, &data[..*len]);
                     assert_eq!(check(window, &s).is_some(), row[column], "SEQ={seq} LEN={len} WND={wnd} shift={shift}");

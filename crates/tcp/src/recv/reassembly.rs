@@ -37,9 +37,10 @@ impl Reassembly {
         // The first run that ends behind `seq` decides; each turn either fills one hole or skips one run.
         let mut at = self.runs.iter().position(|run| run.end().after(seq)).unwrap_or(self.runs.len());
         while !rest.is_empty() {
-            let hole = self.runs.get(at).map_or(rest.len(), |run| {
-                if run.start.after(seq) { run.start.since(seq) as usize } else { 0 }
-            });
+            let hole = self
+                .runs
+                .get(at)
+                .map_or(rest.len(), |run| if run.start.after(seq) { run.start.since(seq) as usize } else { 0 });
             let fill = hole.min(rest.len());
             if fill > 0 {
                 let kept = self.fill(pool, &mut at, seq, &rest[..fill]);
@@ -60,10 +61,9 @@ impl Reassembly {
 
     /// Puts `bytes` into the hole before run `at`: onto the run that ends there, or as a run of its own.
     fn fill(&mut self, pool: &mut Pool, at: &mut usize, seq: SeqNum, bytes: &[u8]) -> usize {
-        if let Some(previous) = at.checked_sub(1).and_then(|i| self.runs.get_mut(i)) {
-            if previous.end() == seq {
-                return previous.bytes.push(pool, bytes);
-            }
+        let previous = at.checked_sub(1).and_then(|i| self.runs.get_mut(i));
+        if let Some(previous) = previous.filter(|run| run.end() == seq) {
+            return previous.bytes.push(pool, bytes);
         }
         if self.runs.len() == MAX_RUNS {
             return 0;
@@ -118,9 +118,10 @@ fn move_front(pool: &mut Pool, from: &mut ByteQueue, to: &mut ByteQueue) -> u32 
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // places in streams of 4,000 bytes
 mod tests {
-    use alloc::vec;
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn drain(pool: &mut Pool, queue: &mut ByteQueue) -> Vec<u8> {

@@ -30,7 +30,8 @@ pub(crate) fn advertise(s: Situation, shift: u8) -> Advertisement {
     let promised = s.edge.since(s.rcv_nxt);
     let wnd = if s.free >= promised + (s.buffer / 2).min(s.mss) { s.free } else { promised };
     // A promise that is not a multiple of the scale is rounded up, a new one down: neither shrinks the window.
-    let units = if wnd == promised { wnd.div_ceil(1 << shift) } else { (wnd >> shift).max(promised.div_ceil(1 << shift)) };
+    let units =
+        if wnd == promised { wnd.div_ceil(1 << shift) } else { (wnd >> shift).max(promised.div_ceil(1 << shift)) };
     let field = u16::try_from(units).unwrap_or(u16::MAX);
     let edge = s.rcv_nxt + (u32::from(field) << shift);
     Advertisement { field, edge: if edge.before(s.edge) { s.edge } else { edge } }

@@ -168,7 +168,8 @@ impl Sender {
 
     /// RFC 5961 section 5.2: SEG.ACK is worth a look, (SND.UNA - MAX.SND.WND) =< SEG.ACK =< SND.NXT.
     pub(crate) fn plausible_ack(&self, ack: SeqNum) -> bool {
-        ack.before_eq(self.snd_max) && self.snd_una.since(ack) as i32 <= i32::try_from(self.max_window).unwrap_or(i32::MAX)
+        ack.before_eq(self.snd_max)
+            && self.snd_una.since(ack) as i32 <= i32::try_from(self.max_window).unwrap_or(i32::MAX)
     }
 
     /// Our FIN is acknowledged.

@@ -69,11 +69,9 @@ impl Rto {
 
     /// New data is acknowledged up to `ack`: takes the sample if it covers the timed sequence number.
     pub(crate) fn acknowledged(&mut self, now: Instant, ack: SeqNum, config: &Config) {
-        if let Some((end, sent)) = self.timed {
-            if ack.after_eq(end) {
-                self.timed = None;
-                self.sample(now - sent, config);
-            }
+        if let Some((_, sent)) = self.timed.filter(|(end, _)| ack.after_eq(*end)) {
+            self.timed = None;
+            self.sample(now - sent, config);
         }
         // Karn's second half: the back-off is kept until a sample that is not ambiguous; like Linux and RFC 6298
         // section 5 (note behind 5.7) we let any acknowledgment of new data end it, SRTT is untouched by it.
