@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::worker::Command;
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TrySendError};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use stack::MacAddr;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -20,11 +21,16 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Puts a command into the loop's queue and wakes it.
-    pub(crate) fn send(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
+    /// Puts a command into the loop's queue and wakes it; waits while the queue is full, not when the loop has ended.
+    pub(crate) fn send(&self, command: Command) {
+        let _ = match self.commands.try_send(command) {
+            Err(TrySendError::Full(command)) => {
+                let _ = self.waker.wake();
+                self.commands.send(command).ok()
+            }
+            sent => sent.ok(),
+        };
         let _ = self.waker.wake();
-        sent
     }
 }
 
@@ -45,24 +51,20 @@ struct Task {
     wanted: Receiver<IpAddr>,
     mailbox: Mailbox,
     /// What the loops know, so that a reset can take it back.
-    known: Vec<IpAddr>,
+    known: BTreeSet<IpAddr>,
 }
 
 impl Mirror {
     /// Tells the loop all neighbours of the interface, then follows their changes.
     pub(crate) fn start(ifindex: u32, wanted: Receiver<IpAddr>, mailbox: Mailbox) -> Result<Self, Error> {
         let failed = || Error::system("watching the kernel's neighbours");
-        let mut mirror = NeighbourMirror::open(ifindex)?;
+        let mirror = NeighbourMirror::open(ifindex)?;
         let poll = Poll::new().map_err(failed())?;
         poll.registry()
             .register(&mut SourceFd(&mirror.fd().as_raw_fd()), CHANGES, Interest::READABLE)
             .map_err(failed())?;
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).map_err(failed())?);
-        let first = mirror.dump()?;
-        let mut task = Task { mirror, poll, wanted, mailbox, known: Vec::new() };
-        for neighbour in first {
-            task.tell(&neighbour);
-        }
+        let task = Task { mirror, poll, wanted, mailbox, known: BTreeSet::new() };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -91,7 +93,12 @@ impl Drop for Mirror {
 impl Task {
     fn run(mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(8);
-        let mut changes = Vec::new();
+        // Told from here, not before the loop runs: there may be more neighbours than its queue has room for.
+        let mut changes: Vec<_> = match self.mirror.dump() {
+            Ok(all) => all.into_iter().map(NeighbourChange::Updated).collect(),
+            Err(error) => return tracing::error!(%error, "the kernel's neighbours can't be read"),
+        };
+        changes.drain(..).for_each(|change| self.apply(&change));
         while !stop.load(Ordering::Relaxed) {
             while let Ok(ip) = self.wanted.try_recv() {
                 // An address that the kernel can't resolve stays unknown; the shard asks again and then gives up.
@@ -129,9 +136,7 @@ impl Task {
     fn tell(&mut self, neighbour: &Neighbour) {
         match neighbour.mac.filter(|_| neighbour.usable) {
             Some(mac) => {
-                if !self.known.contains(&neighbour.ip) {
-                    self.known.push(neighbour.ip);
-                }
+                self.known.insert(neighbour.ip);
                 self.mailbox.send(Command::Neighbour(neighbour.ip, Some(MacAddr(mac.0))));
             }
             None if neighbour.failed => self.forget(neighbour.ip),
@@ -141,7 +146,7 @@ impl Task {
     }
 
     fn forget(&mut self, ip: IpAddr) {
-        self.known.retain(|known| *known != ip);
+        self.known.remove(&ip);
         self.mailbox.send(Command::Neighbour(ip, None));
     }
 }
