@@ -41,6 +41,16 @@ pub enum Error {
         /// What it has.
         has: String,
     },
+    /// The address to own is the kernel's.
+    #[error(
+        "{ip} is the kernel's own address on {interface}: leave --address out to share it, or own one that nobody has"
+    )]
+    KernelHas {
+        /// The address asked for.
+        ip: IpAddr,
+        /// The interface.
+        interface: String,
+    },
     /// Frames would not fit.
     #[error("the MTU of {interface} is {mtu}, a frame of AF_XDP holds {most}: `ip link set {interface} mtu {most}`")]
     Mtu {

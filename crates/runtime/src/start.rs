@@ -180,6 +180,9 @@ fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Sha
 
 fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddress>, Error> {
     if let Some(own) = options.address {
+        if facts.addresses.iter().any(|a| a.address == own.ip) {
+            return Err(Error::KernelHas { ip: own.ip, interface: facts.name.clone() });
+        }
         return Ok(vec![LocalAddress { ip: own.ip, prefix_len: own.prefix_len, owned: true }]);
     }
     let link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
@@ -231,6 +234,9 @@ fn reserve(options: &Options) -> Result<Vec<Socket>, Error> {
     let reserve = |address: &SocketAddr| {
         bind(address).map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => Error::InUse(*address),
+            io::ErrorKind::PermissionDenied => {
+                xdp::Error::Privilege { action: "reserving a port below 1024 in the kernel" }.into()
+            }
             _ => Error::system(format!("reserving {address} in the kernel"))(error),
         })
     };
