@@ -181,7 +181,7 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn shutdown(&mut self, conn: ConnId, half: Half) -> Result<(), Error> {
-        self.shard.with(self.now, conn, |c, env| c.shutdown(env, half))
+        self.shard.shutdown(self.now, conn, half)
     }
 
     /// Gives the connection up: closed in order, or by a reset if data was left unread.

@@ -27,6 +27,8 @@ pub enum Refusal {
     NoEndpoint,
     /// A listener ignored it (RST, or neither SYN nor ACK).
     ListenIgnored,
+    /// An acknowledgment at a listener: answered by a reset.
+    ListenReset,
     /// The listener's backlog is full.
     BacklogFull,
     /// The shard's connection limit is reached.
@@ -35,6 +37,8 @@ pub enum Refusal {
     TimeWaitFull,
     /// TIME-WAIT dropped it (an old segment, a SYN that may be old, a reset).
     TimeWaitIgnored,
+    /// The pool has no memory for what an answer must repeat.
+    PoolFull,
     /// Too many stateless replies (RST, ARP, ICMP) wait to be sent.
     RepliesFull,
     /// Too many neighbours are being resolved.
@@ -49,7 +53,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 21;
     /// Every reason, in the order of its index, with its counter's name.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::NotOurMac, "not_our_mac"),
@@ -62,16 +66,27 @@ impl Refusal {
         (Self::TcpOption, "tcp_option"),
         (Self::NoEndpoint, "no_endpoint"),
         (Self::ListenIgnored, "listen_ignored"),
+        (Self::ListenReset, "listen_reset"),
         (Self::BacklogFull, "backlog_full"),
         (Self::ConnectionsFull, "connections_full"),
         (Self::TimeWaitFull, "time_wait_full"),
         (Self::TimeWaitIgnored, "time_wait_ignored"),
+        (Self::PoolFull, "pool_full"),
         (Self::RepliesFull, "replies_full"),
         (Self::NeighboursFull, "neighbours_full"),
         (Self::NoRoute, "no_route"),
         (Self::Icmp, "icmp"),
         (Self::FrameTooSmall, "frame_too_small"),
     ];
+
+    /// Whether it is the end of a frame that arrived. The others are counted beside what became of a frame.
+    #[must_use]
+    pub const fn ends_frame(self) -> bool {
+        !matches!(
+            self,
+            Self::TcpOption | Self::TimeWaitFull | Self::RepliesFull | Self::NeighboursFull | Self::FrameTooSmall
+        )
+    }
 }
 
 /// Counters of one shard since its start.
@@ -83,6 +98,14 @@ pub struct Counters {
     pub frames_out: u64,
     /// TCP segments given to a connection.
     pub segments_in: u64,
+    /// SYNs that opened a connection.
+    pub opened: u64,
+    /// Segments that TIME-WAIT answered by an ACK.
+    pub time_wait_in: u64,
+    /// ARP packets.
+    pub arp_in: u64,
+    /// ICMP echo requests.
+    pub echo_in: u64,
     /// TCP segments a connection sent.
     pub segments_out: u64,
     /// Resets sent.
@@ -106,6 +129,10 @@ impl Default for Counters {
             frames_in: 0,
             frames_out: 0,
             segments_in: 0,
+            opened: 0,
+            time_wait_in: 0,
+            arp_in: 0,
+            echo_in: 0,
             segments_out: 0,
             resets_out: 0,
             accepted: 0,
@@ -144,6 +171,10 @@ impl Counters {
             ("frames_in", self.frames_in),
             ("frames_out", self.frames_out),
             ("segments_in", self.segments_in),
+            ("opened", self.opened),
+            ("time_wait_in", self.time_wait_in),
+            ("arp_in", self.arp_in),
+            ("echo_in", self.echo_in),
             ("segments_out", self.segments_out),
             ("resets_out", self.resets_out),
             ("accepted", self.accepted),
@@ -155,6 +186,14 @@ impl Counters {
         let refused = Refusal::ALL.iter().map(|(r, name)| (*name, self.refused[*r as usize]));
         let dropped = DropReason::ALL.iter().map(|d| (d.name(), self.dropped[d.index()]));
         plain.into_iter().chain(malformed).chain(refused).chain(dropped)
+    }
+
+    /// What became of the frames that arrived, summed up: equals [`frames_in`](Self::frames_in).
+    #[must_use]
+    pub fn frames_accounted(&self) -> u64 {
+        let refused = Refusal::ALL.iter().filter(|(r, _)| r.ends_frame()).map(|(r, _)| self.refusals(*r));
+        let taken = self.segments_in + self.opened + self.time_wait_in + self.arp_in + self.echo_in;
+        taken + self.malformed_total() + refused.sum::<u64>()
     }
 
     /// Frames that were dropped for being malformed, for any reason.

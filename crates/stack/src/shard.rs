@@ -21,9 +21,9 @@ use crate::{
     table::{FlowTable, Owner},
     time_wait::TimeWaits,
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Connection, Env, Error, IsnGenerator, Pool};
+use tcp::{Connection, Env, Error, IsnGenerator, Pool, TimeWait};
 use wheel::{Instant, Wheel};
 use wire::MacAddr;
 
@@ -55,6 +55,8 @@ pub(crate) struct Entry {
     mac: MacAddr,
     epoch: Option<u32>,
     vlan: Option<u16>,
+    /// The incarnation in TIME-WAIT that this one took the place of.
+    old: Option<Box<(TimeWait, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -198,10 +200,10 @@ impl Shard {
         }
     }
 
-    /// The next hop does not answer: an active open fails, an open connection goes on asking (RFC 9293 MUST-56).
+    /// The next hop does not answer: an open fails, an open connection goes on asking (RFC 9293 MUST-56).
     fn on_dead_neighbour(&mut self, now: Instant, slot: u32, app: &mut impl App) {
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
-        if entry.conn.state() == tcp::State::SynSent {
+        if matches!(entry.conn.state(), tcp::State::SynSent | tcp::State::SynReceived) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.fail(&mut env, Error::HostUnreachable);
             self.dispatch(now, slot, app);
@@ -211,7 +213,8 @@ impl Shard {
     fn on_timer(&mut self, now: Instant, slot: u32, app: &mut impl App) {
         let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
         entry.armed = None;
-        if entry.conn.poll_timeout().is_some_and(|at| at <= now) {
+        let due = entry.conn.poll_timeout().is_some_and(|at| at <= now);
+        if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.on_timeout(&mut env);
             self.dispatch(now, slot, app);

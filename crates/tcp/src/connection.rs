@@ -216,7 +216,9 @@ impl Connection {
 
     /// Queues what the application left of bytes that were delivered in place.
     pub fn keep(&mut self, env: &mut Env<'_>, rest: &[u8]) {
-        self.rcv.keep(env.pool, rest);
+        if !self.read_shut {
+            self.rcv.keep(env.pool, rest);
+        }
     }
 
     /// Shuts down a direction, or both, and keeps the connection.
@@ -266,6 +268,10 @@ impl Connection {
     /// RFC 9293 section 3.10.5: the connection is over at once. Returns the reset to send, if the state asks for one.
     #[must_use]
     pub fn abort(&mut self, env: &mut Env<'_>) -> Option<Reset> {
+        if matches!(self.state, State::Closed | State::TimeWait) && self.events.closed.is_none() {
+            // Its end was told already.
+            return None;
+        }
         let told = self.resets();
         let reset = Reset { seq: self.snd.ack_seq(), ack: None };
         self.finish(env, Some(Error::Aborted));

@@ -54,7 +54,10 @@ impl Shard {
         match header.ethertype {
             eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app),
             eth::ETHERTYPE_IPV6 => self.ipv6(now, link, packet, app),
-            eth::ETHERTYPE_ARP => self.arp(link, &arp::Packet::parse(packet)?),
+            eth::ETHERTYPE_ARP => {
+                self.arp(link, &arp::Packet::parse(packet)?);
+                Ok(())
+            }
             _ => Err(Refusal::EtherType.into()),
         }
     }
@@ -100,7 +103,8 @@ impl Shard {
     }
 
     /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
-    fn arp(&mut self, link: Link, packet: &arp::Packet) -> Result<(), Rejected> {
+    fn arp(&mut self, link: Link, packet: &arp::Packet) {
+        self.counters.arp_in += 1;
         let sender = IpAddr::from(packet.sender_ip);
         let ours = self.address(packet.target_ip.into()).is_some_and(|a| a.owned);
         let usable = !packet.sender_mac.is_multicast() && !sender.is_unspecified() && !sender.is_multicast();
@@ -108,7 +112,7 @@ impl Shard {
             self.on_neighbour(sender, Some(packet.sender_mac));
         }
         if packet.operation != arp::Operation::Request || !ours {
-            return Ok(());
+            return;
         }
         let answer = arp::Packet {
             operation: arp::Operation::Reply,
@@ -118,7 +122,6 @@ impl Shard {
             target_ip: packet.sender_ip,
         };
         self.reply(Reply { dst: link.src, vlan: link.vlan, body: Body::Arp(answer) });
-        Ok(())
     }
 
     /// An echo request to an address that is the stack's own is answered (RFC 1122 section 3.2.2.6).
@@ -132,8 +135,9 @@ impl Shard {
         let mut data = ByteQueue::default();
         if data.push(&mut self.pool, message.body) < message.body.len() {
             data.clear(&mut self.pool);
-            return Err(Refusal::RepliesFull.into());
+            return Err(Refusal::PoolFull.into());
         }
+        self.counters.echo_in += 1;
         let body = Body::Echo { src: header.dst, dst: header.src, rest: message.rest, data };
         self.reply(Reply { dst: link.src, vlan: link.vlan, body });
         Ok(())
@@ -163,7 +167,7 @@ impl Shard {
         match self.table.find(hash, same) {
             Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
             Some(Owner::TimeWait(slot)) => return self.in_time_wait(now, link, slot, key, hash, &segment),
-            None => return self.knock(now, link, Knocker { key, hash, vlan: link.vlan, syn: &segment, after: None }),
+            None => return self.knock(now, link, Knocker { key, hash, vlan: link.vlan, syn: &segment, old: None }),
         }
         Ok(())
     }
@@ -237,18 +241,24 @@ impl Shard {
                 if answer == Answer::AckAndRestart {
                     self.time_waits.restart(slot, now + self.config.tcp.time_wait);
                 }
+                self.counters.time_wait_in += 1;
                 let (local, remote) = (key.local(), key.remote());
                 let header = record.time_wait.ack(local.port(), remote.port());
                 let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
                 self.reply(Reply { dst: link.src, vlan: link.vlan, body });
             }
-            Answer::Reopen { after } => {
-                if self.listeners.find(key.local()).is_none() {
+            Answer::Reopen { .. } => {
+                let Some(listener) = self.listeners.find(key.local()) else {
                     return Err(Refusal::TimeWaitIgnored.into());
-                }
+                };
+                let old = self.time_waits.until(slot).map(|until| (record.time_wait, until));
                 self.time_waits.remove(slot);
                 self.table.remove(hash, Owner::TimeWait(slot));
-                return self.knock(now, link, Knocker { key, hash, vlan: link.vlan, syn: segment, after: Some(after) });
+                let knocker = Knocker { key, hash, vlan: link.vlan, syn: segment, old };
+                if let Err(refusal) = self.open(now, listener, &knocker) {
+                    self.resume_time_wait(now, key, hash, old);
+                    return Err(refusal.into());
+                }
             }
         }
         Ok(())
@@ -264,10 +274,12 @@ impl Shard {
             return Err(Refusal::NoEndpoint.into());
         };
         match answer_listen(knocker.syn) {
-            Knock::Open => self.open(now, listener, &knocker),
-            Knock::Refuse(reset) => self.reset(link.src, link.vlan, local, remote, reset),
-            Knock::Ignore => return Err(Refusal::ListenIgnored.into()),
+            Knock::Open => Ok(self.open(now, listener, &knocker)?),
+            Knock::Refuse(reset) => {
+                self.reset(link.src, link.vlan, local, remote, reset);
+                Err(Refusal::ListenReset.into())
+            }
+            Knock::Ignore => Err(Refusal::ListenIgnored.into()),
         }
-        Ok(())
     }
 }

@@ -7,9 +7,10 @@ use crate::{
     table::Owner,
     time_wait::Record,
 };
+use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Connection, Event, Reset, Start, TimeWait};
-use wire::{MacAddr, SeqNum, tcp::Segment};
+use tcp::{Connection, Event, Half, Reset, Start, TimeWait};
+use wire::{MacAddr, tcp::Segment};
 
 /// What a passive open comes from.
 pub(super) struct Knocker<'s> {
@@ -17,8 +18,8 @@ pub(super) struct Knocker<'s> {
     pub(super) hash: u32,
     pub(super) vlan: Option<u16>,
     pub(super) syn: &'s Segment<'s>,
-    /// The new ISS must lie behind this: SND.NXT of the incarnation in TIME-WAIT (RFC 9293 MAY-2).
-    pub(super) after: Option<SeqNum>,
+    /// The incarnation in TIME-WAIT and its end: the new ISS must lie behind its SND.NXT (RFC 9293 MAY-2).
+    pub(super) old: Option<(TimeWait, Instant)>,
 }
 
 impl Shard {
@@ -55,18 +56,16 @@ impl Shard {
     }
 
     /// A SYN for a listener: a connection in SYN-RECEIVED, if there is room for it.
-    pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) {
-        let Some(next_hop) = self.routes.next_hop(knocker.key.remote().ip()) else {
-            return self.counters.refused(Refusal::NoRoute);
-        };
+    pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) -> Result<(), Refusal> {
+        let next_hop = self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
         if self.connections() >= self.config.max_connections as usize {
-            return self.counters.refused(Refusal::ConnectionsFull);
+            return Err(Refusal::ConnectionsFull);
         }
         if !self.listeners.begin(listener) {
-            return self.counters.refused(Refusal::BacklogFull);
+            return Err(Refusal::BacklogFull);
         }
         let mut start = self.start(now, &knocker.key);
-        if let Some(after) = knocker.after.filter(|after| !start.iss.after(*after)) {
+        if let Some(after) = knocker.old.map(|(old, _)| old.snd_nxt).filter(|after| !start.iss.after(*after)) {
             start.iss = after + ISS_STEP;
         }
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
@@ -75,10 +74,22 @@ impl Shard {
             listener: Some(listener),
             opening: true,
             vlan: knocker.vlan,
+            old: knocker.old.map(Box::new),
             ..new_entry(knocker.key, knocker.hash, conn, next_hop)
         };
+        self.counters.opened += 1;
         if let Some(slot) = self.insert(entry) {
             self.mark(slot);
+        }
+        Ok(())
+    }
+
+    /// The SYN that reopened a connection in TIME-WAIT was an old one, or there was no room for it: back to TIME-WAIT
+    /// (MAY-2, second clause).
+    pub(super) fn resume_time_wait(&mut self, now: Instant, key: FlowKey, hash: u32, old: Option<(TimeWait, Instant)>) {
+        let Some((time_wait, until)) = old.filter(|(_, until)| *until > now) else { return };
+        if let Some(record) = self.time_waits.add(Record { key, time_wait }, until) {
+            self.table.insert(hash, Owner::TimeWait(record));
         }
     }
 
@@ -165,6 +176,10 @@ impl Shard {
         self.leave_backlog(slot);
         self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
         self.finish(slot);
+        if let Some(Entry { key, hash, told: false, old: Some(old), .. }) = self.entry(slot) {
+            let (key, hash, old) = (*key, *hash, **old);
+            self.resume_time_wait(now, key, hash, Some(old));
+        }
     }
 
     /// The protocol is done with a connection: it leaves the table now, and its slot when nothing is left to send.
@@ -175,6 +190,19 @@ impl Shard {
         let hash = entry.hash;
         self.table.remove(hash, Owner::Connection(slot));
         self.mark(slot);
+    }
+
+    /// Shuts down one direction or both. In SYN-SENT that is the end, which the next turn tells.
+    pub(crate) fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error> {
+        let state = self.with(now, conn, |c, env| {
+            c.shutdown(env, half);
+            c.state()
+        })?;
+        if let Some(entry) = self.entry(conn.slot).filter(|_| state == tcp::State::Closed) {
+            entry.armed = Some(now);
+            self.wheel.start(conn.slot, now);
+        }
+        Ok(())
     }
 
     pub(crate) fn close(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> {
@@ -269,5 +297,6 @@ fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Ent
         mac: MacAddr::default(),
         epoch: None,
         vlan: None,
+        old: None,
     }
 }

@@ -23,9 +23,12 @@ impl NewReno {
         Self { cwnd: 0, ssthresh: u32::MAX, credit: 0, recover: iss, duplicates: 0, in_recovery: false }
     }
 
-    /// RFC 6928: min(10 MSS, max(2 MSS, 14600)).
+    /// RFC 6928: min(10 MSS, max(2 MSS, 14600)); one segment if the SYN was lost twice (RFC 5681 section 3.1, as RFC 6928
+    /// relaxes it).
     pub(crate) fn established(&mut self, mss: u32) {
-        self.cwnd = (10 * mss).min((2 * mss).max(14_600));
+        let lost = self.cwnd != 0;
+        self.cwnd = if lost { mss } else { (10 * mss).min((2 * mss).max(14_600)) };
+        self.ssthresh = u32::MAX;
     }
 
     pub(crate) const fn window(&self) -> u32 {
@@ -85,7 +88,10 @@ impl NewReno {
         if !again {
             self.ssthresh = (flight.bytes() / 2).max(2 * flight.mss);
         }
-        self.cwnd = flight.mss;
+        // Before ESTABLISHED cwnd is 0, and the first loss of a SYN leaves it so.
+        if again || self.cwnd != 0 {
+            self.cwnd = flight.mss;
+        }
         self.credit = 0;
         self.recover = flight.snd_max;
         self.duplicates = 0;
@@ -111,8 +117,8 @@ mod tests {
 
     #[test]
     fn initial_window_is_rfc_6928s() {
-        let mut c = NewReno::new(SeqNum::new(0));
         for (mss, expected) in [(536, 5360), (1460, 14_600), (4000, 14_600), (8960, 17_920)] {
+            let mut c = NewReno::new(SeqNum::new(0));
             c.established(mss);
             assert_eq!(c.window(), expected, "MSS {mss}");
         }

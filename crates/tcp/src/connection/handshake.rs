@@ -72,7 +72,7 @@ impl Connection {
             return Outcome::default();
         }
         self.snd.on_ack(env, header.ack);
-        self.establish(env, header);
+        self.establish(header);
         self.rcv.request_ack();
         self.text_of_syn(env, segment)
     }
@@ -89,8 +89,8 @@ impl Connection {
     }
 
     /// Our SYN is acknowledged: ESTABLISHED.
-    pub(super) fn establish(&mut self, env: &Env<'_>, header: &Header) {
-        self.snd.established(env, header, header.flags.contains(Flags::SYN));
+    pub(super) fn establish(&mut self, header: &Header) {
+        self.snd.established(header, header.flags.contains(Flags::SYN));
         self.step(Input::AckOfSyn);
         self.step_if_closed();
         self.events.established = true;

@@ -15,6 +15,9 @@ impl Connection {
         let flags = segment.header.flags;
         // First: the sequence number.
         let Some(acceptable) = acceptability::check(self.rcv.window(), segment) else {
+            if self.rcv.is_shut_at(segment.header.seq) {
+                return self.at_zero_window(env, segment);
+            }
             return self.unacceptable(env, segment);
         };
         // Second: RST. Fourth: SYN. (Third, security, is obsolete.)
@@ -34,7 +37,7 @@ impl Connection {
                 return Outcome { reset, ..dropped(DropReason::AckUnacceptable) };
             }
             self.snd.on_ack(env, segment.header.ack);
-            self.establish(env, &segment.header);
+            self.establish(&segment.header);
         } else if let Some(outcome) = self.acknowledge(env, segment) {
             return outcome;
         }
@@ -43,6 +46,24 @@ impl Connection {
         }
         // Sixth: URG is no more than a mark in the stream here; seventh and eighth: text and FIN.
         self.text(env, segment, &acceptable)
+    }
+
+    /// Data at RCV.NXT that the closed window refuses: "special allowance should be made to accept valid ACKs, URGs, and
+    /// RSTs" (first step; MUST-66).
+    fn at_zero_window(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        let flags = segment.header.flags;
+        if flags.contains(Flags::RST) {
+            return self.reset(env, segment);
+        }
+        let takes_ack = self.state.is_synchronized() && flags.contains(Flags::ACK) && !flags.contains(Flags::SYN);
+        if takes_ack && self.snd.plausible_ack(segment.header.ack) {
+            let outcome = self.acknowledge(env, segment);
+            debug_assert!(outcome.is_none(), "a plausible ACK is taken");
+        }
+        if matches!(self.state, State::Closed | State::TimeWait) {
+            return Outcome::default();
+        }
+        self.unacceptable(env, segment)
     }
 
     /// Not acceptable: an ACK in reply, unless it is a reset.
@@ -71,7 +92,7 @@ impl Connection {
             // Figure 7 of RFC 9293 and its appendix A.2: this SYN-ACK completes the handshake.
             // The ACK is for a peer that is strict.
             self.snd.on_ack(env, header.ack);
-            self.establish(env, header);
+            self.establish(header);
             self.rcv.request_ack();
             return Outcome::default();
         }
@@ -157,7 +178,11 @@ impl Connection {
             Taken::Nothing | Taken::Kept => {}
             Taken::InPlace => outcome.deliver = Some((acceptable.skipped(), acceptable.payload().len())),
             Taken::Queued => self.events.readable = true,
-            Taken::NoMemory => outcome.dropped = Some(DropReason::NoMemory),
+            Taken::NoMemory => {
+                outcome.dropped = Some(DropReason::NoMemory);
+                // Some of it may have been queued, and only reading makes room.
+                self.events.readable = self.rcv.unread() > 0;
+            }
         }
         debug_assert!(outcome.deliver.is_none_or(|(at, len)| at + len <= segment.payload.len()));
         if self.rcv.take_fin() {

@@ -70,7 +70,7 @@ pub(crate) fn check<'a>(window: Window, segment: &Segment<'a>) -> Option<Accepta
     let payload = &rest[..rest.len().min(room)];
     let whole = payload.len() == rest.len();
     let fin_at = seq + u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let fin = whole && header.flags.contains(Flags::FIN) && !fin_at.before(window.rcv_nxt);
+    let fin = whole && header.flags.contains(Flags::FIN) && fin_at.in_window(window.rcv_nxt, window.rcv_wnd);
     Some(Acceptable { seq, payload, skipped, fin })
 }
 

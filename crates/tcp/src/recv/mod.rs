@@ -87,6 +87,11 @@ impl Receiver {
         Window { rcv_nxt: self.rcv_nxt, rcv_wnd: self.edge.since(self.rcv_nxt) }
     }
 
+    /// The window is closed, and `seq` is the number that would be next.
+    pub(crate) fn is_shut_at(&self, seq: SeqNum) -> bool {
+        self.edge == self.rcv_nxt && seq == self.rcv_nxt
+    }
+
     pub(crate) const fn rcv_nxt(&self) -> SeqNum {
         self.rcv_nxt
     }
@@ -111,6 +116,10 @@ impl Receiver {
                 }
             }
             Taken::Kept | Taken::NoMemory => self.ack_now = true,
+        }
+        if self.fin_at.is_some_and(|at| at != self.rcv_nxt) {
+            // Out of order: RFC 5681 section 4.2.
+            self.ack_now = true;
         }
         self.release_filled();
         taken
@@ -194,6 +203,7 @@ impl Receiver {
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         if self.delayed.is_some_and(|due| due <= now) {
+            self.delayed = None;
             self.ack_now = true;
         }
     }

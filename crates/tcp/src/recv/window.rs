@@ -29,9 +29,11 @@ pub(crate) struct Situation {
 pub(crate) fn advertise(s: Situation, shift: u8) -> Advertisement {
     let promised = s.edge.since(s.rcv_nxt);
     let wnd = if s.free >= promised + (s.buffer / 2).min(s.mss) { s.free } else { promised };
-    // A promise that is not a multiple of the scale is rounded up, a new one down: neither shrinks the window.
-    let units =
-        if wnd == promised { wnd.div_ceil(1 << shift) } else { (wnd >> shift).max(promised.div_ceil(1 << shift)) };
+    // A promise that is not a multiple of the scale is rounded up, a new one down: neither shrinks the window. Without room
+    // for the rounding the edge is retracted by less than one unit, and kept (RFC 7323 section 2.4).
+    let up = promised.div_ceil(1 << shift);
+    let kept = if u64::from(up) << shift <= u64::from(s.free) { up } else { promised >> shift };
+    let units = if wnd == promised { kept } else { (wnd >> shift).max(kept) };
     let field = u16::try_from(units).unwrap_or(u16::MAX);
     let edge = s.rcv_nxt + (u32::from(field) << shift);
     Advertisement { field, edge: if edge.before(s.edge) { s.edge } else { edge } }
@@ -69,7 +71,9 @@ mod tests {
             prop_assert!(a.edge.after_eq(s.edge));
             // What the peer computes from the field is what we remember, up to the rounding of an old promise.
             let heard = s.rcv_nxt + (u32::from(a.field) << shift);
-            prop_assert!(heard == a.edge || a.field == u16::MAX);
+            prop_assert!(a.edge.since(heard) < 1 << shift || a.field == u16::MAX);
+            // And no more than there is room for is promised anew.
+            prop_assert!(a.edge == s.edge || a.edge.since(s.rcv_nxt) <= free);
         }
     }
 }

@@ -39,6 +39,8 @@ enum Fin {
 #[derive(Debug)]
 pub(crate) struct Sender {
     iss: SeqNum,
+    /// Our SYN is acknowledged. (SND.UNA passes ISS again every 4 GiB.)
+    syn_acked: bool,
     snd_una: SeqNum,
     /// The next sequence number to send; set back to SND.UNA when the retransmission timer expires.
     snd_nxt: SeqNum,
@@ -75,6 +77,7 @@ impl Sender {
     pub(crate) fn new(iss: SeqNum, mss: u16, env: &Env<'_>) -> Self {
         Self {
             iss,
+            syn_acked: false,
             snd_una: iss,
             snd_nxt: iss,
             snd_max: iss,
@@ -93,7 +96,8 @@ impl Sender {
             rto: Rto::new(env.config),
             persist: Persist::default(),
             congestion: Controller::new(iss),
-            deadline: None,
+            // R2 runs even if the SYN can't leave.
+            deadline: Some(env.now + env.config.initial_rto),
             silent_since: env.now,
             retransmits: 0,
         }
@@ -179,28 +183,34 @@ impl Sender {
 
     /// Takes an acknowledgment that [`acknowledges_new`](Self::acknowledges_new) data, SYN or FIN.
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: SeqNum) {
-        let syn = u32::from(self.snd_una == self.iss);
+        let syn = u32::from(!self.syn_acked);
         let data = (ack.since(self.snd_una) - syn).min(self.queue.len());
         if self.fin == Fin::Queued && ack.after(self.data_end()) {
             self.fin = Fin::Acknowledged;
         }
         self.queue.consume(env.pool, data);
         self.cursor.consumed(data);
+        // The right edge stays where it is: only a segment that is newer moves it (`update_window`).
+        self.snd_wnd = self.snd_wnd.saturating_sub(ack.since(self.snd_una));
         self.snd_una = ack;
         self.snd_nxt = self.snd_nxt.max(ack);
-        self.persist.stop();
+        self.stop_probing();
+        if !self.syn_acked {
+            self.syn_acked = true;
+            self.rto.established(env.config);
+        }
         self.rto.acknowledged(env.now, ack, env.config);
         self.silent_since = env.now;
         // RFC 6298 (5.2), (5.3).
         self.deadline = (self.snd_una != self.snd_max).then(|| env.now + self.rto.timeout(env.config));
+        debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
         if syn == 0 && self.congestion.on_ack(data, self.flight()) == Reaction::RetransmitHead {
             self.head_again = true;
         }
     }
 
     /// Our SYN is acknowledged. `syn` says whether this segment carries the peer's (its window is then not scaled).
-    pub(crate) fn established(&mut self, env: &Env<'_>, header: &Header, syn: bool) {
-        self.rto.established(env.config);
+    pub(crate) fn established(&mut self, header: &Header, syn: bool) {
         self.congestion.established(self.mss.into());
         // A10: the assignments that RFC 9293 prints for SYN-RECEIVED belong to SYN-SENT as well.
         self.snd_wnd = if syn { u32::from(header.window) } else { u32::from(header.window) << self.shift };
@@ -226,10 +236,15 @@ impl Sender {
             // The peer answers our probes: a closed window may stay closed for ever (MUST-37).
             self.silent_since = env.now;
             if window > 0 && changed {
-                self.persist.stop();
+                self.stop_probing();
             }
         }
         changed
+    }
+
+    fn stop_probing(&mut self) {
+        self.persist.stop();
+        self.probe = false;
     }
 
     /// A duplicate ACK by RFC 5681 section 2: the caller has seen that it carries nothing and repeats SND.UNA.
@@ -247,7 +262,7 @@ impl Sender {
 
     /// The sequence number of the first byte queued.
     fn data_start(&self) -> SeqNum {
-        if self.snd_una == self.iss { self.iss + 1 } else { self.snd_una }
+        if self.syn_acked { self.snd_una } else { self.iss + 1 }
     }
 
     /// The sequence number behind the last byte queued: the FIN's, if there is one.
@@ -257,12 +272,15 @@ impl Sender {
 
     /// The SYN has not been sent, or must be sent again.
     pub(crate) fn syn_due(&self) -> bool {
-        self.snd_nxt == self.iss
+        !self.syn_acked && self.snd_nxt == self.iss
     }
 
     /// The SYN has been sent.
     pub(crate) fn syn_sent(&mut self, env: &Env<'_>) {
         let again = self.snd_max != self.iss;
+        if !again {
+            self.deadline = None;
+        }
         self.snd_nxt = self.iss + 1;
         self.snd_max = self.snd_nxt;
         self.note_sent(env, again, self.snd_nxt);
@@ -297,12 +315,15 @@ impl Sender {
             nodelay: self.nodelay || self.snd_nxt != self.snd_max,
             closing: self.is_closed(),
         };
-        let allowed = if queued == 0 { peer > 0 } else { nagle::may_send(decision) };
+        // RFC 6298 (5.4): what was lost is not held back for being small.
+        let lost = self.rto.backoff() > 0 && self.snd_nxt.before(self.snd_max) && usable > 0;
+        let allowed = if queued == 0 { peer > 0 } else { lost || nagle::may_send(decision) };
         if !allowed && !self.probe {
             if in_flight == 0 && (usable < queued || peer == 0) {
                 if self.persist.deadline().is_none() {
                     self.silent_since = env.now;
                 }
+                self.deadline = None;
                 self.persist.arm(env.now, self.rto.timeout(env.config));
             }
             return None;
@@ -341,15 +362,18 @@ impl Sender {
             // Beyond the window: the byte stays queued as unsent, but its acknowledgment will be believed.
             self.probe = false;
             self.snd_max = self.snd_max.max(end);
-            self.persist.probed(env.now, self.rto.timeout(env.config), env.config);
             return;
         } else {
-            self.probe = false;
-            self.persist.stop();
+            self.stop_probing();
             self.snd_nxt = end;
         }
         self.snd_max = self.snd_max.max(end);
+        debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
         self.note_sent(env, again, end);
+    }
+
+    fn in_order(&self) -> bool {
+        self.snd_una.before_eq(self.snd_nxt) && self.snd_nxt.before_eq(self.snd_max)
     }
 
     fn note_sent(&mut self, env: &Env<'_>, again: bool, end: SeqNum) {
@@ -386,6 +410,7 @@ impl Sender {
         }
         if persist {
             self.probe = true;
+            self.persist.expired(env.now, self.rto.timeout(env.config), env.config);
         }
         if rto {
             let again = self.rto.backoff() > 0;
@@ -394,7 +419,7 @@ impl Sender {
             self.rto.back_off();
             self.snd_nxt = self.snd_una;
             self.head_again = false;
-            self.deadline = None;
+            self.deadline = Some(env.now + self.rto.timeout(env.config));
         }
         true
     }
@@ -404,8 +429,41 @@ impl Sender {
         self.queue.clear(env.pool);
         self.cursor = Cursor::default();
         self.deadline = None;
-        self.persist.stop();
+        self.stop_probing();
         self.head_again = false;
-        self.probe = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, pool::Pool};
+
+    /// 4 GiB later SND.NXT and SND.UNA pass ISS again: that is no SYN.
+    #[test]
+    fn the_stream_passes_its_iss_again() {
+        let (config, mut pool) = (Config::default(), Pool::new(1 << 20));
+        let mut env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
+        let iss = SeqNum::new(5);
+        let mut sender = Sender::new(iss, 10, &env);
+        sender.syn_sent(&env);
+        sender.on_ack(&mut env, iss + 1);
+        sender.established(&crate::testing::segment(wire::tcp::Flags::ACK, 0, 6, &[]).header, false);
+        for at in [&mut sender.snd_una, &mut sender.snd_nxt, &mut sender.snd_max] {
+            *at = iss - 10;
+        }
+        assert_eq!(sender.push(&mut env, &[7; 30]), 30);
+        for n in 0..3 {
+            assert!(!sender.syn_due(), "segment {n}");
+            let cut = sender.next_cut(&env).expect("the window is open");
+            assert_eq!((cut.seq, cut.len), (iss - 10 + 10 * n, 10));
+            sender.sent(&env, cut);
+        }
+        for n in 1..=3 {
+            assert!(sender.acknowledges_new(iss - 10 + 10 * n));
+            sender.on_ack(&mut env, iss - 10 + 10 * n);
+            assert_eq!(sender.unacknowledged(), 30 - 10 * n);
+            assert!(!sender.syn_due());
+        }
     }
 }

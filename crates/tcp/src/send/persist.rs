@@ -26,8 +26,8 @@ impl Persist {
         *self = Self::default();
     }
 
-    /// A probe was sent at `now`: the next comes after twice the interval, at most the largest RTO.
-    pub(crate) fn probed(&mut self, now: Instant, rto: Duration, config: &Config) {
+    /// A probe is due at `now`: the next comes after twice the interval, at most the largest RTO.
+    pub(crate) fn expired(&mut self, now: Instant, rto: Duration, config: &Config) {
         self.probes = self.probes.saturating_add(1);
         self.deadline = Some(now + (rto * (1u32 << self.probes.min(16))).min(config.max_rto));
     }
@@ -49,7 +49,7 @@ mod tests {
             let next = persist.deadline().expect("armed");
             assert_eq!(next - now, Duration::from_secs(seconds));
             now = next;
-            persist.probed(now, rto, &config);
+            persist.expired(now, rto, &config);
         }
         persist.stop();
         assert_eq!(persist.deadline(), None);

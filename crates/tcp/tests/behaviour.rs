@@ -1,0 +1,684 @@
+//! Timers, windows, acknowledgments and congestion control by the texts of RFC 9293, 6298, 5681, 6928 and 7323.
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
+mod support;
+use support::{case, case_with};
+use tcp::Settings;
+use wheel::Duration;
+
+// Retransmission: RFC 6298, RFC 9293 section 3.8.
+
+#[test]
+fn rto_follows_the_measured_round_trip() {
+    // R = 100 ms in the handshake: SRTT 100, RTTVAR 50, RTO 300 ms. It doubles; new data acknowledged ends that.
+    case_with(
+        |s| s.min_rto = Duration::from_millis(1),
+        "connect 100
+         out <SEQ=100><CTL=SYN>
+         wait 100ms
+         in  <SEQ=300><ACK=101><CTL=SYN,ACK>
+         out <SEQ=101><ACK=301><CTL=ACK>
+         hears connected
+         send 10
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>
+         timer 300ms
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>
+         timer 600ms
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>
+         wait 1100ms
+         in  <SEQ=301><ACK=111><CTL=ACK>                # Karn: no sample of 2 s
+         no-timer
+         send 10
+         out <SEQ=111><ACK=301><DATA=10><CTL=ACK>
+         timer 300ms
+         out <SEQ=111><ACK=301><DATA=10><CTL=ACK>",
+    );
+}
+
+#[test]
+fn an_ack_of_new_data_restarts_the_timer() {
+    // RFC 6298 (5.3), (5.2).
+    case(
+        "established 300 100
+         nodelay
+         send 10
+         out <SEQ=300><ACK=100><DATA=10><CTL=ACK>
+         send 10
+         out <SEQ=310><ACK=100><DATA=10><CTL=ACK>
+         wait 150ms
+         in  <SEQ=100><ACK=310><CTL=ACK>                # RTT 150 ms: SRTT 19 ms, RTTVAR 38 ms, RTO the floor
+         timer 200ms
+         out <SEQ=310><ACK=100><DATA=10><CTL=ACK>
+         in  <SEQ=100><ACK=320><CTL=ACK>
+         no-timer",
+    );
+}
+
+#[test]
+fn data_begins_with_three_seconds_after_a_lost_syn() {
+    // RFC 6298 (5.7).
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN>
+         timer 1s
+         out <SEQ=100><CTL=SYN>
+         in  <SEQ=300><ACK=101><CTL=SYN,ACK>            ESTABLISHED
+         out <SEQ=101><ACK=301><CTL=ACK>
+         hears connected
+         send 10
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>
+         timer 3s
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>",
+    );
+    case(
+        "listen 300
+         in  <SEQ=100><CTL=SYN>
+         out <SEQ=300><ACK=101><CTL=SYN,ACK>
+         timer 1s
+         out <SEQ=300><ACK=101><CTL=SYN,ACK>
+         timer 2s
+         out <SEQ=300><ACK=101><CTL=SYN,ACK>
+         in  <SEQ=101><ACK=301><CTL=ACK>                ESTABLISHED
+         hears connected
+         send 10
+         out <SEQ=301><ACK=101><DATA=10><CTL=ACK>
+         timer 3s
+         out <SEQ=301><ACK=101><DATA=10><CTL=ACK>",
+    );
+}
+
+#[test]
+fn the_initial_window_is_one_segment_after_two_lost_syns() {
+    // RFC 5681 section 3.1; RFC 6928 recommends to wait for more than one loss. Slow start goes on from there.
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN>
+         timer 1s
+         out <SEQ=100><CTL=SYN>
+         timer 2s
+         out <SEQ=100><CTL=SYN>
+         in  <SEQ=300><ACK=101><CTL=SYN,ACK><MSS=1000>
+         out <SEQ=101><ACK=301><CTL=ACK>
+         hears connected
+         send 9000
+         out <SEQ=101><ACK=301><DATA=1000><CTL=ACK>
+         in  <SEQ=301><ACK=1101><CTL=ACK>
+         out <SEQ=1101><ACK=301><DATA=1000><CTL=ACK>
+         out <SEQ=2101><ACK=301><DATA=1000><CTL=ACK>
+         in  <SEQ=301><ACK=3101><CTL=ACK>
+         out <SEQ=3101><ACK=301><DATA=1000><CTL=ACK>
+         out <SEQ=4101><ACK=301><DATA=1000><CTL=ACK>
+         out <SEQ=5101><ACK=301><DATA=1000><CTL=ACK>
+         out <SEQ=6101><ACK=301><DATA=1000><CTL=ACK>",
+    );
+}
+
+#[test]
+fn a_syn_is_given_up_after_three_minutes() {
+    // MUST-23. 1 + 2 + ... + 64 = 127 s, then 120 s: the first expiry at or behind 180 s is at 247 s.
+    let syn = "out <SEQ=100><CTL=SYN>\n";
+    case(&format!(
+        "connect 100\n{syn}\nwait 246999ms\n{}\nstate SYN-SENT\ntimer 1ms\nstate CLOSED\nhears timed-out",
+        syn.repeat(7)
+    ));
+    let syn_ack = "out <SEQ=300><ACK=101><CTL=SYN,ACK>\n";
+    case(&format!(
+        "listen 300\nin <SEQ=100><CTL=SYN>\n{syn_ack}\nwait 246999ms\n{}\nstate SYN-RECEIVED\ntimer 1ms\nstate LISTEN",
+        syn_ack.repeat(7)
+    ));
+}
+
+#[test]
+fn data_is_given_up_after_r2() {
+    let data = "out <SEQ=300><ACK=100><DATA=10><CTL=ACK>\n";
+    case(&format!(
+        "established 300 100\nsend 10\n{data}\nwait 900s\n{}\nstate ESTABLISHED\nwait 130s\nstate CLOSED\n\
+         hears timed-out\nin <SEQ=100><ACK=300><CTL=ACK>\nout <SEQ=300><CTL=RST>",
+        data.repeat(15)
+    ));
+}
+
+#[test]
+fn the_timer_runs_though_the_segment_could_not_leave() {
+    // RFC 6298 (5.6): the expiry itself starts the timer again; whoever can't send meanwhile still reaches R2.
+    let mut endpoint = support::Endpoint::new(support::settings(), 0, 0);
+    endpoint.script("established 300 100\nsend 10\nout <SEQ=300><ACK=100><DATA=10><CTL=ACK>", false);
+    let mut conn = endpoint.conn.take().expect("open");
+    let start = endpoint.now;
+    while conn.state() == tcp::State::Established {
+        let at = conn.poll_timeout().expect("a timer runs while data is unacknowledged");
+        assert!(at > endpoint.now, "time goes on");
+        endpoint.now = at;
+        conn.on_timeout(&mut tcp::Env { now: at, config: &endpoint.config, pool: &mut endpoint.pool });
+    }
+    assert!((900..1030).contains(&((endpoint.now - start).as_millis() / 1000)));
+    // The same for a SYN that never leaves.
+    endpoint.script("connect 100\nout <SEQ=100><CTL=SYN>", false);
+    let env = tcp::Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
+    let start = tcp::Start { iss: wire::SeqNum::new(1), mss: 1460, default_peer_mss: 536 };
+    let unsent = tcp::Connection::connect(&env, start);
+    assert!(unsent.poll_timeout().is_some());
+    let syn = tcp::testing::segment(wire::tcp::Flags::SYN, 5, 0, &[]);
+    assert!(tcp::Connection::accept(&env, start, &syn).poll_timeout().is_some());
+}
+
+// Windows: RFC 9293 section 3.8.6.
+
+#[test]
+fn a_zero_window_is_probed_and_reopens() {
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         send 3000
+         timer 200ms                                    # SHLD-29: the first after one RTO
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         timer 400ms
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         timer 800ms                                    # SHLD-30: growing intervals
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=300><WND=5000><CTL=ACK>
+         out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
+         in  <SEQ=100><ACK=3220><WND=5000><CTL=ACK>
+         out <SEQ=3220><ACK=100><DATA=80><CTL=ACK>",
+    );
+    // The probe's octet is taken, the window stays closed.
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         send 10
+         timer 200ms
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=301><WND=0><CTL=ACK>
+         queued 9
+         timer 200ms
+         out <SEQ=301><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=302><WND=100><CTL=ACK>
+         out <SEQ=302><ACK=100><DATA=8><CTL=ACK>",
+    );
+}
+
+#[test]
+fn an_ack_between_probes_lies_inside_the_closed_window() {
+    // The peer has refused the probe's octet: RCV.NXT, 300, is all that its window of 0 takes.
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         send 10
+         timer 200ms
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=300><WND=0><DATA=5><CTL=ACK>
+         out <SEQ=300><ACK=105><CTL=ACK>
+         hears data 5",
+    );
+}
+
+#[test]
+fn an_ack_too_old_to_trust_is_challenged() {
+    // RFC 5961 section 5.2: (SND.UNA - MAX.SND.WND) =< SEG.ACK; the largest window was 10,000.
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=-9701><DATA=5><CTL=ACK>
+         out <SEQ=300><ACK=100><CTL=ACK>
+         in  <SEQ=100><ACK=-9700><DATA=5><CTL=ACK>
+         out <SEQ=300><ACK=105><CTL=ACK>
+         hears data 5",
+    );
+}
+
+#[test]
+fn a_closed_window_may_stay_closed_for_ever() {
+    // MUST-37, as long as the probes are answered; without answers R2 ends it.
+    let probe = "out <SEQ=300><ACK=100><DATA=1><CTL=ACK>\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>\n";
+    let mut script = String::from("established 300 100\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>\nsend 10\n");
+    let mut interval = 200;
+    for _ in 0..60 {
+        script += &format!("timer {interval}ms\n{probe}");
+        interval = (interval * 2).min(120_000);
+    }
+    case(&format!("{script}state ESTABLISHED"));
+    let unanswered = "out <SEQ=300><ACK=100><DATA=1><CTL=ACK>\n".repeat(15);
+    case(&format!(
+        "established 300 100\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>\nsend 10\nwait 900s\n{unanswered}\nwait 130s\n\
+         state CLOSED\nhears timed-out"
+    ));
+}
+
+#[test]
+fn a_fin_waits_for_the_window_and_is_the_probe() {
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         shutdown
+         timer 200ms
+         out <SEQ=300><ACK=100><CTL=FIN,ACK>            FIN-WAIT-1
+         in  <SEQ=100><ACK=301><WND=0><CTL=ACK>         FIN-WAIT-2
+         no-timer",
+    );
+}
+
+#[test]
+fn a_shrunken_window_is_survived() {
+    // MUST-34, SHLD-16: nothing new beyond it; MUST-35: at zero it is probed.
+    case(
+        "established 300 100
+         send 5000
+         out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=3220><ACK=100><DATA=1460><CTL=ACK>
+         in  <SEQ=100><ACK=1760><WND=1000><CTL=ACK>
+         in  <SEQ=100><ACK=4680><WND=0><CTL=ACK>
+         timer 200ms
+         out <SEQ=4680><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=4680><WND=1460><CTL=ACK>
+         out <SEQ=4680><ACK=100><DATA=620><CTL=ACK>",
+    );
+}
+
+#[test]
+fn what_was_lost_is_sent_again_into_a_small_window_at_once() {
+    // RFC 6298 (5.4). Silly-window avoidance is for new data: a window of 1,000 is less than half of the largest seen.
+    case(
+        "established 300 100
+         send 9000
+         out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=3220><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=4680><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=6140><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=7600><ACK=100><DATA=1460><CTL=ACK>
+         in  <SEQ=100><ACK=7600><WND=1000><CTL=ACK>
+         timer 200ms
+         out <SEQ=7600><ACK=100><DATA=1000><CTL=ACK>
+         timer 400ms
+         out <SEQ=7600><ACK=100><DATA=1000><CTL=ACK>",
+    );
+}
+
+#[test]
+fn an_older_segment_does_not_set_the_window() {
+    // 3.10.7.4: SND.WL1 and SND.WL2.
+    case(
+        "established 300 100
+         in  <SEQ=110><ACK=300><DATA=5><WND=0><CTL=ACK>
+         out <SEQ=300><ACK=100><CTL=ACK>
+         in  <SEQ=100><ACK=300><WND=9000><CTL=ACK>      # older: it stays closed
+         send 10
+         timer 200ms
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>",
+    );
+}
+
+#[test]
+fn an_ack_in_an_older_segment_leaves_the_right_edge() {
+    // Its window is not taken, so what it acknowledges is no permission to send beyond 2,300.
+    case(
+        "established 300 100
+         in  <SEQ=110><ACK=300><DATA=5><WND=2000><CTL=ACK>
+         out <SEQ=300><ACK=100><CTL=ACK>
+         send 5000
+         out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
+         in  <SEQ=100><ACK=1760><WND=2000><CTL=ACK>
+         in  <SEQ=110><ACK=1760><WND=2000><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>",
+    );
+}
+
+#[test]
+fn the_sender_avoids_silly_windows() {
+    // 3.8.6.2.1: not full-sized, not all there is, less than half of the largest window seen (10,000): it waits. The
+    // override is the persist timer's.
+    case(
+        "established 300 100
+         nodelay
+         in  <SEQ=100><ACK=300><WND=100><CTL=ACK>
+         send 500
+         timer 200ms
+         out <SEQ=300><ACK=100><DATA=100><CTL=ACK>",
+    );
+}
+
+#[test]
+fn the_receiver_avoids_silly_windows_and_never_shrinks() {
+    // 3.8.6.2.2: the edge moves by min(buffer / 2, MSS) or not at all; SHLD-14: never left.
+    case(
+        "established 300 100
+         lazy
+         in  <SEQ=100><ACK=300><DATA=2048><CTL=ACK>
+         out <SEQ=300><ACK=2148><WND=2048><CTL=ACK>
+         hears data 2048
+         in  <SEQ=2148><ACK=300><DATA=2048><CTL=ACK>
+         out <SEQ=300><ACK=4196><WND=0><CTL=ACK>
+         hears readable
+         read 1000
+         in  <SEQ=4196><ACK=300><DATA=1><CTL=ACK>
+         out <SEQ=300><ACK=4196><WND=0><CTL=ACK>        # 1,000 would be silly
+         read 500
+         in  <SEQ=4196><ACK=300><DATA=1><CTL=ACK>
+         out <SEQ=300><ACK=4196><WND=1500><CTL=ACK>
+         read 2000
+         in  <SEQ=4196><ACK=300><DATA=10><CTL=ACK>
+         out <SEQ=300><ACK=4206><WND=3490><CTL=ACK>
+         hears readable
+         unread 606
+         read 606",
+    );
+}
+
+#[test]
+fn a_scaled_window_closes_too() {
+    // 32 MiB of buffer are scaled by 2^10: less than a unit's worth of data must still count, or the peer could fill
+    // all memory of an application that does not read (RFC 7323 section 2.4 allows the edge to be retracted by rounding).
+    for (buffer, piece) in [(32u32 << 20, 700u32), (4 << 20, 100), (128 << 10, 2)] {
+        let settings = Settings { receive_buffer_bytes: buffer, ..support::settings() };
+        let mut endpoint = support::Endpoint::new(settings, 0, 0);
+        endpoint.pool = tcp::Pool::new(64 << 20);
+        endpoint.script("lazy\nlisten 99\nin <SEQ=299><CTL=SYN><WS=0><MSS=1460>", false);
+        endpoint.out.clear();
+        let shift = endpoint.config.window_scale();
+        let mut header = tcp::testing::segment(wire::tcp::Flags::ACK, 300, 100, &[]).header;
+        endpoint.arrive(&wire::tcp::Segment { header, payload: &[] });
+        let mut first = true;
+        let mut edge = wire::SeqNum::new(300);
+        for n in 0..70_000u32 {
+            let payload: Vec<u8> = (0..piece).map(|i| support::byte(header.seq.value().wrapping_add(i))).collect();
+            endpoint.arrive(&wire::tcp::Segment { header, payload: &payload });
+            header.seq += piece;
+            while let Some((reply, _)) = endpoint.out.pop_front() {
+                let heard = reply.ack + (u32::from(reply.window) << shift);
+                let retracted = edge.since(heard) as i32;
+                assert!(first || retracted < 1 << shift, "by less than one unit");
+                (edge, first) = (edge.max(heard), false);
+            }
+            endpoint.heard.clear();
+            let held = (n + 1) * piece;
+            let promised = edge.since(wire::SeqNum::new(300));
+            assert!(promised <= buffer.saturating_add(2 << shift), "{held} held, {promised} promised of {buffer}");
+        }
+        endpoint.end();
+    }
+}
+
+#[test]
+fn a_full_pool_still_tells_of_what_was_kept() {
+    // Two chunks for 5,000 octets: what is kept must be told, or nobody reads and nothing is ever freed.
+    let settings = Settings { receive_buffer_bytes: 8192, ..support::settings() };
+    let mut endpoint = support::Endpoint::new(settings, 0, 0);
+    endpoint.pool = tcp::Pool::new(2 * tcp::CHUNK_BYTES);
+    endpoint.script(
+        "established 300 100
+         lazy
+         in  <SEQ=100><ACK=300><DATA=5000><CTL=ACK>
+         out <SEQ=300><ACK=4196><CTL=ACK>
+         hears readable
+         read 4096",
+        false,
+    );
+}
+
+// Nagle's algorithm and acknowledgments.
+
+#[test]
+fn nagle_holds_a_small_segment_while_one_is_out() {
+    case(
+        "established 300 100
+         send 10
+         out <SEQ=300><ACK=100><DATA=10><CTL=ACK>
+         send 10
+         send 20
+         in  <SEQ=100><ACK=310><CTL=ACK>
+         out <SEQ=310><ACK=100><DATA=30><CTL=ACK>
+         send 1460
+         out <SEQ=340><ACK=100><DATA=1460><CTL=ACK>     # a full segment goes at once
+         nodelay
+         send 1
+         out <SEQ=1800><ACK=100><DATA=1><CTL=ACK>
+         send 1
+         out <SEQ=1801><ACK=100><DATA=1><CTL=ACK>",
+    );
+}
+
+#[test]
+fn acks_are_delayed_but_not_for_long() {
+    // RFC 5681 section 4.2, RFC 9293 MUST-59 and SHLD-19. The first 16 segments are acknowledged at once (as Linux).
+    let mut quick = String::new();
+    for i in 0..16 {
+        let seq = 100 + 10 * i;
+        quick += &format!(
+            "in <SEQ={seq}><ACK=300><DATA=10><CTL=ACK>\nout <SEQ=300><ACK={}><CTL=ACK>\nhears data 10\n",
+            seq + 10
+        );
+    }
+    case_with(
+        |s| (s.delayed_ack, s.receive_buffer_bytes) = (Duration::from_millis(40), 1 << 16),
+        &format!(
+            "established 300 100
+             {quick}
+             in  <SEQ=260><ACK=300><DATA=10><CTL=ACK>
+             hears data 10
+             timer 40ms
+             out <SEQ=300><ACK=270><CTL=ACK>
+             in  <SEQ=270><ACK=300><DATA=1460><CTL=ACK>
+             hears data 1460
+             in  <SEQ=1730><ACK=300><DATA=1460><CTL=ACK>    # the second full-sized segment
+             out <SEQ=300><ACK=3190><CTL=ACK>
+             hears data 1460
+             in  <SEQ=3200><ACK=300><DATA=10><CTL=ACK>      # out of order
+             out <SEQ=300><ACK=3190><CTL=ACK>
+             in  <SEQ=3190><ACK=300><DATA=10><CTL=ACK>      # fills the gap
+             out <SEQ=300><ACK=3210><CTL=ACK>
+             hears readable
+             read 20
+             in  <SEQ=3210><ACK=300><DATA=10><CTL=ACK>      # rides on data
+             hears data 10
+             send 5
+             out <SEQ=300><ACK=3220><DATA=5><CTL=ACK>
+             in  <SEQ=3220><ACK=305><CTL=ACK>
+             no-timer"
+        ),
+    );
+}
+
+// Options: RFC 9293 section 3.7.1, RFC 7323 section 2.
+
+#[test]
+fn the_mss_is_the_lesser_of_both_and_536_by_default() {
+    for (option, mss) in [("", 536), ("<MSS=1200>", 1200), ("<MSS=9000>", 1460)] {
+        case(&format!(
+            "connect 100
+             out <SEQ=100><CTL=SYN><MSS=1460><WS=0>
+             in  <SEQ=300><ACK=101><CTL=SYN,ACK>{option}
+             out <SEQ=101><ACK=301><CTL=ACK>
+             hears connected
+             send {}
+             out <SEQ=101><ACK=301><DATA={mss}><CTL=ACK>
+             out <SEQ={}><ACK=301><DATA={mss}><CTL=ACK>",
+            2 * mss,
+            101 + mss
+        ));
+    }
+}
+
+#[test]
+fn windows_are_scaled_only_if_both_offer_and_never_in_a_syn() {
+    let big = |s: &mut Settings| s.receive_buffer_bytes = 1 << 20;
+    case_with(
+        big,
+        "listen 300
+         in  <SEQ=100><CTL=SYN><MSS=1460>
+         out <SEQ=300><ACK=101><WND=65535><CTL=SYN,ACK><MSS=1460>
+         in  <SEQ=101><ACK=301><WND=10><CTL=ACK>
+         hears connected
+         in  <SEQ=101><ACK=301><DATA=1><WND=10><CTL=ACK>
+         out <SEQ=301><ACK=102><WND=65535><CTL=ACK>
+         hears data 1
+         send 11
+         out <SEQ=301><ACK=102><DATA=10><CTL=ACK>",
+    );
+    case_with(
+        big,
+        "listen 300
+         in  <SEQ=100><CTL=SYN><WND=1><MSS=1460><WS=7>
+         out <SEQ=300><ACK=101><WND=65535><CTL=SYN,ACK><MSS=1460><WS=5>
+         in  <SEQ=101><ACK=301><WND=10><CTL=ACK>
+         hears connected
+         in  <SEQ=101><ACK=301><DATA=1><WND=10><CTL=ACK>
+         out <SEQ=301><ACK=102><WND=32768><CTL=ACK>
+         hears data 1
+         send 1280
+         out <SEQ=301><ACK=102><DATA=1280><CTL=ACK>",
+    );
+    // The window of a SYN-ACK is not scaled: 10 octets, not 1,280.
+    case_with(
+        big,
+        "connect 100
+         out <SEQ=100><WND=65535><CTL=SYN><MSS=1460><WS=5>
+         in  <SEQ=300><ACK=101><WND=10><CTL=SYN,ACK><WS=7>
+         out <SEQ=101><ACK=301><WND=32768><CTL=ACK>
+         hears connected
+         send 11
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>",
+    );
+}
+
+// Congestion control: RFC 5681, RFC 6928.
+
+#[test]
+fn slow_start_begins_with_ten_segments_and_doubles() {
+    let out = |from: u32, n: u32| {
+        (0..n).map(|i| format!("out <SEQ={}><ACK=100><DATA=1000><CTL=ACK>\n", from + 1000 * i)).collect::<String>()
+    };
+    case(&format!(
+        "listen 299
+         in  <SEQ=99><CTL=SYN><MSS=1000>
+         out <SEQ=299><ACK=100><CTL=SYN,ACK>
+         in  <SEQ=100><ACK=300><WND=60000><CTL=ACK>
+         hears connected
+         send 100000
+         {}
+         in  <SEQ=100><ACK=10300><WND=60000><CTL=ACK>
+         {}",
+        out(300, 10),
+        out(10_300, 20)
+    ));
+}
+
+#[test]
+fn an_rto_leaves_one_segment_and_halves_the_threshold() {
+    // RFC 5681 section 3.1: the loss window is one segment; flight 10,000, so ssthresh 5,000: then one segment a round trip.
+    let out = |from: u32, n: u32| {
+        (0..n).map(|i| format!("out <SEQ={}><ACK=100><DATA=1000><CTL=ACK>\n", from + 1000 * i)).collect::<String>()
+    };
+    let ack = |n: u32| format!("in <SEQ=100><ACK={n}><WND=60000><CTL=ACK>\n");
+    let script = [
+        "listen 299\nin <SEQ=99><CTL=SYN><MSS=1000>\nout <SEQ=299><ACK=100><CTL=SYN,ACK>\n".into(),
+        "in <SEQ=100><ACK=300><WND=60000><CTL=ACK>\nhears connected\nsend 60000\n".into(),
+        out(300, 10),
+        "timer 200ms\n".into(),
+        out(300, 1),
+        ack(1300),
+        out(1300, 2),
+        ack(3300),
+        out(3300, 4),
+        ack(7300), // cwnd 4,000 + 4,000, but not beyond ssthresh: 5,000
+        out(7300, 5),
+        ack(12_300), // one full window acknowledged: 6,000
+        out(12_300, 6),
+        ack(18_300),
+        out(18_300, 7),
+    ];
+    case(&script.concat());
+}
+
+#[test]
+fn the_third_duplicate_ack_retransmits() {
+    let out = |from: u32, n: u32| {
+        (0..n).map(|i| format!("out <SEQ={}><ACK=100><DATA=1000><CTL=ACK>\n", from + 1000 * i)).collect::<String>()
+    };
+    let open = "listen 299\nin <SEQ=99><CTL=SYN><MSS=1000>\nout <SEQ=299><ACK=100><CTL=SYN,ACK>\n\
+                in <SEQ=100><ACK=300><WND=60000><CTL=ACK>\nhears connected\nsend 10000\n";
+    let duplicate = "in <SEQ=100><ACK=300><WND=60000><CTL=ACK>\n";
+    case(&format!("{open}{}{duplicate}{duplicate}{duplicate}{}", out(300, 10), out(300, 1)));
+    // A partial acknowledgment sends the next hole (RFC 6582 section 3.2, step 3).
+    case(&format!(
+        "{open}{}{duplicate}{duplicate}{duplicate}{}in <SEQ=100><ACK=4300><WND=60000><CTL=ACK>\n{}\
+         in <SEQ=100><ACK=10300><WND=60000><CTL=ACK>\nno-timer",
+        out(300, 10),
+        out(300, 1),
+        out(4300, 1)
+    ));
+    // RFC 5681's definition: a segment with data, or one that changes the window, is no duplicate.
+    let update = "in <SEQ=100><ACK=300><WND=59999><CTL=ACK>\nin <SEQ=100><ACK=300><WND=60000><CTL=ACK>\n";
+    case(&format!("{open}{}{update}{update}{update}", out(300, 10)));
+    let data = |i: u32| {
+        let seq = 100 + i;
+        format!(
+            "in <SEQ={seq}><ACK=300><WND=60000><DATA=1><CTL=ACK>\nout <SEQ=10300><ACK={}><CTL=ACK>\nhears data 1\n",
+            seq + 1
+        )
+    };
+    case(&format!("{open}{}{}{}{}{}", out(300, 10), data(0), data(1), data(2), data(3)));
+}
+
+// What the application may do when.
+
+#[test]
+fn send_after_shutdown_is_a_broken_pipe() {
+    case(
+        "established 300 100
+         shutdown
+         out <SEQ=300><ACK=100><CTL=FIN,ACK>
+         send 1
+         hears broken-pipe",
+    );
+}
+
+#[test]
+fn data_queued_before_established_is_sent_behind_the_handshake() {
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN>
+         send 10
+         in  <SEQ=300><ACK=101><CTL=SYN,ACK>
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK>
+         hears connected",
+    );
+}
+
+#[test]
+fn data_with_the_syn_ack_and_with_the_last_ack() {
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN>
+         in  <SEQ=300><ACK=101><DATA=5><CTL=SYN,ACK>
+         out <SEQ=101><ACK=306><CTL=ACK>
+         hears connected
+         hears data 5",
+    );
+    case(
+        "listen 300
+         in  <SEQ=100><CTL=SYN>
+         out <SEQ=300><ACK=101><CTL=SYN,ACK>
+         in  <SEQ=101><ACK=301><DATA=5><CTL=FIN,ACK>    CLOSE-WAIT
+         out <SEQ=301><ACK=107><CTL=ACK>
+         hears connected
+         hears data 5
+         hears eof",
+    );
+}
+
+#[test]
+fn what_is_left_of_data_after_shutdown_of_reading_is_thrown_away() {
+    case(
+        "established 300 100
+         lazy
+         in  <SEQ=100><ACK=300><DATA=50><CTL=ACK>
+         out <SEQ=300><ACK=150><CTL=ACK>
+         hears data 50
+         shutdown-read
+         unread 0
+         shutdown
+         out <SEQ=300><ACK=150><CTL=FIN,ACK>            FIN-WAIT-1",
+    );
+}
