@@ -100,7 +100,9 @@ impl<A: App, B: App> World<A, B> {
 
     fn next_event(&self) -> Option<Instant> {
         let frame = self.flying.iter().map(|(at, ..)| *at).min();
-        [frame, self.a.shard.next_wakeup(), self.b.shard.next_wakeup()].into_iter().flatten().min()
+        let a = [self.a.shard.next_wakeup(), self.a.app.wake_at()];
+        let b = [self.b.shard.next_wakeup(), self.b.app.wake_at()];
+        a.into_iter().chain(b).chain([frame]).flatten().min()
     }
 
     /// Calls the applications once per turn and puts what the hosts send on the link.

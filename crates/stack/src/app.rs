@@ -40,9 +40,16 @@ pub trait App {
     /// behind it is told by [`App::on_readable`].
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize;
 
-    /// More bytes were queued behind those left unread.
+    /// There are queued bytes: more behind those left unread, or what came into order when a gap was filled. By default they
+    /// go through [`App::on_data`] as if they had just arrived, as far as it takes them.
     fn on_readable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = (io, conn);
+        let mut piece = [0; 2048];
+        while let Ok(n @ 1..) = io.peek(conn, &mut piece) {
+            let taken = self.on_data(io, conn, &piece[..n]).min(n);
+            if io.skip(conn, taken).is_err() || taken < n {
+                return;
+            }
+        }
     }
 
     /// There is room again after [`Io::send`] took less than all.
@@ -55,14 +62,20 @@ pub trait App {
         let _ = io.close(conn);
     }
 
-    /// The connection is over, in order (`None`) or by an error. [`Io::read`] still works within this call.
+    /// The connection is over, in order (`None`) or by an error. An end in order is told once everything is read; after an
+    /// error what is left can still be read within this call.
     fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<Error>) {
         let _ = (io, conn, error);
     }
 
-    /// Once per turn of the loop, behind everything else.
+    /// Once per turn of the loop, behind everything else. A loop with nothing to do sleeps: see [`App::wake_at`].
     fn on_turn(&mut self, io: &mut Io<'_>) {
         let _ = io;
+    }
+
+    /// When [`App::on_turn`] is to be called even if nothing happens before; `None`: no need. Asked before every sleep.
+    fn wake_at(&self) -> Option<Instant> {
+        None
     }
 }
 
@@ -75,6 +88,9 @@ pub enum ConnectError {
     NoRoute,
     /// The shard's connection limit is reached.
     TooMany,
+    /// Nobody can be connected to there: multicast, broadcast, unspecified, loopback, our own, or port 0
+    /// (`InvalidInput`; RFC 9293 MUST-46).
+    BadAddress,
 }
 
 impl core::fmt::Display for ConnectError {
@@ -83,6 +99,7 @@ impl core::fmt::Display for ConnectError {
             Self::NoPort => "every local port is in use towards this peer",
             Self::NoRoute => "there is no route to the peer",
             Self::TooMany => "the shard's connection limit is reached",
+            Self::BadAddress => "that is no address of another host",
         })
     }
 }
@@ -128,20 +145,16 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn read(&mut self, conn: ConnId, out: &mut [u8]) -> Result<usize, Error> {
-        self.shard.with(self.now, conn, |c, env| {
-            let mut done = 0;
-            while done < out.len() {
-                let front = c.front(env);
-                let n = front.len().min(out.len() - done);
-                if n == 0 {
-                    break;
-                }
-                out[done..done + n].copy_from_slice(&front[..n]);
-                c.consume(env, u32::try_from(n).unwrap_or(u32::MAX));
-                done += n;
+        let mut done = 0;
+        while done < out.len() {
+            let n = self.peek(conn, &mut out[done..])?;
+            if n == 0 {
+                break;
             }
-            done
-        })
+            self.skip(conn, n)?;
+            done += n;
+        }
+        Ok(done)
     }
 
     /// Moves queued bytes of `from` into the send buffer of `to` (the same, or another connection), as many as it has room
@@ -153,19 +166,35 @@ impl Io<'_> {
         let mut piece = [0; 2048];
         let mut moved = 0;
         loop {
-            let n = self.shard.with(self.now, from, |c, env| {
-                let front = c.front(env);
-                let n = front.len().min(piece.len());
-                piece[..n].copy_from_slice(&front[..n]);
-                n
-            })?;
+            let n = self.peek(from, &mut piece)?;
             let took = if n == 0 { 0 } else { self.send(to, &piece[..n])? };
-            self.shard.with(self.now, from, |c, env| c.consume(env, u32::try_from(took).unwrap_or(0)))?;
+            self.skip(from, took)?;
             moved += took;
             if took < n || n == 0 {
                 return Ok(moved);
             }
         }
+    }
+
+    /// Copies the first queued bytes into `out`, and leaves them queued; returns how many.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn peek(&mut self, conn: ConnId, out: &mut [u8]) -> Result<usize, Error> {
+        self.shard.with(self.now, conn, |c, env| {
+            let front = c.front(env);
+            let n = front.len().min(out.len());
+            out[..n].copy_from_slice(&front[..n]);
+            n
+        })
+    }
+
+    /// Throws away the first `n` queued bytes, at most all.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn skip(&mut self, conn: ConnId, n: usize) -> Result<(), Error> {
+        self.shard.with(self.now, conn, |c, env| c.consume(env, u32::try_from(n).unwrap_or(u32::MAX)))
     }
 
     /// Bytes queued for [`Io::read`].

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
+use tcp::ConfigError;
 use wire::MacAddr;
 
 /// An address of ours.
@@ -58,6 +59,20 @@ impl ShardConfig {
             tcp: tcp::Config::default(),
             secrets,
         }
+    }
+}
+
+impl ShardConfig {
+    /// Checks every field.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let within = |field, value: u64, range: RangeInclusive<u64>, allowed| {
+            range.contains(&value).then_some(()).ok_or(ConfigError { field, value, allowed })
+        };
+        within("mtu", self.mtu.into(), 576..=65_535, "576 to 65,535 bytes")?;
+        within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
+        within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
+        within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
+        within("addresses", self.addresses.len() as u64, 1..=1024, "1 to 1024 addresses")
     }
 }
 

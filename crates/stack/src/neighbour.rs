@@ -4,6 +4,7 @@
 //! own the shard sends the ARP requests itself ([`Resolve::Arp`]). Either way a connection with something to send waits
 //! here, not its frames: nothing is lost, and a dead neighbour holds nobody up but its own connections.
 
+use crate::app::ConnId;
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::net::IpAddr;
 use wheel::{Duration, Instant};
@@ -29,17 +30,17 @@ struct Neighbour {
     asked: Option<Instant>,
     /// Requests in a row that were not answered.
     tries: u8,
-    /// Slots of connections that have something to send.
-    waiting: Vec<u32>,
+    /// Connections that have something to send.
+    waiting: Vec<ConnId>,
 }
 
 /// The answer to a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
     Known(MacAddr),
-    /// The connection has been put on the waiting list; the request, if one is due now.
+    /// It is not known yet; the request, if one is due now.
     Waiting(Option<Resolve>),
-    /// The table is full.
+    /// The table is full of addresses that others wait for.
     Full,
 }
 
@@ -57,17 +58,16 @@ impl Neighbours {
         self.epoch
     }
 
-    pub(crate) fn lookup(&mut self, now: Instant, ip: IpAddr, slot: u32, owned: bool) -> Lookup {
-        if self.table.len() >= LIMIT && !self.table.contains_key(&ip) {
+    /// The MAC address of `ip`. While it is not known, `waiter` (a connection that is not yet on a list) is put on its list.
+    pub(crate) fn lookup(&mut self, now: Instant, ip: IpAddr, waiter: Option<ConnId>, owned: bool) -> Lookup {
+        if !self.make_room(ip) {
             return Lookup::Full;
         }
         let entry = self.table.entry(ip).or_default();
         if let Some(mac) = entry.mac {
             return Lookup::Known(mac);
         }
-        if !entry.waiting.contains(&slot) {
-            entry.waiting.push(slot);
-        }
+        entry.waiting.extend(waiter);
         if entry.asked.is_some_and(|at| now - at < RETRY) {
             return Lookup::Waiting(None);
         }
@@ -77,10 +77,20 @@ impl Neighbours {
         Lookup::Waiting(Some(if owned { Resolve::Arp(ip) } else { Resolve::AskKernel(ip) }))
     }
 
+    /// Room for `ip`: in a full table one that nobody waits for goes, an unresolved one first.
+    fn make_room(&mut self, ip: IpAddr) -> bool {
+        if self.table.len() < LIMIT || self.table.contains_key(&ip) {
+            return true;
+        }
+        let idle = |(_, n): &(&IpAddr, &Neighbour)| n.waiting.is_empty();
+        let unresolved = self.table.iter().filter(idle).find(|(_, n)| n.mac.is_none());
+        let victim = unresolved.or_else(|| self.table.iter().find(idle)).map(|(ip, _)| *ip);
+        victim.is_some_and(|victim| self.table.remove(&victim).is_some())
+    }
+
     /// A neighbour's address was learnt, or lost. Returns the connections that waited for it.
-    pub(crate) fn update(&mut self, ip: IpAddr, mac: Option<MacAddr>) -> Vec<u32> {
-        if mac.is_none() && !self.table.contains_key(&ip) || self.table.len() >= LIMIT && !self.table.contains_key(&ip)
-        {
+    pub(crate) fn update(&mut self, ip: IpAddr, mac: Option<MacAddr>) -> Vec<ConnId> {
+        if mac.is_none() && !self.table.contains_key(&ip) || !self.make_room(ip) {
             return Vec::new();
         }
         let entry = self.table.entry(ip).or_default();
@@ -90,7 +100,13 @@ impl Neighbours {
             entry.tries = 0;
             self.epoch = self.epoch.wrapping_add(1);
         }
-        if mac.is_some() { core::mem::take(&mut entry.waiting) } else { Vec::new() }
+        if mac.is_some() {
+            return core::mem::take(&mut entry.waiting);
+        }
+        if entry.waiting.is_empty() {
+            self.table.remove(&ip);
+        }
+        Vec::new()
     }
 
     /// Whether somebody waits for this address, so that an unasked answer is worth keeping (RFC 826's merge rule).
@@ -103,25 +119,28 @@ impl Neighbours {
         self.retry_at
     }
 
-    /// The connections whose neighbour must be asked for again at `now`, and whether it has failed to answer for so long
-    /// that an active open gives up.
-    pub(crate) fn retry(&mut self, now: Instant) -> Vec<(u32, bool)> {
+    /// The connections whose neighbour must be asked for again at `now`. With an address: it has failed to answer for so
+    /// long that an open to it gives up.
+    pub(crate) fn retry(&mut self, now: Instant) -> Vec<(ConnId, Option<IpAddr>)> {
         let mut again = Vec::new();
         self.retry_at = None;
-        for n in self.table.values_mut() {
-            if n.mac.is_none() && n.asked.is_some_and(|at| now - at >= RETRY) {
-                let failed = n.tries >= GIVE_UP;
-                n.tries = if failed { 0 } else { n.tries };
-                again.extend(n.waiting.drain(..).map(|slot| (slot, failed)));
-            } else if let Some(at) = n.asked.filter(|_| n.mac.is_none() && !n.waiting.is_empty()) {
-                self.retry_at = Some(self.retry_at.map_or(at + RETRY, |other| other.min(at + RETRY)));
+        self.table.retain(|ip, n| {
+            let Some(asked) = n.asked.filter(|_| n.mac.is_none()) else { return true };
+            if now - asked < RETRY {
+                self.retry_at = Some(self.retry_at.map_or(asked + RETRY, |other| other.min(asked + RETRY)));
+                return true;
             }
-        }
+            let failed = (n.tries >= GIVE_UP).then_some(*ip);
+            again.extend(n.waiting.drain(..).map(|conn| (conn, failed)));
+            // Those that still want it come back within this turn.
+            failed.is_none()
+        });
         again
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // LIMIT is small
 mod tests {
     use super::*;
 
@@ -129,16 +148,20 @@ mod tests {
         IpAddr::from([10, 0, 0, n])
     }
 
+    fn conn(slot: u32) -> ConnId {
+        ConnId { slot, generation: 0 }
+    }
+
     #[test]
     fn the_first_asks_the_rest_wait_and_all_are_woken() {
         let mut neighbours = Neighbours::default();
         let now = Instant::ZERO;
-        assert_eq!(neighbours.lookup(now, ip(1), 7, true), Lookup::Waiting(Some(Resolve::Arp(ip(1)))));
-        assert_eq!(neighbours.lookup(now, ip(1), 8, true), Lookup::Waiting(None));
+        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(7)), true), Lookup::Waiting(Some(Resolve::Arp(ip(1)))));
+        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(8)), true), Lookup::Waiting(None));
         assert_eq!(neighbours.next_retry(), Some(now + RETRY));
         let mac = MacAddr([2; 6]);
-        assert_eq!(neighbours.update(ip(1), Some(mac)), [7, 8]);
-        assert_eq!(neighbours.lookup(now, ip(1), 9, true), Lookup::Known(mac));
+        assert_eq!(neighbours.update(ip(1), Some(mac)), [conn(7), conn(8)]);
+        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(9)), true), Lookup::Known(mac));
         assert!(neighbours.retry(now + RETRY).is_empty());
         assert_eq!(neighbours.next_retry(), None);
     }
@@ -146,7 +169,7 @@ mod tests {
     #[test]
     fn a_change_is_a_new_epoch() {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(Instant::ZERO, ip(1), 7, false);
+        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), false);
         let before = neighbours.epoch();
         neighbours.update(ip(1), Some(MacAddr([2; 6])));
         assert_ne!(neighbours.epoch(), before);
@@ -158,10 +181,41 @@ mod tests {
     #[test]
     fn an_unanswered_request_is_repeated_once_a_second() {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(Instant::ZERO, ip(1), 7, false);
+        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), false);
         assert!(neighbours.retry(Instant::ZERO + Duration::from_millis(999)).is_empty());
         let later = Instant::ZERO + RETRY;
-        assert_eq!(neighbours.retry(later), [(7, false)]);
-        assert_eq!(neighbours.lookup(later, ip(1), 7, false), Lookup::Waiting(Some(Resolve::AskKernel(ip(1)))));
+        assert_eq!(neighbours.retry(later), [(conn(7), None)]);
+        assert_eq!(
+            neighbours.lookup(later, ip(1), Some(conn(7)), false),
+            Lookup::Waiting(Some(Resolve::AskKernel(ip(1))))
+        );
+    }
+
+    #[test]
+    fn a_dead_neighbour_is_told_and_forgotten() {
+        let mut neighbours = Neighbours::default();
+        let mut now = Instant::ZERO;
+        for _ in 0..GIVE_UP {
+            neighbours.lookup(now, ip(1), Some(conn(7)), false);
+            now = now + RETRY;
+            if neighbours.retry(now) == [(conn(7), Some(ip(1)))] {
+                assert!(neighbours.table.is_empty());
+                return;
+            }
+        }
+        panic!("never told");
+    }
+
+    #[test]
+    fn a_full_table_makes_room_where_nobody_waits() {
+        let mut neighbours = Neighbours::default();
+        let addresses = (0..LIMIT as u32).map(|n| IpAddr::from(n.to_be_bytes()));
+        for address in addresses {
+            assert!(matches!(neighbours.lookup(Instant::ZERO, address, Some(conn(1)), true), Lookup::Waiting(_)));
+        }
+        assert_eq!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), true), Lookup::Full);
+        neighbours.update(IpAddr::from([0, 0, 0, 9]), Some(MacAddr([2; 6])));
+        assert!(matches!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), true), Lookup::Waiting(_)));
+        assert_eq!(neighbours.table.len(), LIMIT);
     }
 }

@@ -23,11 +23,11 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Connection, Env, Error, IsnGenerator, Pool, TimeWait};
+use tcp::{ConfigError, Connection, Env, Error, IsnGenerator, Pool, TimeWait};
 use wheel::{Instant, Wheel};
 use wire::MacAddr;
 
-/// Bytes that must be free in the pool before those that wait for it are called.
+/// Bytes that must be free in the pool before those that wait for it are called; of a small pool a quarter.
 const STARVED_ROOM: usize = 64 << 10;
 
 /// A connection and what the shard knows of it.
@@ -46,6 +46,12 @@ pub(crate) struct Entry {
     dead: bool,
     /// The protocol is done with it: it is freed once nothing is left to send.
     over: bool,
+    /// The protocol is done with it, in order, but the application has not read everything yet: its end is told then.
+    unread_end: bool,
+    /// It is on its neighbour's waiting list.
+    waits: bool,
+    /// It is on the list of those that wait for the pool.
+    starved: bool,
     /// It is in the queue of those that may have something to send.
     dirty: bool,
     /// When the wheel will call; may be earlier than needed.
@@ -90,15 +96,19 @@ pub struct Shard {
     finish: bool,
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
     starved: Vec<ConnId>,
+    starved_room: usize,
 }
 
 impl Shard {
     /// A shard without connections or listeners; `now` is the first time it will see.
-    #[must_use]
-    pub fn new(config: ShardConfig, now: Instant) -> Self {
+    ///
+    /// # Errors
+    /// A setting out of its range.
+    pub fn new(config: ShardConfig, now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
         let [table, isn, ports] = config.secrets;
         let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
-        Self {
+        Ok(Self {
             routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
             slots: Vec::new(),
             free: Vec::new(),
@@ -117,8 +127,9 @@ impl Shard {
             counters: Counters::default(),
             finish: false,
             starved: Vec::new(),
+            starved_room: STARVED_ROOM.min(config.pool_bytes / 4),
             config,
-        }
+        })
     }
 
     /// What the shard was made with.
@@ -181,38 +192,53 @@ impl Shard {
             let hash = self.table.hash(&record.key);
             self.table.remove(hash, Owner::TimeWait(slot));
         }
-        if !self.starved.is_empty() && self.pool.has_room(STARVED_ROOM) {
+        if self.feeds_starved() {
             for conn in core::mem::take(&mut self.starved) {
-                self.tell(now, conn.slot, app, |app, io, id| {
-                    if id == conn {
-                        app.on_writable(io, id);
-                    }
-                });
+                if let Some(entry) = self.current(conn) {
+                    entry.starved = false;
+                    self.tell(now, conn.slot, app, |app, io, id| app.on_writable(io, id));
+                }
             }
         }
         if self.neighbours.next_retry().is_some_and(|at| at <= now) {
-            for (slot, failed) in self.neighbours.retry(now) {
-                if failed {
-                    self.on_dead_neighbour(now, slot, app);
+            for (conn, failed) in self.neighbours.retry(now) {
+                self.wake(conn);
+                if let Some(ip) = failed {
+                    self.on_dead_neighbour(now, conn, ip, app);
                 }
-                self.mark(slot);
             }
         }
     }
 
     /// The next hop does not answer: an open fails, an open connection goes on asking (RFC 9293 MUST-56).
-    fn on_dead_neighbour(&mut self, now: Instant, slot: u32, app: &mut impl App) {
-        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+    fn on_dead_neighbour(&mut self, now: Instant, conn: ConnId, ip: IpAddr, app: &mut impl App) {
+        let slot = conn.slot;
+        let Some(entry) = self.current(conn).filter(|e| e.next_hop == ip) else { return };
         if matches!(entry.conn.state(), tcp::State::SynSent | tcp::State::SynReceived) {
+            let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.fail(&mut env, Error::HostUnreachable);
             self.dispatch(now, slot, app);
         }
     }
 
+    /// A connection that waited for its neighbour may go on.
+    fn wake(&mut self, conn: ConnId) {
+        if let Some(entry) = self.current(conn) {
+            entry.waits = false;
+            self.mark(conn.slot);
+        }
+    }
+
     fn on_timer(&mut self, now: Instant, slot: u32, app: &mut impl App) {
         let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
         entry.armed = None;
+        if entry.unread_end {
+            if entry.conn.unread() == 0 {
+                self.on_closed(now, slot, None, app);
+            }
+            return;
+        }
         let due = entry.conn.poll_timeout().is_some_and(|at| at <= now);
         if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
@@ -223,9 +249,17 @@ impl Shard {
         self.arm(slot);
     }
 
+    /// The pool has room again for those that wait for it.
+    fn feeds_starved(&self) -> bool {
+        !self.starved.is_empty() && self.pool.has_room(self.starved_room)
+    }
+
     /// When to call [`advance`](Self::advance) if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
+        if self.feeds_starved() {
+            return Some(Instant::ZERO);
+        }
         [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_retry()]
             .into_iter()
             .flatten()
@@ -239,15 +273,17 @@ impl Shard {
 
     /// A neighbour has this MAC address now, or none that is known.
     pub fn on_neighbour(&mut self, ip: IpAddr, mac: Option<MacAddr>) {
-        for slot in self.neighbours.update(ip, mac) {
-            self.mark(slot);
+        for conn in self.neighbours.update(ip, mac) {
+            self.wake(conn);
         }
     }
 
     /// A connection's application was told that there is no room. If its send buffer has some, it is the pool that has
     /// none: no acknowledgment will bring it an event, so the shard remembers it.
     pub(crate) fn note_starved(&mut self, conn: ConnId) {
-        if !self.pool.has_room(STARVED_ROOM) && !self.starved.contains(&conn) {
+        let scarce = !self.pool.has_room(self.starved_room);
+        if let Some(entry) = self.current(conn).filter(|e| scarce && !e.starved) {
+            entry.starved = true;
             self.starved.push(conn);
         }
     }
@@ -289,10 +325,14 @@ impl Shard {
         self.slots.get_mut(slot as usize)?.entry.as_mut()
     }
 
+    /// The entry a handle was made for, if it still is.
+    fn current(&mut self, conn: ConnId) -> Option<&mut Entry> {
+        self.slots.get_mut(conn.slot as usize).filter(|s| s.generation == conn.generation)?.entry.as_mut()
+    }
+
     /// The entry of a living handle.
     fn living(&mut self, conn: ConnId) -> Result<&mut Entry, Error> {
-        let slot = self.slots.get_mut(conn.slot as usize).filter(|s| s.generation == conn.generation);
-        slot.and_then(|s| s.entry.as_mut()).filter(|e| !e.dead).ok_or(Error::NotConnected)
+        self.current(conn).filter(|e| !e.dead).ok_or(Error::NotConnected)
     }
 
     fn id(&self, slot: u32) -> ConnId {
@@ -310,6 +350,11 @@ impl Shard {
         let Some(entry) = self.slots[conn.slot as usize].entry.as_mut() else { return Err(Error::NotConnected) };
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let result = verb(&mut entry.conn, &mut env);
+        if entry.unread_end && entry.conn.unread() == 0 {
+            // Everything is read: the next turn tells the end.
+            entry.armed = Some(now);
+            self.wheel.start(conn.slot, now);
+        }
         self.mark(conn.slot);
         Ok(result)
     }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub r2: Duration,
     /// R2 for a SYN: at least 3 minutes (MUST-23).
     pub syn_r2: Duration,
+    /// How long SYN-RECEIVED lasts: by default five SYN-ACKs again, as Linux. At least 3 s.
+    pub syn_received: Duration,
     /// R2 for a connection the application has closed: nobody waits for the outcome. At least 1 s.
     pub orphan_r2: Duration,
     /// 2MSL: how long TIME-WAIT lasts. 1 s to 4 minutes; RFC 9293 asks for 4 minutes, the field takes 60 s.
@@ -40,6 +42,7 @@ impl Default for Settings {
             max_rto: Duration::from_secs(120),
             r2: Duration::from_secs(15 * 60),
             syn_r2: Duration::from_secs(3 * 60),
+            syn_received: Duration::from_secs(63),
             orphan_r2: Duration::from_secs(100),
             time_wait: Duration::from_secs(60),
             fin_wait2_orphan: Duration::from_secs(60),
@@ -97,6 +100,7 @@ impl Config {
         time("max_rto", s.max_rto, Duration::from_secs(60), day, "60 s to a day")?;
         time("r2", s.r2, Duration::from_secs(100), Duration::MAX, "100 s or more")?;
         time("syn_r2", s.syn_r2, Duration::from_secs(180), Duration::MAX, "180 s or more")?;
+        time("syn_received", s.syn_received, Duration::from_secs(3), Duration::MAX, "3 s or more")?;
         time("orphan_r2", s.orphan_r2, s1, Duration::MAX, "1 s or more")?;
         time("time_wait", s.time_wait, s1, Duration::from_secs(240), "1 s to 4 minutes")?;
         time("fin_wait2_orphan", s.fin_wait2_orphan, s1, Duration::MAX, "1 s or more")?;

@@ -179,6 +179,7 @@ impl Connection {
             return self.finish(env, None);
         }
         let r2 = match self.state {
+            State::SynReceived if self.passive => env.config.syn_received,
             State::SynSent | State::SynReceived => env.config.syn_r2,
             _ if self.orphan => env.config.orphan_r2,
             _ => env.config.r2,
@@ -292,6 +293,11 @@ impl Connection {
     /// Switches Nagle's algorithm off (RFC 9293 MUST-17).
     pub fn set_nodelay(&mut self, on: bool) {
         self.snd.set_nodelay(on);
+    }
+
+    /// What there is to send can't leave: the next hop is not known. R2 runs all the same.
+    pub fn held_up(&mut self, env: &Env<'_>) {
+        self.snd.held_up(env);
     }
 
     // What is to be done.

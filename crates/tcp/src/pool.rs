@@ -5,6 +5,8 @@ use alloc::{boxed::Box, vec, vec::Vec};
 
 /// Bytes in one chunk: a full-sized Ethernet segment fits, and 32 of them make a 64 KiB slab.
 pub const CHUNK_BYTES: usize = 2048;
+/// What a connection may hold in each direction while the pool is scarce.
+const SCARCE_BYTES: u32 = 64 << 10;
 const CHUNKS_PER_SLAB: usize = 32;
 const NONE: u32 = u32::MAX;
 
@@ -47,6 +49,19 @@ impl Pool {
         self.refused
     }
 
+    /// How much of `buffer_bytes` a connection may use now: all of it, or, while three quarters of the pool are taken, no
+    /// more than [`SCARCE_BYTES`], so that a few connections can't starve the others.
+    #[must_use]
+    pub fn share(&self, buffer_bytes: u32) -> u32 {
+        if self.in_use > self.limit / 4 * 3 { buffer_bytes.min(SCARCE_BYTES) } else { buffer_bytes }
+    }
+
+    /// Whether data out of order may be kept: it must leave half of the pool to what is in order and what is sent.
+    #[must_use]
+    pub const fn spares_room(&self) -> bool {
+        self.in_use < self.limit / 2
+    }
+
     /// Whether `bytes` more fit below the limit.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
@@ -59,10 +74,6 @@ impl Pool {
             self.refused += 1;
             return None;
         }
-        Some(self.take_beyond_limit())
-    }
-
-    fn take_beyond_limit(&mut self) -> u32 {
         if self.free == NONE {
             self.grow();
         }
@@ -70,7 +81,7 @@ impl Pool {
         self.free = self.next[chunk as usize];
         self.next[chunk as usize] = NONE;
         self.in_use += 1;
-        chunk
+        Some(chunk)
     }
 
     #[allow(clippy::cast_possible_truncation)] // chunk numbers stay below the limit, which is a u32
@@ -174,18 +185,6 @@ impl ByteQueue {
             rest = &rest[n..];
         }
         bytes.len() - rest.len()
-    }
-
-    /// Appends all of `bytes`, the pool's limit notwithstanding: for what was promised room before ([`Pool::has_room`]).
-    pub(crate) fn push_beyond_limit(&mut self, pool: &mut Pool, bytes: &[u8]) {
-        let taken = self.push(pool, bytes);
-        let mut rest = &bytes[taken..];
-        while !rest.is_empty() {
-            let chunk = pool.take_beyond_limit();
-            self.link(pool, chunk);
-            let n = self.push(pool, &rest[..rest.len().min(CHUNK_BYTES)]);
-            rest = &rest[n..];
-        }
     }
 
     fn link(&mut self, pool: &mut Pool, chunk: u32) {

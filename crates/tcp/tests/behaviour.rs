@@ -123,8 +123,9 @@ fn a_syn_is_given_up_after_three_minutes() {
     ));
     let syn_ack = "out <SEQ=300><ACK=101><CTL=SYN,ACK>\n";
     case(&format!(
-        "listen 300\nin <SEQ=100><CTL=SYN>\n{syn_ack}\nwait 246999ms\n{}\nstate SYN-RECEIVED\ntimer 1ms\nstate LISTEN",
-        syn_ack.repeat(7)
+        // A passive open is not ours to insist on: five tries and their time, as Linux.
+        "listen 300\nin <SEQ=100><CTL=SYN>\n{syn_ack}\nwait 62999ms\n{}\nstate SYN-RECEIVED\ntimer 1ms\nstate LISTEN",
+        syn_ack.repeat(5)
     ));
 }
 
@@ -401,8 +402,8 @@ fn a_scaled_window_closes_too() {
 }
 
 #[test]
-fn a_full_pool_still_tells_of_what_was_kept() {
-    // Two chunks for 5,000 octets: what is kept must be told, or nobody reads and nothing is ever freed.
+fn a_full_pool_acknowledges_what_it_kept() {
+    // Two chunks for 5,000 octets that the application leaves: the rest counts as never received, and comes again.
     let settings = Settings { receive_buffer_bytes: 8192, ..support::settings() };
     let mut endpoint = support::Endpoint::new(settings, 0, 0);
     endpoint.pool = tcp::Pool::new(2 * tcp::CHUNK_BYTES);
@@ -410,8 +411,8 @@ fn a_full_pool_still_tells_of_what_was_kept() {
         "established 300 100
          lazy
          in  <SEQ=100><ACK=300><DATA=5000><CTL=ACK>
-         out <SEQ=300><ACK=4196><CTL=ACK>
-         hears readable
+         out <SEQ=300><ACK=4196><CTL=ACK>               # what was not kept was not received
+         hears data 5000
          read 4096",
         false,
     );
@@ -511,7 +512,7 @@ fn windows_are_scaled_only_if_both_offer_and_never_in_a_syn() {
          in  <SEQ=101><ACK=301><WND=10><CTL=ACK>
          hears connected
          in  <SEQ=101><ACK=301><DATA=1><WND=10><CTL=ACK>
-         out <SEQ=301><ACK=102><WND=65535><CTL=ACK>
+         out <SEQ=301><ACK=102><WND=65534><CTL=ACK>     # the right edge moves by worthwhile steps
          hears data 1
          send 11
          out <SEQ=301><ACK=102><DATA=10><CTL=ACK>",

@@ -233,7 +233,12 @@ impl Observer {
                     urgent: 3,
                     options: Options { mss, window_scale: ws, ..Options::default() },
                 };
+                let opening = self.conn.state() == State::SynSent;
                 self.arrive(header, len);
+                if opening && self.conn.state() != State::SynSent && ws.is_none() {
+                    // The peer's SYN came without the option: nothing is scaled.
+                    (self.peer_shift, self.our_shift) = (0, 0);
+                }
             }
             Op::Send(n) => {
                 let from = self.pushed + 1;

@@ -289,7 +289,7 @@ const P1: [(&str, &str, u32, u32, &str); 6] = [
          out <SEQ=301><ACK=101><CTL=ACK>\nhears eof",
         301,
         101,
-        "hears closed",
+        "hears reset",
     ),
     (
         "LAST-ACK",
@@ -297,7 +297,7 @@ const P1: [(&str, &str, u32, u32, &str); 6] = [
          out <SEQ=300><ACK=101><CTL=FIN,ACK>",
         301,
         101,
-        "hears closed",
+        "hears reset",
     ),
 ];
 

@@ -12,7 +12,7 @@ pub fn shard(n: u8, change: impl FnOnce(&mut ShardConfig)) -> Shard {
     let address = LocalAddress { ip: IpAddr::from([10, 0, 0, n]), prefix_len: 24, owned: true };
     let mut config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, n]), 1500, vec![address], [[n; 16]; 3]);
     change(&mut config);
-    Shard::new(config, Instant::ZERO)
+    Shard::new(config, Instant::ZERO).expect("a valid configuration")
 }
 
 pub fn host<T: App>(n: u8, app: T) -> Host<T> {

@@ -50,6 +50,10 @@ impl Shard {
         if header.dst != self.config.mac && !header.dst.is_multicast() {
             return Err(Refusal::NotOurMac.into());
         }
+        if header.dst.is_multicast() && header.ethertype != eth::ETHERTYPE_ARP {
+            // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
+            return Err(Refusal::NotUnicast.into());
+        }
         let link = Link { src: header.src, vlan: header.vlan };
         match header.ethertype {
             eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app),
@@ -89,17 +93,25 @@ impl Shard {
 
     /// RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3: who may be a source and a destination.
     fn check_addresses(&self, src: IpAddr, dst: IpAddr) -> Result<(), Rejected> {
-        let broadcast = |ip| matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-        if dst.is_multicast() || broadcast(dst) {
+        if dst.is_multicast() || matches!(dst, IpAddr::V4(ip) if ip.is_broadcast()) {
             return Err(Refusal::NotUnicast.into());
         }
         if self.address(dst).is_none() {
             return Err(Refusal::NotOurAddress.into());
         }
-        if src.is_multicast() || src.is_unspecified() || broadcast(src) || self.address(src).is_some() {
+        if self.nobodys(src) || self.address(src).is_some() {
             return Err(Refusal::BadSource.into());
         }
         Ok(())
+    }
+
+    /// An address no station on a network has. IPv4 within IPv6 is one: the table keeps IPv4 that way.
+    pub(super) fn nobodys(&self, ip: IpAddr) -> bool {
+        let of_family = match ip {
+            IpAddr::V4(ip) => ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.to_ipv4_mapped().is_some(),
+        };
+        of_family || ip.is_multicast() || ip.is_unspecified() || ip.is_loopback()
     }
 
     /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
@@ -107,7 +119,8 @@ impl Shard {
         self.counters.arp_in += 1;
         let sender = IpAddr::from(packet.sender_ip);
         let ours = self.address(packet.target_ip.into()).is_some_and(|a| a.owned);
-        let usable = !packet.sender_mac.is_multicast() && !sender.is_unspecified() && !sender.is_multicast();
+        let on_link = self.routes.next_hop(sender) == Some(sender);
+        let usable = !packet.sender_mac.is_multicast() && !self.nobodys(sender) && on_link;
         if usable && (ours || self.neighbours.knows_of(sender)) && self.address(sender).is_none() {
             self.on_neighbour(sender, Some(packet.sender_mac));
         }
@@ -167,7 +180,13 @@ impl Shard {
         match self.table.find(hash, same) {
             Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
             Some(Owner::TimeWait(slot)) => return self.in_time_wait(now, link, slot, key, hash, &segment),
-            None => return self.knock(now, link, Knocker { key, hash, vlan: link.vlan, syn: &segment, old: None }),
+            None => {
+                return self.knock(
+                    now,
+                    link,
+                    Knocker { key, hash, vlan: link.vlan, from: link.src, syn: &segment, old: None },
+                );
+            }
         }
         Ok(())
     }
@@ -254,7 +273,7 @@ impl Shard {
                 let old = self.time_waits.until(slot).map(|until| (record.time_wait, until));
                 self.time_waits.remove(slot);
                 self.table.remove(hash, Owner::TimeWait(slot));
-                let knocker = Knocker { key, hash, vlan: link.vlan, syn: segment, old };
+                let knocker = Knocker { key, hash, vlan: link.vlan, from: link.src, syn: segment, old };
                 if let Err(refusal) = self.open(now, listener, &knocker) {
                     self.resume_time_wait(now, key, hash, old);
                     return Err(refusal.into());

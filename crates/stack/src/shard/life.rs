@@ -17,6 +17,8 @@ pub(super) struct Knocker<'s> {
     pub(super) key: FlowKey,
     pub(super) hash: u32,
     pub(super) vlan: Option<u16>,
+    /// The station the SYN came from.
+    pub(super) from: MacAddr,
     pub(super) syn: &'s Segment<'s>,
     /// The incarnation in TIME-WAIT and its end: the new ISS must lie behind its SND.NXT (RFC 9293 MAY-2).
     pub(super) old: Option<(TimeWait, Instant)>,
@@ -30,7 +32,23 @@ impl Shard {
         Start { iss: self.isn.isn(now, key), mss, default_peer_mss }
     }
 
+    /// RFC 9293 MUST-46: no connection to a broadcast or multicast address; nor to nobody's, our own, or port 0.
+    fn can_be_peer(&self, remote: SocketAddr) -> bool {
+        let subnet_broadcast = |ip: IpAddr| {
+            let IpAddr::V4(ip) = ip else { return false };
+            self.config.addresses.iter().any(|a| match a.ip {
+                IpAddr::V4(own) if a.prefix_len < 31 => ip.to_bits() == own.to_bits() | u32::MAX >> a.prefix_len,
+                _ => false,
+            })
+        };
+        let ip = remote.ip();
+        remote.port() != 0 && !self.nobodys(ip) && self.address(ip).is_none() && !subnet_broadcast(ip)
+    }
+
     pub(crate) fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnId, ConnectError> {
+        if !self.can_be_peer(remote) {
+            return Err(ConnectError::BadAddress);
+        }
         let local =
             self.config.addresses.iter().find(|a| a.ip.is_ipv4() == remote.is_ipv4()).ok_or(ConnectError::NoRoute)?;
         let local_ip = local.ip;
@@ -74,6 +92,8 @@ impl Shard {
             listener: Some(listener),
             opening: true,
             vlan: knocker.vlan,
+            // Until its next hop is resolved a reset goes back to where the SYN came from.
+            mac: knocker.from,
             old: knocker.old.map(Box::new),
             ..new_entry(knocker.key, knocker.hash, conn, next_hop)
         };
@@ -170,7 +190,10 @@ impl Shard {
         }
     }
 
-    fn on_closed(&mut self, now: Instant, slot: u32, error: Option<Error>, app: &mut impl App) {
+    pub(super) fn on_closed(&mut self, now: Instant, slot: u32, error: Option<Error>, app: &mut impl App) {
+        if self.ends_unread(slot, error) {
+            return;
+        }
         self.counters.closed += 1;
         self.counters.failed += u64::from(error.is_some());
         self.leave_backlog(slot);
@@ -180,6 +203,19 @@ impl Shard {
             let (key, hash, old) = (*key, *hash, **old);
             self.resume_time_wait(now, key, hash, Some(old));
         }
+    }
+
+    /// An end in order, and the application has not read everything: the rest comes first, then the end. The connection
+    /// leaves the table now.
+    fn ends_unread(&mut self, slot: u32, error: Option<Error>) -> bool {
+        let Some(entry) = self.entry(slot) else { return false };
+        if error.is_some() || !entry.told || entry.dead || entry.conn.unread() == 0 {
+            return false;
+        }
+        entry.unread_end = true;
+        let hash = entry.hash;
+        self.table.remove(hash, Owner::Connection(slot));
+        true
     }
 
     /// The protocol is done with a connection: it leaves the table now, and its slot when nothing is left to send.
@@ -219,9 +255,12 @@ impl Shard {
     fn give_up(&mut self, conn: ConnId, reset: Option<Reset>) -> Result<(), Error> {
         let entry = self.living(conn)?;
         entry.dead = true;
+        if entry.over {
+            return Ok(());
+        }
         let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan);
-        let known = entry.epoch.is_some();
-        let closed = entry.conn.state() == tcp::State::Closed;
+        let known = mac != MacAddr::default();
+        let closed = entry.conn.state() == tcp::State::Closed || entry.unread_end;
         if let Some(reset) = reset.filter(|_| known) {
             self.reset(mac, vlan, local, remote, reset);
         }
@@ -291,6 +330,9 @@ fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Ent
         told: false,
         dead: false,
         over: false,
+        unread_end: false,
+        waits: false,
+        starved: false,
         dirty: false,
         armed: None,
         next_hop,

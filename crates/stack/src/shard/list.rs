@@ -53,7 +53,7 @@ impl Shard {
     }
 
     fn connection_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {
-        let entry = self.slots[slot as usize].entry.as_ref().filter(|e| !e.over)?;
+        let entry = self.slots[slot as usize].entry.as_ref().filter(|e| !e.over && !e.unread_end)?;
         let info = entry.conn.info();
         Some(ConnectionInfo {
             local: entry.key.local(),

@@ -66,7 +66,7 @@ impl Shard {
                         entry.dirty = false;
                     }
                     if matches!(turn, Turn::Waiting) {
-                        self.arm(slot);
+                        self.hold_up(now, slot);
                     } else {
                         self.settle(now, slot);
                     }
@@ -113,6 +113,14 @@ impl Shard {
         Turn::Sent(at + tcp_len)
     }
 
+    /// What a connection has to send can't leave: its timers run all the same.
+    fn hold_up(&mut self, now: Instant, slot: u32) {
+        if let Some(entry) = self.slots[slot as usize].entry.as_mut() {
+            entry.conn.held_up(&Env { now, config: &self.config.tcp, pool: &mut self.pool });
+        }
+        self.arm(slot);
+    }
+
     fn learn(&mut self, slot: u32, mac: MacAddr, epoch: u32) {
         if let Some(entry) = self.entry(slot) {
             entry.mac = mac;
@@ -123,7 +131,13 @@ impl Shard {
     /// The MAC address of the next hop; `None` while it is not known, and the connection waits for it.
     fn resolve(&mut self, now: Instant, slot: u32, next_hop: IpAddr, local: IpAddr) -> Option<MacAddr> {
         let owned = self.address(local).is_some_and(|a| a.owned);
-        match self.neighbours.lookup(now, next_hop, slot, owned) {
+        let id = self.id(slot);
+        let waiter = self.entry(slot).is_some_and(|e| !core::mem::replace(&mut e.waits, true)).then_some(id);
+        let lookup = self.neighbours.lookup(now, next_hop, waiter, owned);
+        if let Some(entry) = self.entry(slot).filter(|_| !matches!(lookup, Lookup::Waiting(_))) {
+            entry.waits = false;
+        }
+        match lookup {
             Lookup::Known(mac) => return Some(mac),
             Lookup::Waiting(None) => {}
             Lookup::Waiting(Some(Resolve::AskKernel(ip))) => self.wanted.push_back(ip),

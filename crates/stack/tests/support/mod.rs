@@ -25,7 +25,7 @@ pub fn shard(change: impl FnOnce(&mut ShardConfig)) -> Shard {
     let mut config = ShardConfig::new(OURS, 1500, vec![address(v4(1), 24), address(v6(1), 64)], [[7; 16]; 3]);
     config.pool_bytes = 1 << 20;
     change(&mut config);
-    let mut shard = Shard::new(config, Instant::ZERO);
+    let mut shard = Shard::new(config, Instant::ZERO).expect("a valid configuration");
     shard.listen(SocketAddr::new(v4(1), PORT), 4).expect("free");
     shard.listen(SocketAddr::new(v6(1), PORT), 4).expect("free");
     shard.on_neighbour(v4(9), Some(PEER));

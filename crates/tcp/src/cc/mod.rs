@@ -3,6 +3,7 @@
 mod newreno;
 
 pub(crate) use newreno::NewReno;
+use wheel::Duration;
 use wire::SeqNum;
 
 /// What the sender must do at once because of an event.
@@ -48,10 +49,16 @@ impl Controller {
         c.established(mss);
     }
 
-    /// `acked` bytes of new data are acknowledged; `flight` is what is outstanding behind that.
-    pub(crate) fn on_ack(&mut self, acked: u32, flight: Flight) -> Reaction {
+    /// `acked` bytes of new data are acknowledged; `before` were in flight, `flight` is what is outstanding behind that.
+    pub(crate) fn on_ack(&mut self, acked: u32, before: u32, flight: Flight) -> Reaction {
         let Self::NewReno(c) = self;
-        c.on_ack(acked, flight)
+        c.on_ack(acked, before, flight)
+    }
+
+    /// Data is sent while nothing is in flight, `idle` after data was sent last.
+    pub(crate) fn on_restart(&mut self, idle: Duration, rto: Duration, mss: u32) {
+        let Self::NewReno(c) = self;
+        c.on_restart(idle, rto, mss);
     }
 
     /// A duplicate ACK by RFC 5681's definition.

@@ -1,6 +1,7 @@
 //! Slow start, congestion avoidance, fast retransmit and fast recovery: RFC 5681 and RFC 6582, initial window by RFC 6928.
 
 use super::{Flight, Reaction};
+use wheel::Duration;
 use wire::SeqNum;
 
 /// Duplicate ACKs that mean loss (RFC 5681 section 3.2).
@@ -27,7 +28,7 @@ impl NewReno {
     /// relaxes it).
     pub(crate) fn established(&mut self, mss: u32) {
         let lost = self.cwnd != 0;
-        self.cwnd = if lost { mss } else { (10 * mss).min((2 * mss).max(14_600)) };
+        self.cwnd = if lost { mss } else { initial_window(mss) };
         self.ssthresh = u32::MAX;
     }
 
@@ -35,14 +36,21 @@ impl NewReno {
         self.cwnd
     }
 
-    pub(crate) fn on_ack(&mut self, acked: u32, flight: Flight) -> Reaction {
+    pub(crate) fn on_ack(&mut self, acked: u32, before: u32, flight: Flight) -> Reaction {
         self.duplicates = 0;
         if self.in_recovery {
             return self.in_recovery(acked, flight);
         }
+        if flight.snd_una.after(self.recover) {
+            // It has done its work; left behind it would come round again after 2 GiB.
+            self.recover = flight.snd_una - 1;
+        }
+        if !self.limited(before, flight.mss) {
+            return Reaction::None;
+        }
         if self.cwnd < self.ssthresh {
             // RFC 3465 with L = 2 would be for delayed ACKs; whole batches are acknowledged at once here, as Linux counts.
-            self.cwnd = self.cwnd.saturating_add(acked).min(self.ssthresh.max(self.cwnd + flight.mss));
+            self.cwnd = self.cwnd.saturating_add(acked).min(self.ssthresh.max(self.cwnd.saturating_add(flight.mss)));
         } else {
             self.credit = self.credit.saturating_add(acked);
             while self.credit >= self.cwnd.max(1) {
@@ -51,6 +59,20 @@ impl NewReno {
             }
         }
         Reaction::None
+    }
+
+    /// Whether `before` bytes in flight had used the window: one that is not used proves nothing about the path (RFC 7661;
+    /// half of it will do in slow start, as in Linux, since it doubles).
+    fn limited(&self, before: u32, mss: u32) -> bool {
+        let used = if self.cwnd < self.ssthresh { before.saturating_mul(2) } else { before.saturating_add(mss) };
+        used >= self.cwnd
+    }
+
+    /// RFC 5681 section 4.1: data is sent again after `idle`, longer than an RTO: from the initial window at most.
+    pub(crate) fn on_restart(&mut self, idle: Duration, rto: Duration, mss: u32) {
+        if idle > rto && self.cwnd != 0 {
+            self.cwnd = self.cwnd.min(initial_window(mss));
+        }
     }
 
     /// RFC 6582 section 3.2 step 3.
@@ -80,7 +102,7 @@ impl NewReno {
         self.ssthresh = (flight.bytes() / 2).max(2 * flight.mss);
         self.recover = flight.snd_max;
         self.in_recovery = true;
-        self.cwnd = self.ssthresh + u32::from(DUPLICATE_THRESHOLD) * flight.mss;
+        self.cwnd = self.ssthresh.saturating_add(u32::from(DUPLICATE_THRESHOLD) * flight.mss);
         Reaction::RetransmitHead
     }
 
@@ -97,6 +119,13 @@ impl NewReno {
         self.duplicates = 0;
         self.in_recovery = false;
     }
+}
+
+/// RFC 6928.
+const fn initial_window(mss: u32) -> u32 {
+    let (most, least) = (10 * mss, 2 * mss);
+    let least = if least > 14_600 { least } else { 14_600 };
+    if most < least { most } else { least }
 }
 
 #[cfg(test)]
@@ -127,16 +156,16 @@ mod tests {
     #[test]
     fn slow_start_doubles_and_congestion_avoidance_adds_one_mss() {
         let mut c = open();
-        c.on_ack(10_000, flight(10_000, 10_000));
+        c.on_ack(10_000, u32::MAX, flight(10_000, 10_000));
         assert_eq!(c.window(), 20_000);
         c.on_rto(flight(10_000, 30_000), false);
         // ssthresh = 20,000 / 2, cwnd = 1 MSS.
         assert_eq!(c.window(), 1000);
         for una in (11..=19).map(|k| k * 1000) {
-            c.on_ack(1000, flight(una, 30_000));
+            c.on_ack(1000, u32::MAX, flight(una, 30_000));
         }
         assert_eq!(c.window(), 10_000);
-        c.on_ack(10_000, flight(29_000, 30_000));
+        c.on_ack(10_000, u32::MAX, flight(29_000, 30_000));
         assert_eq!(c.window(), 11_000);
     }
 
@@ -151,9 +180,9 @@ mod tests {
         assert_eq!(c.window(), 8000);
         c.on_duplicate_ack(f);
         assert_eq!(c.window(), 9000);
-        assert_eq!(c.on_ack(2000, flight(3000, 11_000)), Reaction::RetransmitHead);
+        assert_eq!(c.on_ack(2000, u32::MAX, flight(3000, 11_000)), Reaction::RetransmitHead);
         assert_eq!(c.window(), 8000);
-        assert_eq!(c.on_ack(8000, flight(11_000, 11_000)), Reaction::None);
+        assert_eq!(c.on_ack(8000, u32::MAX, flight(11_000, 11_000)), Reaction::None);
         assert!(c.window() <= 5000);
     }
 

@@ -5,6 +5,8 @@ use super::{
     State,
 };
 
+/// The least MSS a peer is believed, as Linux: with less, a window costs more headers than anybody has memory for.
+const MIN_MSS: u16 = 48;
 /// The largest shift RFC 7323 section 2.3 allows.
 const MAX_SHIFT: u8 = 14;
 
@@ -19,7 +21,7 @@ impl Connection {
 
     /// The peer's SYN: its sequence number and options.
     fn synchronize(&mut self, env: &Env<'_>, syn: &Header) {
-        let peer_mss = syn.options.mss.unwrap_or(self.default_peer_mss).max(1);
+        let peer_mss = syn.options.mss.unwrap_or(self.default_peer_mss).max(MIN_MSS);
         let scale = syn.options.window_scale;
         self.snd.synchronize(peer_mss.min(self.mss), scale.unwrap_or(0).min(MAX_SHIFT));
         self.rcv.synchronize(syn.seq, scale.is_some(), env);

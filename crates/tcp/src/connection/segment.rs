@@ -118,9 +118,8 @@ impl Connection {
             State::SynReceived => Error::Refused,
             _ => Error::Reset,
         };
-        // CLOSING and LAST-ACK: both sides have closed, there is nobody to tell of an error.
-        let told = !matches!(self.state, State::Closing | State::LastAck);
-        self.finish(env, told.then_some(error));
+        // In CLOSING and LAST-ACK too: what the peer has not acknowledged, it has not taken.
+        self.finish(env, Some(error));
         Outcome::default()
     }
 
@@ -135,7 +134,7 @@ impl Connection {
             self.snd.on_ack(env, header.ack);
         }
         let current = header.ack == self.snd.snd_una();
-        let window_changed = current && self.snd.update_window(env, header);
+        let window_changed = current && self.snd.update_window(env, header, self.orphan);
         if !new && current && !window_changed && segment.is_empty() {
             self.snd.on_duplicate_ack();
         }

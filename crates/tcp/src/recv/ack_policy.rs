@@ -16,12 +16,14 @@ const QUICK: u8 = 16;
 pub(crate) struct AckPolicy {
     /// Bytes received in order and not acknowledged.
     pending: u32,
+    /// The largest segment seen: what the peer takes for full-sized. At least 536.
+    full: u32,
     quick: u8,
 }
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        Self { pending: 0, quick: QUICK }
+        Self { pending: 0, full: 536, quick: QUICK }
     }
 }
 
@@ -30,8 +32,9 @@ impl AckPolicy {
     /// is acknowledged at once).
     pub(crate) fn on_data(&mut self, len: u32, mss: u32, regular: bool) -> Ack {
         self.pending = self.pending.saturating_add(len);
+        self.full = self.full.max(len.min(mss));
         // SHLD-19: an ACK for at least every second full-sized segment.
-        if !regular || self.pending >= 2 * mss {
+        if !regular || self.pending >= 2 * self.full {
             return Ack::Now;
         }
         if self.quick > 0 {

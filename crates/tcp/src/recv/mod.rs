@@ -103,7 +103,13 @@ impl Receiver {
     /// Takes the data (and the place of the FIN) of an acceptable segment.
     pub(crate) fn on_data(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>) -> Taken {
         let taken = self.take(env, segment);
-        if segment.fin() && !matches!(taken, Taken::NoMemory) {
+        // A FIN behind data that may have to come again comes again with it.
+        let kept = match taken {
+            Taken::NoMemory => false,
+            Taken::InPlace => env.pool.has_room(segment.payload().len()),
+            _ => true,
+        };
+        if segment.fin() && kept {
             self.fin_at = Some(segment.seq() + length(segment.payload()));
         }
         match taken {
@@ -131,14 +137,22 @@ impl Receiver {
             return Taken::Nothing;
         }
         if segment.seq() != self.rcv_nxt {
+            if !env.pool.spares_room() {
+                return Taken::NoMemory;
+            }
             let runs = self.reassembly.get_or_insert_default();
             return if runs.insert(env.pool, segment.seq(), payload) { Taken::Kept } else { Taken::NoMemory };
         }
-        if self.queue.is_empty() && self.reassembly.is_none() && env.pool.has_room(payload.len()) {
+        if self.queue.is_empty() && self.reassembly.is_none() {
             self.rcv_nxt += length(payload);
             return Taken::InPlace;
         }
-        let queued = self.queue.push(env.pool, payload);
+        let mut queued = self.queue.push(env.pool, payload);
+        if queued < payload.len() && self.reassembly.is_some() {
+            // What is in order goes before what is not; the peer sends that again (it was not acknowledged).
+            self.drop_out_of_order(env.pool);
+            queued += self.queue.push(env.pool, &payload[queued..]);
+        }
         self.rcv_nxt += u32::try_from(queued).unwrap_or(u32::MAX);
         if queued < payload.len() {
             return Taken::NoMemory;
@@ -171,8 +185,14 @@ impl Receiver {
     }
 
     /// Keeps what the application left of data delivered in place.
+    ///
+    /// What there is no memory for counts as never received: nothing of it was acknowledged yet, and it comes again.
     pub(crate) fn keep(&mut self, pool: &mut Pool, rest: &[u8]) {
-        self.queue.push_beyond_limit(pool, rest);
+        let kept = self.queue.push(pool, rest);
+        if kept < rest.len() {
+            self.rcv_nxt = self.rcv_nxt - length(&rest[kept..]);
+            self.ack_now = true;
+        }
     }
 
     /// The bytes to read first.
@@ -217,11 +237,12 @@ impl Receiver {
     }
 
     fn situation(&self, env: &Env<'_>) -> window::Situation {
-        let buffer = env.config.receive_buffer_bytes;
+        let buffer = env.pool.share(env.config.receive_buffer_bytes);
         window::Situation {
             rcv_nxt: self.rcv_nxt,
             edge: self.edge,
-            free: buffer.saturating_sub(self.queue.len()),
+            // More than the field can say is no room to tell of.
+            free: buffer.saturating_sub(self.queue.len()).min(0xffff << self.shift),
             buffer,
             mss: self.mss.into(),
         }
@@ -230,6 +251,10 @@ impl Receiver {
     /// Gives all memory back.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
         self.queue.clear(pool);
+        self.drop_out_of_order(pool);
+    }
+
+    fn drop_out_of_order(&mut self, pool: &mut Pool) {
         if let Some(mut runs) = self.reassembly.take() {
             runs.clear(pool);
         }
@@ -237,9 +262,7 @@ impl Receiver {
 
     /// Nothing will arrive or be acknowledged any more; what is in order stays readable.
     pub(crate) fn stop(&mut self, pool: &mut Pool) {
-        if let Some(mut runs) = self.reassembly.take() {
-            runs.clear(pool);
-        }
+        self.drop_out_of_order(pool);
         self.answered();
     }
 

@@ -70,6 +70,8 @@ pub(crate) struct Sender {
     deadline: Option<Instant>,
     /// Since when the peer has not acknowledged anything of what is outstanding.
     silent_since: Instant,
+    /// When data was sent last.
+    last_sent: Instant,
     retransmits: u32,
 }
 
@@ -99,6 +101,7 @@ impl Sender {
             // R2 runs even if the SYN can't leave.
             deadline: Some(env.now + env.config.initial_rto),
             silent_since: env.now,
+            last_sent: env.now,
             retransmits: 0,
         }
     }
@@ -115,7 +118,8 @@ impl Sender {
 
     /// Takes as much of `bytes` as the send buffer and the pool have room for.
     pub(crate) fn push(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> usize {
-        let room = env.config.send_buffer_bytes.saturating_sub(self.queue.len()) as usize;
+        let limit = env.pool.share(env.config.send_buffer_bytes);
+        let room = limit.saturating_sub(self.queue.len()) as usize;
         self.queue.push(env.pool, &bytes[..bytes.len().min(room)])
     }
 
@@ -183,6 +187,7 @@ impl Sender {
 
     /// Takes an acknowledgment that [`acknowledges_new`](Self::acknowledges_new) data, SYN or FIN.
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: SeqNum) {
+        let before = self.flight().bytes();
         let syn = u32::from(!self.syn_acked);
         let data = (ack.since(self.snd_una) - syn).min(self.queue.len());
         if self.fin == Fin::Queued && ack.after(self.data_end()) {
@@ -204,9 +209,8 @@ impl Sender {
         // RFC 6298 (5.2), (5.3).
         self.deadline = (self.snd_una != self.snd_max).then(|| env.now + self.rto.timeout(env.config));
         debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
-        if syn == 0 && self.congestion.on_ack(data, self.flight()) == Reaction::RetransmitHead {
-            self.head_again = true;
-        }
+        // A retransmission that waited is settled by this: it goes on only if recovery does.
+        self.head_again = syn == 0 && self.congestion.on_ack(data, before, self.flight()) == Reaction::RetransmitHead;
     }
 
     /// Our SYN is acknowledged. `syn` says whether this segment carries the peer's (its window is then not scaled).
@@ -220,8 +224,8 @@ impl Sender {
     }
 
     /// RFC 9293 section 3.10.7.4, fifth: the send window, from a segment that is not older than the last that set it.
-    /// True if it has changed.
-    pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header) -> bool {
+    /// True if it has changed. `orphan`: nobody waits for the rest to be sent.
+    pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header, orphan: bool) -> bool {
         let newer = self.wl1.before(header.seq) || (self.wl1 == header.seq && self.wl2.before_eq(header.ack));
         if !newer {
             return false;
@@ -233,8 +237,11 @@ impl Sender {
         self.wl1 = header.seq;
         self.wl2 = header.ack;
         if self.persist.deadline().is_some() {
-            // The peer answers our probes: a closed window may stay closed for ever (MUST-37).
-            self.silent_since = env.now;
+            // The peer answers our probes: a closed window may stay closed for ever (MUST-37). But not to an orphan: its
+            // memory would be the peer's to hold.
+            if !orphan {
+                self.silent_since = env.now;
+            }
             if window > 0 && changed {
                 self.stop_probing();
             }
@@ -293,9 +300,10 @@ impl Sender {
 
     /// The next segment the windows, Nagle and the timers allow.
     pub(crate) fn next_cut(&mut self, env: &Env<'_>) -> Option<Cut> {
-        if self.head_again {
-            return self.cut_head();
+        if self.head_again && self.snd_una != self.snd_max {
+            return Some(self.cut_head());
         }
+        self.head_again = false;
         let at = self.snd_nxt.since(self.data_start());
         let queued = self.queue.len().saturating_sub(at);
         let fin_due = self.fin == Fin::Queued && self.snd_nxt.before_eq(self.data_end());
@@ -334,11 +342,11 @@ impl Sender {
         Some(self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe)))
     }
 
-    fn cut_head(&self) -> Option<Cut> {
+    fn cut_head(&self) -> Cut {
         let sent = self.snd_max.since(self.snd_una);
         let len = self.queue.len().min(sent).min(self.mss.into());
         let fin = self.fin == Fin::Queued && self.queue.len() == len && sent > len;
-        Some(self.cut(self.snd_una, len, fin))
+        self.cut(self.snd_una, len, fin)
     }
 
     fn cut(&self, seq: SeqNum, len: u32, fin: bool) -> Cut {
@@ -356,6 +364,12 @@ impl Sender {
     pub(crate) fn sent(&mut self, env: &Env<'_>, cut: Cut) {
         let end = cut.seq + cut.len + u32::from(cut.fin);
         let again = cut.seq.before(self.snd_max);
+        if self.snd_una == self.snd_max {
+            // Nothing was outstanding: the timers begin here, whatever ran while this could not leave.
+            self.deadline = None;
+            self.congestion.on_restart(env.now - self.last_sent, self.rto.timeout(env.config), self.mss.into());
+        }
+        self.last_sent = env.now;
         if self.head_again {
             self.head_again = false;
         } else if self.probe && end.since(self.snd_una) > self.snd_wnd {
@@ -412,7 +426,10 @@ impl Sender {
             self.probe = true;
             self.persist.expired(env.now, self.rto.timeout(env.config), env.config);
         }
-        if rto {
+        if rto && self.syn_acked && self.snd_una == self.snd_max {
+            // Nothing is outstanding: what there is to send can't leave, and only R2 runs.
+            self.deadline = self.has_unsent().then(|| env.now + self.rto.timeout(env.config));
+        } else if rto {
             let again = self.rto.backoff() > 0;
             self.congestion.on_rto(self.flight(), again);
             // RFC 6298 (5.4) to (5.6): send the earliest again, double the timeout, start the timer.
@@ -422,6 +439,18 @@ impl Sender {
             self.deadline = Some(env.now + self.rto.timeout(env.config));
         }
         true
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.snd_nxt.before(self.data_end()) || (self.fin == Fin::Queued && self.snd_nxt == self.data_end())
+    }
+
+    /// What there is to send can't leave: the next hop is not known. R2 runs from now on.
+    pub(crate) fn held_up(&mut self, env: &Env<'_>) {
+        if self.deadline.is_none() && self.has_unsent() {
+            self.silent_since = env.now;
+            self.deadline = Some(env.now + self.rto.timeout(env.config));
+        }
     }
 
     /// Nothing will be sent any more: gives the memory back and stops the timers.
