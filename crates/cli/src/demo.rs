@@ -75,7 +75,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     } else {
         out::result(&report.table(config));
     }
-    if interrupted { Err(Interrupted.into()) } else { Ok(()) }
+    if interrupted { Err(Interrupted.into()) } else { report.bench.verdict() }
 }
 
 fn show(config: &Config, stop: &Stop, progress: &mut Progress) -> anyhow::Result<Report> {

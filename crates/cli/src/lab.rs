@@ -218,7 +218,7 @@ impl Drop for Lab {
             return;
         }
         if let Err(error) = self.down() {
-            crate::say!("fourwave: {error:#}; `fourwave lab down` tries again");
+            crate::say!("fourwave: {}; `fourwave lab down` tries again", out::sentence(&error));
         }
     }
 }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say!("fourwave: {error:#}");
+            say!("fourwave: {}", out::sentence(&error));
             let wrong_arguments = error.is::<UsageError>();
             ExitCode::from(if wrong_arguments { 2 } else { 1 })
         }

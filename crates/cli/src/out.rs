@@ -43,6 +43,17 @@ pub(crate) fn log_to_stderr(verbose: u8) {
         .init();
 }
 
+/// An error and its causes in one sentence, without those that it says already.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// One line on stderr that is rewritten in place on a terminal. Elsewhere only finished steps are written.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -103,7 +114,8 @@ pub(crate) fn nanoseconds(ns: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::nanoseconds;
+    use super::{nanoseconds, sentence};
+    use anyhow::anyhow;
 
     #[test]
     fn times_have_three_figures() {
@@ -111,5 +123,11 @@ mod tests {
         assert_eq!(nanoseconds(14_640.0), "14.6 µs");
         assert_eq!(nanoseconds(250.0), "250 ns");
         assert_eq!(nanoseconds(1_500_000_000.0), "1.50 s");
+    }
+
+    #[test]
+    fn a_cause_is_not_said_twice() {
+        let error = anyhow!("no such port").context("opening: no such port").context("cannot start");
+        assert_eq!(sentence(&error), "cannot start: opening: no such port");
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use fourwave::{Address, App, Stack};
 
-use crate::args::{CopyMode, Idle, StackArgs, XdpMode};
+use crate::args::{CopyMode, Idle, StackConfig, XdpMode};
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A stack as the flags say. `peer` or local address `near` finds the interface where none is named.
-pub(crate) fn builder(at: &StackArgs, cores: &[usize], near: IpAddr) -> anyhow::Result<Stack> {
+pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let interface = match &at.interface {
         Some(name) => name.clone(),
         None => fourwave::interface_for(near)
@@ -35,7 +35,7 @@ pub(crate) fn builder(at: &StackArgs, cores: &[usize], near: IpAddr) -> anyhow::
         CopyMode::ZeroCopy => fourwave::CopyMode::ZeroCopy,
         CopyMode::Copied => fourwave::CopyMode::Copy,
     };
-    let stack = Stack::on(interface).queues(queues).cores(cores.iter().copied());
+    let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
     let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),

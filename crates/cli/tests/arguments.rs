@@ -31,11 +31,8 @@ fn a_refused_connection_is_one_sentence() {
 
 #[test]
 fn without_root_one_sentence_says_so() {
-    // Where nobody can read and run it too.
-    let folder = std::env::temp_dir().join(format!("fourwave-nobody-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let program = folder.join("fourwave");
-    std::fs::copy(common::FOURWAVE, &program).unwrap();
+    let copy = common::for_nobody();
+    let program = copy.path();
     for command in [&["demo"][..], &["lab", "up"], &["lab", "down"], &["lab", "status"], &["bench"]] {
         let mut nobody = if rustix::process::geteuid().is_root() {
             let mut nobody = Command::new("setpriv");
@@ -50,5 +47,4 @@ fn without_root_one_sentence_says_so() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains("root"), "{said}");
     }
-    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -104,13 +104,15 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     progress.clear();
     drop(lab);
     if config.json {
-        return out::json(&report);
+        out::json(&report)?;
+        return report.verdict();
     }
     out::result(&report.to_string());
-    Ok(())
+    report.verdict()
 }
 
-/// Measures all rounds in a lab that is up. When interrupted: what was measured so far.
+/// Measures all rounds in a lab that is up. When interrupted: what was measured so far. A point that fails is tried again in
+/// the next round, and given up when it fails again.
 pub(crate) fn measure(config: &Config, stop: &Stop, progress: &mut Progress) -> anyhow::Result<BenchReport> {
     let cores = crate::affinity::cores();
     let [server_core, client_core, ..] = cores[..] else {
@@ -121,6 +123,9 @@ pub(crate) fn measure(config: &Config, stop: &Stop, progress: &mut Progress) -> 
     for round in 0..config.rounds {
         for turn in 0..config.points.len() {
             let point = config.points[(turn + round as usize) % config.points.len()];
+            if report.given_up(point) {
+                continue;
+            }
             progress.now(&format!(
                 "  round {} of {}: {} … {}",
                 round + 1,
@@ -135,11 +140,15 @@ pub(crate) fn measure(config: &Config, stop: &Stop, progress: &mut Progress) -> 
                     report.interrupted = true;
                     return Ok(report);
                 }
-                Err(error) => return Err(error).with_context(|| format!("cannot measure {}", point.title())),
+                Err(error) => {
+                    let reason = out::sentence(&error);
+                    progress.done(&format!("  round {}: {} failed: {reason}", round + 1, point.title()));
+                    report.failed(point, round + 1, reason);
+                }
             }
             stop.sleep(config.pause);
         }
-        report.rounds = round + 1;
+        report.end_round(round + 1);
     }
     Ok(report)
 }

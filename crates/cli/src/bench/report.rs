@@ -23,12 +23,22 @@ pub(super) struct Sample {
 pub(crate) struct BenchReport {
     machine: Machine,
     /// Complete ones.
-    pub(super) rounds: u32,
+    rounds: u32,
     pub(super) interrupted: bool,
     seconds_per_point: f64,
     message_bytes: u32,
     jitter: Jitter,
     rtt: Rtt,
+    failures: Vec<Failure>,
+}
+
+/// A point of a round that could not be measured.
+#[derive(Clone, Debug, Serialize)]
+struct Failure {
+    point: &'static str,
+    /// From 1.
+    round: u32,
+    reason: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +80,7 @@ impl BenchReport {
             message_bytes: config.message_bytes,
             jitter: Jitter::default(),
             rtt: Rtt(config.points.iter().map(|point| (*point, Vec::new())).collect()),
+            failures: Vec::new(),
         }
     }
 
@@ -88,6 +99,34 @@ impl BenchReport {
     pub(super) fn so_far(&self, point: Point) -> String {
         let figures = self.rtt.figures(point);
         figures.map(|figures| format!("p50 so far {}", out::nanoseconds(figures.p50_ns as f64))).unwrap_or_default()
+    }
+
+    pub(super) fn failed(&mut self, point: Point, round: u32, reason: String) {
+        self.failures.push(Failure { point: point.name(), round, reason });
+    }
+
+    /// A point that failed twice is not tried again: each failure may take its whole time limit.
+    pub(super) fn given_up(&self, point: Point) -> bool {
+        self.failures.iter().filter(|failure| failure.point == point.name()).count() >= 2
+    }
+
+    /// A round is complete if every point of it was measured.
+    pub(super) fn end_round(&mut self, round: u32) {
+        let every = |(_, samples): &(Point, Vec<Sample>)| samples.len() > self.rounds as usize;
+        let failed = self.failures.iter().any(|failure| failure.round == round);
+        if !failed && self.rtt.0.iter().all(every) {
+            self.rounds += 1;
+        }
+    }
+
+    /// An error if a point could not be measured; the reasons are in the report.
+    pub(crate) fn verdict(&self) -> anyhow::Result<()> {
+        let Some(Failure { point, round, reason }) = self.failures.first() else { return Ok(()) };
+        let others = match self.failures.len() {
+            1 => String::new(),
+            all => format!(" ({} more failed)", all - 1),
+        };
+        anyhow::bail!("cannot measure {point} in round {round}: {reason}{others}")
     }
 
     /// Stopped by the user.
@@ -168,6 +207,9 @@ impl fmt::Display for BenchReport {
                 f,
                 "\n  the machine is not quiet: it stalled before {probes_with_gaps} of {probes} points, up to {gap}"
             )?;
+        }
+        for Failure { point, round, reason } in &self.failures {
+            write!(f, "\n  {point} failed in round {round}: {reason}")?;
         }
         if self.interrupted {
             write!(f, "\n  interrupted: this is what was measured so far")?;
@@ -260,5 +302,25 @@ mod tests {
         report.add(Point::Raw, sample(2500));
         let text = report.to_string();
         assert!(text.contains("2.50 µs") && text.contains("not yet"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_point_leaves_the_others() {
+        let mut report = report();
+        report.add(Point::Raw, sample(2500));
+        report.failed(Point::Fourwave, 1, "the reason".into());
+        report.end_round(1);
+        assert!(!report.given_up(Point::Fourwave));
+        report.failed(Point::Fourwave, 2, "the reason".into());
+        assert!(report.given_up(Point::Fourwave));
+        let document = serde_json::to_value(&report).unwrap();
+        assert_eq!((&document["rounds"], &document["rtt"]["raw"]["p50_ns"]), (&0.into(), &2500.into()));
+        assert_eq!(
+            (&document["failures"][0]["point"], &document["failures"][1]["round"]),
+            (&"fourwave".into(), &2.into())
+        );
+        assert!(report.to_string().contains("fourwave failed in round 1: the reason"));
+        let said = report.verdict().unwrap_err().to_string();
+        assert!(said.contains("fourwave") && said.contains("the reason (1 more failed)"), "{said}");
     }
 }

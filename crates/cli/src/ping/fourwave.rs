@@ -12,9 +12,9 @@ use crate::stop::Stop;
 
 /// Over fourwave: fills the recorder until it is full or the end is asked for.
 pub(super) fn run(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
-    let builder = stack::builder(&config.at, &config.cores, config.target.ip())?;
+    let builder = stack::builder(&config.at, config.target.ip())?;
     // The recorder lives on the stack's thread while it runs.
-    let app = Ping::new(config, std::mem::replace(recorder, Recorder::new(config)));
+    let app = Ping::new(config, std::mem::replace(recorder, Recorder::new(config)), stop.clone());
     let app = stack::run_to_end(builder, app, stop, |how| tracing::info!("{how}"))?;
     *recorder = app.recorder;
     match app.failure {
@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyh
 
 /// Bare frames.
 pub(super) fn raw(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
-    let builder = stack::builder(&config.at, &config.cores, config.target.ip())?;
+    let builder = stack::builder(&config.at, config.target.ip())?;
     let (mut port, mut ping) = builder.raw_client(config.target.ip(), config.message_bytes)?;
     while !stop.requested() {
         let sent = Instant::now();
@@ -56,8 +56,9 @@ struct Trip {
     due: Instant,
 }
 
-#[derive(Debug)]
 struct Ping {
+    /// Set before the connections are closed: what ends then is no failure.
+    stop: Stop,
     config: Config,
     recorder: Recorder,
     message: Vec<u8>,
@@ -72,10 +73,10 @@ struct Ping {
 const CHECK: Duration = Duration::from_millis(20);
 
 impl Ping {
-    fn new(config: &Config, recorder: Recorder) -> Self {
+    fn new(config: &Config, recorder: Recorder, stop: Stop) -> Self {
         let message = (0..config.message_bytes).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
         let (config, check) = (config.clone(), Instant::now());
-        Self { config, recorder, message, trips: Vec::new(), began: false, done: false, failure: None, check }
+        Self { stop, config, recorder, message, trips: Vec::new(), began: false, done: false, failure: None, check }
     }
 
     fn begin(&mut self, io: &mut Io<'_>) {
@@ -110,6 +111,9 @@ impl Ping {
     }
 
     fn fail(&mut self, io: &mut Io<'_>, failure: String) {
+        if self.stop.requested() {
+            return self.finish(io);
+        }
         self.recorder.error();
         self.failure.get_or_insert(failure);
         self.finish(io);

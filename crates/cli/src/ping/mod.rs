@@ -8,7 +8,7 @@ mod report;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::args::{KernelWait, Stack, StackArgs};
+use crate::args::{KernelWait, Stack, StackConfig};
 use crate::stop::Stop;
 use crate::{affinity, out};
 
@@ -20,7 +20,6 @@ pub(crate) use report::{Latency, Report};
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) target: SocketAddr,
-    pub(crate) stack: Stack,
     pub(crate) kernel_wait: KernelWait,
     /// Bytes per message, 1 to 1 Mi.
     pub(crate) message_bytes: usize,
@@ -34,18 +33,16 @@ pub(crate) struct Config {
     pub(crate) interval: Option<Duration>,
     /// For a connection, and for an answer.
     pub(crate) timeout: Duration,
-    /// Where to run; empty: anywhere.
-    pub(crate) cores: Vec<usize>,
     pub(crate) json: bool,
-    pub(crate) at: StackArgs,
+    pub(crate) at: StackConfig,
 }
 
 /// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut recorder = Recorder::new(config);
-    let result = match config.stack {
+    let result = match config.at.stack {
         Stack::Kernel => {
-            if let Some(core) = config.cores.first() {
+            if let Some(core) = config.at.cores.first() {
                 affinity::pin(*core)?;
             }
             kernel::run(config, stop, &mut recorder)

@@ -62,9 +62,9 @@ impl Latency {
 
 impl Report {
     pub(super) fn empty(config: &Config) -> Self {
-        let kernel = config.stack == Stack::Kernel;
+        let kernel = config.at.stack == Stack::Kernel;
         Self {
-            stack: config.stack.name().to_owned(),
+            stack: config.at.stack.name().to_owned(),
             mode: "closed".to_owned(),
             kernel_wait: kernel.then(|| config.kernel_wait.name().to_owned()),
             target: config.target.to_string(),

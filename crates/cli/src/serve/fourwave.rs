@@ -6,7 +6,7 @@ use crate::stop::Stop;
 use fourwave::{App, ConnId, ConnectionError, Io, ListenerId};
 
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let builder = stack::builder(&config.at, &config.cores, config.listen.ip())?.listen(config.listen);
+    let builder = stack::builder(&config.at, config.listen.ip())?.listen(config.listen);
     match config.service {
         Service::Echo => stack::run(builder, Echo::default(), stop, |how| ready(config.listen, how)),
         Service::Discard => stack::run(builder, Discard, stop, |how| ready(config.listen, how)),
@@ -58,6 +58,12 @@ impl App for Echo {
     }
 }
 
+/// Reads what was queued, such as what came behind a gap, and throws it away.
+fn discard(io: &mut Io<'_>, conn: ConnId) {
+    let mut piece = [0; 4096];
+    while let Ok(1..) = io.read(conn, &mut piece) {}
+}
+
 /// Throws away what comes.
 #[derive(Debug)]
 struct Discard;
@@ -65,6 +71,10 @@ struct Discard;
 impl App for Discard {
     fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
         data.len()
+    }
+
+    fn on_readable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        discard(io, conn);
     }
 }
 
@@ -104,6 +114,10 @@ impl App for Chargen {
 
     fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
         data.len()
+    }
+
+    fn on_readable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        discard(io, conn);
     }
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 
-use crate::args::{KernelWait, Stack, StackArgs};
+use crate::args::{KernelWait, Stack, StackConfig};
 use crate::stop::Stop;
 use crate::{affinity, say, stack};
 
@@ -32,18 +32,15 @@ pub(crate) enum Service {
 pub(crate) struct Config {
     pub(crate) service: Service,
     pub(crate) listen: SocketAddr,
-    pub(crate) stack: Stack,
     pub(crate) kernel_wait: KernelWait,
-    /// Where to run; empty: anywhere.
-    pub(crate) cores: Vec<usize>,
-    pub(crate) at: StackArgs,
+    pub(crate) at: StackConfig,
 }
 
 /// Serves until the end is asked for.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    match config.stack {
+    match config.at.stack {
         Stack::Kernel => {
-            if let Some(core) = config.cores.first() {
+            if let Some(core) = config.at.cores.first() {
                 affinity::pin(*core)?;
             }
             kernel::run(config, stop)
@@ -60,7 +57,7 @@ fn ready(address: SocketAddr, how: &str) {
 
 /// Bare frames over AF_XDP, no TCP: sends back each frame with its addresses swapped, spinning.
 fn raw(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let mut port = stack::builder(&config.at, &config.cores, config.listen.ip())?.raw_server()?;
+    let mut port = stack::builder(&config.at, config.listen.ip())?.raw_server()?;
     let report = port.report();
     ready(config.listen, &format!("raw frames on {}, XDP {}", report.interface, report.xdp_mode));
     let ended = Arc::new(AtomicBool::new(stop.requested()));

@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -65,6 +67,30 @@ pub(crate) fn sh(script: &str) -> Output {
     Command::new("sh").args(["-c", script]).output().unwrap()
 }
 
+/// A copy of the program where everybody can run it; removed on drop.
+pub(crate) struct ForNobody(PathBuf);
+
+pub(crate) fn for_nobody() -> ForNobody {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("fourwave-nobody-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(FOURWAVE, folder.join("fourwave")).unwrap();
+    ForNobody(folder)
+}
+
+impl ForNobody {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.join("fourwave")
+    }
+}
+
+impl Drop for ForNobody {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A child that is killed when the test is over.
 pub(crate) struct Background(Child);
 
@@ -82,6 +108,11 @@ impl Background {
     pub(crate) fn start(mut command: Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self(child.unwrap())
+    }
+
+    /// A child that was started already.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

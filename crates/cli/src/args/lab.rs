@@ -1,0 +1,175 @@
+//! `fourwave lab`, `demo` and `bench`: what runs in the lab.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::parse::{parse_pause, parse_point_seconds};
+use super::{Stack, UsageError};
+use crate::lab::LabConfig;
+use crate::{bench, demo};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    fourwave lab up\n  \
+    fourwave lab up --queues 2 --mtu 3000\n  \
+    ip netns exec fw-b ping 10.77.0.1\n  \
+    fourwave lab down\n\n\
+    fw-a has fw-a0 (10.77.0.1/24, fd77::1/64), fw-b has fw-b0 (10.77.0.2/24, fd77::2/64). Transmit checksums, TSO, GSO\n\
+    and GRO are off on both ends: a veth pair never finishes them, and AF_XDP would see the unfinished frames.\n\
+    `up` twice is fine, and repairs a lab that a crash left half-built; with other parameters it is built anew.")]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    pub(crate) command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Build the lab, or repair it
+    Up(LabUpArgs),
+    /// Take the lab down
+    Down,
+    /// Say whether the lab is there and as it should be
+    Status {
+        /// One JSON document on stdout
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabUpArgs {
+    /// Queues of each end of the veth pair
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) queues: u32,
+
+    /// Bytes per packet; native XDP on veth takes about 3500 at most
+    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65535))]
+    pub(crate) mtu: u32,
+}
+
+impl LabUpArgs {
+    pub(crate) fn resolve(&self) -> LabConfig {
+        LabConfig { queues: self.queues, mtu: self.mtu }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sudo fourwave demo\n  \
+    sudo fourwave demo --mib 64 --rounds 3\n\n\
+    Runs in network namespaces of its own (`fourwave lab`), which it takes down at the end, also after Ctrl-C.")]
+pub(crate) struct DemoArgs {
+    /// Bulk data each way
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    mib: u64,
+
+    /// Short connections
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=25_000))]
+    connections: u64,
+
+    /// Interleaved rounds of the latency measurement
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+
+    /// Whose server is shown
+    #[arg(long, value_enum, default_value_t = Stack::Fourwave, hide = true)]
+    stack: Stack,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl DemoArgs {
+    pub(crate) fn resolve(&self) -> Result<demo::Config, UsageError> {
+        let points = match self.stack {
+            Stack::Fourwave => bench::Point::ALL.to_vec(),
+            Stack::Kernel => vec![bench::Point::KernelSpin, bench::Point::KernelEpoll],
+            Stack::Raw => return Err(UsageError("the demo needs a TCP: not --stack raw".into())),
+        };
+        Ok(demo::Config {
+            mib: self.mib,
+            connections: self.connections,
+            stack: self.stack,
+            json: self.json,
+            bench: bench::Config {
+                rounds: self.rounds,
+                seconds: Duration::from_secs(1),
+                pause: Duration::ZERO,
+                message_bytes: 64,
+                points,
+                json: false,
+            },
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sudo fourwave bench --only rtt\n  \
+    sudo fourwave bench --only rtt --rounds 7 --seconds 2 --json > rtt.json\n\n\
+    Servers run in fw-a on the first core, clients in fw-b on the second; the stacks take turns, and the order turns\n\
+    from round to round. Figures are medians over the rounds. Ctrl-C ends it with what was measured so far.\n\
+    Virtual machines with few cores may stall for milliseconds once all cores were busy for 5 to 10 s: keep --seconds\n\
+    short, or let them rest with --pause-s. Stalls seen before a point are reported as jitter.")]
+pub(crate) struct BenchArgs {
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = Measurement::Rtt)]
+    only: Measurement,
+
+    /// Interleaved rounds
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+
+    /// Seconds per point, up to 6
+    #[arg(long, value_name = "S", default_value = "2", value_parser = parse_point_seconds)]
+    seconds: Duration,
+
+    /// Seconds of rest between points
+    #[arg(long, value_name = "S", default_value = "1", value_parser = parse_pause)]
+    pause_s: Duration,
+
+    /// Bytes per message
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1400))]
+    bytes: u32,
+
+    /// Which to compare [default: all]
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',')]
+    points: Vec<bench::Point>,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `bench` can measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measurement {
+    /// Round-trip times of a ping-pong
+    Rtt,
+}
+
+impl BenchArgs {
+    pub(crate) fn resolve(self) -> Result<bench::Config, UsageError> {
+        let Measurement::Rtt = self.only;
+        let mut points = Vec::new();
+        for point in self.points {
+            if points.contains(&point) {
+                return Err(UsageError(format!("--points has {} twice", point.name())));
+            }
+            points.push(point);
+        }
+        if points.is_empty() {
+            points = bench::Point::ALL.to_vec();
+        }
+        Ok(bench::Config {
+            rounds: self.rounds,
+            seconds: self.seconds,
+            pause: self.pause_s,
+            message_bytes: self.bytes,
+            points,
+            json: self.json,
+        })
+    }
+}

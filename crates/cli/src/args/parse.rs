@@ -1,0 +1,103 @@
+//! Words of the command line that are more than a number or a name.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// An address and the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    pub(crate) address: IpAddr,
+    pub(crate) bits: u8,
+}
+
+/// Numbers given as `0,2-3`: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NumberList(pub(crate) Vec<usize>);
+
+pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
+    let (address, bits) = text.split_once('/').ok_or("give it with its prefix, such as 10.77.0.1/24")?;
+    let address: IpAddr = address.parse().map_err(|_| format!("`{address}` is no IP address"))?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.parse().ok().filter(|bits| *bits <= longest);
+    let bits = bits.ok_or(format!("the prefix length goes from 0 to {longest}"))?;
+    Ok(Prefix { address, bits })
+}
+
+pub(super) fn parse_list(text: &str) -> Result<NumberList, String> {
+    let mut numbers = Vec::new();
+    for part in text.split(',') {
+        for number in parse_range(part)? {
+            if numbers.contains(&number) {
+                return Err(format!("{number} is there twice"));
+            }
+            numbers.push(number);
+        }
+    }
+    Ok(NumberList(numbers))
+}
+
+fn parse_range(text: &str) -> Result<RangeInclusive<usize>, String> {
+    const HIGHEST: usize = 4095;
+    let number = |text: &str| {
+        let number = text.parse().ok().filter(|number| *number <= HIGHEST);
+        number.ok_or(format!("`{text}` is no number from 0 to {HIGHEST}"))
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(format!("`{text}` goes backwards"));
+    }
+    Ok(first..=last)
+}
+
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.001, 86_400.0)
+}
+
+/// Longer points meet the stalls of small virtual machines, see `bench --help`.
+pub(super) fn parse_point_seconds(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.1, 6.0)
+}
+
+pub(super) fn parse_pause(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.0, 600.0)
+}
+
+fn seconds_within(text: &str, least: f64, most: f64) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    let seconds = seconds.filter(|seconds| (least..=most).contains(seconds));
+    let seconds = seconds.ok_or(format!("seconds go from {least} to {most} here"))?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists() {
+        assert_eq!(parse_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
+        for wrong in ["", "a", "3-1", "1,1", "1-", "0,0-3", "9999999999"] {
+            assert!(parse_list(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        let prefix = parse_prefix("fd77::1/64").unwrap();
+        assert_eq!((prefix.address.is_ipv6(), prefix.bits), (true, 64));
+        for wrong in ["10.0.0.1", "10.0.0.1/33", "10.0.0/8", "fd77::1/129"] {
+            assert!(parse_prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds() {
+        assert_eq!(parse_seconds("0.5").unwrap(), Duration::from_millis(500));
+        for wrong in ["NaN", "-1", "inf", "0", "x"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_point_seconds("7").is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! `fourwave serve`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::{KernelWait, Stack, StackArgs, UsageError};
+use crate::serve;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0\n  \
+    fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0 --idle busy --cores 0\n  \
+    fourwave serve discard --listen 127.0.0.1:9000 --stack kernel\n  \
+    fourwave serve echo --listen 10.77.0.50:7 --config stack.toml\n\n\
+    Says `listening on ADDR:PORT` on stderr when it is ready. Ctrl-C ends it.")]
+pub(crate) struct ServeArgs {
+    /// echo sends back what comes, discard throws it away, chargen sends characters (RFC 862, 863, 864)
+    #[arg(value_enum)]
+    service: serve::Service,
+
+    /// Address and port to listen on, such as 10.77.0.1:7 or [fd77::1]:7
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+
+    /// How to wait with --stack kernel
+    #[arg(long, value_enum, default_value_t = KernelWait::Epoll)]
+    kernel_wait: KernelWait,
+
+    #[command(flatten)]
+    at: StackArgs,
+}
+
+impl ServeArgs {
+    pub(crate) fn resolve(self) -> Result<serve::Config, UsageError> {
+        let at = self.at.resolve()?;
+        if at.stack == Stack::Raw && self.service != serve::Service::Echo {
+            let message = "--stack raw has no connections: it can only `serve echo`";
+            return Err(UsageError(message.into()));
+        }
+        if at.stack == Stack::Fourwave && self.listen.port() == 0 {
+            return Err(UsageError("port 0 can't be listened on: choose one from 1 to 65535".into()));
+        }
+        Ok(serve::Config { service: self.service, listen: self.listen, kernel_wait: self.kernel_wait, at })
+    }
+}

@@ -1,0 +1,180 @@
+//! Where and how the stack runs: flags of every command that starts one.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::UsageError;
+use super::file::FileArgs;
+use super::parse::{NumberList, Prefix, parse_list, parse_prefix};
+
+/// Whose TCP does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stack {
+    /// This stack, on AF_XDP
+    Fourwave,
+    /// The kernel's sockets
+    Kernel,
+    /// Bare frames over AF_XDP, no TCP: the device's own limit
+    Raw,
+}
+
+impl Stack {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fourwave => "fourwave",
+            Self::Kernel => "kernel",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// How a program over kernel sockets waits for data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelWait {
+    /// Sleep in epoll
+    Epoll,
+    /// Read again and again without sleeping
+    Spin,
+}
+
+impl KernelWait {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Epoll => "epoll",
+            Self::Spin => "spin",
+        }
+    }
+}
+
+/// What a core of the stack does while there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Idle {
+    /// Spin: lowest latency, a whole core
+    Busy,
+    /// Spin while there is traffic, then sleep
+    Adaptive,
+    /// Sleep at once
+    Sleep,
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum XdpMode {
+    /// In the driver if it can, else generic
+    Auto,
+    /// In the driver
+    Native,
+    /// In the kernel's generic path
+    Generic,
+}
+
+/// Whether the NIC writes into our memory itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CopyMode {
+    /// Zero-copy if the driver can
+    Auto,
+    /// Zero-copy or nothing
+    ZeroCopy,
+    /// The kernel copies
+    #[value(name = "copy")]
+    #[serde(rename = "copy")]
+    Copied,
+}
+
+/// Whose TCP, and where and how the stack runs, as far as it was typed.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "The stack (but for --stack and --cores without effect with --stack kernel)")]
+pub(crate) struct StackArgs {
+    /// These flags from a TOML file, such as `interface = "eth0"`; flags win over the file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Whose TCP [default: fourwave]
+    #[arg(long, value_enum)]
+    stack: Option<Stack>,
+
+    /// Cores to run on, such as 0 or 0,2-3 [default: wherever the kernel puts it]
+    #[arg(long, alias = "core", value_name = "LIST", value_parser = parse_list)]
+    cores: Option<NumberList>,
+
+    /// Network interface [default: the one that has or reaches the address]
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+
+    /// An address the stack owns itself [default: share the interface's with the kernel]
+    #[arg(long, value_name = "IP/PREFIX", value_parser = parse_prefix)]
+    address: Option<Prefix>,
+
+    /// Next hop for what is not on the link; only with --address
+    #[arg(long, value_name = "IP")]
+    gateway: Option<IpAddr>,
+
+    /// Receive queues to serve, such as 0 or 0,2-3 [default: 0]
+    #[arg(long, value_name = "LIST", value_parser = parse_list)]
+    queues: Option<NumberList>,
+
+    /// While there is nothing to do [default: adaptive]
+    #[arg(long, value_enum)]
+    idle: Option<Idle>,
+
+    /// Where the XDP program runs [default: auto]
+    #[arg(long, value_enum)]
+    xdp_mode: Option<XdpMode>,
+
+    /// Who moves the bytes [default: auto]
+    #[arg(long, value_enum)]
+    copy: Option<CopyMode>,
+}
+
+/// Whose TCP, and where and how the stack runs; checked.
+#[derive(Clone, Debug)]
+pub(crate) struct StackConfig {
+    pub(crate) stack: Stack,
+    /// Where to run; empty: anywhere.
+    pub(crate) cores: Vec<usize>,
+    pub(crate) interface: Option<String>,
+    pub(crate) address: Option<Prefix>,
+    /// Only with an address.
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) queues: NumberList,
+    pub(crate) idle: Idle,
+    pub(crate) xdp_mode: XdpMode,
+    pub(crate) copy: CopyMode,
+}
+
+impl StackArgs {
+    /// What was typed, else what the file says, else the defaults.
+    pub(super) fn resolve(self) -> Result<StackConfig, UsageError> {
+        let file = self.config.as_deref().map(FileArgs::read).transpose()?.unwrap_or_default();
+        let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
+        match (address, gateway) {
+            (None, Some(_)) => {
+                let message = "--gateway needs --address: on a shared address the kernel's routes are used";
+                return Err(UsageError(message.into()));
+            }
+            (Some(own), Some(gateway)) if own.address.is_ipv4() != gateway.is_ipv4() => {
+                let message = format!("--gateway {gateway} is of another IP version than --address {}", own.address);
+                return Err(UsageError(message));
+            }
+            _ => {}
+        }
+        Ok(StackConfig {
+            stack: self.stack.or(file.stack).unwrap_or(Stack::Fourwave),
+            cores: self.cores.or(file.cores).map(|list| list.0).unwrap_or_default(),
+            interface: self.interface.or(file.interface),
+            address,
+            gateway,
+            queues: self.queues.or(file.queues).unwrap_or(NumberList(vec![0])),
+            idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
+            xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),
+            copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! `fourwave bench`.
+
+use std::process::Command;
+
+use crate::common::{self, LabTurn, json, ok};
+use crate::support::{kernel_echo, lab};
+
+const POINTS: [&str; 4] = ["raw", "fourwave", "kernel_epoll", "kernel_spin"];
+
+#[test]
+fn the_document_has_its_keys_for_every_stack() {
+    let _turn = LabTurn::take();
+    let args = ["bench", "--only", "rtt", "--rounds", "1", "--seconds", "0.3", "--pause-s", "0", "--json"];
+    let report = json(&ok(&args));
+    assert_eq!(report["rounds"], 1);
+    assert!(report["machine"].is_object());
+    for point in POINTS {
+        for key in ["p50_ns", "p99_ns", "p999_ns"] {
+            assert!(report["rtt"][point][key].as_u64().unwrap() > 0, "{point} {key}");
+        }
+    }
+    for point in POINTS.iter().filter(|point| **point != "fourwave") {
+        assert!(report["rtt"]["ratio"][point].as_f64().unwrap() > 0.0, "{report}");
+    }
+}
+
+/// Another program has the second server's port: in each round another stack's turn fails.
+#[test]
+fn a_point_that_fails_leaves_what_was_measured() {
+    let _lab = lab();
+    let _other = kernel_echo("fw-a", "10.77.0.1", "7101");
+    let mut command = Command::new(common::FOURWAVE);
+    command.args(["bench", "--points", "kernel_spin,fourwave", "--rounds", "3", "--seconds", "0.2", "--pause-s", "0"]);
+    let output = command.arg("--json").output().unwrap();
+    let said = common::stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("fourwave: cannot measure fourwave in round 1") && last.contains("in use"), "{said}");
+    let report = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(report["rounds"], 0);
+    let failed: Vec<_> = report["failures"].as_array().unwrap().iter().map(|failure| &failure["point"]).collect();
+    assert_eq!(failed, ["fourwave", "kernel_spin", "fourwave"]);
+    for (point, measured) in [("kernel_spin", 2), ("fourwave", 1)] {
+        assert_eq!(report["rtt"][point]["p50_rounds_ns"].as_array().unwrap().len(), measured, "{report}");
+    }
+}

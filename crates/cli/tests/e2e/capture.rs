@@ -1,0 +1,116 @@
+//! What an ordinary sniffer says of fourwave's packets.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common;
+use crate::support::{Server, bulk, good, lab, need, text};
+
+/// What `tcpdump -w` saw on fw-b0 while `meanwhile` ran, removed on drop.
+struct Capture(PathBuf);
+
+impl Capture {
+    fn of(meanwhile: impl FnOnce()) -> Self {
+        let path = std::env::temp_dir().join(format!("fourwave-capture-{}.pcap", std::process::id()));
+        // Not through `within`: it is ended by SIGINT, so that it writes all it has.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", "fw-b", "tcpdump", "-i", "fw-b0", "-Z", "root", "-B", "65536", "-s", "0", "-w"]);
+        command.arg(&path).args(["tcp", "port", "7"]).stderr(Stdio::piped());
+        let mut tcpdump = command.spawn().unwrap();
+        let mut lines = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains("listening on"), "{line}");
+        meanwhile();
+        // The last packets are in its buffer for up to a second.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        kill_process(Pid::from_child(&tcpdump), Signal::INT).unwrap();
+        let said: Vec<_> = lines.map_while(Result::ok).collect();
+        tcpdump.wait().unwrap();
+        assert!(said.iter().any(|line| line == "0 packets dropped by kernel"), "{said:?}");
+        Self(path)
+    }
+
+    /// One line per packet.
+    fn lines(&self) -> Vec<String> {
+        let mut command = Command::new("tcpdump");
+        command.args(["-n", "-t", "-S", "-vv", "-r"]).arg(&self.0);
+        // With -vv the IP header has a line of its own.
+        good(command).replace(")\n    ", ") ").lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Segments that carry data which was sent before, and resets.
+fn again(lines: &[String]) -> Vec<&String> {
+    let mut ends: HashMap<&str, u32> = HashMap::new();
+    let mut found = Vec::new();
+    for line in lines {
+        if line.contains("Flags [R") {
+            found.push(line);
+        }
+        let from = line.split(") ").last().and_then(|rest| rest.split(" > ").next()).unwrap();
+        let Some(seq) = line.split(" seq ").nth(1).and_then(|rest| rest.split(',').next()) else { continue };
+        let Some((first, end)) = seq.split_once(':') else { continue };
+        let (first, end): (u32, u32) = (first.parse().unwrap(), end.parse().unwrap());
+        let seen = ends.entry(from).or_insert(first);
+        if first.wrapping_sub(*seen) > 1 << 31 {
+            found.push(line);
+        }
+        *seen = end;
+    }
+    found
+}
+
+/// One MiB there and back and a close. A machine that stalls may make either side send again what is only late, so that is
+/// tried again; a wrong checksum is wrong at once.
+#[test]
+fn checksums_are_right_and_nothing_is_sent_twice() {
+    need("tcpdump", "tcpdump");
+    let _lab = lab();
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let server = Server::echo();
+        let capture = Capture::of(|| {
+            bulk("10.77.0.1", "7", "1");
+            server.assert_empty();
+        });
+        server.stop();
+        let lines = capture.lines();
+        assert!(lines.len() > 500, "{} packets", lines.len());
+        for line in &lines {
+            assert!(line.contains("(correct)"), "{line}");
+            for wrong in ["bad cksum", "incorrect", "malformed", "truncated", "[|"] {
+                assert!(!line.contains(wrong), "{line}");
+            }
+        }
+        let fins = lines.iter().filter(|line| line.contains("Flags [F")).count();
+        assert_eq!(fins, 2, "one from each side: {:?}", &lines[lines.len() - 6..]);
+        found = again(&lines).into_iter().cloned().collect();
+        if found.is_empty() {
+            return;
+        }
+    }
+    panic!("sent again, or reset, three times over: {found:#?}");
+}
+
+#[test]
+fn a_refusal_is_one_reset_with_a_right_checksum() {
+    need("tcpdump", "tcpdump");
+    let _lab = lab();
+    let server = Server::start("echo --address 10.77.0.50/24 --listen 10.77.0.50:70");
+    let capture = Capture::of(|| crate::support::assert_refused("10.77.0.50", "7"));
+    server.stop();
+    let lines = capture.lines();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[1].contains("Flags [R.]") && lines[1].contains("(correct)"), "{lines:#?}");
+    assert!(text(&common::sh("ip netns exec fw-b ip neigh").stdout).contains("10.77.0.50"));
+}

@@ -1,0 +1,68 @@
+//! The demo over fourwave: its end, whenever it comes, leaves nothing.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::common::{self, Background, LabTurn, json, ok, sh};
+use crate::support::text;
+
+fn demo(args: &[&str]) -> Background {
+    let mut command = Command::new(common::FOURWAVE);
+    command.arg("demo").args(args);
+    Background::start(command)
+}
+
+fn assert_nothing_left() {
+    assert_eq!(json(&ok(&["lab", "status", "--json"]))["up"], false);
+    assert!(!text(&sh("ip netns list").stdout).contains("fw-"));
+}
+
+#[test]
+fn a_small_demo_repairs_what_a_crash_left_and_shows_all() {
+    let _turn = LabTurn::take();
+    sh("ip netns add fw-b");
+    let mut demo = demo(&["--mib", "8", "--connections", "200", "--rounds", "1", "--json"]);
+    let (code, stdout, said) = demo.end(Duration::from_secs(90));
+    assert_eq!(code, Some(0), "{said}");
+    let report = json(&stdout);
+    assert_eq!(report["left_over"]["connections"], 0, "{report}");
+    for point in ["raw", "fourwave", "kernel_epoll", "kernel_spin"] {
+        assert!(report["bench"]["rtt"][point]["p50_ns"].as_u64().unwrap() > 0, "{point}");
+    }
+    assert_nothing_left();
+}
+
+#[test]
+fn ctrl_c_at_any_moment_leaves_nothing() {
+    let _turn = LabTurn::take();
+    for delay_ms in [50, 300, 600, 1000, 2500, 4000] {
+        let mut demo = demo(&["--mib", "64", "--connections", "25000", "--rounds", "5"]);
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        demo.signal(Signal::INT);
+        let (code, _, said) = demo.end(Duration::from_secs(20));
+        assert_eq!(code, Some(1), "after {delay_ms} ms: {said}");
+        assert!(said.lines().last().unwrap().contains("interrupted"), "after {delay_ms} ms: {said}");
+        assert_nothing_left();
+    }
+}
+
+#[test]
+fn an_interface_that_vanishes_is_one_sentence_and_leaves_nothing() {
+    let _turn = LabTurn::take();
+    let mut demo = demo(&["--mib", "4096"]);
+    for _ in 0..1000 {
+        if text(&sh("ip netns pids fw-b").stdout).lines().count() > 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    sh("ip -n fw-b link delete fw-b0");
+    let (code, stdout, said) = demo.end(Duration::from_secs(150));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(stdout.is_empty());
+    assert!(said.lines().last().unwrap().starts_with("fourwave: "), "{said}");
+    assert_nothing_left();
+}

@@ -1,0 +1,17 @@
+//! The command end to end, in the lab, against programs that nobody here wrote. Needs root.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod bench;
+mod capture;
+mod clients;
+mod configuration;
+mod demo;
+mod idle;
+mod owned;
+mod ping;
+mod refusals;
+mod robustness;
+mod ss;

@@ -1,0 +1,19 @@
+"""Sends 1.5 MiB through a small receive buffer and half-closes without reading; reads all of it when its stdin ends:
+ADDRESS PORT."""
+import socket
+import sys
+
+connection = socket.socket()
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+connection.settimeout(30)
+connection.connect((sys.argv[1], int(sys.argv[2])))
+message = bytes(range(256)) * 6144
+connection.sendall(message)
+connection.shutdown(socket.SHUT_WR)
+sys.stdin.read()
+connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+came = bytearray()
+while piece := connection.recv(65536):
+    came += piece
+assert came == message, f"{len(came)} bytes came"
+print("right")
