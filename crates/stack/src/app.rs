@@ -1,28 +1,13 @@
 //! The application's side of a shard: it is called, and calls back through an [`Io`].
 
 use crate::{
+    handle::ConnId,
     listen::{ListenError, ListenerId},
     shard::Shard,
 };
 use core::net::SocketAddr;
 use tcp::{Error, Half, Info};
 use wheel::Instant;
-
-/// A connection's handle. It is dead after [`App::on_closed`] and after [`Io::close`] or [`Io::abort`]; a dead handle is
-/// answered with [`Error::NotConnected`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
-
-impl ConnId {
-    /// A small dense number, unique among the shard's living connections: an index for the application's own state.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.slot as usize
-    }
-}
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
 pub trait App {

@@ -4,7 +4,7 @@
 //! own the shard sends the ARP requests itself ([`Resolve::Arp`]). Either way a connection with something to send waits
 //! here, not its frames: nothing is lost, and a dead neighbour holds nobody up but its own connections.
 
-use crate::app::ConnId;
+use crate::handle::ConnId;
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::net::IpAddr;
 use wheel::{Duration, Instant};

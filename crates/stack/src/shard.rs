@@ -9,10 +9,11 @@ mod output;
 pub use list::{ConnectionInfo, Cursor};
 
 use crate::{
-    app::{App, ConnId, ConnectError, Io},
+    app::{App, ConnectError, Io},
     config::{LocalAddress, ShardConfig},
     counters::{Counters, Refusal},
     flow::FlowKey,
+    handle::ConnId,
     listen::{ListenError, ListenerId, Listeners},
     neighbour::Neighbours,
     ports::Ports,
@@ -384,5 +385,19 @@ impl Shard {
             entry.armed = Some(deadline);
             self.wheel.start(slot, deadline);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hot structs have their sizes written down: one that grows is looked at. (256 bytes for an idle connection, all told,
+    /// is the aim of an issue of its own.)
+    #[test]
+    fn sizes() {
+        assert_eq!(size_of::<Connection>(), 344);
+        assert_eq!(size_of::<Entry>(), 456);
+        assert_eq!(size_of::<Slot>(), 464);
     }
 }
