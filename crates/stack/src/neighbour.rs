@@ -197,7 +197,7 @@ mod tests {
         let mut now = Instant::ZERO;
         for _ in 0..GIVE_UP {
             neighbours.lookup(now, ip(1), Some(conn(7)), false);
-            now = now + RETRY;
+            now += RETRY;
             if neighbours.retry(now) == [(conn(7), Some(ip(1)))] {
                 assert!(neighbours.table.is_empty());
                 return;

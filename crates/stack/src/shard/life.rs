@@ -197,6 +197,10 @@ impl Shard {
         self.counters.closed += 1;
         self.counters.failed += u64::from(error.is_some());
         self.leave_backlog(slot);
+        if let Some(entry) = self.entry(slot) {
+            // Who gives it up within the call has nothing left to end.
+            entry.over = true;
+        }
         self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
         self.finish(slot);
         if let Some(Entry { key, hash, told: false, old: Some(old), .. }) = self.entry(slot) {

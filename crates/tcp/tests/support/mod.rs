@@ -6,6 +6,7 @@
 //! connect 100 | listen 300 400 | established 300 100   ISS; one ISS per passive open; SND.NXT and RCV.NXT
 //! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | lazy
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
+//! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
 //! ```
 //!
@@ -127,6 +128,8 @@ pub struct Endpoint {
     start: Start,
     /// The application leaves what arrives in the queue.
     lazy: bool,
+    /// Nothing is sent or told until `turn`.
+    batch: bool,
     next_sent: u32,
     next_read: u32,
     edge: Option<SeqNum>,
@@ -152,6 +155,7 @@ impl Endpoint {
             theirs,
             start,
             lazy: false,
+            batch: false,
             next_sent: 0,
             next_read: 0,
             edge: None,
@@ -253,6 +257,9 @@ impl Endpoint {
 
     /// Takes what is to be sent, and tells the application what happened.
     fn settle(&mut self) {
+        if self.batch {
+            return;
+        }
         let mut buffer = vec![0; 2000];
         while self.conn.is_some() {
             let Some(emit) = self.verb(|c, env| c.poll_transmit(env, &mut buffer)) else { break };
@@ -411,6 +418,8 @@ impl Endpoint {
             "read" => self.read(n(1) as usize),
             "lazy" => self.lazy = true,
             "eager" => self.lazy = false,
+            "batch" => self.batch = true,
+            "turn" => self.batch = false,
             "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
             "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
             "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),

@@ -1,0 +1,340 @@
+//! Ends of connections in a shard that were once told wrongly, twice, too early or never.
+
+mod support;
+
+use core::net::SocketAddr;
+use stack::{App, ConnId, Duration, Error, Half, Instant, Io, ListenerId, Refusal, Shard};
+use support::*;
+use wire::tcp::{Flags, Header};
+
+/// What the application does when a connection is over.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Nothing,
+    Close,
+    Abort,
+}
+
+/// Takes of what arrives as much as it is told to, and keeps its handle when the peer closes.
+#[derive(Debug, Default)]
+struct Keeper {
+    takes: usize,
+    got: Vec<u8>,
+    accepted: Vec<ConnId>,
+    eof: usize,
+    closed: Vec<Option<Error>>,
+    last: Last,
+}
+
+impl App for Keeper {
+    fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        self.accepted.push(conn);
+    }
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        let n = data.len().min(self.takes);
+        self.got.extend(&data[..n]);
+        n
+    }
+    fn on_peer_closed(&mut self, _: &mut Io<'_>, _: ConnId) {
+        self.eof += 1;
+    }
+    fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<Error>) {
+        self.closed.push(error);
+        match self.last {
+            Last::Nothing => {}
+            Last::Close => assert_eq!(io.close(conn), Ok(())),
+            Last::Abort => assert_eq!(io.abort(conn), Ok(())),
+        }
+    }
+}
+
+struct Bench {
+    shard: Shard,
+    app: Keeper,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { shard: shard(|_| {}), app: Keeper::default(), now: Instant::ZERO }
+    }
+    /// The peer's segment arrives; what is sent because of it.
+    fn arrive(&mut self, header: Header, payload: &[u8]) -> Vec<Header> {
+        self.shard.on_frame(self.now, &tcp_frame(v4(9), v4(1), header, payload, None), &mut self.app);
+        self.sent()
+    }
+    fn sent(&mut self) -> Vec<Header> {
+        drain(&mut self.shard, self.now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect()
+    }
+    /// A peer's connection from `port`, RCV.NXT = 301: its handle and SND.NXT.
+    fn open(&mut self, port: u16) -> (ConnId, u32) {
+        let out = self.arrive(header(Flags::SYN, (port, PORT), 300, 0), &[]);
+        let snd = out[0].seq.value().wrapping_add(1);
+        self.arrive(header(Flags::ACK, (port, PORT), 301, snd), &[]);
+        (*self.app.accepted.last().expect("accepted"), snd)
+    }
+    fn call<R>(&mut self, f: impl FnOnce(&mut Io<'_>) -> R) -> R {
+        let result = self.shard.call(self.now, f);
+        // What a verb brings about is told in the next turn, a tick of the wheel later.
+        self.now += Duration::from_micros(5);
+        self.shard.advance(self.now, &mut self.app);
+        result
+    }
+    /// Time passes without an answer of anybody's; how many TCP segments are sent meanwhile.
+    fn pass(&mut self, time: Duration) -> usize {
+        let end = self.now + time;
+        let mut segments = self.sent().len();
+        for turns in 0u64.. {
+            assert!(turns < 1000 + 25 * time.as_millis() / 1000, "a busy loop");
+            let Some(next) = self.shard.next_wakeup().filter(|at| *at <= end) else { break };
+            self.now = self.now.max(next);
+            self.shard.advance(self.now, &mut self.app);
+            segments += self.sent().len();
+        }
+        self.now = end;
+        segments
+    }
+    fn nothing_is_left(&mut self) {
+        self.pass(Duration::from_secs(61));
+        let shard = &self.shard;
+        assert_eq!((shard.connections(), shard.time_waits(), shard.chunks_in_use()), (0, 0, 0));
+        assert_eq!((shard.has_output(), shard.next_wakeup()), (false, None));
+    }
+}
+
+const FIN: Flags = Flags::FIN;
+
+/// Over in order with 1,000 bytes unread: by TIME-WAIT if we close first, else by LAST-ACK.
+fn over_with_unread(we_first: bool) -> (Bench, ConnId) {
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    let ports = (1000, PORT);
+    if we_first {
+        bench.call(|io| io.shutdown(conn, Half::Write)).expect("open");
+        assert_eq!(bench.sent().len(), 1);
+        bench.arrive(header(Flags::ACK, ports, 301, snd.wrapping_add(1)), &[]);
+        let out = bench.arrive(header(FIN | Flags::ACK, ports, 301, snd.wrapping_add(1)), &[5; 1000]);
+        assert_eq!(out[0].ack.value(), 1302);
+    } else {
+        bench.arrive(header(FIN | Flags::ACK, ports, 301, snd), &[5; 1000]);
+        bench.call(|io| io.shutdown(conn, Half::Write)).expect("open");
+        assert_eq!(bench.sent().len(), 1);
+        bench.arrive(header(Flags::ACK, ports, 1302, snd.wrapping_add(1)), &[]);
+    }
+    // The record is made at once, the end is not told yet.
+    assert_eq!((bench.shard.time_waits(), bench.app.eof), (usize::from(we_first), 1));
+    assert_eq!(bench.pass(Duration::from_secs(5)), 0);
+    assert_eq!((bench.app.closed.len(), bench.shard.connections()), (0, 1));
+    (bench, conn)
+}
+
+#[test]
+fn an_end_in_order_is_told_when_all_is_read() {
+    for we_first in [true, false] {
+        let (mut bench, conn) = over_with_unread(we_first);
+        let mut piece = [0; 600];
+        assert_eq!(bench.call(|io| io.read(conn, &mut piece)), Ok(600));
+        assert_eq!(bench.app.closed, []);
+        assert_eq!(bench.call(|io| io.read(conn, &mut piece)), Ok(400));
+        assert_eq!((piece[399], &bench.app.closed[..]), (5, &[None][..]), "we first: {we_first}");
+        assert_eq!(bench.call(|io| io.read(conn, &mut piece)), Err(Error::NotConnected));
+        assert!(bench.sent().is_empty());
+        assert_eq!((bench.shard.connections(), bench.shard.counters().closed), (0, 1));
+        bench.nothing_is_left();
+        assert_eq!((bench.app.closed.len(), bench.shard.counters().failed), (1, 0));
+    }
+}
+
+#[test]
+fn closing_instead_of_reading_the_rest_is_an_end_too() {
+    for we_first in [true, false] {
+        for abort in [false, true] {
+            let (mut bench, conn) = over_with_unread(we_first);
+            bench.call(|io| if abort { io.abort(conn) } else { io.close(conn) }).expect("alive");
+            assert!(bench.sent().is_empty(), "the peer knows of the end");
+            assert_eq!(bench.shard.time_waits(), usize::from(we_first));
+            assert_eq!((bench.shard.connections(), bench.shard.counters().closed), (0, 1));
+            bench.nothing_is_left();
+            assert_eq!(bench.app.closed, []);
+        }
+    }
+}
+
+#[test]
+fn the_rest_can_be_forwarded_behind_the_end() {
+    for we_first in [true, false] {
+        let (mut bench, from) = over_with_unread(we_first);
+        let (to, snd) = bench.open(1001);
+        assert_eq!(bench.call(|io| io.forward(from, to)), Ok(1000));
+        assert_eq!(bench.app.closed, [None]);
+        let sent = bench.sent();
+        assert_eq!((sent.len(), sent[0].dst_port), (1, 1001));
+        bench.arrive(header(Flags::RST, (1001, PORT), 301, snd), &[]);
+        bench.nothing_is_left();
+    }
+}
+
+#[test]
+fn a_reset_in_last_ack_or_closing_is_an_error() {
+    for closing in [false, true] {
+        let mut bench = Bench::new();
+        let (conn, snd) = bench.open(1000);
+        let fin = header(FIN | Flags::ACK, (1000, PORT), 301, snd);
+        if !closing {
+            bench.arrive(fin, &[]);
+        }
+        bench.call(|io| io.shutdown(conn, Half::Write)).expect("open");
+        bench.sent();
+        if closing {
+            bench.arrive(fin, &[]);
+        }
+        bench.arrive(header(Flags::RST, (1000, PORT), 302, 0), &[]);
+        assert_eq!(bench.app.closed, [Some(Error::Reset)], "closing: {closing}");
+        bench.nothing_is_left();
+    }
+}
+
+#[test]
+fn giving_up_a_connection_that_has_just_ended_is_counted_once() {
+    for last in [Last::Close, Last::Abort] {
+        for reset in [true, false] {
+            for unread in [0, 100] {
+                let mut bench = Bench::new();
+                bench.app.last = last;
+                let (conn, snd) = bench.open(1000);
+                bench.arrive(header(Flags::ACK, (1000, PORT), 301, snd), &vec![1; unread]);
+                let next = 301 + u32::try_from(unread).expect("small");
+                if reset {
+                    bench.arrive(header(Flags::RST, (1000, PORT), next, snd), &[]);
+                } else {
+                    bench.arrive(header(FIN | Flags::ACK, (1000, PORT), next, snd), &[]);
+                    bench.call(|io| io.shutdown(conn, Half::Write)).expect("open");
+                    bench.sent();
+                    bench.arrive(header(Flags::ACK, (1000, PORT), next + 1, snd.wrapping_add(1)), &[]);
+                    bench.call(|io| io.skip(conn, unread)).unwrap_or_default();
+                }
+                let counters = bench.shard.counters();
+                assert_eq!(bench.app.closed, [reset.then_some(Error::Reset)]);
+                assert_eq!((counters.closed, counters.failed), (1, u64::from(reset)), "{last:?}, reset: {reset}");
+                assert!(bench.sent().is_empty());
+                bench.nothing_is_left();
+                // The slot is free once, not twice.
+                let (a, b) = (bench.open(1001).0, bench.open(1002).0);
+                assert_ne!(a.index(), b.index());
+            }
+        }
+    }
+}
+
+// The neighbour is gone.
+
+#[test]
+fn what_is_sent_after_the_neighbour_was_lost_ends_by_r2() {
+    for orphan in [false, true] {
+        let mut bench = Bench::new();
+        let (conn, _) = bench.open(1000);
+        bench.shard.on_neighbour(v4(9), None);
+        bench.call(|io| io.send(conn, &[1; 100])).expect("open");
+        if orphan {
+            bench.call(|io| io.close(conn)).expect("open");
+        }
+        let (before, rest) = if orphan { (99, 60) } else { (899, 130) };
+        assert_eq!(bench.pass(Duration::from_secs(before)), 0);
+        assert_eq!(bench.shard.connections(), 1);
+        bench.pass(Duration::from_secs(rest));
+        assert_eq!(bench.shard.connections(), 0, "orphan: {orphan}");
+        assert_eq!(bench.app.closed, if orphan { vec![] } else { vec![Some(Error::TimedOut)] });
+        bench.nothing_is_left();
+    }
+}
+
+#[test]
+fn a_neighbour_found_again_lets_all_through_and_the_rto_begins_then() {
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    bench.shard.on_neighbour(v4(9), None);
+    bench.call(|io| io.send(conn, &[1; 100])).expect("open");
+    bench.call(|io| io.close(conn)).expect("open");
+    assert_eq!(bench.pass(Duration::from_millis(10_150)), 0);
+    bench.shard.on_neighbour(v4(9), Some(PEER));
+    let sent = bench.sent();
+    assert_eq!((sent.len(), sent[0].seq.value(), sent[0].flags.contains(FIN)), (1, snd, true));
+    // RFC 6298 (5.1): the timer starts when the segment is sent; nothing was lost before.
+    assert_eq!(bench.pass(Duration::from_millis(199)), 0);
+    assert_eq!(bench.pass(Duration::from_millis(2)), 1);
+    bench.arrive(header(Flags::ACK, (1000, PORT), 301, snd.wrapping_add(101)), &[]);
+    bench.arrive(header(FIN | Flags::ACK, (1000, PORT), 301, snd.wrapping_add(101)), &[]);
+    assert_eq!((bench.shard.connections(), bench.shard.time_waits()), (0, 1));
+    bench.nothing_is_left();
+}
+
+#[test]
+fn an_abort_reaches_the_last_known_station_of_a_lost_neighbour() {
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    bench.shard.on_neighbour(v4(9), None);
+    bench.call(|io| io.abort(conn)).expect("open");
+    let out = drain(&mut bench.shard, bench.now);
+    let (reset, _) = segment_of(&out[0]).expect("TCP");
+    assert_eq!((out.len(), &out[0][..6], reset.flags, reset.seq.value()), (1, &PEER.0[..], Flags::RST, snd));
+    bench.nothing_is_left();
+}
+
+#[test]
+fn a_dead_hop_ends_only_those_that_wait_for_it() {
+    for other in [v4(9), v4(51)] {
+        let mut bench = Bench::new();
+        let dead = bench.call(|io| io.connect(SocketAddr::new(v4(50), 7))).expect("begun");
+        assert!(bench.sent().is_empty(), "it is asked for");
+        // Between the last request and the time of its answer.
+        bench.pass(Duration::from_millis(2500));
+        bench.call(|io| io.abort(dead)).expect("alive");
+        bench.sent();
+        let conn = bench.call(|io| io.connect(SocketAddr::new(other, 7))).expect("begun");
+        assert_eq!(conn.index(), dead.index(), "the slot is used again");
+        bench.pass(Duration::from_millis(1500));
+        assert_eq!(bench.app.closed, [], "the first hop was given up after 3 s, this one was not");
+        bench.shard.on_neighbour(other, Some(PEER));
+        bench.pass(Duration::from_secs(10));
+        assert_eq!(bench.shard.connections(), 1);
+    }
+}
+
+#[test]
+fn a_half_open_connection_leaves_the_backlog_after_63_s() {
+    // Five SYN-ACKs again, after 1, 3, 7, 15 and 31 s, and the time of the last, as Linux.
+    let mut bench = Bench::new();
+    for port in 1000..1004 {
+        assert_eq!(bench.arrive(header(Flags::SYN, (port, PORT), 5, 0), &[]).len(), 1);
+    }
+    bench.arrive(header(Flags::SYN, (1004, PORT), 5, 0), &[]);
+    assert_eq!(bench.shard.counters().refusals(Refusal::BacklogFull), 1);
+    assert_eq!(bench.pass(Duration::from_millis(62_999)), 4 * 5);
+    assert_eq!(bench.shard.connections(), 4);
+    assert_eq!(bench.pass(Duration::from_millis(2)), 0);
+    assert_eq!(bench.shard.connections(), 0);
+    bench.open(1005);
+    assert_eq!(bench.app.closed, []);
+}
+
+// The pool.
+
+#[test]
+fn data_out_of_order_of_many_leaves_data_in_order_to_others() {
+    let mut bench = Bench::new();
+    bench.shard = shard(|c| c.pool_bytes = 64 << 10);
+    bench.app.takes = usize::MAX;
+    for port in 1000..1040 {
+        let (_, snd) = bench.open(port);
+        bench.arrive(header(Flags::ACK, (port, PORT), 1301, snd), &[3; 1000]);
+    }
+    assert!((1..=16).contains(&bench.shard.chunks_in_use()), "{}", bench.shard.chunks_in_use());
+    let (conn, snd) = bench.open(2000);
+    for n in 0..100 {
+        let out = bench.arrive(header(Flags::ACK, (2000, PORT), 301 + 1000 * n, snd), &[4; 1000]);
+        assert!(out.is_empty() || out[0].ack.value() == 1301 + 1000 * n);
+    }
+    assert_eq!(bench.app.got, vec![4; 100_000]);
+    assert_eq!(bench.call(|io| io.send(conn, &[1; 10_000])), Ok(10_000), "and memory to send with");
+}

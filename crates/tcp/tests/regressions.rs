@@ -1,0 +1,354 @@
+//! What was once wrong, a case for each.
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
+mod support;
+use support::{Endpoint, case, case_with, settings};
+use tcp::{ByteQueue, Connection, Env, Pool, Settings, State};
+use wheel::Duration;
+use wire::{
+    SeqNum,
+    tcp::{Flags, Header, Segment},
+};
+
+fn out(from: u32, n: u32) -> String {
+    (0..n).map(|i| format!("out <SEQ={}><ACK=100><DATA=1000><CTL=ACK>\n", from + 1000 * i)).collect()
+}
+
+fn ack(n: u32) -> String {
+    format!("in <SEQ=100><ACK={n}><WND=60000><CTL=ACK>\n")
+}
+
+/// Open, with an MSS of 1,000 and a window of 60,000: SND.NXT = 300, RCV.NXT = 100, cwnd = 10,000.
+const OPEN: &str = "listen 299\nin <SEQ=99><CTL=SYN><MSS=1000>\nout <SEQ=299><ACK=100><CTL=SYN,ACK>\n\
+                    in <SEQ=100><ACK=300><WND=60000><CTL=ACK>\nhears connected\n";
+
+#[test]
+fn a_fast_retransmission_overtaken_by_its_acknowledgment_is_not_sent() {
+    // All in one batch: what the third duplicate asked for is acknowledged before it could be sent.
+    let duplicates = ack(300).repeat(3);
+    case(&format!(
+        "{OPEN}send 10000\n{}batch\n{duplicates}{}turn\nqueued 0\nno-timer\nwait 24h\nstate ESTABLISHED",
+        out(300, 10),
+        ack(10_300)
+    ));
+    // With our FIN outstanding, too.
+    case(&format!(
+        "{OPEN}send 9000\n{}shutdown\nout <SEQ=9300><ACK=100><CTL=FIN,ACK>\nbatch\n{duplicates}{}turn\nno-timer\nstate FIN-WAIT-2",
+        out(300, 9),
+        ack(9301)
+    ));
+    // An acknowledgment of a part goes on with the next hole (RFC 6582 section 3.2, step 3).
+    case(&format!(
+        "{OPEN}send 10000\n{}batch\n{duplicates}{}turn\n{}{}no-timer",
+        out(300, 10),
+        ack(4300),
+        out(4300, 1),
+        ack(10_300)
+    ));
+}
+
+/// A connection with the largest segments and windows there are, driven by hand.
+struct Giant {
+    config: tcp::Config,
+    pool: Pool,
+    conn: Connection,
+    now: wheel::Instant,
+    una: SeqNum,
+    out: Vec<u8>,
+}
+
+const GIANT_MSS: u16 = 65_000;
+
+impl Giant {
+    fn new() -> Self {
+        let config = tcp::Config::new(Settings { send_buffer_bytes: 8 << 20, ..settings() }).expect("valid");
+        let mut pool = Pool::new(32 << 20);
+        let now = wheel::Instant::ZERO + Duration::from_secs(1);
+        let start = tcp::Start { iss: SeqNum::new(7), mss: GIANT_MSS, default_peer_mss: 536 };
+        let mut syn = tcp::testing::segment(Flags::SYN, 99, 0, &[]);
+        (syn.header.options.mss, syn.header.options.window_scale) = (Some(GIANT_MSS), Some(14));
+        let conn = Connection::accept(&Env { now, config: &config, pool: &mut pool }, start, &syn);
+        let mut giant = Self { config, pool, conn, now, una: SeqNum::new(7), out: vec![0; 1 << 16] };
+        giant.poll();
+        giant.ack(SeqNum::new(8));
+        giant
+    }
+
+    fn ack(&mut self, ack: SeqNum) {
+        let Segment { mut header, .. } = tcp::testing::segment(Flags::ACK, 100, ack.value(), &[]);
+        header.window = u16::MAX;
+        let mut env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
+        let _ = self.conn.on_segment(&mut env, &Segment { header, payload: &[] });
+        self.una = ack;
+    }
+
+    fn poll(&mut self) -> Option<(Header, usize)> {
+        let mut env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
+        self.conn.poll_transmit(&mut env, &mut self.out).map(|emit| (emit.header, emit.payload_len))
+    }
+
+    /// Sends as much as may be sent; returns SND.NXT.
+    fn send(&mut self, bytes: &[u8]) -> SeqNum {
+        let mut env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
+        self.conn.send(&mut env, bytes).expect("open");
+        let mut end = self.una;
+        while let Some((header, len)) = self.poll() {
+            end = header.seq + len as u32;
+        }
+        end
+    }
+}
+
+#[test]
+fn fast_retransmit_works_behind_2_gib_of_stream() {
+    // RFC 6582's `recover` must not come round again and pass for a recovery that is not over.
+    let mut giant = Giant::new();
+    let bytes = vec![7; 4 << 20];
+    let mut sent = 0u64;
+    for stop in [1u64 << 20, (1 << 31) + (1 << 24)] {
+        while sent < stop {
+            let end = giant.send(&bytes);
+            sent += u64::from(end.since(giant.una));
+            giant.ack(end);
+        }
+        while giant.conn.info().send_queue_bytes > 0 {
+            let end = giant.send(&[]);
+            giant.ack(end);
+        }
+        let una = giant.una;
+        let end = giant.send(&bytes[..10 * usize::from(GIANT_MSS)]);
+        for n in 0..3 {
+            assert_eq!(giant.poll(), None, "duplicate {n} behind {sent} bytes");
+            giant.ack(una);
+        }
+        let again = giant.poll().map(|(header, len)| (header.seq, len));
+        assert_eq!(again, Some((una, GIANT_MSS.into())), "behind {sent} bytes");
+        giant.ack(end);
+        sent += u64::from(end.since(una));
+        assert_eq!(giant.conn.info().send_queue_bytes, 0);
+    }
+}
+
+#[test]
+fn a_flood_of_duplicate_acks_inflates_cwnd_no_further_than_it_can_count() {
+    // 70,000 times 65,000 is more than 2^32.
+    let mut giant = Giant::new();
+    let end = giant.send(&vec![7; 10 * usize::from(GIANT_MSS)]);
+    let una = giant.una;
+    for _ in 0..70_000 {
+        giant.ack(una);
+    }
+    assert_eq!(giant.conn.info().cwnd_bytes, u32::MAX);
+    assert_eq!(giant.poll().map(|(header, _)| header.seq), Some(una));
+    giant.ack(una + u32::from(GIANT_MSS));
+    giant.ack(end);
+    // ssthresh: recovery is over.
+    assert!(giant.conn.info().cwnd_bytes <= 10 * u32::from(GIANT_MSS));
+}
+
+#[test]
+fn cwnd_grows_only_when_it_is_what_limits() {
+    // RFC 7661 section 4: 50 round trips of one segment say nothing about ten at once.
+    let mut script = String::from(OPEN);
+    for i in 0..50 {
+        script += &format!("send 1000\n{}{}", out(300 + 1000 * i, 1), ack(1300 + 1000 * i));
+    }
+    case(&format!("{script}send 60000\n{}", out(50_300, 10)));
+}
+
+#[test]
+fn cwnd_begins_anew_after_an_idle_rto() {
+    // RFC 5681 section 4.1: it was 20,000 and is the initial window again; without the pause it stays.
+    let open = format!("{OPEN}send 10000\n{}{}", out(300, 10), ack(10_300));
+    case(&format!("{open}wait 201ms\nsend 60000\n{}", out(10_300, 10)));
+    case(&format!("{open}wait 199ms\nsend 60000\n{}", out(10_300, 20)));
+}
+
+#[test]
+fn a_reset_ends_last_ack_and_closing_by_an_error() {
+    // What the peer has not acknowledged it has not taken: the application must not hear of an orderly end.
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=300><CTL=FIN,ACK>
+         out <SEQ=300><ACK=101><CTL=ACK>
+         hears eof
+         send 10
+         out <SEQ=300><ACK=101><DATA=10><CTL=ACK>
+         shutdown
+         out <SEQ=310><ACK=101><CTL=FIN,ACK>            LAST-ACK
+         in  <SEQ=101><CTL=RST>                         CLOSED
+         hears reset",
+    );
+    case(
+        "established 300 100
+         shutdown
+         out <SEQ=300><ACK=100><CTL=FIN,ACK>
+         in  <SEQ=100><ACK=300><CTL=FIN,ACK>            CLOSING
+         out <SEQ=301><ACK=101><CTL=ACK>
+         hears eof
+         in  <SEQ=101><CTL=RST>                         CLOSED
+         hears reset",
+    );
+}
+
+#[test]
+fn an_absurd_mss_is_not_believed() {
+    // 48 bytes at least, as Linux (TCP_MIN_SND_MSS).
+    let data: String = (0..3).map(|i| format!("out <SEQ={}><ACK=100><DATA=48><CTL=ACK>\n", 300 + 48 * i)).collect();
+    for mss in [0, 1, 47] {
+        case(&format!(
+            "listen 299\nin <SEQ=99><CTL=SYN><MSS={mss}>\nout <SEQ=299><ACK=100><CTL=SYN,ACK>\n\
+             in <SEQ=100><ACK=300><CTL=ACK>\nhears connected\nsend 144\n{data}"
+        ));
+        case(&format!(
+            "connect 299\nout <SEQ=299><CTL=SYN>\nin <SEQ=99><ACK=300><CTL=SYN,ACK><MSS={mss}>\n\
+             out <SEQ=300><ACK=100><CTL=ACK>\nhears connected\nsend 144\n{data}"
+        ));
+    }
+}
+
+#[test]
+fn small_segments_are_acknowledged_in_twos_as_well() {
+    // SHLD-19: full-sized is what the peer sends. The first 16 are acknowledged at once.
+    let mut script = String::from("established 300 100\n");
+    for n in 1..=40 {
+        let seq = 100 + 536 * (n - 1);
+        script += &format!("in <SEQ={seq}><ACK=300><DATA=536><CTL=ACK>\n");
+        if n <= 16 || n % 2 == 0 {
+            script += &format!("out <SEQ=300><ACK={}><CTL=ACK>\n", seq + 536);
+        }
+        script += "hears data 536\n";
+    }
+    case_with(|s| (s.delayed_ack, s.receive_buffer_bytes) = (Duration::from_millis(40), 1 << 16), &script);
+}
+
+#[test]
+fn reading_byte_by_byte_sends_few_window_updates() {
+    // The peer does not scale: of a buffer of 1 MiB it can be told 65,535, and that has been said.
+    let mut endpoint = Endpoint::new(Settings { receive_buffer_bytes: 1 << 20, ..settings() }, 0, 0);
+    endpoint.script(
+        "listen 299\nin <SEQ=99><CTL=SYN><MSS=1460>\nout <SEQ=299><ACK=100><CTL=SYN,ACK>\n\
+         in <SEQ=100><ACK=300><CTL=ACK>\nhears connected\nlazy",
+        false,
+    );
+    for n in 0..20 {
+        let seq = 100 + 1460 * n;
+        endpoint.script(&format!("in <SEQ={seq}><ACK=300><DATA=1460><CTL=ACK>"), false);
+        endpoint.out.clear();
+    }
+    endpoint.heard.clear();
+    // The last delayed ACK.
+    endpoint.script("wait 1ms", false);
+    endpoint.out.clear();
+    for _ in 0..20 * 1460 {
+        endpoint.script("read 1", false);
+        assert!(endpoint.out.is_empty(), "65,535 were promised already");
+    }
+    endpoint.end();
+}
+
+// A pool that others have filled.
+
+/// Takes `chunks` of the endpoint's pool.
+fn pin(pool: &mut Pool, chunks: usize) -> ByteQueue {
+    let mut other = ByteQueue::default();
+    other.push(pool, &vec![0; chunks * tcp::CHUNK_BYTES]);
+    other
+}
+
+#[test]
+fn what_is_in_order_takes_the_place_of_what_is_not() {
+    let mut endpoint = Endpoint::new(settings(), 0, 0);
+    endpoint.pool = Pool::new(16 * tcp::CHUNK_BYTES);
+    endpoint.script(
+        "established 300 100
+         in  <SEQ=2100><ACK=300><DATA=1000><CTL=ACK>
+         out <SEQ=300><ACK=100><CTL=ACK>",
+        false,
+    );
+    let mut other = pin(&mut endpoint.pool, 16);
+    assert!(!endpoint.pool.has_room(1));
+    endpoint.script(
+        "in  <SEQ=100><ACK=300><DATA=1000><CTL=ACK>
+         out <SEQ=300><ACK=1100><CTL=ACK>
+         hears readable
+         read 1000
+         in  <SEQ=1100><ACK=300><DATA=1000><CTL=ACK>
+         out <SEQ=300><ACK=2100><CTL=ACK>
+         hears data 1000                                # in place; the third comes again
+         in  <SEQ=4100><ACK=300><DATA=1000><CTL=ACK>
+         out <SEQ=300><ACK=2100><CTL=ACK>               # and of the pool the half that is left is not for this
+         in  <SEQ=2100><ACK=300><DATA=1000><CTL=ACK>
+         out <SEQ=300><ACK=3100><CTL=ACK>
+         hears data 1000",
+        false,
+    );
+    other.clear(&mut endpoint.pool);
+    endpoint.end();
+}
+
+#[test]
+fn an_orphan_is_not_kept_by_answers_to_its_probes() {
+    // Nobody waits for the rest; its memory would be the peer's to hold. Probes after 0.2, 0.6, ..., 51 s; 102.2 > 100.
+    let mut script = String::from("established 300 100\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>\nsend 10\nclose\n");
+    for n in 0..8 {
+        script += &format!(
+            "timer {}ms\nout <SEQ=300><ACK=100><DATA=1><CTL=ACK>\nin <SEQ=100><ACK=300><WND=0><CTL=ACK> FIN-WAIT-1\n",
+            200 << n
+        );
+    }
+    case(&format!("{script}timer 51200ms\nstate CLOSED\nno-timer"));
+}
+
+#[test]
+fn of_a_scarce_pool_a_connection_gets_64_kib_to_send() {
+    let mut endpoint = Endpoint::new(Settings::default(), 0, 0);
+    endpoint.pool = Pool::new(4 << 20);
+    endpoint.script("established 300 100\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>", false);
+    let mut other = pin(&mut endpoint.pool, 1600);
+    let bytes = vec![0; 1 << 18];
+    let send = |endpoint: &mut Endpoint| {
+        let mut env = Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
+        endpoint.conn.as_mut().expect("open").send(&mut env, &bytes).expect("open")
+    };
+    assert_eq!(send(&mut endpoint), 64 << 10);
+    assert_eq!(send(&mut endpoint), 0);
+    other.clear(&mut endpoint.pool);
+    assert_eq!(send(&mut endpoint), 1 << 18, "there is room again");
+    endpoint.end();
+}
+
+#[test]
+fn of_a_scarce_pool_a_connection_gets_64_kib_to_receive() {
+    // Promised before the pool became scarce or not: the right edge never moves left (SHLD-14), and no further right.
+    for promised_before in [false, true] {
+        let mut endpoint = Endpoint::new(Settings { delayed_ack: Duration::ZERO, ..Settings::default() }, 0, 0);
+        endpoint.pool = Pool::new(16 << 20);
+        let mut other = ByteQueue::default();
+        if !promised_before {
+            other = pin(&mut endpoint.pool, 7000);
+        }
+        endpoint.script("lazy\nlisten 99\nin <SEQ=299><CTL=SYN><WS=0><MSS=1460>", false);
+        endpoint.out.clear();
+        endpoint.script("in <SEQ=300><ACK=100><CTL=ACK>\nhears connected", false);
+        let (mut seq, mut edge) = (300, SeqNum::new(300 + 65_535));
+        for n in 0..1500 {
+            if n == 1 && promised_before {
+                other = pin(&mut endpoint.pool, 7000);
+            }
+            endpoint.script(&format!("in <SEQ={seq}><ACK=100><DATA=1460><CTL=ACK>"), false);
+            while let Some((header, _)) = endpoint.out.pop_front() {
+                let heard = header.ack + (u32::from(header.window) << 5);
+                assert!(edge.since(heard) as i32 <= 32, "moved left by {}", edge.since(heard));
+                (seq, edge) = (header.ack.value(), edge.max(heard));
+            }
+            assert_eq!(endpoint.conn.as_ref().map(Connection::state), Some(State::Established));
+        }
+        endpoint.heard.clear();
+        let held = endpoint.conn.as_ref().map_or(0, Connection::unread);
+        let limit = if promised_before { (1 << 20) + 1460 } else { (64 << 10) + 1460 };
+        assert!((limit - 4000..=limit).contains(&held), "{held} of {limit}");
+        other.clear(&mut endpoint.pool);
+        endpoint.end();
+    }
+}
