@@ -14,7 +14,6 @@
 
 #include "steer.h"
 
-#define MAX_VLAN_TAGS 2
 #define MAX_EXTENSION_HEADERS 6
 #define IPV4_FRAGMENT 0x3fff /* more-fragments bit and offset, RFC 791 3.1 */
 #define IPV6_FRAGMENT 0xfff9 /* offset and M bit, RFC 8200 4.5 */
@@ -262,12 +261,10 @@ int fourwave_steer(struct xdp_md *ctx)
 	if (at > end)
 		return count(PASS_UNPARSED);
 	protocol = eth->h_proto;
-#pragma unroll
-	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+	/* One 802.1Q tag, as many as the stack takes off and puts on. */
+	if (protocol == bpf_htons(ETH_P_8021Q)) {
 		struct vlan_header *vlan = at;
 
-		if (protocol != bpf_htons(ETH_P_8021Q) && protocol != bpf_htons(ETH_P_8021AD))
-			break;
 		if ((void *)(vlan + 1) > end)
 			return count(PASS_UNPARSED);
 		protocol = vlan->next_protocol;

@@ -1,8 +1,9 @@
 //! How a stack is started.
 
 use crate::{Address, App, CopyMode, Error, Idle, Running, Settings, XdpMode, raw};
-use runtime::Options;
+use runtime::{Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 /// What a stack is to be; an interface's name is enough.
 #[derive(Debug, Clone)]
@@ -31,7 +32,23 @@ impl Stack {
         self
     }
 
-    /// Receive queues to serve. Default: queue 0.
+    /// Lets the application connect to others, from ports 61000 to 65535: above Linux's ephemeral range. Default: it does not
+    /// ([`Io::connect`](crate::Io::connect) finds no port), and on a shared address every port not listened on stays the
+    /// kernel's.
+    #[must_use]
+    pub const fn active_opens(self) -> Self {
+        self.ports(DEFAULT_PORTS)
+    }
+
+    /// As [`Stack::active_opens`], from ports of your choice. Those of a shared address may not be ephemeral ports of the
+    /// kernel.
+    #[must_use]
+    pub const fn ports(mut self, ports: RangeInclusive<u16>) -> Self {
+        self.options.ports = Some(ports);
+        self
+    }
+
+    /// Receive queues to serve: all that the interface has. Default: queue 0.
     #[must_use]
     pub fn queues(mut self, queues: impl IntoIterator<Item = u32>) -> Self {
         self.options.queues = queues.into_iter().collect();

@@ -64,6 +64,25 @@ pub enum Error {
     /// Somebody else listens there.
     #[error("{0} is in use by another program on the kernel's sockets: stop it (`ss -ltnp`), or choose another port")]
     InUse(SocketAddr),
+    /// Nobody listens there, but the kernel's TIME-WAIT forbids it.
+    #[error(
+        "{0} is held by the kernel for connections in TIME-WAIT, of a server without SO_REUSEADDR: wait for a minute"
+    )]
+    Lingering(SocketAddr),
+    /// The kernel gives ports of active opens to its own.
+    #[error(
+        "ports {ours} of active opens are ephemeral ports of the kernel as well (net.ipv4.ip_local_port_range is \
+         {kernel}): add them to net.ipv4.ip_local_reserved_ports, or choose ports outside of that range"
+    )]
+    PortsOverlap {
+        /// Those that both would use, first to last.
+        ours: String,
+        /// The kernel's range.
+        kernel: String,
+    },
+    /// The interface was there, and is no longer.
+    #[error("interface {0} is gone: it was deleted, or moved to another network namespace, while the stack ran on it")]
+    Gone(String),
     /// The listener could not be made.
     #[error("cannot listen on {address}: {reason}")]
     Listen {

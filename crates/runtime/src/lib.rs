@@ -9,6 +9,7 @@ mod clock;
 pub mod control;
 mod error;
 mod idle;
+mod kernel;
 mod neighbours;
 mod options;
 pub mod raw;

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::worker::Command;
-use crossbeam::channel::{Receiver, Sender, TrySendError};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use stack::MacAddr;
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror};
 
 /// Where a loop is told of neighbours.
@@ -21,19 +22,22 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Puts a command into the loop's queue and wakes it; waits while the queue is full, not when the loop has ended.
-    pub(crate) fn send(&self, command: Command) {
-        let _ = match self.commands.try_send(command) {
-            Err(TrySendError::Full(command)) => {
-                let _ = self.waker.wake();
-                self.commands.send(command).ok()
+    /// Puts a command into the loop's queue and wakes it. Waits while the queue is full; not when the loop has ended, nor
+    /// once `stop` is set: then the command is dropped.
+    pub(crate) fn send(&self, mut command: Command, stop: &AtomicBool) {
+        while let Err(SendTimeoutError::Timeout(back)) = self.commands.send_timeout(command, PATIENCE) {
+            if stop.load(Ordering::Relaxed) {
+                return;
             }
-            sent => sent.ok(),
-        };
+            let _ = self.waker.wake();
+            command = back;
+        }
         let _ = self.waker.wake();
     }
 }
 
+/// How long a full queue is waited for before the stop flag is looked at.
+const PATIENCE: Duration = Duration::from_millis(10);
 const CHANGES: Token = Token(0);
 const REQUESTS: Token = Token(1);
 
@@ -50,6 +54,7 @@ struct Task {
     poll: Poll,
     wanted: Receiver<IpAddr>,
     mailbox: Mailbox,
+    stop: Arc<AtomicBool>,
     /// What the loops know, so that a reset can take it back.
     known: BTreeSet<IpAddr>,
 }
@@ -58,19 +63,19 @@ impl Mirror {
     /// Tells the loop all neighbours of the interface, then follows their changes.
     pub(crate) fn start(ifindex: u32, wanted: Receiver<IpAddr>, mailbox: Mailbox) -> Result<Self, Error> {
         let failed = || Error::system("watching the kernel's neighbours");
-        let mirror = NeighbourMirror::open(ifindex)?;
+        let mut mirror = NeighbourMirror::open(ifindex)?;
+        // Told from the thread, since there may be more than the loop's queue has room for; read before, so that a start
+        // without them fails.
+        let known = mirror.dump()?.into_iter().map(NeighbourChange::Updated).collect();
         let poll = Poll::new().map_err(failed())?;
         poll.registry()
             .register(&mut SourceFd(&mirror.fd().as_raw_fd()), CHANGES, Interest::READABLE)
             .map_err(failed())?;
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).map_err(failed())?);
-        let task = Task { mirror, poll, wanted, mailbox, known: BTreeSet::new() };
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("fw-neighbours".into())
-            .spawn(move || task.run(&stopped))
-            .map_err(failed())?;
+        let task = Task { mirror, poll, wanted, mailbox, stop: Arc::clone(&stop), known: BTreeSet::new() };
+        let thread =
+            std::thread::Builder::new().name("fw-neighbours".into()).spawn(move || task.run(known)).map_err(failed())?;
         Ok(Self { waker, stop, thread: Some(thread) })
     }
 
@@ -91,32 +96,27 @@ impl Drop for Mirror {
 }
 
 impl Task {
-    fn run(mut self, stop: &AtomicBool) {
+    /// Follows the changes behind the first ones.
+    fn run(mut self, mut changes: Vec<NeighbourChange>) {
         let mut events = Events::with_capacity(8);
-        // Told from here, not before the loop runs: there may be more neighbours than its queue has room for.
-        let mut changes: Vec<_> = match self.mirror.dump() {
-            Ok(all) => all.into_iter().map(NeighbourChange::Updated).collect(),
-            Err(error) => return tracing::error!(%error, "the kernel's neighbours can't be read"),
-        };
-        changes.drain(..).for_each(|change| self.apply(&change));
-        while !stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) {
+            changes.drain(..).for_each(|change| self.apply(&change));
             while let Ok(ip) = self.wanted.try_recv() {
                 // An address that the kernel can't resolve stays unknown; the shard asks again and then gives up.
                 if let Err(error) = self.mirror.resolve(ip) {
                     tracing::debug!(%ip, %error, "neighbour");
                 }
             }
-            match self.mirror.poll_changes(&mut changes) {
-                Ok(0) => {
-                    if let Err(error) = self.poll.poll(&mut events, None) {
-                        tracing::debug!(%error, "neighbours");
-                    }
-                }
-                Ok(_) => changes.drain(..).for_each(|change| self.apply(&change)),
-                Err(error) => {
-                    tracing::error!(%error, "the kernel's neighbours are no longer followed");
-                    return;
-                }
+            let drained = match self.mirror.poll_changes(&mut changes) {
+                Ok(drained) => drained,
+                Err(error) => return tracing::error!(%error, "the kernel's neighbours are no longer followed"),
+            };
+            // An edge wakes up only who has read everything.
+            if drained
+                && changes.is_empty()
+                && let Err(error) = self.poll.poll(&mut events, None)
+            {
+                tracing::debug!(%error, "neighbours");
             }
         }
     }
@@ -125,7 +125,7 @@ impl Task {
         match change {
             NeighbourChange::Reset => {
                 for ip in std::mem::take(&mut self.known) {
-                    self.mailbox.send(Command::Neighbour(ip, None));
+                    self.mailbox.send(Command::Neighbour(ip, None), &self.stop);
                 }
             }
             NeighbourChange::Updated(neighbour) => self.tell(neighbour),
@@ -137,7 +137,7 @@ impl Task {
         match neighbour.mac.filter(|_| neighbour.usable) {
             Some(mac) => {
                 self.known.insert(neighbour.ip);
-                self.mailbox.send(Command::Neighbour(neighbour.ip, Some(MacAddr(mac.0))));
+                self.mailbox.send(Command::Neighbour(neighbour.ip, Some(MacAddr(mac.0))), &self.stop);
             }
             None if neighbour.failed => self.forget(neighbour.ip),
             // Being resolved: the address it had until now is still the best guess.
@@ -147,6 +147,34 @@ impl Task {
 
     fn forget(&mut self, ip: IpAddr) {
         self.known.remove(&ip);
-        self.mailbox.send(Command::Neighbour(ip, None));
+        self.mailbox.send(Command::Neighbour(ip, None), &self.stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam::channel::bounded;
+
+    #[test]
+    fn a_full_queue_does_not_hold_who_is_to_stop() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).unwrap());
+        let (commands, inbox) = bounded(1);
+        let (mailbox, stop) = (Mailbox { commands, waker }, AtomicBool::new(false));
+        let command = || Command::Neighbour([10, 0, 0, 1].into(), None);
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                mailbox.send(command(), &stop);
+                mailbox.send(command(), &stop);
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!sender.is_finished(), "the queue has room for one");
+            stop.store(true, Ordering::Relaxed);
+        });
+        // Nobody took anything out; and an ended loop takes nothing any more.
+        assert_eq!(inbox.len(), 1);
+        drop(inbox);
+        mailbox.send(command(), &AtomicBool::new(false));
     }
 }

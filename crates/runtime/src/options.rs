@@ -1,7 +1,7 @@
 //! What a stack is started with.
 
 use crate::idle::Idle;
-use stack::{DEFAULT_PORTS, Settings};
+use stack::Settings;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use xdp::{CopyMode, XdpMode};
@@ -32,8 +32,9 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Connections of a listener that may be half open at once.
     pub backlog: u32,
-    /// Ports of active opens.
-    pub ports: RangeInclusive<u16>,
+    /// Ports of active opens; `None`: there are none, and on a shared address all ports but those listened on stay the
+    /// kernel's.
+    pub ports: Option<RangeInclusive<u16>>,
     /// What to do while there is nothing to do.
     pub idle: Idle,
     /// Where the XDP program runs.
@@ -55,7 +56,7 @@ impl Options {
             address: None,
             listen: Vec::new(),
             backlog: 4096,
-            ports: DEFAULT_PORTS,
+            ports: None,
             idle: Idle::default(),
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,

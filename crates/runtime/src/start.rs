@@ -3,25 +3,33 @@
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::error::Error;
+use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::worker::{Finished, Worker};
 use crossbeam::channel::bounded;
 use mio::Waker;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use stack::{App, LocalAddress, MacAddr, Route, Shard, ShardConfig, TcpConfig};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use xdp::facts::InterfaceFacts;
 use xdp::{Report, Steering, XskConfig, XskPort};
 
+/// What the kernel says of an interface that is gone (linux/errno.h).
+const ENXIO: i32 = 6;
+const ENODEV: i32 = 19;
 /// Commands that may wait for a loop.
 const COMMANDS: usize = 1024;
 /// Addresses that may wait to be resolved.
 const RESOLVES: usize = 256;
+/// What a shard without active opens chooses from.
+#[expect(clippy::reversed_empty_ranges, reason = "there is none")]
+const NO_PORTS: RangeInclusive<u16> = 1..=0;
 /// An Ethernet header with a VLAN tag.
 const LINK_HEADER: u32 = 18;
 
@@ -47,7 +55,13 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
     let facts = InterfaceFacts::read(&options.interface)?;
     let clock = Clock::new();
     let shard = shard(&options, &facts, &clock)?;
-    let reserved = reserve(&options)?;
+    let reserved = match (&options.address, &options.ports) {
+        (Some(_), _) => Vec::new(),
+        (None, ports) => {
+            ports.as_ref().map_or(Ok(()), kernel::check_ports)?;
+            kernel::reserve(&options.listen)?
+        }
+    };
     let (steering, port, report) = open(&options, &shard)?;
     let (commands, inbox) = bounded(COMMANDS);
     let (resolve, wanted) = bounded(RESOLVES);
@@ -112,7 +126,10 @@ impl<A> Running<A> {
     pub fn join(mut self) -> Result<Finished<A>, Error> {
         let Some(worker) = self.worker.take() else { return Err(Error::Panicked) };
         let finished = worker.join().map_err(|_| Error::Panicked)?;
-        finished.map_err(Error::system(format!("the device failed, is {} down or gone", self.report.interface)))
+        finished.map_err(|error| match error.raw_os_error() {
+            Some(ENXIO | ENODEV) => Error::Gone(self.report.interface.clone()),
+            _ => Error::system(format!("the device {} failed", self.report.interface))(error),
+        })
     }
 }
 
@@ -163,10 +180,10 @@ fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Sha
     let mtu = u16::try_from(facts.mtu).ok().filter(|mtu| u32::from(*mtu) <= most);
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets()?);
-    config.ports = options.ports.clone();
+    config.ports = options.ports.clone().unwrap_or(NO_PORTS);
     config.tcp = TcpConfig::new(options.tcp.clone())?;
     config.routes = routes(options, facts)?;
-    let mut shard = Shard::new(config, clock.now());
+    let mut shard = Shard::new(config, clock.now())?;
     for address in &options.listen {
         let known = |ip| shard.config().addresses.iter().any(|a| a.ip == ip);
         if !address.ip().is_unspecified() && !known(address.ip()) {
@@ -217,32 +234,6 @@ fn secrets() -> Result<[[u8; 16]; 3], Error> {
     Ok(secrets)
 }
 
-/// On a shared address the kernel must not give our ports to somebody else: a socket is bound to each, and never listens.
-/// That also finds out who is there already.
-fn reserve(options: &Options) -> Result<Vec<Socket>, Error> {
-    if options.address.is_some() {
-        return Ok(Vec::new());
-    }
-    let bind = |address: &SocketAddr| {
-        let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&(*address).into())?;
-        Ok(socket)
-    };
-    let reserve = |address: &SocketAddr| {
-        bind(address).map_err(|error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => Error::InUse(*address),
-            io::ErrorKind::PermissionDenied => {
-                xdp::Error::Privilege { action: "reserving a port below 1024 in the kernel" }.into()
-            }
-            _ => Error::system(format!("reserving {address} in the kernel"))(error),
-        })
-    };
-    options.listen.iter().map(reserve).collect()
-}
-
 /// Attaches the steering program with our addresses and endpoints, and opens the port.
 fn open(options: &Options, shard: &Shard) -> Result<(Steering, XskPort, Report), Error> {
     let config = XskConfig {
@@ -253,7 +244,7 @@ fn open(options: &Options, shard: &Shard) -> Result<(Steering, XskPort, Report),
     };
     let local = |a: &LocalAddress| match a.owned {
         true => xdp::LocalAddress::owned(a.ip),
-        false => xdp::LocalAddress::shared(a.ip, Some(options.ports.clone())),
+        false => xdp::LocalAddress::shared(a.ip, options.ports.clone()),
     };
     let addresses: Vec<_> = shard.config().addresses.iter().map(local).collect();
     let (mut steering, ports, report) = xdp::open(&config, &options.queues, &addresses)?;

@@ -23,6 +23,10 @@ const LOOKS: usize = 32;
 const COMMAND_TURNS: u32 = 32;
 /// How long an orderly end may take before what is left is reset.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How often the device is asked whether it is still there: nothing wakes a loop when it is not.
+const CHECK: Duration = Duration::from_secs(1);
+/// How often a device that is down is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 /// Connections of one answer to a listing, so that the loop is held up for microseconds only.
 const LIST_SLOTS: u32 = 256;
 
@@ -55,6 +59,10 @@ pub struct Worker<P, A> {
     turns: u32,
     /// When there was work last.
     worked: Instant,
+    /// The interface is down: what it is to send waits, and so do the connections.
+    down: bool,
+    /// When to ask the device next.
+    next_check: Instant,
 }
 
 /// What remains of a loop.
@@ -85,8 +93,23 @@ impl<P: Port, A: App> Worker<P, A> {
         let sleeper = Sleeper::new(port.fd())?;
         let worked = clock.now();
         let received = Vec::with_capacity(RX_BATCH);
-        let (resolver, held, turns) = (None, None, 0);
-        Ok(Self { port, shard, app, clock, idle, sleeper, commands, resolve, resolver, received, held, turns, worked })
+        Ok(Self {
+            port,
+            shard,
+            app,
+            clock,
+            idle,
+            sleeper,
+            commands,
+            resolve,
+            resolver: None,
+            received,
+            held: None,
+            turns: 0,
+            worked,
+            down: false,
+            next_check: worked + CHECK,
+        })
     }
 
     /// Ends a sleep of the loop, so that it sees a command or the stop flag.
@@ -104,7 +127,7 @@ impl<P: Port, A: App> Worker<P, A> {
     /// what is left after a second.
     ///
     /// # Errors
-    /// The device failed: the interface is down or gone.
+    /// The device failed: the interface is gone. One that is down is waited for.
     pub fn run(mut self, stop: &AtomicBool) -> io::Result<Finished<A>> {
         while !stop.load(Ordering::Relaxed) && !self.shard.finish_requested() {
             self.watch();
@@ -145,7 +168,7 @@ impl<P: Port, A: App> Worker<P, A> {
         let app = &mut self.app;
         self.shard.call(now, |io| app.on_turn(io));
         let sent = self.transmit(now);
-        self.port.flush()?;
+        self.flush(now)?;
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(COMMAND_TURNS) {
             self.serve_commands(now);
@@ -167,13 +190,43 @@ impl<P: Port, A: App> Worker<P, A> {
                     None => break,
                 },
             };
-            if let Err(frame) = self.port.transmit(frame, len) {
-                self.held = Some((frame, len));
-                break;
+            match self.port.transmit(frame, len) {
+                Ok(()) => sent += 1,
+                Err(frame) if (1..=self.port.frame_bytes()).contains(&len) => {
+                    self.held = Some((frame, len));
+                    break;
+                }
+                // The port has counted it, and will never take it.
+                Err(frame) => self.port.recycle(frame),
             }
-            sent += 1;
         }
         sent
+    }
+
+    /// Ends a batch at the device. One that is down is asked again at intervals, and keeps what it has until then.
+    fn flush(&mut self, now: Instant) -> io::Result<()> {
+        let due = now >= self.next_check;
+        if self.down && !due {
+            return Ok(());
+        }
+        let asked = if due { self.port.check() } else { Ok(()) };
+        match asked.and_then(|()| self.port.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
+                if !std::mem::replace(&mut self.down, true) {
+                    tracing::warn!("the interface is down: connections are kept until it is up again");
+                }
+                self.next_check = now + RETRY;
+                Ok(())
+            }
+            Ok(()) if due => {
+                if std::mem::take(&mut self.down) {
+                    tracing::info!("the interface is up again");
+                }
+                self.next_check = now + CHECK;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn next_frame(&mut self, now: Instant) -> Option<(Frame, usize)> {
@@ -201,15 +254,18 @@ impl<P: Port, A: App> Worker<P, A> {
             Idle::Adaptive => now - self.worked > LINGER,
             Idle::Sleep => true,
         };
-        if !sleepy || self.shard.has_output() || self.held.is_some() || self.port.needs_flush() {
+        let output = self.shard.has_output() || self.held.is_some() || self.port.needs_flush();
+        if !sleepy || (output && !self.down) {
             std::hint::spin_loop();
             return Ok(());
         }
         self.serve_commands(now);
-        if self.shard.has_output() || self.shard.finish_requested() {
+        if (self.shard.has_output() && !self.down) || self.shard.finish_requested() {
             return Ok(());
         }
-        self.sleeper.sleep(now, self.shard.next_wakeup())?;
+        let deadline =
+            [Some(self.next_check), self.shard.next_wakeup(), self.app.wake_at()].into_iter().flatten().min();
+        self.sleeper.sleep(now, deadline)?;
         Ok(())
     }
 
@@ -251,11 +307,15 @@ impl<P: Port, A: App> Worker<P, A> {
         // What is queued goes out; a device that takes nothing any more is not waited for.
         for _ in 0..1000 {
             let now = self.clock.now();
-            if self.transmit(now) == 0 && self.held.is_none() && !self.shard.has_output() {
+            let sent = self.transmit(now);
+            if self.down || (sent == 0 && self.held.is_none() && !self.shard.has_output()) {
                 break;
             }
-            self.port.flush()?;
+            self.flush(now)?;
         }
-        self.port.flush()
+        self.flush(self.clock.now())
     }
 }
+
+#[cfg(test)]
+mod tests;

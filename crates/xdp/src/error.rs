@@ -59,6 +59,21 @@ pub enum Error {
         /// How many there are.
         queues: u32,
     },
+    /// Frames would arrive on queues without a port.
+    #[error(
+        "interface {interface} spreads what it receives over {available} queues, and on those that are not served the \
+         kernel would reset the stack's connections: `ethtool -L {interface} {channels} {served}`"
+    )]
+    QueuesUnserved {
+        /// Name of the interface.
+        interface: String,
+        /// How many it has.
+        available: u32,
+        /// How many were to be served.
+        served: usize,
+        /// What `ethtool -L` calls them.
+        channels: &'static str,
+    },
     /// Frames are too small for the interface's MTU.
     #[error(
         "the MTU of {interface} is {mtu}, which needs frames of {needed} bytes, and frame_size = {frame_size} leaves \
@@ -172,9 +187,11 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Config { .. } | Self::MtuTooLarge { .. } | Self::QueueOutOfRange { .. } | Self::TableFull { .. } => {
-                Fault::Configuration
-            }
+            Self::Config { .. }
+            | Self::MtuTooLarge { .. }
+            | Self::QueueOutOfRange { .. }
+            | Self::QueuesUnserved { .. }
+            | Self::TableFull { .. } => Fault::Configuration,
             Self::Privilege { .. } => Fault::Privilege,
             Self::NoInterface { .. }
             | Self::InterfaceDown { .. }

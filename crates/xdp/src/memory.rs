@@ -172,6 +172,10 @@ impl Port for MemoryPort {
         !self.queued.is_empty()
     }
 
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }

@@ -96,16 +96,17 @@ impl NeighbourMirror {
         unsafe { BorrowedFd::borrow_raw(self.changes.as_raw_fd()) }
     }
 
-    /// Appends what has changed; never blocks. Reads a bounded number of messages: what is left stays readable.
+    /// Appends what has changed; never blocks. True if everything was read. Reads a bounded number of messages: after false
+    /// there may be more, and a descriptor that is waited for edge by edge does not say so again.
     ///
     /// # Errors
     /// A failed system call. Lost changes are not an error but a [`NeighbourChange::Reset`] and a dump.
-    pub fn poll_changes(&mut self, out: &mut Vec<NeighbourChange>) -> Result<usize, Error> {
+    pub fn poll_changes(&mut self, out: &mut Vec<NeighbourChange>) -> Result<bool, Error> {
         let before = out.len();
         for _ in 0..DATAGRAMS_PER_POLL {
             match self.changes.recv_from_full() {
                 Ok((bytes, _)) => out.extend(netlink::messages(&bytes).filter_map(|m| self.change(&m.payload))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     // What is still queued is older than the dump that follows.
                     out.truncate(before);
@@ -118,7 +119,7 @@ impl NeighbourMirror {
                 Err(error) => return Err(Error::system("reading changes of the kernel's neighbours", error)),
             }
         }
-        Ok(out.len() - before)
+        Ok(false)
     }
 
     /// Throws away what is queued.

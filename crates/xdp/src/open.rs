@@ -36,11 +36,11 @@ impl LocalAddress {
 }
 
 /// Loads the steering program, makes the addresses known, attaches it to `config.interface`, and opens and registers a port
-/// on each of `queues` (`config.queue` isn't looked at). To be called in the network namespace of the interface; ports may
+/// on each of `queues`, which must be all that the interface has (`config.queue` isn't looked at). To be called in the network namespace of the interface; ports may
 /// then move to other threads. Drop `Steering` after the ports, or before: either order leaves nothing behind.
 ///
 /// # Errors
-/// Those of [`Steering::attach`] and [`XskPort::open`]; nothing is left attached.
+/// [`Error::QueuesUnserved`], those of [`Steering::attach`] and [`XskPort::open`]; nothing is left attached.
 pub fn open(
     config: &XskConfig,
     queues: &[u32],
@@ -51,6 +51,7 @@ pub fn open(
     if queues.is_empty() {
         return Err(Error::Config { field: "queues", value: String::new(), allowed: "at least one queue" });
     }
+    check_queues(&facts, queues)?;
     let mut steering = Steering::load()?;
     for local in addresses {
         steering.add_address(local.address, local.owned, local.ports.clone())?;
@@ -82,25 +83,22 @@ pub fn open(
         mtu: facts.mtu,
         mac: facts.mac,
         program_id: steering.program_id()?,
-        warnings: warnings(&facts, queues),
+        warnings: facts.offload_warning(&Offloads::read(&facts.name).unwrap_or_default()).into_iter().collect(),
     };
     tracing::info!(%report, "interface opened");
     Ok((steering, ports, report))
 }
 
-fn warnings(facts: &InterfaceFacts, queues: &[u32]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let unserved = (0..facts.rx_queues).filter(|queue| !queues.contains(queue)).count();
-    if unserved > 0 {
-        warnings.push(format!(
-            "{unserved} of the {} receive queues of {} have no port: what arrives there goes to the kernel (`ethtool -L {} \
-             combined {}`)",
-            facts.rx_queues,
-            facts.name,
-            facts.name,
-            queues.len()
-        ));
+/// Every queue must be one of the interface's, and none left out: the program can only send a packet to a socket of the queue
+/// it came in on, and the kernel knows nothing of the stack's connections.
+fn check_queues(facts: &InterfaceFacts, queues: &[u32]) -> Result<(), Error> {
+    let (interface, available) = (facts.name.clone(), facts.rx_queues);
+    if let Some(&queue) = queues.iter().find(|queue| **queue >= available) {
+        return Err(Error::QueueOutOfRange { interface, queue, queues: available });
     }
-    warnings.extend(facts.offload_warning(&Offloads::read(&facts.name).unwrap_or_default()));
-    warnings
+    if (0..available).all(|queue| queues.contains(&queue)) {
+        return Ok(());
+    }
+    let channels = if facts.driver == "veth" { "rx" } else { "combined" };
+    Err(Error::QueuesUnserved { interface, available, served: queues.len(), channels })
 }

@@ -105,11 +105,19 @@ pub trait Port {
     /// an error: the kick stays owed ([`Port::needs_flush`]) and the next `flush` tries again.
     ///
     /// # Errors
-    /// The interface is down or gone (`NetworkDown`, or the raw error).
+    /// `NetworkDown`: the interface is down; nothing is lost, and a flush once it is up again goes on. The raw error: it is
+    /// gone (`ENXIO`).
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Whether frames still wait for a [`Port::flush`]; a loop must not go to sleep without a timeout while this holds.
+    /// Whether frames still wait for a [`Port::flush`], or none can be received before one; a loop must not go to sleep
+    /// without a timeout while this holds.
     fn needs_flush(&self) -> bool;
+
+    /// Asks whether the device is still there: one that is gone does not wake anybody up. Costs a syscall on a real socket.
+    ///
+    /// # Errors
+    /// As [`Port::flush`].
+    fn check(&self) -> io::Result<()>;
 
     /// A descriptor that becomes readable when frames arrive, to sleep on. `None` for a port in memory.
     fn fd(&self) -> Option<BorrowedFd<'_>>;

@@ -239,9 +239,7 @@ impl XskPort {
             let before = left;
             left = self.untaken();
             if let Err(error) = result {
-                let put_off =
-                    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR));
-                if !put_off {
+                if !put_off(&error) {
                     return Err(error);
                 }
                 if left == before {
@@ -360,17 +358,22 @@ impl Port for XskPort {
         self.refill(REFILL_AT_LEAST);
         if self.fill.needs_wakeup() && self.in_fill > 0 {
             self.stats.kicks += 1;
-            if let Err(error) = sys::kick_rx(self.socket())
-                && !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR))
-            {
-                return Err(error);
-            }
+            self.check()?;
         }
         if self.kick_owed { self.kick() } else { Ok(()) }
     }
 
     fn needs_flush(&self) -> bool {
-        self.kick_owed || !self.queued.is_empty()
+        // Nothing comes in, so nothing wakes a sleeper, before frames that are on their way out are given back.
+        let starved = self.in_fill == 0 && self.in_tx > 0;
+        self.kick_owed || !self.queued.is_empty() || starved
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match sys::kick_rx(self.socket()) {
+            Err(error) if !put_off(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -414,6 +417,11 @@ impl XskPort {
             self.free.push(number);
         }
     }
+}
+
+/// Back-pressure: the kernel wants to be asked again.
+fn put_off(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR))
 }
 
 /// Refuses an interface that can't do what is configured.

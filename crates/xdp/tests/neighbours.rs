@@ -75,6 +75,28 @@ fn removal_is_seen_and_the_descriptor_wakes_up() {
     await_change(&mut mirror, |change| *change == NeighbourChange::Removed("10.78.0.9".parse().unwrap()));
 }
 
+/// `ip -batch`: a line for each number.
+fn batch(lab: &Lab, numbers: std::ops::Range<u32>, line: impl Fn(u32) -> String) {
+    let file = std::env::temp_dir().join(format!("fwx-{}-{}-neighbours", std::process::id(), lab.a()));
+    std::fs::write(&file, numbers.map(|number| line(number) + "\n").collect::<String>()).unwrap();
+    ip(&["-n", lab.a(), "-batch", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn what_is_left_unread_is_said_even_if_it_is_of_other_interfaces() {
+    let lab = Lab::new();
+    ip(&["-n", lab.a(), "link", "add", "other", "type", "dummy"]);
+    ip(&["-n", lab.a(), "link", "set", "other", "up"]);
+    let mut mirror = mirror(&lab);
+    let line = |number| format!("neigh replace 10.79.0.{number} lladdr 02:00:00:00:00:01 dev other nud permanent");
+    batch(&lab, 1..151, line);
+    let mut changes = Vec::new();
+    assert!(!mirror.poll_changes(&mut changes).unwrap(), "150 changes were read at once");
+    support::eventually("all is read", || mirror.poll_changes(&mut changes).unwrap());
+    assert_eq!(changes, []);
+}
+
 #[test]
 fn lost_changes_end_in_a_reset_and_a_dump() {
     let lab = Lab::new();
@@ -82,12 +104,9 @@ fn lost_changes_end_in_a_reset_and_a_dump() {
     // More than a socket buffer of 212,992 bytes holds, at more than 700 bytes a message; nobody reads meanwhile.
     let line = |number: u32| {
         let address = format!("10.78.{}.{}", 1 + number / 250, 1 + number % 250);
-        format!("neigh replace {address} lladdr 02:00:00:00:00:01 dev {A} nud permanent\n")
+        format!("neigh replace {address} lladdr 02:00:00:00:00:01 dev {A} nud permanent")
     };
-    let batch = std::env::temp_dir().join(format!("fwx-{}-neighbours", std::process::id()));
-    std::fs::write(&batch, (0..1000).map(line).collect::<String>()).unwrap();
-    ip(&["-n", lab.a(), "-batch", batch.to_str().unwrap()]);
-    std::fs::remove_file(&batch).unwrap();
+    batch(&lab, 0..1000, line);
     let mut changes = Vec::new();
     support::eventually("a reset", || {
         mirror.poll_changes(&mut changes).unwrap();

@@ -250,6 +250,13 @@ fn what_cannot_be_opened_is_told_in_a_sentence() {
     check(refused(XskConfig { queue: 7, ..config(A) }), Fault::Configuration, "no receive queue 7: it has 1");
     let zero_copy = XskConfig { copy_mode: CopyMode::ZeroCopy, xdp_mode: XdpMode::Native, ..config(A) };
     check(refused(zero_copy), Fault::Interface, "can't do zero-copy");
+    let many = ["numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", "m1"];
+    support::ip(&[&["-n", lab.a(), "link", "add", "m0"], many.as_slice()].concat());
+    support::ip(&["-n", lab.a(), "link", "set", "m0", "up"]);
+    check(refused(config("m0")), Fault::Configuration, "over 2 queues");
+    check(refused(config("m0")), Fault::Configuration, "`ethtool -L m0 rx 1`");
+    support::run("ip", &["netns", "exec", lab.a(), "ethtool", "-L", "m0", "rx", "1"]);
+    drop(lab.in_a(|| open(&config("m0"), A_IP)));
     support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "3900"]);
     check(refused(config(A)), Fault::Configuration, "MTU of a0 is 3900");
     support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "1500"]);

@@ -191,17 +191,20 @@ fn other_protocols_are_the_kernels_on_a_shared_address() {
 }
 
 #[test]
-fn up_to_two_vlan_tags_are_looked_behind() {
+fn one_8021q_tag_is_looked_behind() {
     let mut bench = Bench::new();
     let packet = ipv4(SHARED[0], TCP, &[], 0, &tcp(LISTENER));
     let packet6 = ipv6(SHARED[1], &[], TCP, &tcp(LISTENER));
-    for tags in [&[0x8100][..], &[0x88a8], &[0x88a8, 0x8100], &[0x8100, 0x8100]] {
-        bench.expect(&ethernet(tags, 0x0800, &packet), "redirect_endpoint");
-        bench.expect(&ethernet(tags, 0x86dd, &packet6), "redirect_endpoint");
-        bench.expect(&ethernet(tags, 0x88cc, &packet), "pass_not_ip");
+    bench.expect(&ethernet(&[0x8100], 0x0800, &packet), "redirect_endpoint");
+    bench.expect(&ethernet(&[0x8100], 0x86dd, &packet6), "redirect_endpoint");
+    bench.expect(&ethernet(&[0x8100], 0x88cc, &packet), "pass_not_ip");
+    // The stack takes one tag off, and puts an 802.1Q one on: it could not answer these, whoever's the address is.
+    let owned = ipv4(OWNED[0], TCP, &[], 0, &tcp(LISTENER));
+    for tags in [&[0x88a8][..], &[0x8100, 0x8100], &[0x88a8, 0x8100], &[0x8100, 0x88a8], &[0x8100, 0x8100, 0x8100]] {
+        bench.expect(&ethernet(tags, 0x0800, &packet), "pass_unparsed");
+        bench.expect(&ethernet(tags, 0x0800, &owned), "pass_unparsed");
+        bench.expect(&ethernet(tags, 0x86dd, &packet6), "pass_unparsed");
     }
-    bench.expect(&ethernet(&[0x88a8, 0x8100, 0x8100], 0x0800, &packet), "pass_unparsed");
-    bench.expect(&ethernet(&[0x8100, 0x8100, 0x88a8], 0x0800, &packet), "pass_unparsed");
 }
 
 #[test]
@@ -308,11 +311,7 @@ fn a_frame_cut_anywhere_is_the_kernels_until_it_says_whose_it_is() {
     let long = [extension(HOP_BY_HOP, 2), extension(DESTINATION, 1)];
     // The frame, its verdict, and how many bytes of it are needed for that.
     let cases = [
-        (
-            ethernet(&[0x88a8, 0x8100], 0x0800, &ipv4(SHARED[0], TCP, &[1; 8], 0, &tcp(LISTENER))),
-            "redirect_endpoint",
-            70,
-        ),
+        (ethernet(&[0x8100], 0x0800, &ipv4(SHARED[0], TCP, &[1; 8], 0, &tcp(LISTENER))), "redirect_endpoint", 66),
         (ethernet(&[], 0x86dd, &ipv6(SHARED[1], &long, TCP, &tcp(LISTENER))), "redirect_endpoint", 98),
         (v4(SHARED[0], 50_000), "redirect_range", 54),
         (v4(OWNED[0], 80), "redirect_owned", 34),

@@ -15,7 +15,8 @@ use crate::serve;
     fourwave serve echo --listen 10.77.0.50:7 --config stack.toml\n\n\
     Says `listening on ADDR:PORT` on stderr when it is ready. Ctrl-C ends it.")]
 pub(crate) struct ServeArgs {
-    /// echo sends back what comes, discard throws it away, chargen sends characters (RFC 862, 863, 864)
+    /// echo sends back what comes, discard throws it away, chargen sends characters (RFC 862, 863, 864); sockperf answers
+    /// sockperf's client
     #[arg(value_enum)]
     service: serve::Service,
 

@@ -12,7 +12,7 @@ use crate::stop::Stop;
 
 /// Over fourwave: fills the recorder until it is full or the end is asked for.
 pub(super) fn run(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
-    let builder = stack::builder(&config.at, config.target.ip())?;
+    let builder = stack::builder(&config.at, config.target.ip())?.active_opens();
     // The recorder lives on the stack's thread while it runs.
     let app = Ping::new(config, std::mem::replace(recorder, Recorder::new(config)), stop.clone());
     let app = stack::run_to_end(builder, app, stop, |how| tracing::info!("{how}"))?;
@@ -66,8 +66,10 @@ struct Ping {
     began: bool,
     done: bool,
     failure: Option<String>,
-    /// When the time-outs are looked at next.
+    /// When the time-outs, and what is to be sent, are looked at next.
     check: Instant,
+    /// The same on the stack's clock, so that it doesn't sleep longer.
+    wake_at: Option<fourwave::Instant>,
 }
 
 const CHECK: Duration = Duration::from_millis(20);
@@ -76,7 +78,18 @@ impl Ping {
     fn new(config: &Config, recorder: Recorder, stop: Stop) -> Self {
         let message = (0..config.message_bytes).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
         let (config, check) = (config.clone(), Instant::now());
-        Self { stop, config, recorder, message, trips: Vec::new(), began: false, done: false, failure: None, check }
+        Self {
+            stop,
+            config,
+            recorder,
+            message,
+            trips: Vec::new(),
+            began: false,
+            done: false,
+            failure: None,
+            check,
+            wake_at: None,
+        }
     }
 
     fn begin(&mut self, io: &mut Io<'_>) {
@@ -210,9 +223,14 @@ impl App for Ping {
         }
         let now = Instant::now();
         if now >= self.check {
-            let step = if self.config.interval.is_some() { Duration::from_micros(100) } else { CHECK };
-            self.check = now + step;
             self.look(io, now);
+            let due = self.trips.iter().filter(|trip| trip.open && trip.sent.is_none()).map(|trip| trip.due).min();
+            self.check = due.map_or(now + CHECK, |due| due.min(now + CHECK));
+            self.wake_at = Some(io.now() + (self.check - now).into());
         }
+    }
+
+    fn wake_at(&self) -> Option<fourwave::Instant> {
+        self.wake_at.filter(|_| !self.done)
     }
 }

@@ -1,5 +1,6 @@
 //! The servers over fourwave.
 
+use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
 use crate::stack;
 use crate::stop::Stop;
@@ -10,6 +11,7 @@ pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     match config.service {
         Service::Echo => stack::run(builder, Echo::default(), stop, |how| ready(config.listen, how)),
         Service::Discard => stack::run(builder, Discard, stop, |how| ready(config.listen, how)),
+        Service::Sockperf => stack::run(builder, Sockperf::default(), stop, |how| ready(config.listen, how)),
         Service::Chargen => stack::run(builder, Chargen::new(), stop, |how| ready(config.listen, how)),
     }
 }
@@ -62,6 +64,48 @@ impl App for Echo {
 fn discard(io: &mut Io<'_>, conn: ConnId) {
     let mut piece = [0; 4096];
     while let Ok(1..) = io.read(conn, &mut piece) {}
+}
+
+/// Sends back sockperf's messages, marked as a server's.
+#[derive(Debug, Default)]
+struct Sockperf {
+    /// By connection: where in its messages it is.
+    messages: Vec<Messages>,
+}
+
+impl App for Sockperf {
+    fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        if self.messages.len() <= conn.index() {
+            self.messages.resize(conn.index() + 1, Messages::default());
+        }
+        self.messages[conn.index()] = Messages::default();
+        let _ = io.set_nodelay(conn, true);
+    }
+
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+        let messages = &mut self.messages[conn.index()];
+        let mut taken = 0;
+        for piece in data.chunks(2048) {
+            let mut answer = [0; 2048];
+            let answer = &mut answer[..piece.len()];
+            answer.copy_from_slice(piece);
+            let before = *messages;
+            messages.answer(answer);
+            let sent = io.send(conn, answer).unwrap_or(piece.len());
+            taken += sent;
+            if sent < piece.len() {
+                // Only what was sent has passed; the rest stays queued.
+                *messages = before;
+                messages.answer(&mut answer[..sent]);
+                break;
+            }
+        }
+        taken
+    }
+
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.on_readable(io, conn);
+    }
 }
 
 /// Throws away what comes.

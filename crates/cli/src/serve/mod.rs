@@ -2,6 +2,7 @@
 
 mod fourwave;
 mod kernel;
+mod sockperf;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) enum Service {
     Discard,
     /// Sends characters without end (RFC 864)
     Chargen,
+    /// Answers sockperf's client as its own server does
+    Sockperf,
 }
 
 /// What to serve, checked.

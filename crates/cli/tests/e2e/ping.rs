@@ -94,7 +94,6 @@ fn a_silent_server_is_given_up() {
 }
 
 #[test]
-#[ignore = "crates/stack: an App can't ask to be woken, so a sleeping loop doesn't send what is due"]
 fn an_interval_is_kept() {
     let _lab = lab();
     let server = Server::echo();

@@ -85,7 +85,6 @@ fn a_link_that_goes_down_for_a_while_costs_no_connection() {
 }
 
 #[test]
-#[ignore = "crates/xdp: XskPort::kick takes ENETDOWN for the end of the device"]
 fn a_link_that_goes_down_under_a_sender_costs_no_connection() {
     need("nc", "netcat-openbsd");
     let _lab = lab();
@@ -118,7 +117,6 @@ fn an_interface_that_is_deleted_under_a_sender_ends_the_server() {
 }
 
 #[test]
-#[ignore = "crates/runtime: a loop that sleeps doesn't hear that its device is gone"]
 fn an_interface_that_is_deleted_ends_an_idle_server() {
     let _lab = lab();
     for idle in ["adaptive", "busy"] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A running fourwave process.
+/// A stack in a running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Its number.
@@ -18,7 +18,7 @@ pub struct Process {
     socket: PathBuf,
 }
 
-/// The running processes, by number. Sockets that dead ones left are removed.
+/// The running stacks, by their processes' numbers. Sockets that dead ones left are removed.
 ///
 /// # Errors
 /// The directory of the control sockets can't be read (no privileges).
@@ -30,9 +30,7 @@ pub fn processes() -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in entries {
         let socket = entry?.path();
-        let pid = socket.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        let is_socket = socket.extension().is_some_and(|extension| extension == "sock");
-        let Some(pid) = pid.filter(|_| is_socket) else { continue };
+        let Some(pid) = socket.file_name().and_then(|name| name.to_str()).and_then(pid) else { continue };
         match UnixStream::connect(&socket) {
             Ok(_) => found.push(Process { pid, socket }),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -42,8 +40,17 @@ pub fn processes() -> io::Result<Vec<Process>> {
             Err(error) => return Err(error),
         }
     }
-    found.sort_by_key(|process| process.pid);
+    found.sort_by(|a, b| (a.pid, &a.socket).cmp(&(b.pid, &b.socket)));
     Ok(found)
+}
+
+/// The process of `PID.sock` or `PID-N.sock`.
+fn pid(name: &str) -> Option<u32> {
+    let stem = name.strip_suffix(".sock")?;
+    match stem.split_once('-') {
+        Some((pid, number)) => number.parse::<u32>().ok().and(pid.parse().ok()),
+        None => stem.parse().ok(),
+    }
 }
 
 impl Process {
@@ -77,5 +84,14 @@ impl Process {
         stream.write_all(serde_json::to_string(&request)?.as_bytes())?;
         stream.write_all(b"\n")?;
         BufReader::new(stream).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_is_found_by_the_name_of_its_sockets() {
+        let names = ["17.sock", "17-1.sock", "17-x.sock", "17", "x.sock", "-1.sock"];
+        assert_eq!(names.map(super::pid), [Some(17), Some(17), None, None, None, None]);
     }
 }

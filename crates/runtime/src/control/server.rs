@@ -12,17 +12,19 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xdp::Steering;
 
 const CLIENTS: Token = Token(0);
 const STOP: Token = Token(1);
-/// A client that neither reads nor writes for so long is dropped.
+/// How long a client may let itself be waited for, in all; then it is dropped. Others wait meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Stacks of one process.
+const MOST: u32 = 64;
 /// A loop that has not answered by then is ending.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -44,13 +46,8 @@ pub(crate) struct ControlSocket {
 
 impl ControlSocket {
     pub(crate) fn open(source: Source) -> Result<Self, Error> {
-        let path = PathBuf::from(DIRECTORY).join(format!("{}.sock", std::process::id()));
-        let failed = || Error::system(format!("opening the control socket {}", path.display()));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY).map_err(failed())?;
-        // A socket of this name is of a process that is dead: its number is ours now.
-        let _ = fs::remove_file(&path);
-        let mut listener = UnixListener::bind(&path).map_err(failed())?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed())?;
+        let failed = || Error::system(format!("opening a control socket in {DIRECTORY}"));
+        let (path, mut listener) = bind(Path::new(DIRECTORY)).map_err(failed())?;
         let poll = Poll::new().map_err(failed())?;
         poll.registry().register(&mut listener, CLIENTS, Interest::READABLE).map_err(failed())?;
         let waker = Arc::new(Waker::new(poll.registry(), STOP).map_err(failed())?);
@@ -62,6 +59,26 @@ impl ControlSocket {
             .map_err(failed())?;
         Ok(Self { path, stop, waker, thread: Some(thread) })
     }
+}
+
+/// Binds the first free name. The directory is closed to others, so that the socket is from the start.
+fn bind(directory: &Path) -> io::Result<(PathBuf, UnixListener)> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    let pid = std::process::id();
+    for number in 0..MOST {
+        let name = if number == 0 { format!("{pid}.sock") } else { format!("{pid}-{number}.sock") };
+        let path = directory.join(name);
+        // One that answers is another stack's. One that does not is of a dead process, whose number is ours now.
+        if UnixStream::connect(&path).is_ok() {
+            continue;
+        }
+        let _ = fs::remove_file(&path);
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        return Ok((path, listener));
+    }
+    Err(io::Error::other("this process has too many stacks"))
 }
 
 impl Drop for ControlSocket {
@@ -80,7 +97,7 @@ fn serve(mut poll: Poll, listener: &UnixListener, source: &Source, stop: &Atomic
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((client, _)) => {
-                if let Err(error) = answer(client.into(), source) {
+                if let Err(error) = answer(client.into(), source, stop) {
                     tracing::debug!(%error, "control socket");
                 }
             }
@@ -95,18 +112,67 @@ fn serve(mut poll: Poll, listener: &UnixListener, source: &Source, stop: &Atomic
     }
 }
 
-/// Serves one client: a line in, lines out.
-fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
-    client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    client.set_write_timeout(Some(PATIENCE))?;
+/// A client's stream, and how long it may still let itself be waited for.
+struct Client {
+    stream: UnixStream,
+    left: Duration,
+}
+
+impl Client {
+    fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        Ok(Self { stream, left: PATIENCE })
+    }
+
+    fn wait<T>(&mut self, operation: impl FnOnce(&mut UnixStream, Option<Duration>) -> io::Result<T>) -> io::Result<T> {
+        if self.left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let began = Instant::now();
+        let result = operation(&mut self.stream, Some(self.left));
+        self.left = self.left.saturating_sub(began.elapsed());
+        result
+    }
+}
+
+impl Read for Client {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.wait(|stream, left| {
+            stream.set_read_timeout(left)?;
+            stream.read(bytes)
+        })
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(|stream, left| {
+            stream.set_write_timeout(left)?;
+            stream.write(bytes)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first line a client sends.
+fn request(client: &mut Client) -> io::Result<String> {
     let mut line = String::new();
-    BufReader::new((&client).take(4096)).read_line(&mut line)?;
-    let mut out = BufWriter::new(&client);
+    BufReader::new(client.take(4096)).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// Serves one client: a line in, lines out.
+fn answer(client: UnixStream, source: &Source, stop: &AtomicBool) -> io::Result<()> {
+    let mut client = Client::new(client)?;
+    let line = request(&mut client)?;
+    let mut out = BufWriter::new(client);
     match serde_json::from_str(&line)? {
         Request::Connections => {
             for (shard, mailbox) in source.shards.iter().enumerate() {
-                connections(shard, mailbox, &mut out)?;
+                connections(shard, mailbox, stop, &mut out)?;
             }
         }
         Request::Steering => {
@@ -117,7 +183,7 @@ fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
         }
         Request::Counters => {
             for mailbox in &source.shards {
-                counters(mailbox, &mut out)?;
+                counters(mailbox, stop, &mut out)?;
             }
         }
     }
@@ -129,11 +195,11 @@ fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn connections(shard: usize, mailbox: &Mailbox, out: &mut impl Write) -> io::Result<()> {
+fn connections(shard: usize, mailbox: &Mailbox, stop: &AtomicBool, out: &mut impl Write) -> io::Result<()> {
     let mut cursor = Some(Cursor::default());
     while let Some(from) = cursor {
         let (reply, answer) = bounded(1);
-        mailbox.send(Command::List(from, reply));
+        mailbox.send(Command::List(from, reply), stop);
         let (rows, next) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
         for info in &rows {
             put(out, &row(shard, info))?;
@@ -160,9 +226,9 @@ fn row(shard: usize, info: &ConnectionInfo) -> Row {
     }
 }
 
-fn counters(mailbox: &Mailbox, out: &mut impl Write) -> io::Result<()> {
+fn counters(mailbox: &Mailbox, stop: &AtomicBool, out: &mut impl Write) -> io::Result<()> {
     let (reply, answer) = bounded(1);
-    mailbox.send(Command::Counters(reply));
+    mailbox.send(Command::Counters(reply), stop);
     let (shard, port) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
     for (name, value) in shard.iter() {
         put(out, &Count { name: name.into(), value })?;
@@ -173,4 +239,42 @@ fn counters(mailbox: &Mailbox, out: &mut impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_of_one_process_have_names_of_their_own() {
+        let directory = std::env::temp_dir().join(format!("fourwave-control-{}", std::process::id()));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let pid = std::process::id();
+        let (first, listener) = bind(&directory).unwrap();
+        let (second, _second) = bind(&directory).unwrap();
+        assert_eq!((name(&first), name(&second)), (format!("{pid}.sock"), format!("{pid}-1.sock")));
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600);
+        // The file of a stack that is dead.
+        drop(listener);
+        assert_eq!(name(&bind(&directory).unwrap().0), format!("{pid}.sock"));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_byte_now_and_then_does_not_hold_the_thread() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let slow = std::thread::spawn(move || {
+            while near.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let began = Instant::now();
+        let mut client = Client::new(far).unwrap();
+        request(&mut client).unwrap_err();
+        let elapsed = began.elapsed();
+        assert!(elapsed >= PATIENCE && elapsed < PATIENCE + Duration::from_secs(1), "{elapsed:?}");
+        drop(client);
+        slow.join().unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use crate::serve::sockperf::Messages;
 use crate::serve::{Service, chargen_text};
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -29,6 +30,7 @@ pub(super) struct Connection<S = mio::net::TcpStream> {
     start: usize,
     end: usize,
     peer_closed: bool,
+    messages: Messages,
 }
 
 impl<S: Read + Write> Connection<S> {
@@ -39,9 +41,9 @@ impl<S: Read + Write> Connection<S> {
                 let end = text.len();
                 (text, end)
             }
-            Service::Echo | Service::Discard => (vec![0; BUFFER_BYTES], 0),
+            Service::Echo | Service::Discard | Service::Sockperf => (vec![0; BUFFER_BYTES], 0),
         };
-        Self { stream, service, buffer, start: 0, end, peer_closed: false }
+        Self { stream, service, buffer, start: 0, end, peer_closed: false, messages: Messages::default() }
     }
 
     /// Epoll said that the peer closed: from now on reading goes on to the end of the stream, since no other event will
@@ -54,7 +56,7 @@ impl<S: Read + Write> Connection<S> {
     pub(super) fn advance(&mut self) -> State {
         for _ in 0..TURNS {
             let result = match self.service {
-                Service::Echo => self.echo(),
+                Service::Echo | Service::Sockperf => self.echo(),
                 Service::Discard => self.read().map(|read| read.unwrap_or(State::More)),
                 Service::Chargen => self.chargen(),
             };
@@ -94,6 +96,9 @@ impl<S: Read + Write> Connection<S> {
         Ok(match attempt(|| self.stream.read(&mut self.buffer))? {
             Some(0) => Some(State::Over),
             Some(bytes) => {
+                if self.service == Service::Sockperf {
+                    self.messages.answer(&mut self.buffer[..bytes]);
+                }
                 (self.start, self.end) = (0, bytes);
                 None
             }

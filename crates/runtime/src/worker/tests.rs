@@ -1,0 +1,173 @@
+//! The loop over a device that misbehaves.
+
+use super::*;
+use crossbeam::channel::bounded;
+use stack::{LocalAddress, ShardConfig};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicUsize;
+use xdp::{MemoryConfig, MemoryPort};
+
+const OURS: [u8; 4] = [10, 0, 0, 1];
+const PEER: [u8; 4] = [10, 0, 0, 2];
+
+struct Nothing;
+impl App for Nothing {
+    fn on_data(&mut self, _: &mut stack::Io<'_>, _: stack::ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    down: AtomicBool,
+    gone: AtomicBool,
+    /// Times the device was asked to send.
+    flushes: AtomicUsize,
+    /// Frames longer than this are refused; 0: none.
+    longest: AtomicUsize,
+}
+
+/// A port in memory whose link can be cut.
+struct Device(MemoryPort, Arc<Link>);
+
+impl Port for Device {
+    fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
+        self.0.receive(out, max)
+    }
+    fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        self.0.bytes(frame)
+    }
+    fn buffer<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {
+        self.0.buffer(frame)
+    }
+    fn allocate(&mut self) -> Option<Frame> {
+        self.0.allocate()
+    }
+    fn recycle(&mut self, frame: Frame) {
+        self.0.recycle(frame);
+    }
+    fn transmit(&mut self, frame: Frame, len: usize) -> Result<(), Frame> {
+        if len > self.frame_bytes() { Err(frame) } else { self.0.transmit(frame, len) }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.1.flushes.fetch_add(1, Ordering::Relaxed);
+        if self.needs_flush() {
+            self.check()?;
+        }
+        self.0.flush()
+    }
+    fn needs_flush(&self) -> bool {
+        self.0.needs_flush()
+    }
+    fn check(&self) -> io::Result<()> {
+        match (self.1.gone.load(Ordering::Relaxed), self.1.down.load(Ordering::Relaxed)) {
+            (true, _) => Err(io::Error::from_raw_os_error(6)),
+            (_, true) => Err(io::ErrorKind::NetworkDown.into()),
+            _ => Ok(()),
+        }
+    }
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    fn frame_bytes(&self) -> usize {
+        let longest = self.1.longest.load(Ordering::Relaxed);
+        if longest > 0 { longest } else { self.0.frame_bytes() }
+    }
+    fn stats(&self) -> PortStats {
+        self.0.stats()
+    }
+}
+
+/// A worker that owns an address, its link, the other end of it, and when it began.
+fn worker() -> (Worker<Device, Nothing>, Arc<Link>, MemoryPort, Instant) {
+    let (near, far) = MemoryPort::pair(MemoryConfig::default());
+    let link = Arc::new(Link::default());
+    let own = LocalAddress { ip: OURS.into(), prefix_len: 24, owned: true };
+    let config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, 1]), 1500, vec![own], [[1; 16]; 3]);
+    let clock = Clock::new();
+    let shard = Shard::new(config, clock.now()).unwrap();
+    let device = Device(near, Arc::clone(&link));
+    let ((_, commands), (resolve, _)) = (bounded(1), bounded(1));
+    let worker = Worker::new(device, shard, Nothing, clock, Idle::Adaptive, commands, resolve).unwrap();
+    let began = worker.worked;
+    (worker, link, far, began)
+}
+
+/// Asks who has our address (RFC 826): there is one frame to answer with.
+fn ask(far: &mut MemoryPort) {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2]);
+    frame.extend(PEER);
+    frame.extend([0; 6]);
+    frame.extend(OURS);
+    let mut out = far.allocate().unwrap();
+    far.buffer(&mut out)[..frame.len()].copy_from_slice(&frame);
+    far.transmit(out, frame.len()).unwrap();
+    far.flush().unwrap();
+}
+
+fn answers(far: &mut MemoryPort) -> usize {
+    let mut frames = Vec::new();
+    let count = far.receive(&mut frames, 64);
+    frames.into_iter().for_each(|frame| far.recycle(frame));
+    count
+}
+
+#[test]
+fn a_link_that_is_down_is_tried_at_intervals_and_what_is_queued_goes_when_it_is_up() {
+    let (mut worker, link, mut far, began) = worker();
+    link.down.store(true, Ordering::Relaxed);
+    ask(&mut far);
+    assert!(worker.turn(began).unwrap());
+    let flushes = || link.flushes.load(Ordering::Relaxed);
+    let first = flushes();
+    for ms in 1..100 {
+        worker.turn(began + Duration::from_millis(ms)).unwrap();
+    }
+    assert_eq!(flushes(), first, "a device that is down was asked again and again");
+    // A loop with something to send does not spin meanwhile: it sleeps until the next try.
+    let real = std::time::Instant::now();
+    worker.rest(began + Duration::from_millis(60), false).unwrap();
+    assert!(real.elapsed() >= std::time::Duration::from_millis(30), "{:?}", real.elapsed());
+    worker.turn(began + Duration::from_millis(100)).unwrap();
+    assert_eq!(answers(&mut far), 0);
+    link.down.store(false, Ordering::Relaxed);
+    worker.turn(began + Duration::from_millis(199)).unwrap();
+    assert_eq!(answers(&mut far), 0);
+    worker.turn(began + Duration::from_millis(200)).unwrap();
+    assert_eq!(answers(&mut far), 1);
+    ask(&mut far);
+    worker.turn(began + Duration::from_millis(201)).unwrap();
+    assert_eq!(answers(&mut far), 1);
+}
+
+#[test]
+fn a_loop_that_has_nothing_to_send_hears_within_a_second_that_its_device_is_gone() {
+    let (mut worker, link, _far, began) = worker();
+    link.gone.store(true, Ordering::Relaxed);
+    worker.turn(began + Duration::from_millis(999)).unwrap();
+    assert_eq!(worker.turn(began + Duration::from_secs(1)).unwrap_err().raw_os_error(), Some(6));
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_link_that_is_down() {
+    let (mut worker, link, mut far, began) = worker();
+    link.down.store(true, Ordering::Relaxed);
+    ask(&mut far);
+    worker.turn(began).unwrap();
+    worker.drain().unwrap();
+}
+
+#[test]
+fn a_frame_that_is_refused_for_good_is_not_held() {
+    let (mut worker, link, mut far, began) = worker();
+    link.longest.store(10, Ordering::Relaxed);
+    ask(&mut far);
+    worker.turn(began).unwrap();
+    assert!(worker.held.is_none());
+    assert_eq!(worker.port.stats().frames_out, 0);
+    link.longest.store(0, Ordering::Relaxed);
+    ask(&mut far);
+    worker.turn(began).unwrap();
+    assert_eq!(answers(&mut far), 1);
+}
