@@ -72,7 +72,16 @@ impl ShardConfig {
         within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
         within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
-        within("addresses", self.addresses.len() as u64, 1..=1024, "1 to 1024 addresses")
+        within("addresses", self.addresses.len() as u64, 1..=1024, "1 to 1024 addresses")?;
+        for a in &self.addresses {
+            let bits = if a.ip.is_ipv4() { 32 } else { 128 };
+            within("prefix_len", a.prefix_len.into(), 0..=bits, "0 to 32 (IPv4) or 128 (IPv6)")?;
+            if a.ip.is_loopback() || a.ip.is_multicast() || a.ip.is_unspecified() {
+                let allowed = "unicast addresses of a link: not loopback, multicast or unspecified";
+                return Err(ConfigError { field: "addresses", value: a.prefix_len.into(), allowed });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -159,4 +159,7 @@ fn a_mistaken_configuration_is_refused_by_its_field() {
     assert_eq!(wrong(|c| c.max_time_wait = 0), ("max_time_wait", 0));
     assert_eq!(wrong(|c| c.pool_bytes = 1), ("pool_bytes", 1));
     assert_eq!(wrong(|c| c.addresses.clear()), ("addresses", 0));
+    assert_eq!(wrong(|c| c.addresses[0].prefix_len = 33), ("prefix_len", 33));
+    assert_eq!(wrong(|c| c.addresses[0].ip = ip("127.0.0.1")).0, "addresses");
+    assert_eq!(wrong(|c| c.addresses[0].ip = ip("224.0.0.1")).0, "addresses");
 }

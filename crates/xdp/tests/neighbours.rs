@@ -86,7 +86,7 @@ fn batch(lab: &Lab, numbers: std::ops::Range<u32>, line: impl Fn(u32) -> String)
 #[test]
 fn what_is_left_unread_is_said_even_if_it_is_of_other_interfaces() {
     let lab = Lab::new();
-    ip(&["-n", lab.a(), "link", "add", "other", "type", "dummy"]);
+    ip(&["-n", lab.a(), "link", "add", "other", "type", "veth", "peer", "name", "peer"]);
     ip(&["-n", lab.a(), "link", "set", "other", "up"]);
     let mut mirror = mirror(&lab);
     let line = |number| format!("neigh replace 10.79.0.{number} lladdr 02:00:00:00:00:01 dev other nud permanent");
