@@ -81,7 +81,7 @@ pub enum ConnectError {
 impl core::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::NoPort => "every local port is in use towards this peer",
+            Self::NoPort => "every local port is in use towards this peer, or active opens are switched off",
             Self::NoRoute => "there is no route to the peer",
             Self::TooMany => "the shard's connection limit is reached",
             Self::BadAddress => "that is no address of another host",
