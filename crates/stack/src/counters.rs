@@ -33,7 +33,7 @@ pub enum Refusal {
     BacklogFull,
     /// The shard's connection limit is reached.
     ConnectionsFull,
-    /// The shard's limit of TIME-WAIT records is reached: the oldest rule is kept, the new record is not made.
+    /// The shard's limit of TIME-WAIT records is reached: the records there are stay, a new one is not made.
     TimeWaitFull,
     /// TIME-WAIT dropped it (an old segment, a SYN that may be old, a reset).
     TimeWaitIgnored,

@@ -77,9 +77,9 @@ impl Reassembly {
         kept
     }
 
-    /// RCV.NXT is now `rcv_nxt`: hands the bytes that have become in order to `sink`, in order, and returns how many.
+    /// RCV.NXT is now `rcv_nxt`: moves the bytes that have become in order to the end of `out`, and returns how many.
     ///
-    /// `sink` answers how many of a piece it kept; where it keeps less the rest is thrown away and comes again.
+    /// Where there is no memory for a copy the rest is thrown away: it was not acknowledged, and comes again.
     pub(crate) fn advance(&mut self, pool: &mut Pool, rcv_nxt: SeqNum, out: &mut ByteQueue) -> u32 {
         let mut nxt = rcv_nxt;
         while self.runs.first().is_some_and(|run| run.start.before_eq(nxt)) {
