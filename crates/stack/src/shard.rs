@@ -20,11 +20,11 @@ use crate::{
     reply::Replies,
     route::{Route, Routes},
     table::{FlowTable, Owner},
-    time_wait::TimeWaits,
+    time_wait::{Record, TimeWaits},
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{ConfigError, Connection, Env, Error, IsnGenerator, Pool, TimeWait};
+use tcp::{ConfigError, Connection, Env, Error, IsnGenerator, Pool};
 use wheel::{Instant, Wheel};
 use wire::MacAddr;
 
@@ -63,7 +63,7 @@ pub(crate) struct Entry {
     epoch: Option<u32>,
     vlan: Option<u16>,
     /// The incarnation in TIME-WAIT that this one took the place of.
-    old: Option<Box<(TimeWait, Instant)>>,
+    old: Option<Box<(Record, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Shard {
             slots: Vec::new(),
             free: Vec::new(),
             table: FlowTable::new(table),
-            time_waits: TimeWaits::new(now, config.max_time_wait),
+            time_waits: TimeWaits::new(now, config.max_time_wait, config.addresses.iter().map(|a| a.ip).collect()),
             wheel: Wheel::new(now),
             pool: Pool::new(config.pool_bytes),
             listeners: Listeners::default(),
@@ -396,8 +396,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 344);
-        assert_eq!(size_of::<Entry>(), 456);
-        assert_eq!(size_of::<Slot>(), 464);
+        assert_eq!(size_of::<Connection>(), 392);
+        assert_eq!(size_of::<Entry>(), 504);
+        assert_eq!(size_of::<Slot>(), 512);
     }
 }

@@ -1,46 +1,113 @@
-//! TIME-WAIT records: not connections, but 44 bytes each (and 16 in the wheel), with a limit.
+//! TIME-WAIT records: not connections, but 40 bytes each, 16 in the wheel and 8 in the table, with a limit.
 
 use crate::flow::FlowKey;
 use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tcp::TimeWait;
-use wheel::{Instant, Wheel};
+use wheel::{Duration, Instant, Wheel};
+use wire::SeqNum;
 
+/// The least time between two ACKs that TIME-WAIT sends to old segments: what Linux calls the out-of-window rate limit.
+const ACK_INTERVAL_MS: u32 = 500;
+
+/// A connection in TIME-WAIT. Our address is kept by its place among the shard's own: that is what brings a record to 64
+/// bytes all told.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    remote: Ipv6Addr,
+    remote_port: u16,
+    local_port: u16,
+    /// Our address: its place in [`ShardConfig::addresses`](crate::ShardConfig::addresses).
+    local: u16,
+    /// 2MSL, in seconds: 1 to 240.
+    secs: u8,
+    stamped: bool,
+    snd_nxt: SeqNum,
+    rcv_nxt: SeqNum,
+    recent: u32,
+    /// When the last ACK was sent, in milliseconds modulo 2^32.
+    acked_ms: u32,
+}
+
+/// What a record says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record {
     pub(crate) key: FlowKey,
     pub(crate) time_wait: TimeWait,
+    /// 2MSL, 1 s to 4 minutes; a fraction of a second counts as a whole one.
+    pub(crate) lasts: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct TimeWaits {
-    records: Vec<Option<Record>>,
+    /// Our addresses, as the shard's configuration has them.
+    local: Vec<IpAddr>,
+    /// Slots in use have a nonzero `secs`.
+    records: Vec<Packed>,
     free: Vec<u32>,
     wheel: Wheel,
     limit: u32,
 }
 
 impl TimeWaits {
-    pub(crate) fn new(now: Instant, limit: u32) -> Self {
-        Self { records: Vec::new(), free: Vec::new(), wheel: Wheel::new(now), limit }
+    pub(crate) fn new(now: Instant, limit: u32, local: Vec<IpAddr>) -> Self {
+        Self { local, records: Vec::new(), free: Vec::new(), wheel: Wheel::new(now), limit }
     }
 
     /// Keeps a record until `until`; `None` when the limit is reached.
-    pub(crate) fn add(&mut self, record: Record, until: Instant) -> Option<u32> {
+    pub(crate) fn add(&mut self, now: Instant, record: Record, until: Instant) -> Option<u32> {
+        let packed = self.pack(now, record)?;
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.records.len() < self.limit as usize => {
-                self.records.push(None);
+                self.records.push(packed);
                 u32::try_from(self.records.len() - 1).ok()?
             }
             None => return None,
         };
-        self.records[slot as usize] = Some(record);
+        self.records[slot as usize] = packed;
         self.wheel.start(slot, until);
         Some(slot)
     }
 
-    pub(crate) fn get(&self, slot: u32) -> Option<&Record> {
-        self.records.get(slot as usize)?.as_ref()
+    fn pack(&self, now: Instant, record: Record) -> Option<Packed> {
+        let Record { key, time_wait, lasts } = record;
+        let (local, remote) = (key.local(), key.remote());
+        let place = self.local.iter().position(|ip| *ip == local.ip())?;
+        Some(Packed {
+            remote: match remote.ip() {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            },
+            remote_port: remote.port(),
+            local_port: local.port(),
+            local: u16::try_from(place).ok()?,
+            secs: u8::try_from(lasts.as_millis().div_ceil(1000)).unwrap_or(u8::MAX).max(1),
+            stamped: time_wait.timestamps.is_some(),
+            snd_nxt: time_wait.snd_nxt,
+            rcv_nxt: time_wait.rcv_nxt,
+            recent: time_wait.timestamps.unwrap_or_default(),
+            // The ACK of the FIN is on its way; that of a FIN that comes again is always sent.
+            acked_ms: milliseconds(now).wrapping_sub(ACK_INTERVAL_MS),
+        })
+    }
+
+    fn packed(&self, slot: u32) -> Option<&Packed> {
+        self.records.get(slot as usize).filter(|p| p.secs != 0)
+    }
+
+    /// Whether a slot's record is the connection's with this key.
+    pub(crate) fn is(&self, slot: u32, key: &FlowKey) -> bool {
+        self.get(slot).is_some_and(|record| record.key == *key)
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<Record> {
+        let p = self.packed(slot)?;
+        let local = SocketAddr::new(*self.local.get(usize::from(p.local))?, p.local_port);
+        let key = FlowKey::new(local, SocketAddr::new(p.remote.to_canonical(), p.remote_port));
+        let timestamps = p.stamped.then_some(p.recent);
+        let time_wait = TimeWait { snd_nxt: p.snd_nxt, rcv_nxt: p.rcv_nxt, timestamps };
+        Some(Record { key, time_wait, lasts: Duration::from_secs(p.secs.into()) })
     }
 
     /// When the record's 2MSL end.
@@ -48,13 +115,27 @@ impl TimeWaits {
         self.wheel.deadline(slot)
     }
 
-    /// 2MSL begin again.
-    pub(crate) fn restart(&mut self, slot: u32, until: Instant) {
+    /// The peer's FIN came again: 2MSL begin again, and its timestamp is the one to echo.
+    pub(crate) fn restart(&mut self, now: Instant, slot: u32, recent: Option<u32>) {
+        let Some(p) = self.records.get_mut(slot as usize).filter(|p| p.secs != 0) else { return };
+        p.recent = recent.unwrap_or(p.recent);
+        let until = now + Duration::from_secs(p.secs.into());
         self.wheel.start(slot, until);
     }
 
+    /// Whether an old segment is answered: not more than twice a second, so that two ends can't keep each other busy.
+    pub(crate) fn may_acknowledge(&mut self, now: Instant, slot: u32) -> bool {
+        let Some(p) = self.records.get_mut(slot as usize) else { return false };
+        let may = milliseconds(now).wrapping_sub(p.acked_ms) >= ACK_INTERVAL_MS;
+        if may {
+            p.acked_ms = milliseconds(now);
+        }
+        may
+    }
+
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Record> {
-        let record = self.records.get_mut(slot as usize)?.take()?;
+        let record = self.get(slot)?;
+        self.records[slot as usize].secs = 0;
         self.wheel.stop(slot);
         self.free.push(slot);
         Some(record)
@@ -84,13 +165,51 @@ impl TimeWaits {
     }
 }
 
+#[allow(clippy::cast_possible_truncation)] // modulo 2^32
+const fn milliseconds(now: Instant) -> u32 {
+    (now.as_nanos() / 1_000_000) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LOCAL: [IpAddr; 2] =
+        [IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1))];
+
+    fn record(local: usize, remote: &str, timestamps: Option<u32>) -> Record {
+        let key = FlowKey::new(SocketAddr::new(LOCAL[local], 80), remote.parse().expect("an address"));
+        let time_wait = TimeWait { snd_nxt: SeqNum::new(5), rcv_nxt: SeqNum::new(6), timestamps };
+        Record { key, time_wait, lasts: Duration::from_secs(60) }
+    }
+
+    /// Issue: at most 64 bytes. The record, its link in the wheel (two words and a deadline) and its bucket in the table.
     #[test]
     fn a_record_is_small() {
-        assert_eq!(size_of::<Record>(), 44);
-        assert_eq!(size_of::<Option<Record>>(), 48);
+        assert_eq!(size_of::<Packed>() + 16 + 8, 64);
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_went_in() {
+        let mut all = TimeWaits::new(Instant::ZERO, 10, LOCAL.to_vec());
+        for r in
+            [record(0, "10.0.0.2:9", None), record(1, "[fd77::2]:65535", Some(0)), record(0, "10.9.9.9:1", Some(7))]
+        {
+            let slot = all.add(Instant::ZERO, r, Instant::ZERO + r.lasts).expect("room");
+            let back = all.get(slot).expect("there");
+            assert_eq!((back.key, back.time_wait, back.lasts), (r.key, r.time_wait, r.lasts));
+            assert!(all.is(slot, &r.key));
+        }
+        let end = Instant::ZERO + Duration::from_secs(61);
+        assert_eq!(core::iter::from_fn(|| all.expire(end)).count(), 3);
+        assert_eq!((all.len(), all.get(0).is_none()), (0, true));
+    }
+
+    #[test]
+    fn old_segments_are_answered_twice_a_second() {
+        let mut all = TimeWaits::new(Instant::ZERO, 10, LOCAL.to_vec());
+        let slot = all.add(Instant::ZERO, record(0, "10.0.0.2:9", None), Instant::ZERO).expect("room");
+        let answers = (0..2000).filter(|ms| all.may_acknowledge(Instant::ZERO + Duration::from_millis(*ms), slot));
+        assert_eq!(answers.count(), 4);
     }
 }

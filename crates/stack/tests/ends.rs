@@ -277,7 +277,10 @@ fn an_abort_reaches_the_last_known_station_of_a_lost_neighbour() {
     bench.call(|io| io.abort(conn)).expect("open");
     let out = drain(&mut bench.shard, bench.now);
     let (reset, _) = segment_of(&out[0]).expect("TCP");
-    assert_eq!((out.len(), &out[0][..6], reset.flags, reset.seq.value()), (1, &PEER.0[..], Flags::RST, snd));
+    assert_eq!(
+        (out.len(), &out[0][..6], reset.flags, reset.seq.value()),
+        (1, &PEER.0[..], Flags::RST | Flags::ACK, snd)
+    );
     bench.nothing_is_left();
 }
 

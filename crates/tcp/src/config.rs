@@ -30,6 +30,12 @@ pub struct Settings {
     pub fin_wait2_orphan: Duration,
     /// How long an ACK may wait for company: below 500 ms (RFC 9293 section 3.8.6.3).
     pub delayed_ack: Duration,
+    /// Offer and use window scaling (RFC 7323 section 2).
+    pub window_scaling: bool,
+    /// Offer and use timestamps, and with them PAWS (RFC 7323 sections 3 to 5).
+    pub timestamps: bool,
+    /// Offer and use selective acknowledgments (RFC 2018).
+    pub sack: bool,
 }
 
 impl Default for Settings {
@@ -47,6 +53,9 @@ impl Default for Settings {
             time_wait: Duration::from_secs(60),
             fin_wait2_orphan: Duration::from_secs(60),
             delayed_ack: Duration::from_millis(40),
+            window_scaling: true,
+            timestamps: true,
+            sack: true,
         }
     }
 }

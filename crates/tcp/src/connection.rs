@@ -8,7 +8,7 @@ use crate::{
     closed::Reset,
     env::Env,
     error::{DropReason, Error},
-    recv::Receiver,
+    recv::{Receiver, paws::Clock},
     send::{Cut, Sender},
     state::{Input, State},
     time_wait::TimeWait,
@@ -28,6 +28,8 @@ pub struct Start {
     pub mss: u16,
     /// What the peer is taken to accept if it announces none: 536 (IPv4), 1220 (IPv6) (RFC 9293 MUST-15).
     pub default_peer_mss: u16,
+    /// Added to the timestamp clock (see [`IsnGenerator::timestamp_offset`](crate::IsnGenerator::timestamp_offset)).
+    pub timestamp_offset: u32,
 }
 
 /// What became of a segment.
@@ -118,6 +120,7 @@ pub struct Connection {
     default_peer_mss: u16,
     snd: Sender,
     rcv: Receiver,
+    clock: Clock,
     challenge: ChallengeLimit,
     /// When an orphan in FIN-WAIT-2 is given up.
     fin_wait2: Option<Instant>,
@@ -155,6 +158,7 @@ impl Connection {
             default_peer_mss: start.default_peer_mss,
             snd: Sender::new(start.iss, start.mss, env),
             rcv: Receiver::new(start.mss),
+            clock: Clock::new(start.timestamp_offset),
             challenge: ChallengeLimit::default(),
             fin_wait2: None,
             opened: env.now,
@@ -274,9 +278,14 @@ impl Connection {
             return None;
         }
         let told = self.resets();
-        let reset = Reset { seq: self.snd.ack_seq(), ack: None };
+        let reset = self.reset_of_ours();
         self.finish(env, Some(Error::Aborted));
         told.then_some(reset)
+    }
+
+    /// A12: `<SEQ=SND.NXT><CTL=RST>`, and the acknowledgment that every stack of the field sends along.
+    fn reset_of_ours(&self) -> Reset {
+        Reset { seq: self.snd.ack_seq(), ack: Some(self.rcv.rcv_nxt()) }
     }
 
     /// The states in which an ABORT is told to the peer.
@@ -336,7 +345,8 @@ impl Connection {
     }
 
     fn emit_ack(&mut self, env: &mut Env<'_>) -> Emit {
-        let header = self.header(env, self.snd.ack_seq(), Flags::ACK);
+        let mut header = self.header(env, self.snd.ack_seq(), Flags::ACK);
+        header.options.sack = self.rcv.take_sack_blocks();
         Emit { header, payload_len: 0 }
     }
 
@@ -344,7 +354,8 @@ impl Connection {
     fn header(&mut self, env: &Env<'_>, seq: SeqNum, flags: Flags) -> Header {
         let window = self.rcv.acknowledge(env);
         let ack = self.rcv.rcv_nxt();
-        Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options: Options::default() }
+        let options = Options { timestamps: self.clock.stamp(env.now, ack), ..Options::default() };
+        Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options }
     }
 
     /// When to call [`on_timeout`](Self::on_timeout), unless something else happens before.
@@ -373,7 +384,11 @@ impl Connection {
         } else if take(&mut e.peer_closed) {
             Some(Event::PeerClosed)
         } else if take(&mut e.time_wait) {
-            Some(Event::TimeWait(TimeWait { snd_nxt: self.snd.ack_seq(), rcv_nxt: self.rcv.rcv_nxt() }))
+            Some(Event::TimeWait(TimeWait {
+                snd_nxt: self.snd.ack_seq(),
+                rcv_nxt: self.rcv.rcv_nxt(),
+                timestamps: self.clock.recent(),
+            }))
         } else {
             e.closed.take().map(Event::Closed)
         }

@@ -57,11 +57,15 @@ pub enum DropReason {
     NoMemory,
     /// Data for an application that is gone, or that has shut down reading: answered by RST.
     NobodyReads,
+    /// Its timestamp is older than the latest (RFC 7323 section 5.3, PAWS): answered by an ACK.
+    OldTimestamp,
+    /// It carries no timestamp though both sides agreed on them (RFC 7323 section 3.2).
+    NoTimestamp,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
     /// Every reason, in the order of [`index`](Self::index).
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutOfWindow,
@@ -72,6 +76,8 @@ impl DropReason {
         Self::NotSynSent,
         Self::NoMemory,
         Self::NobodyReads,
+        Self::OldTimestamp,
+        Self::NoTimestamp,
     ];
 
     /// The reason's place in an array of counters.
@@ -92,6 +98,8 @@ impl DropReason {
             Self::NotSynSent => "tcp_not_for_syn_sent",
             Self::NoMemory => "tcp_no_memory",
             Self::NobodyReads => "tcp_nobody_reads",
+            Self::OldTimestamp => "tcp_old_timestamp",
+            Self::NoTimestamp => "tcp_no_timestamp",
         }
     }
 }

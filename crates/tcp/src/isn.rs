@@ -5,6 +5,9 @@ use siphasher::sip::SipHasher24;
 use wheel::Instant;
 use wire::SeqNum;
 
+/// Keeps what the two functions hash apart.
+const TIMESTAMP: u8 = b'T';
+
 /// The generator of a shard's initial sequence numbers; the key must come from the system's random source.
 #[derive(Debug, Clone)]
 pub struct IsnGenerator {
@@ -25,6 +28,16 @@ impl IsnGenerator {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         connection.hash(&mut hasher);
         SeqNum::new(hasher.finish() as u32) + (now.as_nanos() / 4000) as u32
+    }
+
+    /// What is added to the timestamp clock of `connection` (RFC 7323 section 5.4): nobody outside can tell it, and it is the
+    /// same for every incarnation, so that a new one's timestamps are later than the old one's (RFC 6191).
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // the clock is taken modulo 2^32
+    pub fn timestamp_offset(&self, connection: &impl Hash) -> u32 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        (TIMESTAMP, connection).hash(&mut hasher);
+        hasher.finish() as u32
     }
 }
 

@@ -156,7 +156,7 @@ fn the_timer_runs_though_the_segment_could_not_leave() {
     // The same for a SYN that never leaves.
     endpoint.script("connect 100\nout <SEQ=100><CTL=SYN>", false);
     let env = tcp::Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
-    let start = tcp::Start { iss: wire::SeqNum::new(1), mss: 1460, default_peer_mss: 536 };
+    let start = tcp::Start { iss: wire::SeqNum::new(1), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
     let unsent = tcp::Connection::connect(&env, start);
     assert!(unsent.poll_timeout().is_some());
     let syn = tcp::testing::segment(wire::tcp::Flags::SYN, 5, 0, &[]);

@@ -97,12 +97,12 @@ impl World {
                         if answer == tcp::Answer::AckAndRestart {
                             self.sides[to].time_wait = Some((record, self.now + self.config.time_wait));
                         }
-                        self.send(to, record.ack(0, 0), Vec::new());
+                        self.send(to, record.ack(self.now, 0, 0, 0), Vec::new());
                     }
                 }
             } else if to == 1 && self.sides[1].closed.is_none() && header.flags == Flags::SYN {
                 let env = Env { now: self.now, config: &self.config, pool: &mut self.sides[1].pool };
-                let start = Start { iss: self.iss[1], mss: 1000, default_peer_mss: 536 };
+                let start = Start { iss: self.iss[1], mss: 1000, default_peer_mss: 536, timestamp_offset: 0 };
                 self.sides[1].conn = Some(Connection::accept(&env, start, &segment));
             } else if let Some(reset) = answer_closed(&segment) {
                 self.send(to, reset.header(0, 0), Vec::new());
@@ -252,7 +252,7 @@ proptest! {
         let now = Instant::ZERO + Duration::from_secs(1);
         let mut world = World { now, config, sides, wire: Wire::new(), sequence: 0, random: seed, loss, iss };
         let env = Env { now, config: &world.config, pool: &mut world.sides[0].pool };
-        let mut client = Connection::connect(&env, Start { iss: iss[0], mss: 1460, default_peer_mss: 536 });
+        let mut client = Connection::connect(&env, Start { iss: iss[0], mss: 1460, default_peer_mss: 536, timestamp_offset: 0 });
         client.set_nodelay(nodelay);
         world.sides[0].conn = Some(client);
         world.run();

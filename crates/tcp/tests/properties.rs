@@ -91,7 +91,7 @@ impl Observer {
         let (config, mut pool) = (Config::new(settings).expect("valid"), Pool::new(pool));
         let now = Instant::ZERO + Duration::from_secs(5);
         let env = Env { now, config: &config, pool: &mut pool };
-        let start = Start { iss: SeqNum::new(iss), mss: 1460, default_peer_mss: 536 };
+        let start = Start { iss: SeqNum::new(iss), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
         let mut syn = tcp::testing::segment(Flags::SYN, irs, 0, &[]);
         syn.header.options.window_scale = Some(2);
         let conn = if passive { Connection::accept(&env, start, &syn) } else { Connection::connect(&env, start) };

@@ -64,7 +64,7 @@ impl Giant {
         let config = tcp::Config::new(Settings { send_buffer_bytes: 8 << 20, ..settings() }).expect("valid");
         let mut pool = Pool::new(32 << 20);
         let now = wheel::Instant::ZERO + Duration::from_secs(1);
-        let start = tcp::Start { iss: SeqNum::new(7), mss: GIANT_MSS, default_peer_mss: 536 };
+        let start = tcp::Start { iss: SeqNum::new(7), mss: GIANT_MSS, default_peer_mss: 536, timestamp_offset: 0 };
         let mut syn = tcp::testing::segment(Flags::SYN, 99, 0, &[]);
         (syn.header.options.mss, syn.header.options.window_scale) = (Some(GIANT_MSS), Some(14));
         let conn = Connection::accept(&Env { now, config: &config, pool: &mut pool }, start, &syn);

@@ -175,7 +175,7 @@ impl Shard {
         let hash = self.table.hash(&key);
         let same = |owner| match owner {
             Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
-            Owner::TimeWait(slot) => self.time_waits.get(slot).is_some_and(|r| r.key == key),
+            Owner::TimeWait(slot) => self.time_waits.is(slot, &key),
         };
         match self.table.find(hash, same) {
             Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
@@ -252,17 +252,22 @@ impl Shard {
         hash: u32,
         segment: &Segment<'_>,
     ) -> Result<(), Rejected> {
-        let Some(record) = self.time_waits.get(slot).copied() else { return Ok(()) };
+        let Some(record) = self.time_waits.get(slot) else { return Ok(()) };
         let answer = record.time_wait.on_segment(segment);
         match answer {
             Answer::Ignore => return Err(Refusal::TimeWaitIgnored.into()),
+            Answer::Ack if !self.time_waits.may_acknowledge(now, slot) => {
+                return Err(Refusal::TimeWaitIgnored.into());
+            }
             Answer::Ack | Answer::AckAndRestart => {
                 if answer == Answer::AckAndRestart {
-                    self.time_waits.restart(slot, now + self.config.tcp.time_wait);
+                    let recent = segment.header.options.timestamps.map(|t| t.val);
+                    self.time_waits.restart(now, slot, recent);
                 }
                 self.counters.time_wait_in += 1;
                 let (local, remote) = (key.local(), key.remote());
-                let header = record.time_wait.ack(local.port(), remote.port());
+                let offset = self.isn.timestamp_offset(&key);
+                let header = record.time_wait.ack(now, offset, local.port(), remote.port());
                 let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
                 self.reply(Reply { dst: link.src, vlan: link.vlan, body });
             }
@@ -270,12 +275,12 @@ impl Shard {
                 let Some(listener) = self.listeners.find(key.local()) else {
                     return Err(Refusal::TimeWaitIgnored.into());
                 };
-                let old = self.time_waits.until(slot).map(|until| (record.time_wait, until));
+                let old = self.time_waits.until(slot).map(|until| (record, until));
                 self.time_waits.remove(slot);
                 self.table.remove(hash, Owner::TimeWait(slot));
                 let knocker = Knocker { key, hash, vlan: link.vlan, from: link.src, syn: segment, old };
                 if let Err(refusal) = self.open(now, listener, &knocker) {
-                    self.resume_time_wait(now, key, hash, old);
+                    self.resume_time_wait(now, hash, old);
                     return Err(refusal.into());
                 }
             }

@@ -21,7 +21,7 @@ pub(super) struct Knocker<'s> {
     pub(super) from: MacAddr,
     pub(super) syn: &'s Segment<'s>,
     /// The incarnation in TIME-WAIT and its end: the new ISS must lie behind its SND.NXT (RFC 9293 MAY-2).
-    pub(super) old: Option<(TimeWait, Instant)>,
+    pub(super) old: Option<(Record, Instant)>,
 }
 
 impl Shard {
@@ -29,7 +29,8 @@ impl Shard {
     fn start(&self, now: Instant, key: &FlowKey) -> Start {
         let (headers, default_peer_mss) = if key.remote().is_ipv4() { (40, 536) } else { (60, 1220) };
         let mss = self.config.mtu.saturating_sub(headers).max(64);
-        Start { iss: self.isn.isn(now, key), mss, default_peer_mss }
+        let timestamp_offset = self.isn.timestamp_offset(key);
+        Start { iss: self.isn.isn(now, key), mss, default_peer_mss, timestamp_offset }
     }
 
     /// RFC 9293 MUST-46: no connection to a broadcast or multicast address; nor to nobody's, our own, or port 0.
@@ -57,7 +58,7 @@ impl Shard {
         let free = |key: &FlowKey| {
             let same = |owner| match owner {
                 Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
-                Owner::TimeWait(slot) => time_waits.get(slot).is_some_and(|r| r.key == *key),
+                Owner::TimeWait(slot) => time_waits.is(slot, key),
             };
             table.find(table.hash(key), same).is_none()
         };
@@ -83,7 +84,8 @@ impl Shard {
             return Err(Refusal::BacklogFull);
         }
         let mut start = self.start(now, &knocker.key);
-        if let Some(after) = knocker.old.map(|(old, _)| old.snd_nxt).filter(|after| !start.iss.after(*after)) {
+        if let Some(after) = knocker.old.map(|(old, _)| old.time_wait.snd_nxt).filter(|after| !start.iss.after(*after))
+        {
             start.iss = after + ISS_STEP;
         }
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
@@ -106,10 +108,10 @@ impl Shard {
 
     /// The SYN that reopened a connection in TIME-WAIT was an old one, or there was no room for it: back to TIME-WAIT
     /// (MAY-2, second clause).
-    pub(super) fn resume_time_wait(&mut self, now: Instant, key: FlowKey, hash: u32, old: Option<(TimeWait, Instant)>) {
-        let Some((time_wait, until)) = old.filter(|(_, until)| *until > now) else { return };
-        if let Some(record) = self.time_waits.add(Record { key, time_wait }, until) {
-            self.table.insert(hash, Owner::TimeWait(record));
+    pub(super) fn resume_time_wait(&mut self, now: Instant, hash: u32, old: Option<(Record, Instant)>) {
+        let Some((record, until)) = old.filter(|(_, until)| *until > now) else { return };
+        if let Some(slot) = self.time_waits.add(now, record, until) {
+            self.table.insert(hash, Owner::TimeWait(slot));
         }
     }
 
@@ -184,7 +186,8 @@ impl Shard {
     fn enter_time_wait(&mut self, now: Instant, slot: u32, time_wait: TimeWait) {
         let Some(Entry { key, hash, .. }) = self.entry(slot) else { return };
         let (key, hash) = (*key, *hash);
-        match self.time_waits.add(Record { key, time_wait }, now + self.config.tcp.time_wait) {
+        let lasts = self.config.tcp.time_wait;
+        match self.time_waits.add(now, Record { key, time_wait, lasts }, now + lasts) {
             Some(record) => self.table.replace(hash, Owner::Connection(slot), Owner::TimeWait(record)),
             None => self.counters.refused(Refusal::TimeWaitFull),
         }
@@ -203,9 +206,9 @@ impl Shard {
         }
         self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
         self.finish(slot);
-        if let Some(Entry { key, hash, told: false, old: Some(old), .. }) = self.entry(slot) {
-            let (key, hash, old) = (*key, *hash, **old);
-            self.resume_time_wait(now, key, hash, Some(old));
+        if let Some(Entry { hash, told: false, old: Some(old), .. }) = self.entry(slot) {
+            let (hash, old) = (*hash, **old);
+            self.resume_time_wait(now, hash, Some(old));
         }
     }
 

@@ -82,7 +82,7 @@ impl Shard {
             cwnd_bytes: 0,
             retransmits: 0,
             timer: Some(("time-wait", left)),
-            age: self.config.tcp.time_wait - left,
+            age: record.lasts - left,
         })
     }
 }

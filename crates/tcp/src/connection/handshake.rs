@@ -4,11 +4,7 @@ use super::{
     Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, Start,
     State,
 };
-
-/// The least MSS a peer is believed, as Linux: with less, a window costs more headers than anybody has memory for.
-const MIN_MSS: u16 = 48;
-/// The largest shift RFC 7323 section 2.3 allows.
-const MAX_SHIFT: u8 = 14;
+use crate::negotiation::Negotiated;
 
 impl Connection {
     /// Passive OPEN's answer to a SYN: SYN-RECEIVED; `poll_transmit` has the SYN-ACK.
@@ -21,24 +17,32 @@ impl Connection {
 
     /// The peer's SYN: its sequence number and options.
     fn synchronize(&mut self, env: &Env<'_>, syn: &Header) {
-        let peer_mss = syn.options.mss.unwrap_or(self.default_peer_mss).max(MIN_MSS);
-        let scale = syn.options.window_scale;
-        self.snd.synchronize(peer_mss.min(self.mss), scale.unwrap_or(0).min(MAX_SHIFT));
-        self.rcv.synchronize(syn.seq, scale.is_some(), env);
-        self.scaled = scale.is_some();
+        let negotiated = Negotiated::new(env.config, self.mss, self.default_peer_mss, &syn.options);
+        self.snd.synchronize(negotiated.data_mss(), negotiated.window_scale.unwrap_or(0));
+        self.rcv.synchronize(syn.seq, &negotiated, env);
+        self.clock.negotiated(env.now, negotiated.timestamps);
+        self.scaled = negotiated.window_scale.is_some();
     }
 
     /// The SYN, or the SYN-ACK.
     pub(super) fn emit_syn(&mut self, env: &mut Env<'_>) -> Emit {
         let answer = self.state != State::SynSent;
         let window = u16::try_from(Receiver::syn_window(env)).unwrap_or(u16::MAX);
-        // A SYN-ACK may offer scaling only if the SYN did (RFC 7323 section 2.2).
-        let scale = (!answer || self.scaled).then(|| env.config.window_scale());
-        let options = Options { mss: Some(self.mss), window_scale: scale, ..Options::default() };
+        // A SYN-ACK may offer only what the SYN did (RFC 7323 sections 2.2 and 3.2).
+        let scales = if answer { self.scaled } else { env.config.window_scaling };
+        let mut options = Options {
+            mss: Some(self.mss),
+            window_scale: scales.then(|| env.config.window_scale()),
+            sack_permitted: if answer { self.rcv.sacks() } else { env.config.sack },
+            ..Options::default()
+        };
         let (flags, ack) =
             if answer { (Flags::SYN | Flags::ACK, self.rcv.rcv_nxt()) } else { (Flags::SYN, Default::default()) };
         if answer {
+            options.timestamps = self.clock.stamp(env.now, ack);
             self.rcv.answered();
+        } else if env.config.timestamps {
+            options.timestamps = Some(self.clock.offer(env.now));
         }
         let seq = self.snd.iss();
         self.snd.syn_sent(env);

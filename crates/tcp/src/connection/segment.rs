@@ -13,6 +13,10 @@ fn dropped(reason: DropReason) -> Outcome {
 impl Connection {
     pub(super) fn in_later_states(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
         let flags = segment.header.flags;
+        // Before all: RFC 7323 section 5.3, R1.
+        if let Some(outcome) = self.old_timestamp(env, segment) {
+            return outcome;
+        }
         // First: the sequence number.
         let Some(acceptable) = acceptability::check(self.rcv.window(), segment) else {
             if self.rcv.is_shut_at(segment.header.seq) {
@@ -23,6 +27,9 @@ impl Connection {
         // Second: RST. Fourth: SYN. (Third, security, is obsolete.)
         if flags.contains(Flags::RST) {
             return self.reset(env, segment);
+        }
+        if let Some(timestamps) = segment.header.options.timestamps {
+            self.clock.update(env.now, segment.header.seq, timestamps.val);
         }
         if flags.contains(Flags::SYN) {
             return self.challenge(env, DropReason::UnexpectedSyn);
@@ -46,6 +53,25 @@ impl Connection {
         }
         // Sixth: URG is no more than a mark in the stream here; seventh and eighth: text and FIN.
         self.text(env, segment, &acceptable)
+    }
+
+    /// RFC 7323 sections 3.2 and 5.3: a segment whose timestamp is older than the latest, or missing, is not processed.
+    /// A reset is never asked (section 5.2).
+    fn old_timestamp(&mut self, env: &Env<'_>, segment: &Segment<'_>) -> Option<Outcome> {
+        let flags = segment.header.flags;
+        if !self.clock.is_on() || flags.contains(Flags::RST) {
+            return None;
+        }
+        match segment.header.options.timestamps {
+            None => Some(dropped(DropReason::NoTimestamp)),
+            Some(t) if self.clock.acceptable(env.now, t.val) => None,
+            Some(_) => {
+                if !segment.is_empty() || self.challenge.allow(env.now) {
+                    self.rcv.request_ack();
+                }
+                Some(dropped(DropReason::OldTimestamp))
+            }
+        }
     }
 
     /// Data at RCV.NXT that the closed window refuses: "special allowance should be made to accept valid ACKs, URGs, and
@@ -75,6 +101,7 @@ impl Connection {
         if header.flags.contains(Flags::SYN) {
             return self.old_syn(env, segment);
         }
+        self.rcv.on_old_data(segment);
         // Data that comes again has lost its ACK: that one is always sent. What carries nothing is answered within limits.
         if !segment.is_empty() || self.challenge.allow(env.now) {
             self.rcv.request_ack();
@@ -168,9 +195,9 @@ impl Connection {
         }
         if !acceptable.payload().is_empty() && (self.orphan || self.read_shut) {
             // S31: nobody will read this; the peer must learn it.
-            let seq = self.snd.ack_seq();
+            let reset = Some(self.reset_of_ours());
             self.finish(env, Some(Error::Reset));
-            return Outcome { reset: Some(Reset { seq, ack: None }), ..dropped(DropReason::NobodyReads) };
+            return Outcome { reset, ..dropped(DropReason::NobodyReads) };
         }
         let mut outcome = Outcome::default();
         match self.rcv.on_data(env, acceptable) {

@@ -2,11 +2,13 @@
 
 pub(crate) mod acceptability;
 mod ack_policy;
+pub(crate) mod paws;
 mod reassembly;
 mod window;
 
 use crate::{
     env::Env,
+    negotiation::Negotiated,
     pool::{ByteQueue, Pool},
 };
 use acceptability::{Acceptable, Window};
@@ -14,7 +16,10 @@ use ack_policy::{Ack, AckPolicy};
 use alloc::boxed::Box;
 use reassembly::Reassembly;
 use wheel::Instant;
-use wire::SeqNum;
+use wire::{
+    SeqNum,
+    tcp::{SackBlocks, Segment},
+};
 
 /// Where the data of a segment went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,10 @@ pub(crate) struct Receiver {
     shift: u8,
     /// Our MSS.
     mss: u16,
+    /// Both sides permit SACK.
+    sack: bool,
+    /// Data that came twice, to be reported once (RFC 2883).
+    duplicate: Option<(SeqNum, SeqNum)>,
     queue: ByteQueue,
     /// Attached only while something is out of order.
     reassembly: Option<Box<Reassembly>>,
@@ -61,6 +70,8 @@ impl Receiver {
             fin_at: None,
             shift: 0,
             mss,
+            sack: false,
+            duplicate: None,
             queue: ByteQueue::default(),
             reassembly: None,
             policy: AckPolicy::default(),
@@ -69,13 +80,46 @@ impl Receiver {
         }
     }
 
-    /// The peer's SYN arrived: its number, and whether windows are scaled from now on.
-    pub(crate) fn synchronize(&mut self, irs: SeqNum, scaled: bool, env: &Env<'_>) {
+    /// The peer's SYN arrived: its number, and what holds from now on.
+    pub(crate) fn synchronize(&mut self, irs: SeqNum, negotiated: &Negotiated, env: &Env<'_>) {
         self.irs = irs;
         self.rcv_nxt = irs + 1;
         // The window in a SYN is never scaled (RFC 7323 section 2.2).
         self.edge = self.rcv_nxt + Self::syn_window(env);
-        self.shift = if scaled { env.config.window_scale() } else { 0 };
+        self.shift = if negotiated.window_scale.is_some() { env.config.window_scale() } else { 0 };
+        self.sack = negotiated.sack;
+    }
+
+    /// Both sides permit SACK.
+    pub(crate) const fn sacks(&self) -> bool {
+        self.sack
+    }
+
+    /// Data came that was received before: the next ACK says so (RFC 2883 section 4).
+    pub(crate) fn on_old_data(&mut self, segment: &Segment<'_>) {
+        let (start, end) = (segment.header.seq, segment.header.seq + length(segment.payload));
+        if !segment.payload.is_empty() && start.before(self.rcv_nxt) {
+            self.note_duplicate(start, if end.before(self.rcv_nxt) { end } else { self.rcv_nxt });
+        }
+    }
+
+    fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
+        if self.sack && start != end {
+            self.duplicate = Some((start, end));
+            self.ack_now = true;
+        }
+    }
+
+    /// The blocks for an ACK, most recent first (RFC 2018 section 4), before them what came twice.
+    pub(crate) fn take_sack_blocks(&mut self) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if let Some((start, end)) = self.duplicate.take() {
+            blocks.push(start, end);
+        }
+        if let Some(runs) = self.reassembly.as_ref().filter(|_| self.sack) {
+            runs.report(&mut blocks);
+        }
+        blocks
     }
 
     /// The window a SYN advertises.
@@ -133,6 +177,7 @@ impl Receiver {
 
     fn take(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>) -> Taken {
         let payload = segment.payload();
+        self.note_duplicate(segment.seq() - u32::try_from(segment.skipped()).unwrap_or(0), segment.seq());
         if payload.is_empty() {
             return Taken::Nothing;
         }
@@ -141,6 +186,9 @@ impl Receiver {
                 return Taken::NoMemory;
             }
             let runs = self.reassembly.get_or_insert_default();
+            if let Some((start, end)) = runs.overlap(segment.seq(), payload.len()) {
+                self.duplicate = self.sack.then_some((start, end));
+            }
             return if runs.insert(env.pool, segment.seq(), payload) { Taken::Kept } else { Taken::NoMemory };
         }
         if self.queue.is_empty() && self.reassembly.is_none() {

@@ -3,7 +3,7 @@
 
 use crate::pool::{ByteQueue, Pool};
 use alloc::vec::Vec;
-use wire::SeqNum;
+use wire::{SeqNum, tcp::SackBlocks};
 
 /// Runs a connection may hold; a segment that would begin one more is dropped and comes again.
 const MAX_RUNS: usize = 64;
@@ -24,6 +24,8 @@ impl Run {
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     runs: Vec<Run>,
+    /// Where the latest segments began, the last one first.
+    latest: [Option<SeqNum>; SackBlocks::MAX],
 }
 
 impl Reassembly {
@@ -31,8 +33,54 @@ impl Reassembly {
         self.runs.is_empty()
     }
 
+    /// The run that holds `seq`.
+    fn holding(&self, seq: SeqNum) -> Option<usize> {
+        self.runs.iter().position(|run| run.start.before_eq(seq) && run.end().after(seq))
+    }
+
+    /// The first stretch of `len` bytes at `seq` that is there already.
+    pub(crate) fn overlap(&self, seq: SeqNum, len: usize) -> Option<(SeqNum, SeqNum)> {
+        let end = seq + u32::try_from(len).unwrap_or(u32::MAX);
+        let run = self.runs.iter().find(|run| run.end().after(seq) && run.start.before(end))?;
+        let first = if run.start.after(seq) { run.start } else { seq };
+        Some((first, if run.end().before(end) { run.end() } else { end }))
+    }
+
+    /// Adds the runs to a SACK option, those that changed last first (RFC 2018 section 4).
+    pub(crate) fn report(&self, blocks: &mut SackBlocks) {
+        let latest = self.latest.iter().flatten().filter_map(|seq| self.holding(*seq));
+        let mut told = [None; SackBlocks::MAX];
+        let mut count = 0;
+        for at in latest.chain(0..self.runs.len()) {
+            let Some(place) = told.get_mut(count) else { break };
+            *place = Some(at);
+            if told[..count].contains(&Some(at)) {
+                continue;
+            }
+            count += 1;
+            let run = &self.runs[at];
+            if !blocks.push(run.start, run.end()) {
+                break;
+            }
+        }
+    }
+
+    fn note(&mut self, seq: SeqNum) {
+        let run = self.holding(seq);
+        let same = self.latest.iter().position(|l| l.is_none_or(|l| self.holding(l) == run));
+        let until = same.unwrap_or(SackBlocks::MAX - 1);
+        self.latest[..=until].rotate_right(1);
+        self.latest[0] = Some(seq);
+    }
+
     /// Keeps what of `bytes` at `seq` is not there yet, as far as there is memory. False if any of it was not kept.
     pub(crate) fn insert(&mut self, pool: &mut Pool, seq: SeqNum, bytes: &[u8]) -> bool {
+        let kept = self.insert_runs(pool, seq, bytes);
+        self.note(seq);
+        kept
+    }
+
+    fn insert_runs(&mut self, pool: &mut Pool, seq: SeqNum, bytes: &[u8]) -> bool {
         let (mut seq, mut rest) = (seq, bytes);
         // The first run that ends behind `seq` decides; each turn either fills one hole or skips one run.
         let mut at = self.runs.iter().position(|run| run.end().after(seq)).unwrap_or(self.runs.len());

@@ -12,7 +12,8 @@
 //!
 //! Every segment must be written down, and every line holds for each of `SHIFTS` of both number spaces. Numbers are
 //! absolute before the shift; `SEQ==0` is never shifted, `EDGE` is the right edge of the endpoint's window. `WND` (raw)
-//! of `in` defaults to 10,000. Bytes are a pattern of their sequence number, checked wherever they go.
+//! of `in` defaults to 10,000. Options are `MSS=`, `WS=`, `SACK-OK=1`, `TSval=`, `TSecr=` and `SACK=10-20,30-40`; of a SYN's
+//! only those that are written are compared. An ACK with a RST is compared only where it is written. Bytes are a pattern of their sequence number, checked wherever they go.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::VecDeque;
@@ -23,7 +24,7 @@ use tcp::{
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
-    tcp::{Flags, Header, Options, Segment},
+    tcp::{Flags, Header, Options, SackBlocks, Segment, Timestamps},
 };
 
 /// Shifts of a number space: none, and such that the numbers of the scenarios lie around 2^32 and 2^31.
@@ -43,6 +44,9 @@ pub struct Seg {
     flags: Flags,
     mss: Option<u16>,
     ws: Option<u8>,
+    sack_ok: bool,
+    ts: Option<Timestamps>,
+    sack: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +67,18 @@ fn num(text: &str) -> Num {
 }
 
 fn seg(text: &str) -> Seg {
-    let mut s =
-        Seg { seq: Num::Absolute(0), ack: None, data: 0, wnd: None, flags: Flags::default(), mss: None, ws: None };
+    let mut s = Seg {
+        seq: Num::Absolute(0),
+        ack: None,
+        data: 0,
+        wnd: None,
+        flags: Flags::default(),
+        mss: None,
+        ws: None,
+        sack_ok: false,
+        ts: None,
+        sack: Vec::new(),
+    };
     for part in text.split('<').skip(1) {
         let part = part.split_once('>').expect("a closing bracket").0;
         let (name, value) = part.split_once('=').expect("NAME=VALUE");
@@ -75,6 +89,16 @@ fn seg(text: &str) -> Seg {
             "WND" => s.wnd = Some(value.parse().expect("a window")),
             "MSS" => s.mss = Some(value.parse().expect("an MSS")),
             "WS" => s.ws = Some(value.parse().expect("a shift")),
+            "SACK-OK" => s.sack_ok = value == "1",
+            "TSval" => s.ts.get_or_insert_default().val = value.parse().expect("a timestamp"),
+            "TSecr" => s.ts.get_or_insert_default().ecr = value.parse().expect("a timestamp"),
+            "SACK" => {
+                let block = |b: &str| {
+                    let (start, end) = b.split_once('-').expect("a block");
+                    (start.parse().expect("a number"), end.parse().expect("a number"))
+                };
+                s.sack = value.split(',').map(block).collect();
+            }
             "CTL" => {
                 for flag in value.split(',').filter(|f| !f.is_empty()) {
                     s.flags |= match flag {
@@ -138,7 +162,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(settings: Settings, ours: u32, theirs: u32) -> Self {
-        let start = Start { iss: SeqNum::new(0), mss: 1460, default_peer_mss: 536 };
+        let start = Start { iss: SeqNum::new(0), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
         Self {
             now: Instant::ZERO + Duration::from_secs(1000),
             config: Config::new(settings).expect("valid"),
@@ -207,7 +231,7 @@ impl Endpoint {
             match record.on_segment(segment) {
                 Answer::Ignore => {}
                 answer @ (Answer::Ack | Answer::AckAndRestart) => {
-                    self.out.push_back((record.ack(0, 0), Vec::new()));
+                    self.out.push_back((record.ack(self.now, 0, 0, 0), Vec::new()));
                     if answer == Answer::AckAndRestart {
                         self.time_wait = Some((record, self.now + self.config.time_wait));
                     }
@@ -341,7 +365,14 @@ impl Endpoint {
             flags: s.flags,
             window: s.wnd.unwrap_or(10_000),
             urgent: 0,
-            options: Options { mss: s.mss, window_scale: s.ws, ..Options::default() },
+            options: Options {
+                mss: s.mss,
+                window_scale: s.ws,
+                sack_permitted: s.sack_ok,
+                timestamps: s.ts,
+                sack: blocks(&s.sack, self.ours),
+                ..Options::default()
+            },
         };
         self.arrive(&Segment { header, payload: &payload });
     }
@@ -350,7 +381,9 @@ impl Endpoint {
         let Some((header, payload)) = self.out.pop_front() else { panic!("silent, expected: {}", self.line) };
         let line = &self.line;
         let shown = format!("{header:?} +{} shifts {} {} at: {line}", payload.len(), self.ours, self.theirs);
-        assert_eq!(header.flags.without(Flags::PSH), s.flags, "CTL of {shown}");
+        // A12: whether a reset acknowledges is of no consequence.
+        let unsaid = if s.flags == Flags::RST { Flags::PSH | Flags::ACK } else { Flags::PSH };
+        assert_eq!(header.flags.without(unsaid), s.flags, "CTL of {shown}");
         assert_eq!(header.seq.value(), self.value(s.seq, self.ours), "SEQ of {shown}");
         assert_eq!(s.ack.is_some(), s.flags.contains(Flags::ACK), "ACK is written if and only if the flag is: {line}");
         if let Some(ack) = s.ack {
@@ -362,6 +395,11 @@ impl Endpoint {
         if let Some(wnd) = s.wnd {
             assert_eq!(header.window, wnd, "WND of {shown}");
         }
+        if !s.flags.contains(Flags::SYN) || s.ts.is_some() {
+            assert_eq!(header.options.timestamps, s.ts, "timestamps of {shown}");
+        }
+        assert_eq!(header.options.sack, blocks(&s.sack, self.theirs), "SACK of {shown}");
+        assert!(!s.sack_ok || header.options.sack_permitted, "SACK permitted of {shown}");
         if s.flags.contains(Flags::SYN) && (s.mss.is_some() || s.ws.is_some()) {
             assert_eq!((header.options.mss, header.options.window_scale), (s.mss, s.ws), "options of {shown}");
         }
@@ -519,6 +557,14 @@ impl Endpoint {
         }
         assert_eq!(self.pool.chunks_in_use(), 0, "memory left behind");
     }
+}
+
+fn blocks(all: &[(u32, u32)], shift: u32) -> SackBlocks {
+    let mut blocks = SackBlocks::default();
+    for (start, end) in all {
+        assert!(blocks.push(SeqNum::new(start.wrapping_add(shift)), SeqNum::new(end.wrapping_add(shift))));
+    }
+    blocks
 }
 
 fn word_of(error: Error) -> String {
