@@ -33,9 +33,17 @@ impl Reassembly {
         self.runs.is_empty()
     }
 
-    /// The run that holds `seq`.
-    fn holding(&self, seq: SeqNum) -> Option<usize> {
-        self.runs.iter().position(|run| run.start.before_eq(seq) && run.end().after(seq))
+    /// The bytes around `seq` that lie together: runs that touch are one block.
+    fn block(&self, seq: SeqNum) -> Option<(SeqNum, SeqNum)> {
+        let at = self.runs.iter().position(|run| run.start.before_eq(seq) && run.end().after(seq))?;
+        let (mut first, mut last) = (at, at);
+        while first > 0 && self.runs[first - 1].end() == self.runs[first].start {
+            first -= 1;
+        }
+        while self.runs.get(last + 1).is_some_and(|next| next.start == self.runs[last].end()) {
+            last += 1;
+        }
+        Some((self.runs[first].start, self.runs[last].end()))
     }
 
     /// The first stretch of `len` bytes at `seq` that is there already.
@@ -46,28 +54,22 @@ impl Reassembly {
         Some((first, if run.end().before(end) { run.end() } else { end }))
     }
 
-    /// Adds the runs to a SACK option, those that changed last first (RFC 2018 section 4).
+    /// Adds the blocks to a SACK option, those that changed last first (RFC 2018 section 4).
     pub(crate) fn report(&self, blocks: &mut SackBlocks) {
-        let latest = self.latest.iter().flatten().filter_map(|seq| self.holding(*seq));
-        let mut told = [None; SackBlocks::MAX];
-        let mut count = 0;
-        for at in latest.chain(0..self.runs.len()) {
-            let Some(place) = told.get_mut(count) else { break };
-            *place = Some(at);
-            if told[..count].contains(&Some(at)) {
-                continue;
-            }
-            count += 1;
-            let run = &self.runs[at];
-            if !blocks.push(run.start, run.end()) {
+        let told = blocks.len();
+        let latest = self.latest.iter().flatten().copied();
+        for seq in latest.chain(self.runs.iter().map(|run| run.start)) {
+            let Some((start, end)) = self.block(seq) else { continue };
+            let known = blocks.as_slice()[told..].contains(&(start, end));
+            if !known && !blocks.push(start, end) {
                 break;
             }
         }
     }
 
     fn note(&mut self, seq: SeqNum) {
-        let run = self.holding(seq);
-        let same = self.latest.iter().position(|l| l.is_none_or(|l| self.holding(l) == run));
+        let block = self.block(seq);
+        let same = self.latest.iter().position(|l| l.is_none_or(|l| self.block(l) == block));
         let until = same.unwrap_or(SackBlocks::MAX - 1);
         self.latest[..=until].rotate_right(1);
         self.latest[0] = Some(seq);

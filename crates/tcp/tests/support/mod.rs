@@ -30,6 +30,9 @@ use wire::{
 /// Shifts of a number space: none, and such that the numbers of the scenarios lie around 2^32 and 2^31.
 pub const SHIFTS: [u32; 6] = [0, 0u32.wrapping_sub(101), 0u32.wrapping_sub(302), 0x7fff_ff9b, 0x7fff_fed3, 0xffff_f000];
 
+/// Time begins at 1,000 s, the timestamp clock at 0.
+const OFFSET: u32 = 0u32.wrapping_sub(1_000_000);
+
 pub fn byte(at: u32) -> u8 {
     at.wrapping_mul(0x9E37_79B9).to_le_bytes()[2]
 }
@@ -162,7 +165,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(settings: Settings, ours: u32, theirs: u32) -> Self {
-        let start = Start { iss: SeqNum::new(0), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
+        let start = Start { iss: SeqNum::new(0), mss: 1460, default_peer_mss: 536, timestamp_offset: OFFSET };
         Self {
             now: Instant::ZERO + Duration::from_secs(1000),
             config: Config::new(settings).expect("valid"),
@@ -231,7 +234,7 @@ impl Endpoint {
             match record.on_segment(segment) {
                 Answer::Ignore => {}
                 answer @ (Answer::Ack | Answer::AckAndRestart) => {
-                    self.out.push_back((record.ack(self.now, 0, 0, 0), Vec::new()));
+                    self.out.push_back((record.ack(self.now, OFFSET, 0, 0), Vec::new()));
                     if answer == Answer::AckAndRestart {
                         self.time_wait = Some((record, self.now + self.config.time_wait));
                     }
