@@ -174,7 +174,8 @@ fn sack_blocks_come_latest_first() {
          out <SEQ=100><ACK=7500><CTL=ACK><SACK=8000-8500>
          hears readable
          in  <SEQ=7500><ACK=100><DATA=500><CTL=ACK>
-         out <SEQ=100><ACK=8500><CTL=ACK>",
+         out <SEQ=100><ACK=8500><CTL=ACK>
+         hears readable",
     );
 }
 
