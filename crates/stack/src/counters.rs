@@ -102,6 +102,8 @@ pub struct Counters {
     pub opened: u64,
     /// Segments that TIME-WAIT answered by an ACK.
     pub time_wait_in: u64,
+    /// Records of TIME-WAIT whose place an active open took.
+    pub time_wait_reused: u64,
     /// ARP packets.
     pub arp_in: u64,
     /// ICMP echo requests.
@@ -131,6 +133,7 @@ impl Default for Counters {
             segments_in: 0,
             opened: 0,
             time_wait_in: 0,
+            time_wait_reused: 0,
             arp_in: 0,
             echo_in: 0,
             segments_out: 0,
@@ -173,6 +176,7 @@ impl Counters {
             ("segments_in", self.segments_in),
             ("opened", self.opened),
             ("time_wait_in", self.time_wait_in),
+            ("time_wait_reused", self.time_wait_reused),
             ("arp_in", self.arp_in),
             ("echo_in", self.echo_in),
             ("segments_out", self.segments_out),

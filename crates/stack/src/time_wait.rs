@@ -110,6 +110,13 @@ impl TimeWaits {
         Some(Record { key, time_wait, lasts: Duration::from_secs(p.secs.into()) })
     }
 
+    /// Whether an active open may take the connection's place: its timestamps will be later than the old one's, whose last
+    /// segments PAWS then refuses. So the clock must have moved: a second, as Linux has it.
+    pub(crate) fn is_reusable(&self, now: Instant, slot: u32) -> bool {
+        let (Some(p), Some(until)) = (self.packed(slot), self.until(slot)) else { return false };
+        p.stamped && now + Duration::from_secs(p.secs.into()) >= until + Duration::from_secs(1)
+    }
+
     /// When the record's 2MSL end.
     pub(crate) fn until(&self, slot: u32) -> Option<Instant> {
         self.wheel.deadline(slot)

@@ -264,10 +264,11 @@ impl Shard {
                     let recent = segment.header.options.timestamps.map(|t| t.val);
                     self.time_waits.restart(now, slot, recent);
                 }
+                let time_wait = self.time_waits.get(slot).map_or(record.time_wait, |r| r.time_wait);
                 self.counters.time_wait_in += 1;
                 let (local, remote) = (key.local(), key.remote());
                 let offset = self.isn.timestamp_offset(&key);
-                let header = record.time_wait.ack(now, offset, local.port(), remote.port());
+                let header = time_wait.ack(now, offset, local.port(), remote.port());
                 let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
                 self.reply(Reply { dst: link.src, vlan: link.vlan, body });
             }

@@ -10,7 +10,7 @@ use crate::{
 use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Connection, Event, Half, Reset, Start, TimeWait};
-use wire::{MacAddr, tcp::Segment};
+use wire::{MacAddr, SeqNum, tcp::Segment};
 
 /// What a passive open comes from.
 pub(super) struct Knocker<'s> {
@@ -54,16 +54,14 @@ impl Shard {
             self.config.addresses.iter().find(|a| a.ip.is_ipv4() == remote.is_ipv4()).ok_or(ConnectError::NoRoute)?;
         let local_ip = local.ip;
         let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
-        let (table, slots, time_waits) = (&self.table, &self.slots, &self.time_waits);
-        let free = |key: &FlowKey| {
-            let same = |owner| match owner {
-                Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
-                Owner::TimeWait(slot) => time_waits.is(slot, key),
-            };
-            table.find(table.hash(key), same).is_none()
-        };
-        let key = self.ports.choose(local_ip, remote, free).ok_or(ConnectError::NoPort)?;
-        let start = self.start(now, &key);
+        let (key, old) = self.choose_port(now, local_ip, remote).ok_or(ConnectError::NoPort)?;
+        if self.connections() >= self.config.max_connections as usize {
+            return Err(ConnectError::TooMany);
+        }
+        let mut start = self.start(now, &key);
+        if let Some(old) = old.and_then(|slot| self.take_time_wait(slot)) {
+            start.iss = later(start.iss, old.time_wait.snd_nxt);
+        }
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let conn = Connection::connect(&env, start);
         let hash = self.table.hash(&key);
@@ -72,6 +70,39 @@ impl Shard {
         self.counters.connected += 1;
         self.mark(slot);
         Ok(self.id(slot))
+    }
+
+    /// A source port that no connection to `remote` uses. When every one is taken, that of the connection in TIME-WAIT for
+    /// which a new one is safe: both sides used timestamps, and the clock has moved on since (RFC 6191 in the other
+    /// direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
+    fn choose_port(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Option<(FlowKey, Option<u32>)> {
+        let (table, slots, time_waits) = (&self.table, &self.slots, &self.time_waits);
+        let owner = |key: &FlowKey| {
+            let same = |owner| match owner {
+                Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
+                Owner::TimeWait(slot) => time_waits.is(slot, key),
+            };
+            table.find(table.hash(key), same)
+        };
+        if let Some(key) = self.ports.choose(local, remote, |key| owner(key).is_none()) {
+            return Some((key, None));
+        }
+        let reusable = |key: &FlowKey| match owner(key) {
+            Some(Owner::TimeWait(slot)) if time_waits.is_reusable(now, slot) => Some(slot),
+            _ => None,
+        };
+        let key = self.ports.choose(local, remote, |key| reusable(key).is_some())?;
+        let slot = reusable(&key);
+        Some((key, slot))
+    }
+
+    /// A record makes room for a new incarnation of its connection.
+    fn take_time_wait(&mut self, slot: u32) -> Option<Record> {
+        let record = self.time_waits.remove(slot)?;
+        let hash = self.table.hash(&record.key);
+        self.table.remove(hash, Owner::TimeWait(slot));
+        self.counters.time_wait_reused += 1;
+        Some(record)
     }
 
     /// A SYN for a listener: a connection in SYN-RECEIVED, if there is room for it.
@@ -84,9 +115,8 @@ impl Shard {
             return Err(Refusal::BacklogFull);
         }
         let mut start = self.start(now, &knocker.key);
-        if let Some(after) = knocker.old.map(|(old, _)| old.time_wait.snd_nxt).filter(|after| !start.iss.after(*after))
-        {
-            start.iss = after + ISS_STEP;
+        if let Some((old, _)) = &knocker.old {
+            start.iss = later(start.iss, old.time_wait.snd_nxt);
         }
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let conn = Connection::accept(&env, start, knocker.syn);
@@ -326,6 +356,11 @@ impl Shard {
 
 /// How far behind the old incarnation's last sequence number a new one begins, if the clock has not brought it farther.
 const ISS_STEP: u32 = 64_000;
+
+/// RFC 9293 MAY-2: an ISS behind every sequence number of the old incarnation.
+fn later(iss: SeqNum, old: SeqNum) -> SeqNum {
+    if iss.after(old) { iss } else { old + ISS_STEP }
+}
 
 fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Entry {
     Entry {
