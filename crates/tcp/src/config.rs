@@ -30,6 +30,11 @@ pub struct Settings {
     pub fin_wait2_orphan: Duration,
     /// How long an ACK may wait for company: below 500 ms (RFC 9293 section 3.8.6.3).
     pub delayed_ack: Duration,
+    /// Challenge ACKs, and ACKs of segments without data that are out of the window, which a connection sends per interval
+    /// (RFC 5961 section 7). At least 1.
+    pub challenge_acks: u16,
+    /// That interval: 1 ms to a minute.
+    pub challenge_interval: Duration,
     /// Offer and use window scaling (RFC 7323 section 2).
     pub window_scaling: bool,
     /// Offer and use timestamps, and with them PAWS (RFC 7323 sections 3 to 5).
@@ -53,6 +58,8 @@ impl Default for Settings {
             time_wait: Duration::from_secs(60),
             fin_wait2_orphan: Duration::from_secs(60),
             delayed_ack: Duration::from_millis(40),
+            challenge_acks: 10,
+            challenge_interval: Duration::from_secs(1),
             window_scaling: true,
             timestamps: true,
             sack: true,
@@ -114,6 +121,10 @@ impl Config {
         time("time_wait", s.time_wait, s1, Duration::from_secs(240), "1 s to 4 minutes")?;
         time("fin_wait2_orphan", s.fin_wait2_orphan, s1, Duration::MAX, "1 s or more")?;
         time("delayed_ack", s.delayed_ack, Duration::ZERO, Duration::from_millis(499), "0 to 499 ms")?;
+        time("challenge_interval", s.challenge_interval, ms, Duration::from_secs(60), "1 ms to a minute")?;
+        if s.challenge_acks == 0 {
+            return Err(ConfigError { field: "challenge_acks", value: 0, allowed: "1 or more" });
+        }
         let window_scale = (0..=14).find(|shift| s.receive_buffer_bytes >> shift <= 0xffff).unwrap_or(14);
         Ok(Self { settings, window_scale })
     }

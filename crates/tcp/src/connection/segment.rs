@@ -66,7 +66,7 @@ impl Connection {
             None => Some(dropped(DropReason::NoTimestamp)),
             Some(t) if self.clock.acceptable(env.now, t.val) => None,
             Some(_) => {
-                if !segment.is_empty() || self.challenge.allow(env.now) {
+                if !segment.is_empty() || self.challenge.allow(env.now, env.config) {
                     self.rcv.request_ack();
                 }
                 Some(dropped(DropReason::OldTimestamp))
@@ -103,7 +103,7 @@ impl Connection {
         }
         self.rcv.on_old_data(segment);
         // Data that comes again has lost its ACK: that one is always sent. What carries nothing is answered within limits.
-        if !segment.is_empty() || self.challenge.allow(env.now) {
+        if !segment.is_empty() || self.challenge.allow(env.now, env.config) {
             self.rcv.request_ack();
         }
         dropped(DropReason::OutOfWindow)
@@ -123,14 +123,14 @@ impl Connection {
             self.rcv.request_ack();
             return Outcome::default();
         }
-        if self.challenge.allow(env.now) {
+        if self.challenge.allow(env.now, env.config) {
             self.snd.syn_again();
         }
         dropped(DropReason::OutOfWindow)
     }
 
     fn challenge(&mut self, env: &Env<'_>, reason: DropReason) -> Outcome {
-        if self.challenge.allow(env.now) {
+        if self.challenge.allow(env.now, env.config) {
             self.rcv.request_ack();
         }
         dropped(reason)
