@@ -13,7 +13,7 @@ pub struct LocalAddress {
     pub ip: IpAddr,
     /// Its prefix length: what is on the link.
     pub prefix_len: u8,
-    /// The address is the stack's alone: it answers ARP and ICMP echo for it. Otherwise the interface's own, and the
+    /// The address is the stack's alone: it answers ARP, NDP and ICMP echo for it. Otherwise the interface's own, and the
     /// kernel does.
     pub owned: bool,
 }
@@ -29,6 +29,9 @@ pub struct ShardConfig {
     pub addresses: Vec<LocalAddress>,
     /// Routes beyond the link: prefix, its length, and the gateway (`None`: on the link).
     pub routes: Vec<crate::Route>,
+    /// The tag that everything which is no reply is sent with (IEEE 802.1Q: 3 bits priority, 1 bit drop eligible, 12 bits
+    /// VLAN identifier, not 4095). Replies have the tag, or none, of what they answer.
+    pub vlan: Option<u16>,
     /// Ports for active opens.
     pub ports: RangeInclusive<u16>,
     /// Connections, in any state but TIME-WAIT. 1 to 2^30.
@@ -52,6 +55,7 @@ impl ShardConfig {
             mtu,
             addresses,
             routes: Vec::new(),
+            vlan: None,
             ports: DEFAULT_PORTS,
             max_connections: 1 << 20,
             max_time_wait: 1 << 20,
@@ -72,6 +76,7 @@ impl ShardConfig {
         within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
         within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
+        within("vlan", (self.vlan.unwrap_or(0) & 0xfff).into(), 0..=4094, "an identifier of 0 to 4094")?;
         within("addresses", self.addresses.len() as u64, 1..=1024, "1 to 1024 addresses")?;
         for a in &self.addresses {
             let bits = if a.ip.is_ipv4() { 32 } else { 128 };

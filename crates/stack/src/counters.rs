@@ -106,7 +106,9 @@ pub struct Counters {
     pub time_wait_reused: u64,
     /// ARP packets.
     pub arp_in: u64,
-    /// ICMP echo requests.
+    /// Neighbour solicitations and advertisements.
+    pub ndp_in: u64,
+    /// ICMP echo requests, of both families.
     pub echo_in: u64,
     /// TCP segments a connection sent.
     pub segments_out: u64,
@@ -135,6 +137,7 @@ impl Default for Counters {
             time_wait_in: 0,
             time_wait_reused: 0,
             arp_in: 0,
+            ndp_in: 0,
             echo_in: 0,
             segments_out: 0,
             resets_out: 0,
@@ -178,6 +181,7 @@ impl Counters {
             ("time_wait_in", self.time_wait_in),
             ("time_wait_reused", self.time_wait_reused),
             ("arp_in", self.arp_in),
+            ("ndp_in", self.ndp_in),
             ("echo_in", self.echo_in),
             ("segments_out", self.segments_out),
             ("resets_out", self.resets_out),
@@ -196,7 +200,7 @@ impl Counters {
     #[must_use]
     pub fn frames_accounted(&self) -> u64 {
         let refused = Refusal::ALL.iter().filter(|(r, _)| r.ends_frame()).map(|(r, _)| self.refusals(*r));
-        let taken = self.segments_in + self.opened + self.time_wait_in + self.arp_in + self.echo_in;
+        let taken = self.segments_in + self.opened + self.time_wait_in + self.arp_in + self.ndp_in + self.echo_in;
         taken + self.malformed_total() + refused.sum::<u64>()
     }
 

@@ -1,8 +1,12 @@
 //! Neighbours: which MAC address an on-link address has, and who waits to learn it.
 //!
 //! For an address of the interface's the kernel resolves, and its table is mirrored ([`Resolve::AskKernel`]); for one of our
-//! own the shard sends the ARP requests itself ([`Resolve::Arp`]). Either way a connection with something to send waits
-//! here, not its frames: nothing is lost, and a dead neighbour holds nobody up but its own connections.
+//! own the shard asks itself, by ARP or NDP ([`Resolve::Ask`]). Either way a connection with something to send waits here,
+//! not its frames: nothing is lost, and a dead neighbour holds nobody up but its own connections.
+//!
+//! What the shard found out itself is in doubt after a minute (RFC 1122 section 2.3.2.1, RFC 4861 section 7.3): a neighbour
+//! that is used again is then asked by unicast, and used meanwhile. One that does not answer is forgotten, and asked for as
+//! if it had never been known.
 
 use crate::handle::ConnId;
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -12,21 +16,48 @@ use wire::MacAddr;
 
 /// Neighbours known or being resolved.
 const LIMIT: usize = 4096;
-/// Between requests for one address (RFC 1122 section 2.3.2.1: at most one a second).
+/// Between requests for one address (RFC 1122 section 2.3.2.1: at most one a second; RFC 4861: RETRANS_TIMER).
 const RETRY: Duration = Duration::from_secs(1);
-/// Unanswered requests after which an active open fails, as Linux (`mcast_solicit`).
+/// Unanswered requests after which an active open fails or a neighbour is forgotten, as Linux (`mcast_solicit`,
+/// `ucast_solicit`) and RFC 4861 section 10.
 const GIVE_UP: u8 = 3;
+/// How long an answer is believed (RFC 1122 section 2.3.2.1: of the order of a minute).
+const REACHABLE: Duration = Duration::from_secs(60);
+/// How long an address is believed that was learnt without having been asked for (RFC 4861: DELAY_FIRST_PROBE_TIME).
+const DELAY: Duration = Duration::from_secs(5);
+/// Between looks at the whole table for what is in doubt by now: each may make every connection look its neighbour up again.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// On whose behalf the shard asks: an owned address, and the VLAN it is reached in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) local: IpAddr,
+    pub(crate) vlan: Option<u16>,
+}
+
+/// A question to send, by ARP or NDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) from: Asker,
+    pub(crate) target: IpAddr,
+    /// The station to ask; `None`: all.
+    pub(crate) at: Option<MacAddr>,
+}
 
 /// A request to resolve an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resolve {
     AskKernel(IpAddr),
-    Arp(IpAddr),
+    Ask(Ask),
 }
 
 #[derive(Debug, Default)]
 struct Neighbour {
     mac: Option<MacAddr>,
+    /// Who asks for it, if the shard does. What the kernel said is the kernel's to correct.
+    asker: Option<Asker>,
+    /// It is not in doubt before. Only for what the shard asks for.
+    fresh_until: Option<Instant>,
     asked: Option<Instant>,
     /// Requests in a row that were not answered.
     tries: u8,
@@ -34,14 +65,41 @@ struct Neighbour {
     waiting: Vec<ConnId>,
 }
 
+impl Neighbour {
+    /// The question to its last known station, if it is in doubt and was not asked yet.
+    fn doubt(&mut self, now: Instant, ip: IpAddr) -> Option<Ask> {
+        let from = self.asker.filter(|_| self.fresh_until.is_none() && self.tries == 0)?;
+        self.asked = Some(now);
+        self.tries = 1;
+        Some(Ask { from, target: ip, at: self.mac })
+    }
+
+    fn believe(&mut self, until: Instant) {
+        self.fresh_until = Some(until);
+        self.asked = None;
+        self.tries = 0;
+    }
+}
+
 /// The answer to a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    Known(MacAddr),
+    /// It is known; with a question if it is in doubt.
+    Known(MacAddr, Option<Ask>),
     /// It is not known yet; the request, if one is due now.
     Waiting(Option<Resolve>),
     /// The table is full of addresses that others wait for.
     Full,
+}
+
+/// What is to be done when time has passed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// The connections whose neighbour must be asked for again. With an address: it has failed to answer for so long that
+    /// an open to it gives up.
+    pub(crate) again: Vec<(ConnId, Option<IpAddr>)>,
+    /// Questions to neighbours that have not answered the last one.
+    pub(crate) asks: Vec<Ask>,
 }
 
 #[derive(Debug, Default)]
@@ -50,22 +108,32 @@ pub(crate) struct Neighbours {
     epoch: u32,
     /// No request is due again before; `None`: none is unanswered.
     retry_at: Option<Instant>,
+    /// When the table is looked through for what is in doubt; `None`: nothing will be.
+    sweep_at: Option<Instant>,
+    /// The table is not looked through again before.
+    rest_until: Instant,
 }
 
 impl Neighbours {
-    /// Changes whenever a MAC address does: what was looked up in an earlier epoch must be looked up again.
+    /// Changes whenever a MAC address does, or comes into doubt: what was looked up in an earlier epoch must be looked up
+    /// again.
     pub(crate) const fn epoch(&self) -> u32 {
         self.epoch
     }
 
     /// The MAC address of `ip`. While it is not known, `waiter` (a connection that is not yet on a list) is put on its list.
-    pub(crate) fn lookup(&mut self, now: Instant, ip: IpAddr, waiter: Option<ConnId>, owned: bool) -> Lookup {
+    /// `asker` is who asks if the shard does, `None` if the kernel does.
+    pub(crate) fn lookup(&mut self, now: Instant, ip: IpAddr, waiter: Option<ConnId>, asker: Option<Asker>) -> Lookup {
         if !self.make_room(ip) {
             return Lookup::Full;
         }
         let entry = self.table.entry(ip).or_default();
         if let Some(mac) = entry.mac {
-            return Lookup::Known(mac);
+            let ask = entry.doubt(now, ip);
+            if ask.is_some() {
+                sooner(&mut self.retry_at, now + RETRY);
+            }
+            return Lookup::Known(mac, ask);
         }
         entry.waiting.extend(waiter);
         if entry.asked.is_some_and(|at| now - at < RETRY) {
@@ -73,8 +141,10 @@ impl Neighbours {
         }
         entry.asked = Some(now);
         entry.tries = entry.tries.saturating_add(1);
-        self.retry_at = Some(self.retry_at.map_or(now + RETRY, |at| at.min(now + RETRY)));
-        Lookup::Waiting(Some(if owned { Resolve::Arp(ip) } else { Resolve::AskKernel(ip) }))
+        entry.asker = asker;
+        sooner(&mut self.retry_at, now + RETRY);
+        let ask = |from| Resolve::Ask(Ask { from, target: ip, at: None });
+        Lookup::Waiting(Some(asker.map_or(Resolve::AskKernel(ip), ask)))
     }
 
     /// Room for `ip`: in a full table one that nobody waits for goes, an unresolved one first.
@@ -88,16 +158,19 @@ impl Neighbours {
         victim.is_some_and(|victim| self.table.remove(&victim).is_some())
     }
 
-    /// A neighbour's address was learnt, or lost. Returns the connections that waited for it.
+    /// The kernel learnt a neighbour's address, or lost it. Returns the connections that waited for it.
     pub(crate) fn update(&mut self, ip: IpAddr, mac: Option<MacAddr>) -> Vec<ConnId> {
         if mac.is_none() && !self.table.contains_key(&ip) || !self.make_room(ip) {
             return Vec::new();
         }
         let entry = self.table.entry(ip).or_default();
-        if entry.mac != mac {
-            entry.mac = mac;
+        (entry.asker, entry.fresh_until) = (None, None);
+        if entry.mac != mac || mac.is_some() {
             entry.asked = None;
             entry.tries = 0;
+        }
+        if entry.mac != mac {
+            entry.mac = mac;
             self.epoch = self.epoch.wrapping_add(1);
         }
         if mac.is_some() {
@@ -109,34 +182,129 @@ impl Neighbours {
         Vec::new()
     }
 
-    /// Whether somebody waits for this address, so that an unasked answer is worth keeping (RFC 826's merge rule).
+    /// A neighbour told its address, to `asker` if to one of ours. `answers`: it has heard us, or as good as that; otherwise an
+    /// address that is new is soon in doubt (RFC 4861 sections 7.2.3, 7.2.5). Returns the connections that waited for it.
+    pub(crate) fn heard(
+        &mut self,
+        now: Instant,
+        ip: IpAddr,
+        mac: MacAddr,
+        asker: Option<Asker>,
+        answers: bool,
+    ) -> Vec<ConnId> {
+        if !self.make_room(ip) {
+            return Vec::new();
+        }
+        let entry = self.table.entry(ip).or_default();
+        let moved = entry.mac != Some(mac);
+        if entry.mac.is_none() {
+            entry.asker = entry.asker.or(asker);
+        }
+        if moved {
+            entry.mac = Some(mac);
+            self.epoch = self.epoch.wrapping_add(1);
+        }
+        if entry.asker.is_some() && (moved || answers) {
+            let until = now + if answers { REACHABLE } else { DELAY };
+            entry.believe(until);
+            sooner(&mut self.sweep_at, until.max(self.rest_until));
+        }
+        core::mem::take(&mut entry.waiting)
+    }
+
+    /// A neighbour that is known has heard us, at the address it has had.
+    pub(crate) fn confirm(&mut self, now: Instant, ip: IpAddr) {
+        if let Some(entry) = self.table.get_mut(&ip).filter(|n| n.mac.is_some() && n.asker.is_some()) {
+            entry.believe(now + REACHABLE);
+            sooner(&mut self.sweep_at, (now + REACHABLE).max(self.rest_until));
+        }
+    }
+
+    /// Somebody says that a neighbour has another address, but does not insist: the neighbour is asked soon.
+    pub(crate) fn contradicted(&mut self, now: Instant, ip: IpAddr) {
+        if let Some(until) = self.table.get_mut(&ip).and_then(|n| n.fresh_until.as_mut()) {
+            *until = now;
+            sooner(&mut self.sweep_at, now.max(self.rest_until));
+        }
+    }
+
+    /// Whether this address is known or somebody waits for it, so that an unasked answer is worth keeping (RFC 826's merge
+    /// rule, RFC 4861 section 7.2.5).
     pub(crate) fn knows_of(&self, ip: IpAddr) -> bool {
         self.table.contains_key(&ip)
     }
 
-    /// When unanswered requests are due again, at the earliest.
-    pub(crate) const fn next_retry(&self) -> Option<Instant> {
-        self.retry_at
+    /// The address that is known.
+    pub(crate) fn known(&self, ip: IpAddr) -> Option<MacAddr> {
+        self.table.get(&ip)?.mac
     }
 
-    /// The connections whose neighbour must be asked for again at `now`. With an address: it has failed to answer for so
-    /// long that an open to it gives up.
-    pub(crate) fn retry(&mut self, now: Instant) -> Vec<(ConnId, Option<IpAddr>)> {
-        let mut again = Vec::new();
-        self.retry_at = None;
+    /// When [`due`](Self::due) is to be called, at the latest.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        [self.retry_at, self.sweep_at].into_iter().flatten().min()
+    }
+
+    /// What is to be done at `now`.
+    pub(crate) fn due(&mut self, now: Instant) -> Due {
+        let mut due = Due::default();
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry(now, &mut due);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now);
+        }
+        due
+    }
+
+    fn retry(&mut self, now: Instant, due: &mut Due) {
+        let (retry_at, epoch) = (&mut self.retry_at, &mut self.epoch);
+        *retry_at = None;
         self.table.retain(|ip, n| {
-            let Some(asked) = n.asked.filter(|_| n.mac.is_none()) else { return true };
+            let Some(asked) = n.asked else { return true };
             if now - asked < RETRY {
-                self.retry_at = Some(self.retry_at.map_or(asked + RETRY, |other| other.min(asked + RETRY)));
+                sooner(retry_at, asked + RETRY);
                 return true;
             }
             let failed = (n.tries >= GIVE_UP).then_some(*ip);
-            again.extend(n.waiting.drain(..).map(|conn| (conn, failed)));
-            // Those that still want it come back within this turn.
+            if n.mac.is_none() {
+                due.again.extend(n.waiting.drain(..).map(|conn| (conn, failed)));
+                // Those that still want it come back within this turn.
+            } else if failed.is_some() {
+                // Those that use it begin anew, by asking all (RFC 4861 section 7.3.3).
+                *epoch = epoch.wrapping_add(1);
+            } else if let Some(from) = n.asker {
+                n.asked = Some(now);
+                n.tries += 1;
+                sooner(retry_at, now + RETRY);
+                due.asks.push(Ask { from, target: *ip, at: n.mac });
+            }
             failed.is_none()
         });
-        again
     }
+
+    /// What was not confirmed in time is in doubt: who uses it looks it up again, and asks.
+    fn sweep(&mut self, now: Instant) {
+        self.sweep_at = None;
+        self.rest_until = now + SWEEP;
+        let mut doubts = false;
+        for neighbour in self.table.values_mut() {
+            match neighbour.fresh_until {
+                Some(until) if until <= now => {
+                    neighbour.fresh_until = None;
+                    doubts = true;
+                }
+                Some(until) => sooner(&mut self.sweep_at, until.max(self.rest_until)),
+                None => {}
+            }
+        }
+        if doubts {
+            self.epoch = self.epoch.wrapping_add(1);
+        }
+    }
+}
+
+fn sooner(timer: &mut Option<Instant>, at: Instant) {
+    *timer = Some(timer.map_or(at, |other| other.min(at)));
 }
 
 #[cfg(test)]
@@ -148,6 +316,14 @@ mod tests {
         IpAddr::from([10, 0, 0, n])
     }
 
+    const ASKER: Asker = Asker { local: IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 99)), vlan: Some(5) };
+    const US: Option<Asker> = Some(ASKER);
+    const MAC: MacAddr = MacAddr([2; 6]);
+
+    fn ask(n: u8, at: Option<MacAddr>) -> Resolve {
+        Resolve::Ask(Ask { from: ASKER, target: ip(n), at })
+    }
+
     fn conn(slot: u32) -> ConnId {
         ConnId { slot, generation: 0 }
     }
@@ -156,20 +332,20 @@ mod tests {
     fn the_first_asks_the_rest_wait_and_all_are_woken() {
         let mut neighbours = Neighbours::default();
         let now = Instant::ZERO;
-        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(7)), true), Lookup::Waiting(Some(Resolve::Arp(ip(1)))));
-        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(8)), true), Lookup::Waiting(None));
-        assert_eq!(neighbours.next_retry(), Some(now + RETRY));
+        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(7)), US), Lookup::Waiting(Some(ask(1, None))));
+        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(8)), US), Lookup::Waiting(None));
+        assert_eq!(neighbours.next_due(), Some(now + RETRY));
         let mac = MacAddr([2; 6]);
         assert_eq!(neighbours.update(ip(1), Some(mac)), [conn(7), conn(8)]);
-        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(9)), true), Lookup::Known(mac));
-        assert!(neighbours.retry(now + RETRY).is_empty());
-        assert_eq!(neighbours.next_retry(), None);
+        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(9)), US), Lookup::Known(mac, None));
+        assert!(neighbours.due(now + RETRY) == Due::default());
+        assert_eq!(neighbours.next_due(), None);
     }
 
     #[test]
     fn a_change_is_a_new_epoch() {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), false);
+        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), None);
         let before = neighbours.epoch();
         neighbours.update(ip(1), Some(MacAddr([2; 6])));
         assert_ne!(neighbours.epoch(), before);
@@ -181,12 +357,12 @@ mod tests {
     #[test]
     fn an_unanswered_request_is_repeated_once_a_second() {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), false);
-        assert!(neighbours.retry(Instant::ZERO + Duration::from_millis(999)).is_empty());
+        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), None);
+        assert!(neighbours.due(Instant::ZERO + Duration::from_millis(999)) == Due::default());
         let later = Instant::ZERO + RETRY;
-        assert_eq!(neighbours.retry(later), [(conn(7), None)]);
+        assert_eq!(neighbours.due(later).again, [(conn(7), None)]);
         assert_eq!(
-            neighbours.lookup(later, ip(1), Some(conn(7)), false),
+            neighbours.lookup(later, ip(1), Some(conn(7)), None),
             Lookup::Waiting(Some(Resolve::AskKernel(ip(1))))
         );
     }
@@ -196,9 +372,9 @@ mod tests {
         let mut neighbours = Neighbours::default();
         let mut now = Instant::ZERO;
         for _ in 0..GIVE_UP {
-            neighbours.lookup(now, ip(1), Some(conn(7)), false);
+            neighbours.lookup(now, ip(1), Some(conn(7)), None);
             now += RETRY;
-            if neighbours.retry(now) == [(conn(7), Some(ip(1)))] {
+            if neighbours.due(now).again == [(conn(7), Some(ip(1)))] {
                 assert!(neighbours.table.is_empty());
                 return;
             }
@@ -211,11 +387,113 @@ mod tests {
         let mut neighbours = Neighbours::default();
         let addresses = (0..LIMIT as u32).map(|n| IpAddr::from(n.to_be_bytes()));
         for address in addresses {
-            assert!(matches!(neighbours.lookup(Instant::ZERO, address, Some(conn(1)), true), Lookup::Waiting(_)));
+            assert!(matches!(neighbours.lookup(Instant::ZERO, address, Some(conn(1)), US), Lookup::Waiting(_)));
         }
-        assert_eq!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), true), Lookup::Full);
+        assert_eq!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), US), Lookup::Full);
         neighbours.update(IpAddr::from([0, 0, 0, 9]), Some(MacAddr([2; 6])));
-        assert!(matches!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), true), Lookup::Waiting(_)));
+        assert!(matches!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), US), Lookup::Waiting(_)));
         assert_eq!(neighbours.table.len(), LIMIT);
+    }
+
+    /// A time in milliseconds.
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    /// A neighbour that answered at 0 ms.
+    fn answered() -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        neighbours.lookup(at(0), ip(1), Some(conn(7)), US);
+        assert_eq!(neighbours.heard(at(0), ip(1), MAC, US, true), [conn(7)]);
+        // The request's timer finds it answered.
+        assert_eq!(neighbours.due(at(1000)), Due::default());
+        neighbours
+    }
+
+    const PROBE: Ask = Ask { from: ASKER, target: IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1)), at: Some(MAC) };
+
+    /// RFC 1122 section 2.3.2.1, RFC 4861 section 7.3.3: believed for a minute, then asked by unicast when it is used.
+    #[test]
+    fn an_old_answer_is_asked_for_again_when_it_is_used() {
+        let mut neighbours = answered();
+        let epoch = neighbours.epoch();
+        assert_eq!(neighbours.lookup(at(59_999), ip(1), None, US), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.next_due(), Some(at(60_000)));
+        assert_eq!(neighbours.due(at(60_000)), Due::default());
+        assert_ne!(neighbours.epoch(), epoch, "who uses it must look");
+        assert_eq!(neighbours.next_due(), None, "nobody uses it, nobody is asked");
+        assert_eq!(neighbours.lookup(at(90_000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        assert_eq!(neighbours.lookup(at(90_001), ip(1), None, US), Lookup::Known(MAC, None), "asked once");
+        neighbours.confirm(at(90_002), ip(1));
+        neighbours.due(at(91_000));
+        assert_eq!(neighbours.next_due(), Some(at(150_002)));
+    }
+
+    /// RFC 4861 section 7.3.3: MAX_UNICAST_SOLICIT probes, RETRANS_TIMER apart, then the entry is deleted.
+    #[test]
+    fn three_unanswered_probes_and_it_is_forgotten() {
+        let mut neighbours = answered();
+        neighbours.due(at(60_000));
+        assert_eq!(neighbours.lookup(at(60_000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        for second in [61_000, 62_000] {
+            assert_eq!(neighbours.due(at(second - 1)), Due::default());
+            assert_eq!(neighbours.due(at(second)).asks, [PROBE]);
+            assert_eq!(neighbours.lookup(at(second), ip(1), None, US), Lookup::Known(MAC, None), "used meanwhile");
+        }
+        let epoch = neighbours.epoch();
+        assert_eq!(neighbours.due(at(63_000)), Due::default());
+        assert_ne!(neighbours.epoch(), epoch);
+        assert_eq!(neighbours.next_due(), None);
+        assert_eq!(
+            neighbours.lookup(at(63_000), ip(1), None, US),
+            Lookup::Waiting(Some(ask(1, None))),
+            "all are asked"
+        );
+    }
+
+    /// RFC 4861 section 7.2.3: an address that was not asked for is in doubt after DELAY_FIRST_PROBE_TIME.
+    #[test]
+    fn what_was_only_overheard_is_doubted_sooner() {
+        let mut neighbours = Neighbours::default();
+        neighbours.heard(at(0), ip(1), MAC, US, false);
+        assert_eq!(neighbours.next_due(), Some(at(5000)));
+        neighbours.due(at(5000));
+        assert_eq!(neighbours.lookup(at(5000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        // The same again is no news: the question stands.
+        neighbours.heard(at(5500), ip(1), MAC, US, false);
+        assert_eq!(neighbours.due(at(6000)).asks, [PROBE]);
+        // A neighbour that has moved is followed at once.
+        let moved = MacAddr([4; 6]);
+        neighbours.heard(at(6500), ip(1), moved, US, false);
+        assert_eq!(neighbours.lookup(at(6500), ip(1), None, US), Lookup::Known(moved, None));
+        assert_eq!(neighbours.due(at(7500)), Due::default());
+    }
+
+    /// RFC 4861 section 7.2.5: an advertisement without the override flag.
+    #[test]
+    fn a_contradiction_is_checked() {
+        let mut neighbours = answered();
+        neighbours.contradicted(at(10_000), ip(1));
+        assert_eq!(neighbours.next_due(), Some(at(10_000)));
+        neighbours.due(at(10_000));
+        assert_eq!(neighbours.lookup(at(10_000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        // Not more than one look through the table in five seconds, however many come.
+        neighbours.confirm(at(10_001), ip(1));
+        neighbours.contradicted(at(10_002), ip(1));
+        neighbours.due(at(11_000));
+        assert_eq!(neighbours.next_due(), Some(at(15_000)));
+    }
+
+    #[test]
+    fn what_the_kernel_said_is_the_kernels_to_correct() {
+        let mut neighbours = Neighbours::default();
+        neighbours.update(ip(1), Some(MAC));
+        neighbours.confirm(at(0), ip(1));
+        assert_eq!(neighbours.next_due(), None);
+        assert_eq!(neighbours.lookup(at(100_000), ip(1), None, US), Lookup::Known(MAC, None));
+        let moved = MacAddr([4; 6]);
+        neighbours.heard(at(100_000), ip(1), moved, US, true);
+        assert_eq!(neighbours.lookup(at(100_000), ip(1), None, None), Lookup::Known(moved, None));
+        assert_eq!(neighbours.next_due(), None);
     }
 }

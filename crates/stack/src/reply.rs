@@ -1,9 +1,9 @@
-//! Replies that belong to no connection: resets, ACKs of TIME-WAIT, ARP, ICMP echo. A bounded queue.
+//! Replies that belong to no connection: resets, ACKs of TIME-WAIT, ARP, NDP, ICMP echo. A bounded queue.
 
 use alloc::collections::VecDeque;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv6Addr};
 use tcp::ByteQueue;
-use wire::{MacAddr, arp, tcp::Header};
+use wire::{MacAddr, arp, ndp, tcp::Header};
 
 /// Replies that may wait for a frame to be sent in.
 const LIMIT: usize = 1024;
@@ -12,7 +12,8 @@ const LIMIT: usize = 1024;
 pub(crate) enum Body {
     Tcp { src: IpAddr, dst: IpAddr, header: Header },
     Arp(arp::Packet),
-    Echo { src: Ipv4Addr, dst: Ipv4Addr, rest: [u8; 4], data: ByteQueue },
+    Echo { src: IpAddr, dst: IpAddr, rest: [u8; 4], data: ByteQueue },
+    Ndp { src: Ipv6Addr, dst: Ipv6Addr, packet: ndp::Packet },
 }
 
 /// A reply and where it goes: it returns to the station the frame came from.

@@ -4,6 +4,7 @@
 mod input;
 mod life;
 mod list;
+mod ndp;
 mod output;
 
 pub use list::{ConnectionInfo, Cursor};
@@ -201,8 +202,12 @@ impl Shard {
                 }
             }
         }
-        if self.neighbours.next_retry().is_some_and(|at| at <= now) {
-            for (conn, failed) in self.neighbours.retry(now) {
+        if self.neighbours.next_due().is_some_and(|at| at <= now) {
+            let due = self.neighbours.due(now);
+            for ask in due.asks {
+                self.ask(ask);
+            }
+            for (conn, failed) in due.again {
                 self.wake(conn);
                 if let Some(ip) = failed {
                     self.on_dead_neighbour(now, conn, ip, app);
@@ -261,7 +266,7 @@ impl Shard {
         if self.feeds_starved() {
             return Some(Instant::ZERO);
         }
-        [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_retry()]
+        [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_due()]
             .into_iter()
             .flatten()
             .min()
@@ -320,6 +325,11 @@ impl Shard {
 
     fn address(&self, ip: IpAddr) -> Option<&LocalAddress> {
         self.config.addresses.iter().find(|a| a.ip == ip)
+    }
+
+    /// Whether `ip` is the stack's alone.
+    fn owns(&self, ip: IpAddr) -> bool {
+        self.address(ip).is_some_and(|a| a.owned)
     }
 
     fn entry(&mut self, slot: u32) -> Option<&mut Entry> {

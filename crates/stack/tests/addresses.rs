@@ -158,6 +158,7 @@ fn a_mistaken_configuration_is_refused_by_its_field() {
     assert_eq!(wrong(|c| c.max_connections = 0), ("max_connections", 0));
     assert_eq!(wrong(|c| c.max_time_wait = 0), ("max_time_wait", 0));
     assert_eq!(wrong(|c| c.pool_bytes = 1), ("pool_bytes", 1));
+    assert_eq!(wrong(|c| c.vlan = Some(0xffff)), ("vlan", 4095));
     assert_eq!(wrong(|c| c.addresses.clear()), ("addresses", 0));
     assert_eq!(wrong(|c| c.addresses[0].prefix_len = 33), ("prefix_len", 33));
     assert_eq!(wrong(|c| c.addresses[0].ip = ip("127.0.0.1")).0, "addresses");

@@ -18,6 +18,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 mod malformed;
+pub mod ndp;
 mod seq;
 pub mod tcp;
 

@@ -64,6 +64,12 @@ malformed! {
     IcmpTruncated = "icmp_truncated",
     /// The ICMP checksum is wrong.
     IcmpChecksum = "icmp_checksum",
+    /// A message of neighbour discovery without its target address.
+    NdpTruncated = "ndp_truncated",
+    /// An option of neighbour discovery has length 0, reaches beyond the end, or its address is no station's.
+    NdpOption = "ndp_option",
+    /// A message of neighbour discovery from beyond the link, or otherwise as RFC 4861 section 7.1 forbids it.
+    NdpInvalid = "ndp_invalid",
 }
 
 impl Malformed {

@@ -1,23 +1,28 @@
 //! What a frame does: Ethernet, ARP, IP, ICMP, TCP.
 
-use super::{App, Entry, Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard, life::Knocker};
+use super::{
+    App, Entry, Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
+    life::Knocker,
+    ndp::{is_ndp, solicits},
+};
 use crate::{
+    neighbour::Asker,
     reply::{Body, Reply},
     table::Owner,
 };
 use core::net::SocketAddr;
 use tcp::{Answer, ByteQueue, Knock, answer_closed, answer_listen};
-use wire::{Malformed, arp, eth, icmpv4, ip, ipv4, ipv6, tcp::Segment};
+use wire::{Malformed, arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Segment};
 
 /// The link a frame came over: who sent it.
 #[derive(Debug, Clone, Copy)]
-struct Link {
-    src: MacAddr,
-    vlan: Option<u16>,
+pub(super) struct Link {
+    pub(super) src: MacAddr,
+    pub(super) vlan: Option<u16>,
 }
 
 /// Not processed: malformed, or refused.
-enum Rejected {
+pub(super) enum Rejected {
     Malformed(Malformed),
     Refused(Refusal),
 }
@@ -50,7 +55,7 @@ impl Shard {
         if header.dst != self.config.mac && !header.dst.is_multicast() {
             return Err(Refusal::NotOurMac.into());
         }
-        if header.dst.is_multicast() && header.ethertype != eth::ETHERTYPE_ARP {
+        if header.dst.is_multicast() && header.ethertype != eth::ETHERTYPE_ARP && !solicits(header.ethertype, packet) {
             // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
             return Err(Refusal::NotUnicast.into());
         }
@@ -59,7 +64,7 @@ impl Shard {
             eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app),
             eth::ETHERTYPE_IPV6 => self.ipv6(now, link, packet, app),
             eth::ETHERTYPE_ARP => {
-                self.arp(link, &arp::Packet::parse(packet)?);
+                self.arp(now, link, &arp::Packet::parse(packet)?);
                 Ok(())
             }
             _ => Err(Refusal::EtherType.into()),
@@ -81,12 +86,16 @@ impl Shard {
 
     fn ipv6(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
         let (header, payload) = ipv6::Header::parse(packet)?;
+        if header.next_header == ip::PROTOCOL_ICMPV6 && !header.is_fragment() && is_ndp(payload) {
+            return self.ndp(now, link, &header, payload);
+        }
         self.check_addresses(header.src.into(), header.dst.into())?;
         if header.is_fragment() {
             return Err(Refusal::Fragment.into());
         }
         match header.next_header {
             ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
+            ip::PROTOCOL_ICMPV6 => self.icmpv6(link, &header, payload),
             _ => Err(Refusal::Protocol.into()),
         }
     }
@@ -115,14 +124,16 @@ impl Shard {
     }
 
     /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
-    fn arp(&mut self, link: Link, packet: &arp::Packet) {
+    fn arp(&mut self, now: Instant, link: Link, packet: &arp::Packet) {
         self.counters.arp_in += 1;
         let sender = IpAddr::from(packet.sender_ip);
-        let ours = self.address(packet.target_ip.into()).is_some_and(|a| a.owned);
-        let on_link = self.routes.next_hop(sender) == Some(sender);
+        let ours = self.owns(packet.target_ip.into());
+        let on_link = self.on_link(sender);
         let usable = !packet.sender_mac.is_multicast() && !self.nobodys(sender) && on_link;
         if usable && (ours || self.neighbours.knows_of(sender)) && self.address(sender).is_none() {
-            self.on_neighbour(sender, Some(packet.sender_mac));
+            // Who asks is there as well as who answers (RFC 1122 section 2.3.2.1).
+            let asker = ours.then_some(Asker { local: packet.target_ip.into(), vlan: link.vlan });
+            self.heard(now, sender, packet.sender_mac, asker, true);
         }
         if packet.operation != arp::Operation::Request || !ours {
             return;
@@ -140,18 +151,38 @@ impl Shard {
     /// An echo request to an address that is the stack's own is answered (RFC 1122 section 3.2.2.6).
     fn icmpv4(&mut self, link: Link, header: &ipv4::Header, payload: &[u8]) -> Result<(), Rejected> {
         let message = icmpv4::Message::parse(payload)?;
-        let owned = self.address(header.dst.into()).is_some_and(|a| a.owned);
         let fits = ipv4::Header::LEN + payload.len() <= usize::from(self.config.mtu);
-        if message.kind != icmpv4::ECHO_REQUEST || message.code != 0 || !owned || !fits {
+        if message.kind != icmpv4::ECHO_REQUEST || message.code != 0 || !fits {
+            return Err(Refusal::Icmp.into());
+        }
+        self.echo(link, header.src.into(), header.dst.into(), message.rest, message.body)
+    }
+
+    /// The same for IPv6 (RFC 4443 section 4.2).
+    fn icmpv6(&mut self, link: Link, header: &ipv6::Header, payload: &[u8]) -> Result<(), Rejected> {
+        let message = icmpv6::Message::parse(payload, header.src, header.dst)?;
+        let fits = ipv6::Header::LEN + payload.len() <= usize::from(self.config.mtu);
+        match message.kind {
+            icmpv6::ECHO_REQUEST if message.code == 0 && fits => {
+                self.echo(link, header.src.into(), header.dst.into(), message.rest, message.body)
+            }
+            // What became of a packet of ours: no connection is told yet.
+            icmpv6::DEST_UNREACHABLE..=icmpv6::PARAMETER_PROBLEM => Err(Refusal::Icmp.into()),
+            _ => Err(Refusal::Icmp.into()),
+        }
+    }
+
+    fn echo(&mut self, link: Link, src: IpAddr, dst: IpAddr, rest: [u8; 4], request: &[u8]) -> Result<(), Rejected> {
+        if !self.owns(dst) {
             return Err(Refusal::Icmp.into());
         }
         let mut data = ByteQueue::default();
-        if data.push(&mut self.pool, message.body) < message.body.len() {
+        if data.push(&mut self.pool, request) < request.len() {
             data.clear(&mut self.pool);
             return Err(Refusal::PoolFull.into());
         }
         self.counters.echo_in += 1;
-        let body = Body::Echo { src: header.dst, dst: header.src, rest: message.rest, data };
+        let body = Body::Echo { src: dst, dst: src, rest, data };
         self.reply(Reply { dst: link.src, vlan: link.vlan, body });
         Ok(())
     }

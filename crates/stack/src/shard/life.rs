@@ -65,7 +65,7 @@ impl Shard {
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let conn = Connection::connect(&env, start);
         let hash = self.table.hash(&key);
-        let entry = Entry { told: true, ..new_entry(key, hash, conn, next_hop) };
+        let entry = Entry { told: true, vlan: self.config.vlan, ..new_entry(key, hash, conn, next_hop) };
         let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
         self.counters.connected += 1;
         self.mark(slot);

@@ -2,12 +2,11 @@
 
 use super::{Env, Instant, IpAddr, MacAddr, Refusal, Shard};
 use crate::{
-    neighbour::{Lookup, Resolve},
+    neighbour::{Ask, Asker, Lookup, Resolve},
     reply::{Body, Reply},
 };
-use core::net::Ipv4Addr;
 use tcp::Emit;
-use wire::{arp, eth, icmpv4, ip, ipv4, ipv6, tcp::Header};
+use wire::{arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Header};
 
 /// Segments a connection may send before the next one's turn.
 const BURST: u32 = 32;
@@ -130,41 +129,54 @@ impl Shard {
 
     /// The MAC address of the next hop; `None` while it is not known, and the connection waits for it.
     fn resolve(&mut self, now: Instant, slot: u32, next_hop: IpAddr, local: IpAddr) -> Option<MacAddr> {
-        let owned = self.address(local).is_some_and(|a| a.owned);
+        let vlan = self.entry(slot).and_then(|e| e.vlan);
+        let asker = self.owns(local).then_some(Asker { local, vlan });
         let id = self.id(slot);
         let waiter = self.entry(slot).is_some_and(|e| !core::mem::replace(&mut e.waits, true)).then_some(id);
-        let lookup = self.neighbours.lookup(now, next_hop, waiter, owned);
+        let lookup = self.neighbours.lookup(now, next_hop, waiter, asker);
         if let Some(entry) = self.entry(slot).filter(|_| !matches!(lookup, Lookup::Waiting(_))) {
             entry.waits = false;
         }
         match lookup {
-            Lookup::Known(mac) => return Some(mac),
+            Lookup::Known(mac, ask) => {
+                if let Some(ask) = ask {
+                    self.ask(ask);
+                }
+                return Some(mac);
+            }
             Lookup::Waiting(None) => {}
             Lookup::Waiting(Some(Resolve::AskKernel(ip))) => self.wanted.push_back(ip),
-            Lookup::Waiting(Some(Resolve::Arp(ip))) => self.ask_by_arp(local, ip),
+            Lookup::Waiting(Some(Resolve::Ask(ask))) => self.ask(ask),
             Lookup::Full => self.counters.refused(Refusal::NeighboursFull),
         }
         None
     }
 
-    fn ask_by_arp(&mut self, local: IpAddr, target: IpAddr) {
-        // IPv6 neighbour discovery for owned addresses has an issue of its own; until then nobody answers.
-        let (IpAddr::V4(sender_ip), IpAddr::V4(target_ip)) = (local, target) else { return };
-        let request = arp::Packet {
-            operation: arp::Operation::Request,
-            sender_mac: self.config.mac,
-            sender_ip,
-            target_mac: MacAddr::default(),
-            target_ip,
-        };
-        self.reply(Reply { dst: MacAddr::BROADCAST, vlan: None, body: Body::Arp(request) });
+    /// Asks for a neighbour's MAC address: all stations, or the one it was last known at.
+    pub(super) fn ask(&mut self, ask: Ask) {
+        match (ask.from.local, ask.target) {
+            (IpAddr::V4(sender_ip), IpAddr::V4(target_ip)) => {
+                let request = arp::Packet {
+                    operation: arp::Operation::Request,
+                    sender_mac: self.config.mac,
+                    sender_ip,
+                    target_mac: MacAddr::default(),
+                    target_ip,
+                };
+                let dst = ask.at.unwrap_or(MacAddr::BROADCAST);
+                self.reply(Reply { dst, vlan: ask.from.vlan, body: Body::Arp(request) });
+            }
+            (IpAddr::V6(src), IpAddr::V6(target)) => self.solicit(ask, src, target),
+            _ => debug_assert!(false, "a neighbour has the family of who asks for it"),
+        }
     }
 
     fn emit_reply(&mut self, reply: Reply, frame: &mut [u8]) -> usize {
         let ethertype = match &reply.body {
             Body::Tcp { src, .. } => ethertype(*src),
             Body::Arp(_) => eth::ETHERTYPE_ARP,
-            Body::Echo { .. } => eth::ETHERTYPE_IPV4,
+            Body::Echo { src, .. } => ethertype(*src),
+            Body::Ndp { .. } => eth::ETHERTYPE_IPV6,
         };
         let link = eth::Header { dst: reply.dst, src: self.config.mac, vlan: reply.vlan, ethertype };
         link.emit(frame);
@@ -181,6 +193,7 @@ impl Shard {
                     data.clear(&mut self.pool);
                     len
                 }
+                Body::Ndp { src, dst, packet } => super::ndp::emit(src, dst, &packet, rest),
             }
     }
 }
@@ -236,17 +249,22 @@ fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, payload_len: usize, out: &mut
 }
 
 fn emit_echo(
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    src: IpAddr,
+    dst: IpAddr,
     rest: [u8; 4],
     data: &tcp::ByteQueue,
     pool: &tcp::Pool,
     out: &mut [u8],
 ) -> usize {
-    let len = icmpv4::HEADER_LEN + data.len() as usize;
-    emit_ip(src.into(), dst.into(), ip::PROTOCOL_ICMP, len, out);
-    let message = &mut out[ipv4::Header::LEN..ipv4::Header::LEN + len];
+    // Both families' headers have 8 bytes.
+    let (at, len) = (ip_len(src), icmpv4::HEADER_LEN + data.len() as usize);
+    let protocol = if src.is_ipv4() { ip::PROTOCOL_ICMP } else { ip::PROTOCOL_ICMPV6 };
+    emit_ip(src, dst, protocol, len, out);
+    let message = &mut out[at..at + len];
     data.copy_at(pool, &mut tcp::Cursor::default(), 0, &mut message[icmpv4::HEADER_LEN..]);
-    icmpv4::emit_in_place(icmpv4::ECHO_REPLY, 0, rest, message);
-    ipv4::Header::LEN + len
+    match (src, dst) {
+        (IpAddr::V6(src), IpAddr::V6(dst)) => icmpv6::emit_in_place(icmpv6::ECHO_REPLY, 0, rest, src, dst, message),
+        _ => icmpv4::emit_in_place(icmpv4::ECHO_REPLY, 0, rest, message),
+    }
+    at + len
 }

@@ -9,6 +9,7 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod malformed;
+mod ndp;
 mod seq;
 mod tcp;
 mod tcp_options;

@@ -4,7 +4,7 @@ use wire::Malformed;
 
 #[test]
 fn every_reason_has_its_index_and_a_name_of_its_own() {
-    assert_eq!(Malformed::COUNT, 18);
+    assert_eq!(Malformed::COUNT, 21);
     for (index, reason) in Malformed::ALL.into_iter().enumerate() {
         assert_eq!(reason.index(), index);
     }
