@@ -229,7 +229,7 @@ fn who_asks_is_known() {
 fn a_gateway_with_a_link_local_address() {
     let router = six("fe80::1");
     let (mut app, now) = (Counting::default(), Instant::ZERO);
-    let mut shard = support::shard(|c| {
+    let mut shard = shard(|c| {
         c.routes = vec![Route { prefix: [0; 16].into(), prefix_len: 0, gateway: Some(router.into()) }];
     });
     let out = arrive(&mut shard, &mut app, now, &syn(six("2001:db8::5"), None));
@@ -262,10 +262,12 @@ fn send(shard: &mut Shard, app: &Counting, now: Instant) -> Vec<Vec<u8>> {
 #[test]
 fn an_old_neighbour_is_asked_again_by_unicast() {
     let (mut shard, mut app, mut now) = alone();
-    talking(&mut shard, &mut app, now);
+    let iss = talking(&mut shard, &mut app, now);
     let start = now;
     pass(&mut shard, &mut app, &mut now, start + Duration::from_secs(59));
     assert!(send(&mut shard, &app, now).iter().all(|f| read(f).is_none()), "known well enough");
+    let ack = header(Flags::ACK, (1, PORT), 6, iss.wrapping_add(11));
+    arrive(&mut shard, &mut app, now, &tcp_frame(peer().into(), ours().into(), ack, &[], None));
     pass(&mut shard, &mut app, &mut now, start + Duration::from_secs(60));
     let out = send(&mut shard, &app, now);
     let probe = out.iter().find_map(|f| read(f)).expect("a question");
@@ -285,7 +287,7 @@ fn an_old_neighbour_is_asked_again_by_unicast() {
     };
     assert_eq!(asked_for(&mut shard, &mut app, &mut now, 55), []);
     // Silence from now on; our data is sent again and again.
-    let stations = asked_for(&mut shard, &mut app, &mut now, 60);
+    let stations = asked_for(&mut shard, &mut app, &mut now, 250);
     assert_eq!(stations[..3], [PEER; 3]);
     let group = MacAddr([0x33, 0x33, 0xff, 0, 0, 9]);
     assert!(stations.len() > 10 && stations[3..].iter().all(|s| *s == group), "{stations:?}");
@@ -331,28 +333,22 @@ fn an_old_arp_entry_is_asked_again_by_unicast() {
 /// RFC 4861 sections 7.2.3 and 7.2.5, RFC 826: a neighbour with a new network card.
 #[test]
 fn a_neighbour_that_has_moved_is_followed() {
-    let news: [(fn() -> Vec<u8>, MacAddr); 5] = [
-        (|| solicitation(peer(), Some(MOVED), ours()), MOVED),
-        (|| advertisement(peer(), Some(MOVED), true, true), MOVED),
-        (|| advertisement(peer(), Some(MOVED), false, true), MOVED),
+    let tells =
+        Advertisement { target: peer(), target_mac: Some(MOVED), router: false, solicited: false, overrides: true };
+    let all = frame(ndp::group_mac(ALL_NODES), MOVED, (peer(), ALL_NODES), Packet::Advertisement(tells), None);
+    let news = [
+        (solicitation(peer(), Some(MOVED), ours()), MOVED),
+        (advertisement(peer(), Some(MOVED), true, true), MOVED),
+        (advertisement(peer(), Some(MOVED), false, true), MOVED),
         // To all nodes, unasked.
-        (
-            || {
-                let target_mac = Some(MOVED);
-                let tells =
-                    Advertisement { target: peer(), target_mac, router: false, solicited: false, overrides: true };
-                let to = ndp::group_mac(ALL_NODES);
-                frame(to, MOVED, (peer(), ALL_NODES), Packet::Advertisement(tells), None)
-            },
-            MOVED,
-        ),
+        (all, MOVED),
         // Without the override flag only doubt is left.
-        (|| advertisement(peer(), Some(MOVED), true, false), PEER),
+        (advertisement(peer(), Some(MOVED), true, false), PEER),
     ];
     for (n, (told, station)) in news.into_iter().enumerate() {
         let (mut shard, mut app, now) = alone();
         talking(&mut shard, &mut app, now);
-        arrive(&mut shard, &mut app, now, &told());
+        arrive(&mut shard, &mut app, now, &told);
         shard.advance(now, &mut app);
         let out = send(&mut shard, &app, now);
         assert_eq!(segments(&out)[0].0, station, "{n}");
@@ -509,7 +505,7 @@ fn fragments_to_an_owned_address_are_refused() {
 #[test]
 fn of_a_shared_address_the_kernel_is_asked() {
     let (mut app, now) = (Counting::default(), Instant::ZERO);
-    let mut shard = support::shard(|c| {
+    let mut shard = shard(|c| {
         c.addresses[1].owned = false;
         c.addresses.push(LocalAddress { ip: v6(3), prefix_len: 64, owned: true });
     });
