@@ -7,7 +7,7 @@ use crate::{
 };
 use core::net::SocketAddr;
 use tcp::{Error, Half, Info};
-use wheel::Instant;
+use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
 pub trait App {
@@ -249,5 +249,17 @@ impl Io<'_> {
     /// The address is in use or none of ours.
     pub fn listen(&mut self, local: SocketAddr, backlog: u32) -> Result<ListenerId, ListenError> {
         self.shard.listen(local, backlog)
+    }
+
+    /// What [`Io::close`] does about what the peer has not acknowledged (`SO_LINGER`). `None`, the default: it is sent in the
+    /// background, and the handle is dead at once. Zero: the connection is reset, without TIME-WAIT. Any other time: the
+    /// handle lives on, and [`App::on_closed`] tells when our FIN is acknowledged (`None`), the time is over
+    /// ([`Error::TimedOut`]; the connection goes on without a handle, as on Linux), or the connection has failed. A second
+    /// close ends the waiting. A connection that is over already is not waited for.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_linger(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
+        self.shard.with(self.now, conn, |c, _| c.set_linger(time))
     }
 }

@@ -1,6 +1,8 @@
 //! A connection: it branches, its halves compute. RFC 9293 section 3.10, event by event.
 
+mod extras;
 mod handshake;
+mod linger;
 mod segment;
 
 use crate::{
@@ -13,6 +15,8 @@ use crate::{
     state::{Input, State},
     time_wait::TimeWait,
 };
+use alloc::boxed::Box;
+use extras::Extras;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
@@ -69,6 +73,9 @@ pub enum Event {
     TimeWait(TimeWait),
     /// The connection is over: in order (`None`), or by this error.
     Closed(Option<Error>),
+    /// The application has closed and [lingers](Connection::set_linger): its FIN is acknowledged (`None`), or the time is
+    /// over. Its handle ends here, the connection goes on without it.
+    Lingered(Option<Error>),
 }
 
 /// Which direction to shut down.
@@ -125,6 +132,7 @@ pub struct Connection {
     /// When an orphan in FIN-WAIT-2 is given up.
     fin_wait2: Option<Instant>,
     opened: Instant,
+    extras: Option<Box<Extras>>,
 }
 
 /// Events that wait to be polled, in the order of `Event`.
@@ -162,6 +170,7 @@ impl Connection {
             challenge: ChallengeLimit::default(),
             fin_wait2: None,
             opened: env.now,
+            extras: None,
         }
     }
 
@@ -179,13 +188,14 @@ impl Connection {
     /// [`poll_timeout`](Self::poll_timeout)'s time has come.
     pub fn on_timeout(&mut self, env: &mut Env<'_>) {
         self.rcv.on_timeout(env.now);
+        self.on_linger_timeout(env.now);
         if self.fin_wait2.is_some_and(|at| at <= env.now) {
             return self.finish(env, None);
         }
         let r2 = match self.state {
             State::SynReceived if self.passive => env.config.syn_received,
             State::SynSent | State::SynReceived => env.config.syn_r2,
-            _ if self.orphan => env.config.orphan_r2,
+            _ if self.orphan && !self.lingers() => env.config.orphan_r2,
             _ => env.config.r2,
         };
         if !self.snd.on_timeout(env, r2) {
@@ -241,15 +251,21 @@ impl Connection {
     }
 
     /// The application gives up the connection: closed in order, or by the reset returned if it has left data unread
-    /// (RFC 9293 section 3.6.1, RFC 2525 section 2.17). No further event is of interest to it.
+    /// (RFC 9293 section 3.6.1, RFC 2525 section 2.17). No further event is of interest to it, unless it
+    /// [lingers](Self::set_linger).
     #[must_use]
     pub fn close(&mut self, env: &mut Env<'_>) -> Option<Reset> {
-        if self.rcv.unread() > 0 && self.resets() {
+        if (self.rcv.unread() > 0 && self.resets()) || self.close_resets() {
             return self.abort(env);
+        }
+        if self.lingers() {
+            self.stop_linger();
+            return None;
         }
         self.orphan = true;
         self.close_write(env);
         self.watch_fin_wait2(env);
+        self.linger(env);
         None
     }
 
@@ -368,7 +384,8 @@ impl Connection {
         let send = self.snd.timer().map(|(at, name)| (name, at));
         let ack = self.rcv.deadline().map(|at| ("delayed-ack", at));
         let fin_wait2 = self.fin_wait2.map(|at| ("fin-wait-2", at));
-        [send, ack, fin_wait2].into_iter().flatten().min_by_key(|(_, at)| *at)
+        let linger = self.linger_until().map(|at| ("linger", at));
+        [send, ack, fin_wait2, linger].into_iter().flatten().min_by_key(|(_, at)| *at)
     }
 
     /// The next thing the application, or the stack, should hear. Call until `None`.
@@ -389,6 +406,8 @@ impl Connection {
                 rcv_nxt: self.rcv.rcv_nxt(),
                 timestamps: self.clock.recent(),
             }))
+        } else if let Some(event) = self.extras.as_mut().and_then(|x| x.poll_event()) {
+            Some(event)
         } else {
             e.closed.take().map(Event::Closed)
         }
@@ -452,6 +471,7 @@ impl Connection {
         self.snd.clear(env);
         self.rcv.stop(env.pool);
         self.fin_wait2 = None;
+        self.stop_linger();
         self.events.time_wait = false;
         self.events.closed = Some(error);
     }

@@ -31,6 +31,7 @@ mod env;
 mod error;
 mod isn;
 mod negotiation;
+mod linger;
 mod pool;
 mod recv;
 mod send;

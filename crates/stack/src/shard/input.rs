@@ -264,7 +264,7 @@ impl Shard {
         let id = self.id(slot);
         let Some(Entry { conn, dead, .. }) = self.slots[slot as usize].entry.as_mut() else { return };
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        if !*dead {
+        if !*dead && !conn.lingers() {
             conn.keep(&mut env, rest);
         } else if conn.state() != tcp::State::Closed {
             // Closed within the callback with data left unread: that is a reset (RFC 2525 section 2.17).

@@ -169,6 +169,12 @@ impl Shard {
                 Event::Established => self.on_established(now, slot, app),
                 Event::TimeWait(time_wait) => self.enter_time_wait(now, slot, time_wait),
                 Event::Closed(error) => self.on_closed(now, slot, error, app),
+                Event::Lingered(error) => {
+                    self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
+                    if let Some(entry) = self.entry(slot) {
+                        entry.dead = true;
+                    }
+                }
                 event => self.tell(now, slot, app, |app, io, conn| match event {
                     Event::Readable => app.on_readable(io, conn),
                     Event::Writable => app.on_writable(io, conn),
@@ -288,10 +294,10 @@ impl Shard {
         self.give_up(conn, reset)
     }
 
-    /// The application has given up its handle: it hears no more, and a connection that is over is finished here.
+    /// The application has given up its handle: unless it lingers it hears no more, and a connection that is over is finished here.
     fn give_up(&mut self, conn: ConnId, reset: Option<Reset>) -> Result<(), Error> {
         let entry = self.living(conn)?;
-        entry.dead = true;
+        entry.dead = !entry.conn.lingers();
         if entry.over {
             return Ok(());
         }

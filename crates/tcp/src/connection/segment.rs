@@ -180,7 +180,10 @@ impl Connection {
     fn fin_acknowledged(&mut self, env: &mut Env<'_>) {
         self.step(Input::AckOfFin);
         match self.state {
-            State::FinWait2 => self.watch_fin_wait2(env),
+            State::FinWait2 => {
+                self.watch_fin_wait2(env);
+                self.end_linger(None);
+            }
             State::TimeWait => self.enter_time_wait(env),
             State::Closed => self.finish(env, None),
             _ => {}
@@ -219,7 +222,7 @@ impl Connection {
 
     fn on_fin(&mut self, env: &mut Env<'_>) {
         self.step(Input::Fin);
-        self.events.peer_closed = true;
+        self.events.peer_closed = !self.orphan;
         self.fin_wait2 = None;
         if self.state == State::TimeWait {
             self.enter_time_wait(env);
@@ -229,6 +232,7 @@ impl Connection {
     /// Both directions are closed: what remains is a record, and the bytes nobody has read yet.
     fn enter_time_wait(&mut self, env: &mut Env<'_>) {
         self.snd.clear(env);
+        self.stop_linger();
         self.events.time_wait = true;
         self.events.closed = Some(None);
     }

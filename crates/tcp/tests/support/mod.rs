@@ -6,6 +6,7 @@
 //! connect 100 | listen 300 400 | established 300 100   ISS; one ISS per passive open; SND.NXT and RCV.NXT
 //! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | lazy
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
+//! linger 5s | linger off                               SO_LINGER
 //! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
 //! ```
@@ -318,10 +319,14 @@ impl Endpoint {
                     assert_eq!(timer, None, "a timer of a connection that is over at: {}", self.line);
                     error.map_or("closed".into(), word_of)
                 }
+                Event::Lingered(error) => error.map_or("closed".into(), word_of),
+                #[allow(unreachable_patterns)]
+                other => format!("{other:?}"),
             };
             if self.told {
                 self.heard.push_back(word);
             }
+            self.told = self.told && !matches!(event, Event::Lingered(_));
         }
         if let Some(at) = self.conn.as_ref().and_then(Connection::poll_timeout) {
             assert!(at > self.now || self.config.delayed_ack == Duration::ZERO, "a busy loop at: {}", self.line);
@@ -461,13 +466,14 @@ impl Endpoint {
             "eager" => self.lazy = false,
             "batch" => self.batch = true,
             "turn" => self.batch = false,
+            "linger" => self.verb(|c, _| c.set_linger((words[1] != "off").then(|| time(words[1])))),
             "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
             "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
             "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),
             "shutdown-both" => self.verb(|c, env| c.shutdown(env, Half::Both)),
             "close" | "abort" => {
                 let reset = self.verb(|c, env| if words[0] == "close" { c.close(env) } else { c.abort(env) });
-                self.told = false;
+                self.told = self.told && self.verb(|c, _| c.lingers());
                 self.answer(reset);
             }
             other => panic!("verb {other}"),

@@ -1,0 +1,116 @@
+//! What an application can set for a connection, seen in frames and callbacks.
+
+mod support;
+
+use stack::{App, ConnId, Duration, Error, Instant, Io, ListenerId, Shard};
+use support::*;
+use wire::tcp::{Flags, Header};
+
+/// Keeps its handle when the peer closes, and everything it hears.
+#[derive(Debug, Default)]
+struct Listener {
+    accepted: Vec<ConnId>,
+    closed: Vec<Option<Error>>,
+}
+
+impl App for Listener {
+    fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        self.accepted.push(conn);
+    }
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+    fn on_closed(&mut self, _: &mut Io<'_>, _: ConnId, error: Option<Error>) {
+        self.closed.push(error);
+    }
+}
+
+struct Bench {
+    shard: Shard,
+    app: Listener,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { shard: shard(|_| {}), app: Listener::default(), now: Instant::ZERO + Duration::from_secs(10) }
+    }
+    fn sent(&mut self) -> Vec<Header> {
+        drain(&mut self.shard, self.now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect()
+    }
+    fn arrive(&mut self, header: Header, payload: &[u8]) -> Vec<Header> {
+        self.shard.on_frame(self.now, &tcp_frame(v4(9), v4(1), header, payload, None), &mut self.app);
+        self.sent()
+    }
+    /// A peer's connection from `port`, RCV.NXT = 301: its handle and SND.NXT.
+    fn open(&mut self, port: u16) -> (ConnId, u32) {
+        let out = self.arrive(header(Flags::SYN, (port, PORT), 300, 0), &[]);
+        let snd = out[0].seq.value().wrapping_add(1);
+        self.arrive(header(Flags::ACK, (port, PORT), 301, snd), &[]);
+        (*self.app.accepted.last().expect("accepted"), snd)
+    }
+    fn call<R>(&mut self, f: impl FnOnce(&mut Io<'_>) -> R) -> R {
+        self.shard.call(self.now, f)
+    }
+    /// Time passes and nobody answers: what is sent meanwhile.
+    fn pass(&mut self, time: Duration) -> Vec<Header> {
+        let end = self.now + time;
+        let mut sent = self.sent();
+        for turns in 0.. {
+            assert!(turns < 10_000, "a busy loop");
+            let Some(next) = self.shard.next_wakeup().filter(|at| *at <= end) else { break };
+            self.now = self.now.max(next);
+            self.shard.advance(self.now, &mut self.app);
+            sent.extend(self.sent());
+        }
+        self.now = end;
+        sent
+    }
+}
+
+const PORTS: (u16, u16) = (1000, PORT);
+
+#[test]
+fn a_close_that_lingers_is_told_its_outcome() {
+    // Acknowledged: told, and the handle is dead; the connection goes on to its end.
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    bench.call(|io| io.set_linger(conn, Some(Duration::from_secs(5)))).expect("open");
+    bench.call(|io| io.close(conn)).expect("open");
+    assert!(bench.sent()[0].flags.contains(Flags::FIN));
+    bench.arrive(header(Flags::ACK, PORTS, 301, snd.wrapping_add(1)), &[]);
+    assert_eq!(bench.app.closed, [None]);
+    assert_eq!(bench.call(|io| io.info(conn)).map(|i| i.state), Err(Error::NotConnected));
+    assert_eq!(bench.shard.connections(), 1);
+    bench.arrive(header(Flags::FIN | Flags::ACK, PORTS, 301, snd.wrapping_add(1)), &[]);
+    assert_eq!((bench.shard.connections(), bench.shard.time_waits()), (0, 1));
+    // Not acknowledged in time: told, and it goes on.
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    bench.call(|io| io.set_linger(conn, Some(Duration::from_secs(5)))).expect("open");
+    bench.call(|io| io.close(conn)).expect("open");
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.app.closed, []);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!((&bench.app.closed[..], bench.shard.connections()), (&[Some(Error::TimedOut)][..], 1));
+    bench.arrive(header(Flags::FIN | Flags::ACK, PORTS, 301, snd.wrapping_add(1)), &[]);
+    assert_eq!((bench.shard.connections(), bench.shard.time_waits(), bench.app.closed.len()), (0, 1, 1));
+    // Failed.
+    let mut bench = Bench::new();
+    let (conn, _) = bench.open(1000);
+    bench.call(|io| io.set_linger(conn, Some(Duration::from_secs(5)))).expect("open");
+    bench.call(|io| io.close(conn)).expect("open");
+    bench.arrive(header(Flags::RST, PORTS, 301, 0), &[]);
+    assert_eq!((&bench.app.closed[..], bench.shard.connections()), (&[Some(Error::Reset)][..], 0));
+}
+
+#[test]
+fn a_close_with_linger_zero_is_a_reset() {
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    bench.call(|io| io.set_linger(conn, Some(Duration::ZERO))).expect("open");
+    bench.call(|io| io.close(conn)).expect("open");
+    let out = bench.sent();
+    assert_eq!((out.len(), out[0].flags, out[0].seq.value()), (1, Flags::RST, snd));
+    assert_eq!((bench.shard.connections(), bench.shard.time_waits(), bench.app.closed.len()), (0, 0, 0));
+}
