@@ -6,7 +6,7 @@ use crate::{
     shard::Shard,
 };
 use core::net::SocketAddr;
-use tcp::{Error, Half, Info};
+use tcp::{Error, Half, Info, SoftError};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
@@ -50,6 +50,12 @@ pub trait App {
     /// The connection is over, in order (`None`) or by an error. An end in order is told once everything is read; after an
     /// error what is left can still be read within this call.
     fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<Error>) {
+        let _ = (io, conn, error);
+    }
+
+    /// Something is wrong on the way to the peer; the connection goes on trying, and this may be ignored (RFC 9293 section
+    /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off.
+    fn on_soft_error(&mut self, io: &mut Io<'_>, conn: ConnId, error: SoftError) {
         let _ = (io, conn, error);
     }
 
@@ -261,5 +267,31 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_linger(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
         self.shard.with(self.now, conn, |c, _| c.set_linger(time))
+    }
+
+    /// How long what is sent may stay unacknowledged, the peer's window closed, or keep-alives unanswered, before the
+    /// connection ends with [`Error::TimedOut`] (`TCP_USER_TIMEOUT`; RFC 9293 MUST-21). `None`, the default: as configured
+    /// for all. [`Duration::MAX`]: for ever.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_user_timeout(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
+        self.shard.with(self.now, conn, |c, _| c.set_user_timeout(time))
+    }
+
+    /// What is wrong on the way to the peer, as far as is known; `None` once the peer is heard again.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn soft_error(&mut self, conn: ConnId) -> Result<Option<SoftError>, Error> {
+        self.shard.with(self.now, conn, |c, _| c.soft_error())
+    }
+
+    /// Whether [`App::on_soft_error`] is called for this connection; it is by default (RFC 9293 SHLD-20).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_soft_error_reports(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        self.shard.with(self.now, conn, |c, _| c.set_soft_error_reports(on))
     }
 }

@@ -147,6 +147,23 @@ impl Neighbours {
         Lookup::Waiting(Some(asker.map_or(Resolve::AskKernel(ip), ask)))
     }
 
+    /// Somebody has reason to doubt `ip`'s MAC address: the question to ask, at most one a second. The address is believed
+    /// until another is learnt, or the station has not answered for so long that it is gone.
+    pub(crate) fn suspect(&mut self, now: Instant, ip: IpAddr) -> Option<Resolve> {
+        let entry = self.table.get_mut(&ip).filter(|n| n.mac.is_some())?;
+        if entry.asker.is_some() {
+            entry.fresh_until = None;
+            let ask = entry.doubt(now, ip)?;
+            sooner(&mut self.retry_at, now + RETRY);
+            return Some(Resolve::Ask(ask));
+        }
+        if entry.asked.is_some_and(|at| now - at < RETRY) {
+            return None;
+        }
+        entry.asked = Some(now);
+        Some(Resolve::AskKernel(ip))
+    }
+
     /// Room for `ip`: in a full table one that nobody waits for goes, an unresolved one first.
     fn make_room(&mut self, ip: IpAddr) -> bool {
         if self.table.len() < LIMIT || self.table.contains_key(&ip) {
@@ -352,6 +369,28 @@ mod tests {
         let before = neighbours.epoch();
         neighbours.update(ip(1), Some(MacAddr([2; 6])));
         assert_eq!(neighbours.epoch(), before);
+    }
+
+    #[test]
+    fn a_suspect_is_asked_at_most_once_a_second_and_believed_meanwhile() {
+        let (mut neighbours, now) = (Neighbours::default(), Instant::ZERO + RETRY);
+        assert_eq!(neighbours.suspect(now, ip(1)), None, "nothing is known that could be doubted");
+        // The kernel's.
+        neighbours.update(ip(1), Some(MAC));
+        assert_eq!(neighbours.suspect(now, ip(1)), Some(Resolve::AskKernel(ip(1))));
+        assert_eq!(neighbours.suspect(now, ip(1)), None);
+        assert_eq!(neighbours.lookup(now, ip(1), None, None), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.suspect(now + RETRY, ip(1)), Some(Resolve::AskKernel(ip(1))));
+        // Our own: asked at its station, and gone when it never answers.
+        neighbours.lookup(now, ip(2), None, US);
+        neighbours.heard(now, ip(2), MAC, US, true);
+        assert_eq!(neighbours.suspect(now, ip(2)), Some(ask(2, Some(MAC))));
+        assert_eq!(neighbours.suspect(now, ip(2)), None);
+        for second in 1..=3 {
+            assert_eq!(neighbours.known(ip(2)), Some(MAC), "second {second}");
+            neighbours.due(now + RETRY * second);
+        }
+        assert_eq!(neighbours.known(ip(2)), None);
     }
 
     #[test]

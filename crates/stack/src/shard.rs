@@ -6,6 +6,7 @@ mod life;
 mod list;
 mod ndp;
 mod output;
+mod suspect;
 
 pub use list::{ConnectionInfo, Cursor};
 
@@ -406,8 +407,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 392);
-        assert_eq!(size_of::<Entry>(), 504);
-        assert_eq!(size_of::<Slot>(), 512);
+        assert_eq!(size_of::<Connection>(), 400);
+        assert_eq!(size_of::<Entry>(), 512);
+        assert_eq!(size_of::<Slot>(), 520);
     }
 }

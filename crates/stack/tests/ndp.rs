@@ -285,8 +285,11 @@ fn an_old_neighbour_is_asked_again_by_unicast() {
         *now = end;
         stations
     };
+    let ack = header(Flags::ACK, (1, PORT), 6, iss.wrapping_add(21));
+    arrive(&mut shard, &mut app, now, &tcp_frame(peer().into(), ours().into(), ack, &[], None));
     assert_eq!(asked_for(&mut shard, &mut app, &mut now, 55), []);
-    // Silence from now on; our data is sent again and again.
+    // Silence from now on; our data is sent again and again, which makes the neighbour suspect (MUST-20).
+    assert_eq!(send(&mut shard, &app, now).len(), 1);
     let stations = asked_for(&mut shard, &mut app, &mut now, 250);
     assert_eq!(stations[..3], [PEER; 3]);
     let group = MacAddr([0x33, 0x33, 0xff, 0, 0, 9]);

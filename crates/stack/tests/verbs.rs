@@ -2,7 +2,7 @@
 
 mod support;
 
-use stack::{App, ConnId, Duration, Error, Instant, Io, ListenerId, Shard};
+use stack::{App, ConnId, Duration, Error, Instant, Io, ListenerId, Shard, SoftError};
 use support::*;
 use wire::tcp::{Flags, Header};
 
@@ -11,6 +11,7 @@ use wire::tcp::{Flags, Header};
 struct Listener {
     accepted: Vec<ConnId>,
     closed: Vec<Option<Error>>,
+    soft: Vec<SoftError>,
 }
 
 impl App for Listener {
@@ -22,6 +23,9 @@ impl App for Listener {
     }
     fn on_closed(&mut self, _: &mut Io<'_>, _: ConnId, error: Option<Error>) {
         self.closed.push(error);
+    }
+    fn on_soft_error(&mut self, _: &mut Io<'_>, _: ConnId, error: SoftError) {
+        self.soft.push(error);
     }
 }
 
@@ -111,6 +115,65 @@ fn a_close_with_linger_zero_is_a_reset() {
     bench.call(|io| io.set_linger(conn, Some(Duration::ZERO))).expect("open");
     bench.call(|io| io.close(conn)).expect("open");
     let out = bench.sent();
-    assert_eq!((out.len(), out[0].flags, out[0].seq.value()), (1, Flags::RST, snd));
+    assert_eq!((out.len(), out[0].flags, out[0].seq.value()), (1, Flags::RST | Flags::ACK, snd));
     assert_eq!((bench.shard.connections(), bench.shard.time_waits(), bench.app.closed.len()), (0, 0, 0));
+}
+
+/// MUST-20, MUST-47, SHLD-20: at R1 the next hop is asked for its address again, and the application hears of it, unless it
+/// doesn't want to; what is sent is the same.
+#[test]
+fn a_silent_peer_makes_the_next_hop_suspect() {
+    let mut frames = Vec::new();
+    for reports in [true, false] {
+        let mut bench = Bench::new();
+        let (conn, snd) = bench.open(1000);
+        bench.call(|io| io.set_soft_error_reports(conn, reports)).expect("open");
+        bench.call(|io| io.send(conn, &[1; 10])).expect("open");
+        let arps = |bench: &mut Bench, time| {
+            let end = bench.now + time;
+            let (mut arps, mut segments) = (0, 0);
+            loop {
+                for frame in drain(&mut bench.shard, bench.now) {
+                    assert_ne!(frame[12..14], [8, 6], "the kernel knows this neighbour, and is asked");
+                    segments += 1;
+                }
+                while bench.shard.poll_resolve().is_some() {
+                    arps += 1;
+                }
+                let Some(next) = bench.shard.next_wakeup().filter(|at| *at <= end) else { break };
+                bench.now = next;
+                bench.shard.advance(next, &mut bench.app);
+            }
+            bench.now = end;
+            (arps, segments)
+        };
+        // Sent at 0, 200, 600, 1400 ms (the third retransmission), 3000 ms: then it is suspect.
+        assert_eq!(arps(&mut bench, Duration::from_millis(2900)), (0, 4));
+        assert_eq!(arps(&mut bench, Duration::from_millis(200)), (1, 1));
+        let told: &[SoftError] = if reports { &[SoftError::Retransmissions] } else { &[] };
+        assert_eq!(bench.app.soft, told);
+        assert_eq!(bench.call(|io| io.soft_error(conn)), Ok(Some(SoftError::Retransmissions)));
+        frames.push(arps(&mut bench, Duration::from_secs(5)));
+        // The next hop's new address is used at once.
+        bench.shard.on_neighbour(v4(9), Some(OURS));
+        bench.arrive(header(Flags::ACK, PORTS, 301, snd.wrapping_add(10)), &[]);
+        assert_eq!(bench.call(|io| io.soft_error(conn)), Ok(None));
+        assert_eq!((bench.app.soft.len(), bench.app.closed.len()), (told.len(), 0));
+    }
+    assert_eq!(frames[0], frames[1]);
+}
+
+#[test]
+fn the_user_timeout_is_set_through_the_stack() {
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    bench.call(|io| io.set_user_timeout(conn, Some(Duration::from_secs(5)))).expect("open");
+    bench.call(|io| io.send(conn, &[1; 10])).expect("open");
+    bench.pass(Duration::from_millis(4900));
+    assert_eq!(bench.app.closed, []);
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.app.closed, [Some(Error::TimedOut)]);
+    // The connection is gone: what comes now is answered by a reset.
+    let out = bench.arrive(header(Flags::ACK, PORTS, 301, snd), &[]);
+    assert_eq!((out[0].flags, out[0].seq.value()), (Flags::RST, snd));
 }

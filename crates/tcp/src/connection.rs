@@ -4,6 +4,7 @@ mod extras;
 mod handshake;
 mod linger;
 mod segment;
+mod silence;
 
 use crate::{
     challenge::ChallengeLimit,
@@ -12,6 +13,7 @@ use crate::{
     error::{DropReason, Error},
     recv::{Receiver, paws::Clock},
     send::{Cut, Sender},
+    soft::SoftError,
     state::{Input, State},
     time_wait::TimeWait,
 };
@@ -76,6 +78,10 @@ pub enum Event {
     /// The application has closed and [lingers](Connection::set_linger): its FIN is acknowledged (`None`), or the time is
     /// over. Its handle ends here, the connection goes on without it.
     Lingered(Option<Error>),
+    /// Something is wrong with the path; the connection goes on. An application may ignore it (RFC 9293 MUST-47).
+    SoftError(SoftError),
+    /// For the stack: ask the next hop whether it is still there (R1 of RFC 9293 section 3.8.3, MUST-20).
+    Suspect,
 }
 
 /// Which direction to shut down.
@@ -178,11 +184,13 @@ impl Connection {
 
     /// A segment of this connection arrived; its checksum is verified.
     pub fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
-        match self.state {
+        let outcome = match self.state {
             State::Closed | State::Listen | State::TimeWait => Outcome::default(),
             State::SynSent => self.in_syn_sent(env, segment),
             _ => self.in_later_states(env, segment),
-        }
+        };
+        self.heard(&outcome);
+        outcome
     }
 
     /// [`poll_timeout`](Self::poll_timeout)'s time has come.
@@ -192,15 +200,12 @@ impl Connection {
         if self.fin_wait2.is_some_and(|at| at <= env.now) {
             return self.finish(env, None);
         }
-        let r2 = match self.state {
-            State::SynReceived if self.passive => env.config.syn_received,
-            State::SynSent | State::SynReceived => env.config.syn_r2,
-            _ if self.orphan && !self.lingers() => env.config.orphan_r2,
-            _ => env.config.r2,
-        };
-        if !self.snd.on_timeout(env, r2) {
-            self.finish(env, Some(Error::TimedOut));
+        let (r2, timeouts) = (self.r2(env), self.snd.timeouts());
+        let over = self.user_deadline().is_some_and(|at| at <= env.now);
+        if over || !self.snd.on_timeout(env, r2) {
+            return self.finish(env, Some(self.silence()));
         }
+        self.on_retransmission(timeouts);
     }
 
     // What the application wants.
@@ -385,7 +390,8 @@ impl Connection {
         let ack = self.rcv.deadline().map(|at| ("delayed-ack", at));
         let fin_wait2 = self.fin_wait2.map(|at| ("fin-wait-2", at));
         let linger = self.linger_until().map(|at| ("linger", at));
-        [send, ack, fin_wait2, linger].into_iter().flatten().min_by_key(|(_, at)| *at)
+        let user = self.user_deadline().map(|at| ("user-timeout", at));
+        [send, ack, fin_wait2, linger, user].into_iter().flatten().min_by_key(|(_, at)| *at)
     }
 
     /// The next thing the application, or the stack, should hear. Call until `None`.

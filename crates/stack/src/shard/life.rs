@@ -175,6 +175,10 @@ impl Shard {
                         entry.dead = true;
                     }
                 }
+                Event::Suspect => self.suspect(now, slot),
+                Event::SoftError(error) => {
+                    self.tell(now, slot, app, |app, io, conn| app.on_soft_error(io, conn, error));
+                }
                 event => self.tell(now, slot, app, |app, io, conn| match event {
                     Event::Readable => app.on_readable(io, conn),
                     Event::Writable => app.on_writable(io, conn),

@@ -1,16 +1,26 @@
 //! What few connections have, attached when it is first asked for: an idle connection pays a pointer for all of it.
 
-use super::{Connection, Event};
-use crate::linger::Linger;
+use super::{Connection, Duration, Event, Outcome};
+use crate::{linger::Linger, soft::Soft};
 
 /// The state of the mechanisms that most connections never use.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     pub(super) linger: Linger,
+    pub(super) user_timeout: Option<Duration>,
+    pub(super) soft: Soft,
+    /// The next hop should be asked whether it is still there.
+    pub(super) suspect: bool,
 }
 
 impl Extras {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
+        if core::mem::take(&mut self.suspect) {
+            return Some(Event::Suspect);
+        }
+        if let Some(error) = self.soft.take_report() {
+            return Some(Event::SoftError(error));
+        }
         self.linger.take_outcome().map(Event::Lingered)
     }
 }
@@ -18,5 +28,12 @@ impl Extras {
 impl Connection {
     pub(super) fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
+    }
+
+    /// A segment was processed.
+    pub(super) fn heard(&mut self, outcome: &Outcome) {
+        if let Some(extras) = self.extras.as_mut().filter(|_| outcome.dropped.is_none()) {
+            extras.soft.clear();
+        }
     }
 }

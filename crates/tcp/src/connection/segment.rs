@@ -161,7 +161,8 @@ impl Connection {
             self.snd.on_ack(env, header.ack);
         }
         let current = header.ack == self.snd.snd_una();
-        let window_changed = current && self.snd.update_window(env, header, self.orphan);
+        let unwaited = self.orphan || self.user_timeout().is_some();
+        let window_changed = current && self.snd.update_window(env, header, unwaited);
         if !new && current && !window_changed && segment.is_empty() {
             self.snd.on_duplicate_ack();
         }

@@ -224,7 +224,7 @@ impl Sender {
     }
 
     /// RFC 9293 section 3.10.7.4, fifth: the send window, from a segment that is not older than the last that set it.
-    /// True if it has changed. `orphan`: nobody waits for the rest to be sent.
+    /// True if it has changed. `orphan`: nobody waits for the rest to be sent, or not longer than the user timeout.
     pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header, orphan: bool) -> bool {
         let newer = self.wl1.before(header.seq) || (self.wl1 == header.seq && self.wl2.before_eq(header.ack));
         if !newer {
@@ -403,6 +403,16 @@ impl Sender {
             }
             self.deadline = Some(env.now + self.rto.timeout(env.config));
         }
+    }
+
+    /// Since when the peer has not acknowledged anything of what is outstanding; means something while a timer runs.
+    pub(crate) const fn silent_since(&self) -> Instant {
+        self.silent_since
+    }
+
+    /// How often in a row the retransmission timer has expired.
+    pub(crate) const fn timeouts(&self) -> u8 {
+        self.rto.backoff()
     }
 
     /// The earlier of the retransmission and the persist timer.

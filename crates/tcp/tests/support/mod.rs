@@ -6,6 +6,7 @@
 //! connect 100 | listen 300 400 | established 300 100   ISS; one ISS per passive open; SND.NXT and RCV.NXT
 //! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | lazy
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
+//! user-timeout 5s|never|off | soft-errors off | soft-error none | hear-soft
 //! linger 5s | linger off                               SO_LINGER
 //! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
@@ -161,6 +162,8 @@ pub struct Endpoint {
     next_sent: u32,
     next_read: u32,
     edge: Option<SeqNum>,
+    /// Soft errors and suspicions are written down like everything else that is heard.
+    soft: bool,
     line: String,
 }
 
@@ -187,6 +190,7 @@ impl Endpoint {
             next_sent: 0,
             next_read: 0,
             edge: None,
+            soft: false,
             line: String::new(),
         }
     }
@@ -320,8 +324,9 @@ impl Endpoint {
                     error.map_or("closed".into(), word_of)
                 }
                 Event::Lingered(error) => error.map_or("closed".into(), word_of),
-                #[allow(unreachable_patterns)]
-                other => format!("{other:?}"),
+                Event::SoftError(_) | Event::Suspect if !self.soft => continue,
+                Event::SoftError(error) => format!("soft {error:?}"),
+                Event::Suspect => "suspect".into(),
             };
             if self.told {
                 self.heard.push_back(word);
@@ -467,6 +472,20 @@ impl Endpoint {
             "batch" => self.batch = true,
             "turn" => self.batch = false,
             "linger" => self.verb(|c, _| c.set_linger((words[1] != "off").then(|| time(words[1])))),
+            "user-timeout" => {
+                let limit = match words[1] {
+                    "off" => None,
+                    "never" => Some(Duration::MAX),
+                    limit => Some(time(limit)),
+                };
+                self.verb(|c, _| c.set_user_timeout(limit));
+            }
+            "hear-soft" => self.soft = true,
+            "soft-errors" => self.verb(|c, _| c.set_soft_error_reports(words[1] == "on")),
+            "soft-error" => {
+                let shown = self.verb(|c, _| c.soft_error()).map_or("none".into(), |e| format!("{e:?}"));
+                assert_eq!(shown, words[1..].join(" "), "at: {}", self.line);
+            }
             "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
             "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
             "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),
