@@ -33,7 +33,7 @@ pub enum State {
 pub enum Input {
     /// Passive OPEN.
     PassiveOpen,
-    /// Active OPEN; a SYN is sent.
+    /// Active OPEN, which SEND on a listener is as well; a SYN is sent.
     ActiveOpen,
     /// A SYN without acknowledgment of ours arrived.
     Syn,
@@ -45,10 +45,49 @@ pub enum Input {
     Fin,
     /// Our FIN is acknowledged.
     AckOfFin,
-    /// RST, ABORT, or the user timeout.
+    /// An acceptable RST arrived.
     Reset,
+    /// The same in SYN-RECEIVED, if that was reached by a passive OPEN: what is left is the listener (note 1).
+    ResetAfterPassiveOpen,
+    /// ABORT, the user timeout, or a RST of ours (RFC 9293 sections 3.10.5 and 3.10.8).
+    Abort,
     /// 2MSL have passed.
     TimeWaitOver,
+}
+
+impl Input {
+    /// Every input.
+    pub const ALL: [Self; 11] = [
+        Self::PassiveOpen,
+        Self::ActiveOpen,
+        Self::Syn,
+        Self::AckOfSyn,
+        Self::Close,
+        Self::Fin,
+        Self::AckOfFin,
+        Self::TimeWaitOver,
+        Self::Reset,
+        Self::ResetAfterPassiveOpen,
+        Self::Abort,
+    ];
+
+    /// What figure 5 writes at the arrow.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PassiveOpen => "passive OPEN",
+            Self::ActiveOpen => "active OPEN",
+            Self::Syn => "rcv SYN",
+            Self::AckOfSyn => "rcv ACK of SYN",
+            Self::Close => "CLOSE",
+            Self::Fin => "rcv FIN",
+            Self::AckOfFin => "rcv ACK of FIN",
+            Self::TimeWaitOver => "2MSL over",
+            Self::Reset => "rcv RST",
+            Self::ResetAfterPassiveOpen => "rcv RST, passive",
+            Self::Abort => "ABORT",
+        }
+    }
 }
 
 impl State {
@@ -81,15 +120,17 @@ impl State {
             (SynSent | SynReceived, Input::AckOfSyn) => Established,
             (Listen | SynSent, Input::Close) => Closed,
             (SynReceived | Established, Input::Close) => FinWait1,
-            // A FIN is processed behind the ACK it carries, so SYN-RECEIVED has become ESTABLISHED by then.
-            (SynReceived | Established, Input::Fin) => CloseWait,
+            // In SYN-RECEIVED too, says 3.10.7.4: but the ACK before it has made that ESTABLISHED.
+            (Established, Input::Fin) => CloseWait,
             (FinWait1, Input::AckOfFin) => FinWait2,
             (FinWait1, Input::Fin) => Closing,
             (FinWait2, Input::Fin) | (Closing, Input::AckOfFin) => TimeWait,
             (CloseWait, Input::Close) => LastAck,
             (LastAck, Input::AckOfFin) | (TimeWait, Input::TimeWaitOver) => Closed,
-            (Closed | Listen, Input::Reset) => return None,
-            (_, Input::Reset) => Closed,
+            (SynReceived, Input::ResetAfterPassiveOpen) => Listen,
+            // TIME-WAIT is a record of the stack's: no reset ends it (RFC 1337), and nobody has it in hand to abort it.
+            (Closed | TimeWait, Input::Reset | Input::Abort) | (Listen, Input::Reset) => return None,
+            (_, Input::Reset | Input::Abort) => Closed,
             _ => return None,
         })
     }
@@ -134,71 +175,5 @@ impl State {
             Self::LastAck => "LAST-ACK",
             Self::TimeWait => "TIME-WAIT",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Input, State, State::*};
-
-    /// Figure 5 of RFC 9293, arrow by arrow, and the RST and timeout arrows of sections 3.10.7.4 and 3.10.8.
-    const FIGURE_5: &[(State, Input, State)] = &[
-        (Closed, Input::PassiveOpen, Listen),
-        (Closed, Input::ActiveOpen, SynSent),
-        (Listen, Input::ActiveOpen, SynSent),
-        (Listen, Input::Syn, SynReceived),
-        (Listen, Input::Close, Closed),
-        (SynSent, Input::Syn, SynReceived),
-        (SynSent, Input::AckOfSyn, Established),
-        (SynSent, Input::Close, Closed),
-        (SynSent, Input::Reset, Closed),
-        (SynReceived, Input::AckOfSyn, Established),
-        (SynReceived, Input::Close, FinWait1),
-        (SynReceived, Input::Fin, CloseWait),
-        (SynReceived, Input::Reset, Closed),
-        (Established, Input::Close, FinWait1),
-        (Established, Input::Fin, CloseWait),
-        (Established, Input::Reset, Closed),
-        (FinWait1, Input::AckOfFin, FinWait2),
-        (FinWait1, Input::Fin, Closing),
-        (FinWait1, Input::Reset, Closed),
-        (FinWait2, Input::Fin, TimeWait),
-        (FinWait2, Input::Reset, Closed),
-        (CloseWait, Input::Close, LastAck),
-        (CloseWait, Input::Reset, Closed),
-        (Closing, Input::AckOfFin, TimeWait),
-        (Closing, Input::Reset, Closed),
-        (LastAck, Input::AckOfFin, Closed),
-        (LastAck, Input::Reset, Closed),
-        (TimeWait, Input::TimeWaitOver, Closed),
-        (TimeWait, Input::Reset, Closed),
-    ];
-
-    const INPUTS: [Input; 9] = [
-        Input::PassiveOpen,
-        Input::ActiveOpen,
-        Input::Syn,
-        Input::AckOfSyn,
-        Input::Close,
-        Input::Fin,
-        Input::AckOfFin,
-        Input::Reset,
-        Input::TimeWaitOver,
-    ];
-
-    #[test]
-    fn the_table_is_figure_5_and_nothing_else() {
-        for state in State::ALL {
-            for input in INPUTS {
-                let expected = FIGURE_5.iter().find(|(s, i, _)| (*s, *i) == (state, input)).map(|(_, _, next)| *next);
-                assert_eq!(state.next(input), expected, "{state:?} on {input:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_fin_that_acknowledges_ours_goes_to_time_wait() {
-        // Figure 5, note 2.
-        assert_eq!(FinWait1.next(Input::AckOfFin).and_then(|s| s.next(Input::Fin)), Some(TimeWait));
     }
 }
