@@ -76,12 +76,12 @@ fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
 
 fn table(entries: &[Row]) -> String {
     let head = format!(
-        "{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>8}",
-        "state", "recv-q", "send-q", "local", "remote", "rtt", "cwnd", "retrans", "timer", "age"
+        "{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>8}{:>11}",
+        "state", "recv-q", "send-q", "local", "remote", "rtt", "cwnd", "retrans", "timer", "age", "in state"
     );
     let rows = entries.iter().map(|entry| {
         format!(
-            "\n{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>6.0} s",
+            "\n{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>6.0} s{:>9.0} s",
             entry.state,
             entry.receive_queue_bytes,
             entry.send_queue_bytes,
@@ -91,7 +91,8 @@ fn table(entries: &[Row]) -> String {
             entry.cwnd_bytes,
             entry.retransmits,
             entry.timer.as_deref().unwrap_or("-"),
-            entry.age_s
+            entry.age_s,
+            entry.state_age_s
         )
     });
     std::iter::once(head).chain(rows).collect()

@@ -53,6 +53,8 @@ pub struct Row {
     pub timer_ms: Option<f64>,
     /// Seconds since the connection was opened (TIME-WAIT: since that began).
     pub age_s: f64,
+    /// Seconds since it came into its state; in CLOSE-WAIT: since the peer's FIN, which the application has not answered.
+    pub state_age_s: f64,
 }
 
 /// A counter.

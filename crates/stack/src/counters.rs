@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers: one thread writes them, readers get a copy.
 
-use tcp::DropReason;
+use tcp::{DropReason, State};
 use wire::Malformed;
 
 /// Why the shard, not a connection, dropped or refused something.
@@ -89,7 +89,7 @@ impl Refusal {
     }
 }
 
-/// Counters of one shard since its start.
+/// Counters of one shard since its start; those named `state_` are gauges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
     /// Frames given to the shard.
@@ -122,6 +122,8 @@ pub struct Counters {
     pub closed: u64,
     /// Connections that ended by an error.
     pub failed: u64,
+    /// Connections there are, by state: a gauge. TIME-WAIT has records instead.
+    states: [u64; State::ALL.len()],
     malformed: [u64; Malformed::COUNT],
     refused: [u64; Refusal::COUNT],
     dropped: [u64; DropReason::COUNT],
@@ -145,6 +147,7 @@ impl Default for Counters {
             connected: 0,
             closed: 0,
             failed: 0,
+            states: [0; State::ALL.len()],
             malformed: [0; Malformed::COUNT],
             refused: [0; Refusal::COUNT],
             dropped: [0; DropReason::COUNT],
@@ -163,6 +166,26 @@ impl Counters {
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.dropped[reason.index()] += 1;
+    }
+
+    /// A connection that was `counted` under one state is in another now. CLOSED and TIME-WAIT are none of a connection.
+    pub(crate) const fn count_state(&mut self, counted: &mut State, state: State) {
+        if *counted as usize == state as usize {
+            return;
+        }
+        if !matches!(*counted, State::Closed | State::TimeWait) {
+            self.states[*counted as usize] -= 1;
+        }
+        if !matches!(state, State::Closed | State::TimeWait) {
+            self.states[state as usize] += 1;
+        }
+        *counted = state;
+    }
+
+    /// How many connections are in `state`; 0 for LISTEN, CLOSED and TIME-WAIT, which none is in.
+    #[must_use]
+    pub const fn in_state(&self, state: State) -> u64 {
+        self.states[state as usize]
     }
 
     /// How often a shard refused for `reason`.
@@ -189,6 +212,14 @@ impl Counters {
             ("connected", self.connected),
             ("closed", self.closed),
             ("failed", self.failed),
+            ("state_syn_sent", self.in_state(State::SynSent)),
+            ("state_syn_received", self.in_state(State::SynReceived)),
+            ("state_established", self.in_state(State::Established)),
+            ("state_fin_wait_1", self.in_state(State::FinWait1)),
+            ("state_fin_wait_2", self.in_state(State::FinWait2)),
+            ("state_close_wait", self.in_state(State::CloseWait)),
+            ("state_closing", self.in_state(State::Closing)),
+            ("state_last_ack", self.in_state(State::LastAck)),
         ];
         let malformed = Malformed::ALL.iter().map(|m| (m.name(), self.malformed[m.index()]));
         let refused = Refusal::ALL.iter().map(|(r, name)| (*name, self.refused[*r as usize]));

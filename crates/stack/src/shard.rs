@@ -57,6 +57,8 @@ pub(crate) struct Entry {
     starved: bool,
     /// It is in the queue of those that may have something to send.
     dirty: bool,
+    /// The state it is counted under; CLOSED: under none.
+    counted: tcp::State,
     /// When the wheel will call; may be earlier than needed.
     armed: Option<Instant>,
     /// The station its segments go to, its MAC address, and in which epoch of the neighbours that was true.
@@ -377,9 +379,12 @@ impl Shard {
         Ok((entry.key.local(), entry.key.remote()))
     }
 
-    /// Puts a connection into the queue of those that may have something to send.
+    /// Puts a connection to which something has happened into the queue of those that may have something to send, and
+    /// counts it under its state.
     fn mark(&mut self, slot: u32) {
-        if let Some(entry) = self.entry(slot).filter(|e| !e.dirty) {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        self.counters.count_state(&mut entry.counted, entry.conn.state());
+        if !entry.dirty {
             entry.dirty = true;
             self.dirty.push_back(slot);
         }

@@ -114,6 +114,8 @@ pub struct Info {
     pub timer: Option<(&'static str, Instant)>,
     /// When the connection was opened.
     pub opened: Instant,
+    /// When it came into its state: in CLOSE-WAIT, when the peer's FIN did.
+    pub since: Instant,
 }
 
 /// One TCP connection. See the [crate's documentation](crate) for the kinds of method.
@@ -139,6 +141,8 @@ pub struct Connection {
     fin_wait2: Option<Instant>,
     opened: Instant,
     extras: Option<Box<Extras>>,
+    /// When the state was entered.
+    since: Instant,
 }
 
 /// Events that wait to be polled, in the order of `Event`.
@@ -177,6 +181,7 @@ impl Connection {
             fin_wait2: None,
             opened: env.now,
             extras: None,
+            since: env.now,
         }
     }
 
@@ -184,12 +189,14 @@ impl Connection {
 
     /// A segment of this connection arrived; its checksum is verified.
     pub fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
-        let outcome = match self.state {
+        let before = self.state;
+        let outcome = match before {
             State::Closed | State::Listen | State::TimeWait => Outcome::default(),
             State::SynSent => self.in_syn_sent(env, segment),
             _ => self.in_later_states(env, segment),
         };
         self.heard(&outcome);
+        self.stepped_from(before, env.now);
         outcome
     }
 
@@ -278,10 +285,12 @@ impl Connection {
         if self.state == State::SynSent {
             return self.finish(env, None);
         }
-        if self.state.may_send() {
+        let before = self.state;
+        if before.may_send() {
             self.snd.close();
             self.step_if_closed();
         }
+        self.stepped_from(before, env.now);
     }
 
     /// RFC 9293 section 3.10.4: a CLOSE in SYN-RECEIVED takes effect in ESTABLISHED.
@@ -456,6 +465,7 @@ impl Connection {
             retransmits: self.snd.retransmits(),
             timer: self.timer(),
             opened: self.opened,
+            since: self.since,
         }
     }
 
@@ -468,6 +478,12 @@ impl Connection {
     fn step(&mut self, input: Input) {
         if let Some(next) = self.state.next(input) {
             self.state = next;
+        }
+    }
+
+    fn stepped_from(&mut self, before: State, now: Instant) {
+        if self.state != before {
+            self.since = now;
         }
     }
 

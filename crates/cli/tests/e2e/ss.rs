@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::common::{self, json, ok, run};
 use crate::support::{Server, eventually, good, lab, peer, sentence};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "local",
     "remote",
     "state",
@@ -25,6 +25,7 @@ const KEYS: [&str; 11] = [
     "retransmits",
     "timer",
     "age_s",
+    "state_age_s",
 ];
 
 /// A client that holds connections; it has said so when this returns.
@@ -76,7 +77,9 @@ fn close_wait_while_the_peer_does_not_read() {
         let queued = |key: &str| rows[0][key].as_u64().unwrap() > 0;
         states(&rows) == ["CLOSE-WAIT"] && queued("send_queue_bytes") && queued("receive_queue_bytes")
     });
-    assert!(server.connections()[0]["timer"].is_string(), "{:?}", server.connections());
+    let row = &server.connections()[0];
+    assert!(row["timer"].is_string(), "{row}");
+    assert!(row["state_age_s"].as_f64().unwrap() < row["age_s"].as_f64().unwrap(), "{row}");
     drop(client.stdin.take());
     let output = client.wait_with_output().unwrap();
     assert_eq!(output.stdout, b"right\n");

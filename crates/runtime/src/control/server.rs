@@ -223,6 +223,7 @@ fn row(shard: usize, info: &ConnectionInfo) -> Row {
         timer: info.timer.map(|(name, _)| name.into()),
         timer_ms: info.timer.map(|(_, left)| left.as_secs_f64() * 1e3),
         age_s: info.age.as_secs_f64(),
+        state_age_s: info.state_age.as_secs_f64(),
     }
 }
 

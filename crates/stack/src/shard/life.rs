@@ -357,6 +357,7 @@ impl Shard {
         if let Some(mut entry) = place.entry.take() {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.release(&mut env);
+            self.counters.count_state(&mut entry.counted, tcp::State::Closed);
         }
         place.generation = place.generation.wrapping_add(1);
         self.wheel.stop(slot);
@@ -386,6 +387,7 @@ fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Ent
         waits: false,
         starved: false,
         dirty: false,
+        counted: tcp::State::Closed,
         armed: None,
         next_hop,
         mac: MacAddr::default(),

@@ -29,6 +29,8 @@ pub struct ConnectionInfo {
     pub timer: Option<(&'static str, Duration)>,
     /// Since the connection was opened; for TIME-WAIT, since that began.
     pub age: Duration,
+    /// Since it came into its state. In CLOSE-WAIT: how long the application has sat on the peer's FIN.
+    pub state_age: Duration,
 }
 
 /// Where a listing goes on.
@@ -66,6 +68,7 @@ impl Shard {
             retransmits: info.retransmits,
             timer: info.timer.map(|(name, at)| (name, at - now)),
             age: now - info.opened,
+            state_age: now - info.since,
         })
     }
 
@@ -83,6 +86,7 @@ impl Shard {
             retransmits: 0,
             timer: Some(("time-wait", left)),
             age: record.lasts - left,
+            state_age: record.lasts - left,
         })
     }
 }

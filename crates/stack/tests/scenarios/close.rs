@@ -353,16 +353,20 @@ fn s35_close_wait_never_times_out() {
          out <SEQ=300><ACK=101><CTL=ACK>                CLOSE-WAIT
          hears eof
          no-timer
+         age 0s
          wait 24h
          state CLOSE-WAIT
+         age 24h
          send 20
          out <SEQ=300><ACK=101><DATA=20><CTL=ACK>       CLOSE-WAIT
          in  <SEQ=101><ACK=320><CTL=ACK>                CLOSE-WAIT
          in  <SEQ=100><ACK=320><CTL=FIN,ACK>            CLOSE-WAIT
          out <SEQ=320><ACK=101><CTL=ACK>                CLOSE-WAIT
          hears nothing
+         age 24h
          shutdown
          out <SEQ=320><ACK=101><CTL=FIN,ACK>            LAST-ACK
+         age 0s
          in  <SEQ=101><ACK=321><CTL=ACK>                CLOSED
          hears closed",
     );

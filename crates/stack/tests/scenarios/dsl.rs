@@ -7,7 +7,7 @@
 //! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | lazy
 //! timer 200ms | wait 24h | state STATE                 the next timer fires in 200 ms; time passes
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
-//! unread 5 | queued 0 | no-timer | age 24h             what a listing shows; how long it has been in its state
+//! unread 5 | queued 0 | no-timer | age 24h             what a listing shows; the time in its state
 //! ```
 //!
 //! Every segment must be written down, and every line holds for both families and each pair of `SHIFTS`. Numbers are
@@ -253,7 +253,13 @@ impl Dut {
 
     fn state(&self) -> State {
         let none = if self.listening { State::Listen } else { State::Closed };
-        self.info().map_or(none, |info| info.state)
+        let state = self.info().map_or(none, |info| info.state);
+        for other in State::ALL {
+            let there = other == state && !matches!(other, State::Listen | State::Closed | State::TimeWait);
+            let counted = self.shard.counters().in_state(other);
+            assert_eq!(counted, u64::from(there), "counted in {other:?} at: {}", self.ear.trace);
+        }
+        state
     }
 
     /// Sets the clock to where the next open will have the next ISS of the script.
@@ -483,6 +489,11 @@ impl Dut {
                 let queued = self.info().map_or(0, |info| info.send_queue_bytes);
                 assert_eq!(queued, number(words[1]), "at: {line}");
             }
+            "age" => {
+                let age = self.info().expect("a connection").state_age;
+                let expected = time(words[1]);
+                assert!(age >= expected && age <= expected + LOOSE, "{age:?} in its state at: {line}");
+            }
             "no-timer" => assert_eq!(self.info().and_then(|info| info.timer), None, "at: {line}"),
             "state" => {}
             other => panic!("line {other}"),
@@ -505,7 +516,7 @@ impl Dut {
                 "out" => self.outgoing(&seg(line)),
                 "timer" => self.timer(time(words[1])),
                 "wait" => self.pass(time(words[1]) + SLACK),
-                "hears" | "unread" | "queued" | "no-timer" | "state" => self.check(&words),
+                "hears" | "unread" | "queued" | "age" | "no-timer" | "state" => self.check(&words),
                 _ => self.call(&words),
             }
             let expected = match words[0] {
