@@ -1,6 +1,7 @@
-//! Repository chores: `cargo run -p xtask -- check`.
+//! Repository chores: `cargo run -p xtask -- check`, and what it checks written anew: `… -- conformance`.
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod sizes;
 mod unsafety;
 
@@ -13,19 +14,27 @@ type Findings = Vec<String>;
 /// A check of the repository under this root.
 type Check = fn(&Path) -> std::io::Result<Findings>;
 
-const CHECKS: [(&str, Check); 2] =
-    [("sizes of files", sizes::check), ("unsafe stays where it belongs", unsafety::check)];
+const CHECKS: [(&str, Check); 3] = [
+    ("sizes of files", sizes::check),
+    ("unsafe stays where it belongs", unsafety::check),
+    ("every requirement has a test or a reason", conformance::check),
+];
+const WRITE_CONFORMANCE: [(&str, Check); 1] = [("docs/CONFORMANCE.md", conformance::write)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args != ["check"] {
-        eprintln!("usage: cargo run -p xtask -- check");
-        return ExitCode::from(2);
-    }
+    let chores: &[(&str, Check)] = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["check"] => &CHECKS,
+        ["conformance"] => &WRITE_CONFORMANCE,
+        _ => {
+            eprintln!("usage: cargo run -p xtask -- check | conformance");
+            return ExitCode::from(2);
+        }
+    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut failed = false;
-    for (name, check) in CHECKS {
-        match check(&root) {
+    for (name, chore) in chores {
+        match chore(&root) {
             Ok(findings) if findings.is_empty() => println!("ok      {name}"),
             Ok(findings) => {
                 failed = true;
@@ -34,7 +43,7 @@ fn main() -> ExitCode {
             }
             Err(error) => {
                 failed = true;
-                println!("FAILED  {name}: cannot read the sources: {error}");
+                println!("FAILED  {name}: cannot read or write: {error}");
             }
         }
     }
