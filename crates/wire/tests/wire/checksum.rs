@@ -62,6 +62,7 @@ proptest! {
     }
 
     /// RFC 9293, section 3.1, figure 2: addresses, zero, PTCL, TCP length.
+    /// MUST-2.
     #[test]
     fn the_ipv4_pseudo_header(src in v4(), dst in v4(), protocol: u8, len: u16) {
         let [l0, l1] = len.to_be_bytes();
@@ -72,6 +73,7 @@ proptest! {
     }
 
     /// RFC 8200, section 8.1: addresses, a 32-bit length, three zeros, next header.
+    /// MUST-2.
     #[test]
     fn the_ipv6_pseudo_header(src in v6(), dst in v6(), next_header: u8, len: u32) {
         let laid_out = [&src.octets()[..], &dst.octets(), &len.to_be_bytes(), &[0, 0, 0, next_header]].concat();

@@ -59,6 +59,7 @@ fn ethernet_padding_is_trimmed() {
     assert_eq!(Header::parse(&padded).unwrap().1, b"abc");
 }
 
+/// MUST-50.
 #[test]
 fn options_are_skipped() {
     let mut packet = PACKET.to_vec();

@@ -5,6 +5,7 @@ fn seq(value: u32) -> SeqNum {
     SeqNum::new(value)
 }
 
+/// RFC9293-3.4-a.
 #[test]
 fn comparisons_wrap_at_two_to_the_32() {
     assert!(seq(u32::MAX).before(seq(0)));
@@ -47,6 +48,7 @@ fn distance() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
+    /// RFC9293-3.4-a.
     #[test]
     fn order_is_the_order_of_positions(start in distance(), by in distance()) {
         let (a, b) = (seq(start), seq(start) + by);
@@ -68,6 +70,7 @@ proptest! {
         prop_assert_eq!((b.max(a), b.min(a)), (b, a));
     }
 
+    /// RFC9293-3.4-a.
     #[test]
     fn windows_agree_with_64_bit_arithmetic(start in distance(), len in distance(), at in distance()) {
         let (low, high) = (u64::from(start), u64::from(start) + u64::from(len));

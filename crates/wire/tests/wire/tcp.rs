@@ -74,6 +74,7 @@ fn any_header() -> impl Strategy<Value = Header> {
     })
 }
 
+/// MUST-2, RFC9293-3.1-a.
 #[test]
 fn a_segment_with_data() {
     assert_eq!(whole_sum(SRC, DST, &DATA), 0xffff);
@@ -129,6 +130,7 @@ fn a_data_offset_below_five() {
     }
 }
 
+/// RFC9293-3.1-a.
 #[test]
 fn reserved_bits_are_ignored() {
     let mut segment = DATA;
@@ -137,6 +139,7 @@ fn reserved_bits_are_ignored() {
     assert_eq!(Segment::parse(&segment, SRC, DST).unwrap().header, data_header());
 }
 
+/// RFC9293-3.4-b.
 #[test]
 fn syn_and_fin_occupy_a_sequence_number_each() {
     let seq = SeqNum::new(u32::MAX);
@@ -187,6 +190,7 @@ fn corrupt(segment: &mut [u8], src: &mut IpAddr, dst: &mut IpAddr, bit: usize) {
 }
 
 proptest! {
+    /// MUST-2, MUST-5.
     #[test]
     fn comes_back((src, dst) in pair(), header in any_header(), payload in bytes(120)) {
         let segment = emitted(&header, src, dst, &payload);
@@ -194,6 +198,7 @@ proptest! {
         prop_assert_eq!(Segment::parse(&segment, src, dst), Ok(Segment { header, payload: &payload }));
     }
 
+    /// MUST-3.
     #[test]
     fn a_flipped_bit_is_detected(
         (mut src, mut dst) in pair(), header in any_header(), payload in bytes(40), bit in 0usize..1100,

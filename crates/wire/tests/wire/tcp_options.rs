@@ -36,6 +36,7 @@ pub(crate) fn any_options() -> impl Strategy<Value = Options> {
 const STAMPS: Timestamps = Timestamps { val: 0x0102_0304, ecr: 0xa0b0_c0d0 };
 
 /// Layouts as Linux sends them, from the formats in RFC 9293 (3.2), RFC 7323 (2.2, 3.2) and RFC 2018 (2, 3).
+/// MUST-4, MUST-68.
 #[test]
 fn layouts() {
     let syn = Options {
@@ -68,12 +69,14 @@ fn layouts() {
     }
 }
 
+/// MUST-6.
 #[test]
 fn unknown_kinds_are_skipped_by_their_length() {
     let options = Options::parse(&[254, 4, 0xf9, 0x89, 30, 2, 2, 4, 1, 2]);
     assert_eq!(options, Options { mss: Some(0x0102), ..Options::default() });
 }
 
+/// MUST-4.
 #[test]
 fn nothing_counts_behind_the_end_of_the_list() {
     assert_eq!(Options::parse(&[1, 3, 3, 2, 0, 2, 4, 5, 9]), Options { window_scale: Some(2), ..Options::default() });
@@ -119,6 +122,7 @@ fn of_an_option_that_comes_twice_the_last_counts() {
 }
 
 /// RFC 7323, section 2.3.
+/// RFC7323-2.3-b.
 #[test]
 fn a_window_scale_beyond_14_counts_as_14() {
     for (sent, read) in [(0, 0), (13, 13), (14, 14), (15, 14), (255, 14)] {
@@ -157,6 +161,7 @@ proptest! {
     }
 
     /// The fast path reads what the list reads.
+    /// MUST-64.
     #[test]
     fn padding_changes_nothing(options in any_options(), nops in 0usize..4) {
         let bytes = emitted(&options);
@@ -164,6 +169,7 @@ proptest! {
         prop_assert_eq!(Options::parse(&padded), Options::parse(&bytes));
     }
 
+    /// MUST-7.
     #[test]
     fn arbitrary_bytes_dont_panic(bytes in bytes(60)) {
         let options = Options::parse(&bytes);
