@@ -82,6 +82,7 @@ mod tests {
     }
 
     /// Scenario S10: what a closed endpoint answers.
+    /// RFC9293-3.5.2-a.
     #[test]
     fn closed_answers_as_rfc_9293_3_10_7_1() {
         let syn = answer_closed(&segment(Flags::SYN, 500, 0, &[]));
@@ -95,6 +96,7 @@ mod tests {
     }
 
     /// Scenario S11: what a listener answers.
+    /// RFC9293-3.10.7.2-a.
     #[test]
     fn listen_answers_as_rfc_9293_3_10_7_2() {
         assert_eq!(answer_listen(&segment(Flags::RST, 500, 0, &[])), Knock::Ignore);

@@ -166,6 +166,7 @@ mod tests {
         assert_eq!(config, Config::default());
     }
 
+    /// MUST-23.
     #[test]
     fn a_field_out_of_range_is_named() {
         let error = Config::new(Settings { time_wait: Duration::from_secs(241), ..Settings::default() }).unwrap_err();

@@ -46,6 +46,7 @@ mod tests {
     use super::*;
     use wheel::Duration;
 
+    /// MUST-8, SHLD-1, RFC6528-3-a.
     #[test]
     fn the_clock_steps_every_4_microseconds() {
         let generator = IsnGenerator::new([7; 16]);
@@ -54,6 +55,7 @@ mod tests {
         assert_eq!(b.since(a), 250);
     }
 
+    /// MUST-9, SHLD-1, RFC9293-3.4.2-a, RFC6528-3-a.
     #[test]
     fn another_connection_or_key_has_another_offset() {
         let generator = IsnGenerator::new([7; 16]);

@@ -134,17 +134,20 @@ mod tests {
         assert_eq!(record().ack(now, 10, 1, 2).options.timestamps, None);
     }
 
+    /// RFC9293-3.10.7.4-m, A8.
     #[test]
     fn s20_a_retransmitted_fin_restarts() {
         assert_eq!(record().on_segment(&segment(Flags::FIN | Flags::ACK, 300, 101, &[])), Answer::AckAndRestart);
     }
 
+    /// RFC9293-3.5.2-c.
     #[test]
     fn s21_old_segments_are_acknowledged_and_restart_nothing() {
         assert_eq!(record().on_segment(&segment(Flags::ACK, 255, 33, &[])), Answer::Ack);
         assert_eq!(record().on_segment(&segment(Flags::ACK, 301, 101, &[])), Answer::Ignore);
     }
 
+    /// MAY-2, RFC6191-2-b, RFC6191-2-d, A7.
     #[test]
     fn s22_s23_a_syn_reopens_only_above_the_old_fin() {
         assert_eq!(record().on_segment(&segment(Flags::SYN, 250, 0, &[])), Answer::Ignore);
@@ -153,6 +156,7 @@ mod tests {
         assert_eq!(record().on_segment(&segment(Flags::SYN, 1000, 0, &[])), reopen);
     }
 
+    /// RFC1337-3-a.
     #[test]
     fn s25f_a_reset_is_ignored() {
         assert_eq!(record().on_segment(&segment(Flags::RST, 301, 0, &[])), Answer::Ignore);

@@ -8,6 +8,7 @@ use wheel::Duration;
 
 // Retransmission: RFC 6298, RFC 9293 section 3.8.
 
+/// MUST-18, MUST-19, RFC6298-2.2-a, RFC6298-3-a, RFC6298-5-a, RFC6298-5.5-a.
 #[test]
 fn rto_follows_the_measured_round_trip() {
     // R = 100 ms in the handshake: SRTT 100, RTTVAR 50, RTO 300 ms. It doubles; new data acknowledged ends that.
@@ -35,6 +36,7 @@ fn rto_follows_the_measured_round_trip() {
     );
 }
 
+/// RFC6298-5-a.
 #[test]
 fn an_ack_of_new_data_restarts_the_timer() {
     // RFC 6298 (5.3), (5.2).
@@ -54,6 +56,7 @@ fn an_ack_of_new_data_restarts_the_timer() {
     );
 }
 
+/// RFC9293-3.10.8-b, RFC6298-2.1-a, RFC6298-5.7-a.
 #[test]
 fn data_begins_with_three_seconds_after_a_lost_syn() {
     // RFC 6298 (5.7).
@@ -87,6 +90,7 @@ fn data_begins_with_three_seconds_after_a_lost_syn() {
     );
 }
 
+/// MUST-19, RFC5681-3.1-b.
 #[test]
 fn the_initial_window_is_one_segment_after_two_lost_syns() {
     // RFC 5681 section 3.1; RFC 6928 recommends to wait for more than one loss. Slow start goes on from there.
@@ -113,6 +117,7 @@ fn the_initial_window_is_one_segment_after_two_lost_syns() {
     );
 }
 
+/// MUST-22, MUST-23, RFC9293-3.10.8-a, RFC1122-4.2.3.1-a.
 #[test]
 fn a_syn_is_given_up_after_three_minutes() {
     // MUST-23. 1 + 2 + ... + 64 = 127 s, then 120 s: the first expiry at or behind 180 s is at 247 s.
@@ -129,6 +134,7 @@ fn a_syn_is_given_up_after_three_minutes() {
     ));
 }
 
+/// MUST-20, SHLD-11, RFC9293-3.9.1.1-b, RFC9293-3.10.8-a.
 #[test]
 fn data_is_given_up_after_r2() {
     let data = "out <SEQ=300><ACK=100><DATA=10><CTL=ACK>\n";
@@ -139,6 +145,7 @@ fn data_is_given_up_after_r2() {
     ));
 }
 
+/// RFC6298-5.5-a.
 #[test]
 fn the_timer_runs_though_the_segment_could_not_leave() {
     // RFC 6298 (5.6): the expiry itself starts the timer again; whoever can't send meanwhile still reaches R2.
@@ -165,6 +172,7 @@ fn the_timer_runs_though_the_segment_could_not_leave() {
 
 // Windows: RFC 9293 section 3.8.6.
 
+/// MUST-36, SHLD-29, SHLD-30, RFC1122-4.2.2.20-b.
 #[test]
 fn a_zero_window_is_probed_and_reopens() {
     case(
@@ -215,6 +223,7 @@ fn an_ack_between_probes_lies_inside_the_closed_window() {
     );
 }
 
+/// MAY-12, RFC5961-5.2-a.
 #[test]
 fn an_ack_too_old_to_trust_is_challenged() {
     // RFC 5961 section 5.2: (SND.UNA - MAX.SND.WND) =< SEG.ACK; the largest window was 10,000.
@@ -228,6 +237,7 @@ fn an_ack_too_old_to_trust_is_challenged() {
     );
 }
 
+/// MUST-37, SHLD-30.
 #[test]
 fn a_closed_window_may_stay_closed_for_ever() {
     // MUST-37, as long as the probes are answered; without answers R2 ends it.
@@ -246,6 +256,7 @@ fn a_closed_window_may_stay_closed_for_ever() {
     ));
 }
 
+/// MUST-36, SHLD-29.
 #[test]
 fn a_fin_waits_for_the_window_and_is_the_probe() {
     case(
@@ -261,7 +272,7 @@ fn a_fin_waits_for_the_window_and_is_the_probe() {
 
 #[test]
 fn a_shrunken_window_is_survived() {
-    // MUST-34, SHLD-16: nothing new beyond it; MUST-35: at zero it is probed.
+    // MUST-34, SHLD-15: nothing new beyond it; MUST-35: at zero it is probed.
     case(
         "established 300 100
          send 5000
@@ -277,6 +288,7 @@ fn a_shrunken_window_is_survived() {
     );
 }
 
+/// SHLD-16, RFC7323-2.4-b.
 #[test]
 fn what_was_lost_is_sent_again_into_a_small_window_at_once() {
     // RFC 6298 (5.4). Silly-window avoidance is for new data: a window of 1,000 is less than half of the largest seen.
@@ -297,6 +309,7 @@ fn what_was_lost_is_sent_again_into_a_small_window_at_once() {
     );
 }
 
+/// RFC9293-3.10.7.4-h.
 #[test]
 fn an_older_segment_does_not_set_the_window() {
     // 3.10.7.4: SND.WL1 and SND.WL2.
@@ -311,6 +324,7 @@ fn an_older_segment_does_not_set_the_window() {
     );
 }
 
+/// RFC9293-3.10.7.4-h, RFC5681-2-a, RFC7323-2.4-b.
 #[test]
 fn an_ack_in_an_older_segment_leaves_the_right_edge() {
     // Its window is not taken, so what it acknowledges is no permission to send beyond 2,300.
@@ -326,6 +340,7 @@ fn an_ack_in_an_older_segment_leaves_the_right_edge() {
     );
 }
 
+/// MUST-38, MUST-60.
 #[test]
 fn the_sender_avoids_silly_windows() {
     // 3.8.6.2.1: not full-sized, not all there is, less than half of the largest window seen (10,000): it waits. The
@@ -340,6 +355,7 @@ fn the_sender_avoids_silly_windows() {
     );
 }
 
+/// MUST-39, SHLD-14.
 #[test]
 fn the_receiver_avoids_silly_windows_and_never_shrinks() {
     // 3.8.6.2.2: the edge moves by min(buffer / 2, MSS) or not at all; SHLD-14: never left.
@@ -367,6 +383,7 @@ fn the_receiver_avoids_silly_windows_and_never_shrinks() {
     );
 }
 
+/// SHLD-14.
 #[test]
 fn a_scaled_window_closes_too() {
     // 32 MiB of buffer are scaled by 2^10: less than a unit's worth of data must still count, or the peer could fill
@@ -420,6 +437,7 @@ fn a_full_pool_acknowledges_what_it_kept() {
 
 // Nagle's algorithm and acknowledgments.
 
+/// MUST-17, MUST-60, SHLD-7, SHLD-27, MAY-16.
 #[test]
 fn nagle_holds_a_small_segment_while_one_is_out() {
     case(
@@ -440,9 +458,10 @@ fn nagle_holds_a_small_segment_while_one_is_out() {
     );
 }
 
+/// MUST-40, SHLD-18, SHLD-19, MAY-13, RFC5681-4.2-a, RFC5681-4.2-b.
 #[test]
 fn acks_are_delayed_but_not_for_long() {
-    // RFC 5681 section 4.2, RFC 9293 MUST-59 and SHLD-19. The first 16 segments are acknowledged at once (as Linux).
+    // RFC 5681 section 4.2, RFC 9293 section 3.8.6.3. The first 16 segments are acknowledged at once (as Linux).
     let mut quick = String::new();
     for i in 0..16 {
         let seq = 100 + 10 * i;
@@ -483,6 +502,7 @@ fn acks_are_delayed_but_not_for_long() {
 
 // Options: RFC 9293 section 3.7.1, RFC 7323 section 2.
 
+/// MUST-14, MUST-15, MUST-16, SHLD-5, SHLD-28.
 #[test]
 fn the_mss_is_the_lesser_of_both_and_536_by_default() {
     for (option, mss) in [("", 536), ("<MSS=1200>", 1200), ("<MSS=9000>", 1460)] {
@@ -501,6 +521,7 @@ fn the_mss_is_the_lesser_of_both_and_536_by_default() {
     }
 }
 
+/// MUST-1, RFC7323-2.2-a, RFC7323-2.2-b, RFC7323-2.2-d, RFC7323-2.3-a, RFC1122-4.2.2.20-a, A10.
 #[test]
 fn windows_are_scaled_only_if_both_offer_and_never_in_a_syn() {
     let big = |s: &mut Settings| s.receive_buffer_bytes = 1 << 20;
@@ -545,6 +566,7 @@ fn windows_are_scaled_only_if_both_offer_and_never_in_a_syn() {
 
 // Congestion control: RFC 5681, RFC 6928.
 
+/// MUST-19, SHLD-28, RFC5681-2-a, RFC5681-3.1-a, RFC5681-3.1-b, RFC5681-3.1-c.
 #[test]
 fn slow_start_begins_with_ten_segments_and_doubles() {
     let out = |from: u32, n: u32| {
@@ -565,6 +587,7 @@ fn slow_start_begins_with_ten_segments_and_doubles() {
     ));
 }
 
+/// MUST-19, RFC5681-3.1-d, RFC5681-3.1-e, RFC5681-3.1-f, RFC6298-5.5-a.
 #[test]
 fn an_rto_leaves_one_segment_and_halves_the_threshold() {
     // RFC 5681 section 3.1: the loss window is one segment; flight 10,000, so ssthresh 5,000: then one segment a round trip.
@@ -592,6 +615,7 @@ fn an_rto_leaves_one_segment_and_halves_the_threshold() {
     case(&script.concat());
 }
 
+/// RFC5681-3.2-a.
 #[test]
 fn the_third_duplicate_ack_retransmits() {
     let out = |from: u32, n: u32| {
@@ -624,6 +648,7 @@ fn the_third_duplicate_ack_retransmits() {
 
 // What the application may do when.
 
+/// RFC9293-3.10.2-a.
 #[test]
 fn send_after_shutdown_is_a_broken_pipe() {
     case(
@@ -635,6 +660,7 @@ fn send_after_shutdown_is_a_broken_pipe() {
     );
 }
 
+/// RFC9293-3.10.2-a, RFC9293-3.10.7.3-c.
 #[test]
 fn data_queued_before_established_is_sent_behind_the_handshake() {
     case(
@@ -647,6 +673,7 @@ fn data_queued_before_established_is_sent_behind_the_handshake() {
     );
 }
 
+/// RFC9293-3.5-a.
 #[test]
 fn data_with_the_syn_ack_and_with_the_last_ack() {
     case(

@@ -230,6 +230,7 @@ fn end() -> impl Strategy<Value = End> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// RFC9293-3.4-a, RFC9293-3.6-a, RFC9293-3.6-b.
     #[test]
     fn streams_arrive_and_both_ends_end(
         seed in any::<u64>(),

@@ -318,6 +318,7 @@ fn prelude(o: &mut Observer, passive: bool, depth: u8, ws: bool) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// SHLD-14, RFC5681-2-a.
     #[test]
     fn nothing_a_peer_sends_breaks_it(
         numbers in (

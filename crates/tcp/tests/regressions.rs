@@ -99,6 +99,7 @@ impl Giant {
     }
 }
 
+/// REC-1, RFC9293-3.4-a, RFC5681-3.2-a.
 #[test]
 fn fast_retransmit_works_behind_2_gib_of_stream() {
     // RFC 6582's `recover` must not come round again and pass for a recovery that is not over.
@@ -156,6 +157,7 @@ fn cwnd_grows_only_when_it_is_what_limits() {
     case(&format!("{script}send 60000\n{}", out(50_300, 10)));
 }
 
+/// RFC5681-4.1-a.
 #[test]
 fn cwnd_begins_anew_after_an_idle_rto() {
     // RFC 5681 section 4.1: it was 20,000 and is the initial window again; without the pause it stays.
@@ -164,6 +166,7 @@ fn cwnd_begins_anew_after_an_idle_rto() {
     case(&format!("{open}wait 199ms\nsend 60000\n{}", out(10_300, 20)));
 }
 
+/// MUST-12.
 #[test]
 fn a_reset_ends_last_ack_and_closing_by_an_error() {
     // What the peer has not acknowledged it has not taken: the application must not hear of an orderly end.
@@ -207,6 +210,7 @@ fn an_absurd_mss_is_not_believed() {
     }
 }
 
+/// SHLD-19, RFC5681-4.2-c.
 #[test]
 fn small_segments_are_acknowledged_in_twos_as_well() {
     // SHLD-19: full-sized is what the peer sends. The first 16 are acknowledged at once.

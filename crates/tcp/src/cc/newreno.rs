@@ -144,6 +144,7 @@ mod tests {
         c
     }
 
+    /// RFC5681-3.1-a.
     #[test]
     fn initial_window_is_rfc_6928s() {
         for (mss, expected) in [(536, 5360), (1460, 14_600), (4000, 14_600), (8960, 17_920)] {
@@ -153,6 +154,7 @@ mod tests {
         }
     }
 
+    /// MUST-19, RFC5681-3.1-c, RFC5681-3.1-d, RFC5681-3.1-e, RFC5681-3.1-f.
     #[test]
     fn slow_start_doubles_and_congestion_avoidance_adds_one_mss() {
         let mut c = open();
@@ -169,6 +171,7 @@ mod tests {
         assert_eq!(c.window(), 11_000);
     }
 
+    /// RFC5681-3.2-a, RFC5681-3.2-b.
     #[test]
     fn three_duplicates_start_recovery_and_a_partial_ack_goes_on() {
         let mut c = open();

@@ -92,6 +92,7 @@ mod tests {
         (2000, [false; 6]),
     ];
 
+    /// RFC9293-3.4-a, RFC9293-3.10.7.4-a.
     #[test]
     fn table_6_wherever_the_numbers_lie() {
         let data = [0u8; 1600];
@@ -108,6 +109,7 @@ mod tests {
         }
     }
 
+    /// RFC9293-3.10.7.4-c.
     #[test]
     fn a_straddling_segment_is_trimmed_at_both_ends() {
         let window = Window { rcv_nxt: SeqNum::new(1000), rcv_wnd: 100 };

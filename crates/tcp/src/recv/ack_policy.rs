@@ -54,6 +54,7 @@ impl AckPolicy {
 mod tests {
     use super::*;
 
+    /// SHLD-19, RFC5681-4.2-b.
     #[test]
     fn every_second_full_segment_is_acknowledged() {
         let mut policy = AckPolicy { quick: 0, ..AckPolicy::default() };

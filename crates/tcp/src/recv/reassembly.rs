@@ -186,6 +186,7 @@ mod tests {
 
     proptest! {
         /// Pieces of one stream in any order, overlapping anyhow, give the stream.
+        /// SHLD-31.
         #[test]
         fn any_order_gives_the_stream(
             start in any::<u32>(),

@@ -55,6 +55,7 @@ mod tests {
         Situation { rcv_nxt, edge: rcv_nxt + promised, free, buffer: 100_000, mss: 1460 }
     }
 
+    /// MUST-39.
     #[test]
     fn a_small_opening_is_not_advertised() {
         assert_eq!(advertise(situation(0, 1459), 0).field, 0);
@@ -64,6 +65,7 @@ mod tests {
     }
 
     proptest! {
+        /// SHLD-14.
         #[test]
         fn the_right_edge_never_moves_left(promised in 0u32..60_000, free in 0u32..1 << 20, shift in 0u8..=14) {
             let s = situation(promised, free);

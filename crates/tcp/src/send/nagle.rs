@@ -53,6 +53,7 @@ mod tests {
         }
     }
 
+    /// MUST-17, SHLD-7.
     #[test]
     fn a_small_segment_waits_only_while_something_is_in_flight() {
         assert!(!may_send(small()));
@@ -61,11 +62,13 @@ mod tests {
         assert!(may_send(Decision { closing: true, ..small() }));
     }
 
+    /// SHLD-28.
     #[test]
     fn a_full_segment_goes() {
         assert!(may_send(Decision { queued: 1460, ..small() }));
     }
 
+    /// MUST-38.
     #[test]
     fn a_silly_window_is_not_filled() {
         let d = Decision { queued: 5000, usable: 100, nodelay: true, ..small() };

@@ -37,6 +37,7 @@ impl Persist {
 mod tests {
     use super::*;
 
+    /// SHLD-30.
     #[test]
     fn the_interval_doubles_up_to_the_largest_rto() {
         let config = Config::default();

@@ -107,6 +107,7 @@ mod tests {
         Config::new(Settings { min_rto: Duration::from_millis(1), ..Settings::default() }).expect("valid")
     }
 
+    /// MUST-18, RFC6298-2.1-a, RFC6298-2.2-a, RFC6298-2.3-a, RFC6298-3-b.
     #[test]
     fn samples_follow_the_formulas() {
         let config = config();
@@ -122,6 +123,7 @@ mod tests {
         assert_eq!((rto.srtt(), rto.timeout(&config)), (Some(Duration::from_millis(105)), Duration::from_millis(295)));
     }
 
+    /// MUST-19, RFC6298-2.5-a, RFC6298-5.5-a.
     #[test]
     fn back_off_doubles_and_is_limited() {
         let config = Config::default();
@@ -136,6 +138,7 @@ mod tests {
         assert_eq!(rto.timeout(&config), config.max_rto);
     }
 
+    /// MUST-18, RFC6298-3-a.
     #[test]
     fn a_retransmitted_segment_gives_no_sample() {
         let config = Config::default();
@@ -147,6 +150,7 @@ mod tests {
         assert_eq!(rto.timeout(&config), Duration::from_secs(1));
     }
 
+    /// RFC6298-2.4-a.
     #[test]
     fn the_floor_holds() {
         let config = Config::default();
@@ -156,6 +160,7 @@ mod tests {
         assert_eq!(rto.timeout(&config), Duration::from_millis(200));
     }
 
+    /// RFC6298-5.7-a.
     #[test]
     fn a_lost_syn_makes_data_begin_with_three_seconds() {
         let config = Config::default();
