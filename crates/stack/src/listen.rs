@@ -101,6 +101,7 @@ mod tests {
         s.parse().expect("an address")
     }
 
+    /// MUST-41.
     #[test]
     fn a_wildcard_takes_its_family_and_excludes_others() {
         let mut listeners = Listeners::default();

@@ -17,6 +17,7 @@ fn knock(shard: &mut Shard, app: &mut Counting, now: Instant, src: IpAddr, dst: 
     drain(shard, now)
 }
 
+/// MUST-63, RFC1122-3.2.1.3-a.
 #[test]
 fn ipv4_within_ipv6_and_loopback_are_nobodys() {
     let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
@@ -52,6 +53,7 @@ fn a_unicast_packet_in_a_broadcast_frame_is_refused() {
     assert_eq!(shard.connections(), 0);
 }
 
+/// MUST-46, RFC9293-3.10.1-a.
 #[test]
 fn nobody_is_connected_to_at_an_address_of_no_other_host() {
     let (mut shard, now) = (shard(|_| {}), Instant::ZERO);

@@ -129,6 +129,7 @@ fn over_with_unread(we_first: bool) -> (Bench, ConnId) {
     (bench, conn)
 }
 
+/// RFC9293-3.10.3-a, A15.
 #[test]
 fn an_end_in_order_is_told_when_all_is_read() {
     for we_first in [true, false] {
@@ -175,6 +176,7 @@ fn the_rest_can_be_forwarded_behind_the_end() {
     }
 }
 
+/// MUST-12.
 #[test]
 fn a_reset_in_last_ack_or_closing_is_an_error() {
     for closing in [false, true] {
@@ -229,6 +231,7 @@ fn giving_up_a_connection_that_has_just_ended_is_counted_once() {
 
 // The neighbour is gone.
 
+/// RFC9293-3.10.8-a.
 #[test]
 fn what_is_sent_after_the_neighbour_was_lost_ends_by_r2() {
     for orphan in [false, true] {
@@ -249,6 +252,7 @@ fn what_is_sent_after_the_neighbour_was_lost_ends_by_r2() {
     }
 }
 
+/// RFC6298-5-a.
 #[test]
 fn a_neighbour_found_again_lets_all_through_and_the_rto_begins_then() {
     let mut bench = Bench::new();
@@ -269,6 +273,7 @@ fn a_neighbour_found_again_lets_all_through_and_the_rto_begins_then() {
     bench.nothing_is_left();
 }
 
+/// RFC9293-3.10.5-a.
 #[test]
 fn an_abort_reaches_the_last_known_station_of_a_lost_neighbour() {
     let mut bench = Bench::new();

@@ -8,6 +8,7 @@ use support::*;
 use tcp::Info;
 use wire::tcp::Flags;
 
+/// RFC9293-3.10.4-a.
 #[test]
 fn shutdown_while_connecting_ends_the_connection_and_tells() {
     // RFC 9293 section 3.10.4: CLOSE in SYN-SENT deletes the TCB.
@@ -40,6 +41,7 @@ fn a_half_open_connection_ends_though_its_neighbour_never_answers() {
     assert_eq!(app.accepted.len(), 1, "the backlog is free again");
 }
 
+/// MUST-20, RFC9293-3.10.8-a.
 #[test]
 fn a_connection_whose_neighbour_is_lost_times_out_without_a_busy_loop() {
     // The neighbour's entry is gone (cable out): nothing can be sent, but R2 runs (MUST-20).
@@ -62,6 +64,7 @@ fn a_connection_whose_neighbour_is_lost_times_out_without_a_busy_loop() {
     }
 }
 
+/// MUST-63, RFC1122-3.2.1.3-a.
 #[test]
 fn a_dead_handle_and_a_segment_from_our_own_address() {
     let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
@@ -107,6 +110,7 @@ fn arrive(shard: &mut stack::Shard, app: &mut Counting, now: Instant, h: wire::t
     drain(shard, now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect()
 }
 
+/// MAY-2.
 #[test]
 fn s23d_time_wait_comes_back_when_the_reopening_syn_was_old() {
     let (mut shard, mut app, now, iss) = in_time_wait(false);
@@ -133,6 +137,7 @@ fn a_refused_reopening_leaves_time_wait_as_it_was() {
     assert_eq!(shard.time_waits(), 1);
 }
 
+/// MAY-2, RFC6191-2-b.
 #[test]
 fn s23_a_newer_syn_reopens_and_is_accepted() {
     let (mut shard, mut app, now, _) = in_time_wait(false);
