@@ -24,6 +24,7 @@ fn nothing_is_left(world: &mut World<Client, Echo>) {
     }
 }
 
+/// MUST-13.
 #[test]
 fn a_megabyte_comes_back_and_the_closer_waits_2msl() {
     let mut world = world(1 << 20);
@@ -40,6 +41,7 @@ fn a_megabyte_comes_back_and_the_closer_waits_2msl() {
     nothing_is_left(&mut world);
 }
 
+/// RFC9293-3.6-b, RFC9293-3.10.8-b.
 #[test]
 fn any_one_lost_frame_is_repaired() {
     // 40 kB make about 60 frames; each in turn is lost, the SYN, the FINs and the last ACK among them.
@@ -78,6 +80,7 @@ fn heavy_loss_duplication_and_reordering_are_survived() {
     }
 }
 
+/// MUST-3.
 #[test]
 fn a_corrupted_segment_is_dropped_and_counted() {
     let mut n = 0;
@@ -95,6 +98,7 @@ fn a_corrupted_segment_is_dropped_and_counted() {
     nothing_is_left(&mut world);
 }
 
+/// MUST-12, RFC9293-3.5.2-a.
 #[test]
 fn nobody_listens_is_refused() {
     let mut world = World::new(host(1, Client::new(PORT, 10)), host(2, Echo::default()), Duration::from_micros(50));
@@ -104,6 +108,7 @@ fn nobody_listens_is_refused() {
     nothing_is_left(&mut world);
 }
 
+/// MUST-22, MUST-23.
 #[test]
 fn a_silent_peer_times_out_after_three_minutes_of_syns() {
     let mut world = world(10).with_tamper(|_, frame| if frame[12..14] == [8, 0] { Fate::Drop } else { Fate::Pass });
@@ -122,6 +127,7 @@ fn a_dead_neighbour_is_unreachable() {
     nothing_is_left(&mut world);
 }
 
+/// SHLD-11, RFC9293-3.10.8-a.
 #[test]
 fn a_lost_established_peer_times_out() {
     let mut cut = false;
