@@ -72,6 +72,7 @@ fn again(lines: &[String]) -> Vec<&String> {
 
 /// One MiB there and back and a close. A machine that stalls may make either side send again what is only late, so that is
 /// tried again; a wrong checksum is wrong at once.
+/// MUST-2.
 #[test]
 fn checksums_are_right_and_nothing_is_sent_twice() {
     need("tcpdump", "tcpdump");
@@ -102,6 +103,7 @@ fn checksums_are_right_and_nothing_is_sent_twice() {
     panic!("sent again, or reset, three times over: {found:#?}");
 }
 
+/// MUST-2, RFC9293-3.5.2-a.
 #[test]
 fn a_refusal_is_one_reset_with_a_right_checksum() {
     need("tcpdump", "tcpdump");

@@ -22,6 +22,7 @@ fn feed(mut command: Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// RFC9293-3.6-a.
 #[test]
 fn python_half_closes_after_ten_mebibytes() {
     let _lab = lab();
