@@ -218,21 +218,21 @@ impl Conformance {
             .collect()
     }
 
-    /// Tests that a text names in backticks, as `file::function`, and that don't exist. Unless it is `strict`, a file that
-    /// holds no tests is taken for a path in the code.
+    /// Tests that a text names in backticks, as `file::function`, and that don't exist. Unless it is `strict`, only what
+    /// can't well be anything else is taken for one: the name of a test file, and a sentence for a function.
     fn unknown_tests(&self, who: &str, text: &str, strict: bool) -> Findings {
-        let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| !quoted.contains([' ', '\n', '(', '/', '<']));
-        let named = quoted.filter(|quoted| quoted.matches("::").count() == 1);
-        let of_tests = |name: &str| {
-            name.split("::")
-                .next()
-                .is_some_and(|file| self.evidence.tests.iter().any(|t| t.file.contains("/tests/") && t.stem() == file))
+        let tests = &self.evidence.tests;
+        let is_test = |file: &str, function: &str| {
+            let of_file = tests.iter().any(|test| test.file.contains("/tests/") && test.stem() == file);
+            of_file && function.matches('_').count() >= 2
         };
+        let quoted = text.split('`').skip(1).step_by(2);
+        let named =
+            quoted.filter_map(|quoted| quoted.split_once("::").map(|(file, function)| (quoted, file, function)));
         named
-            .filter(|name| {
-                (strict || of_tests(name)) && !self.evidence.tests.iter().any(|test| test.reference() == **name)
-            })
-            .map(|name| format!("{who} names the test {name}, which does not exist"))
+            .filter(|(_, file, function)| strict || is_test(file, function))
+            .filter(|(quoted, ..)| !tests.iter().any(|test| test.reference() == *quoted))
+            .map(|(quoted, ..)| format!("{who} names the test {quoted}, which does not exist"))
             .collect()
     }
 }

@@ -85,8 +85,8 @@ fn reasons(c: &Conformance, out: &mut String) {
         line(out, &format!("\n## {title}\n"));
         line(out, "| | requirement | reason |\n|---|---|---|");
         for (entry, reason) in all {
-            let id = format!("{}<br>{}", entry.id, entry.level());
-            line(out, &format!("| {id} | {} | {} |", escaped(&entry.text), escaped(reason)));
+            let level = level(entry).map_or(String::new(), |level| format!("<br>{level}"));
+            line(out, &format!("| {}{level} | {} | {} |", entry.id, escaped(&entry.text), sentence(reason)));
         }
     }
 }
@@ -95,7 +95,8 @@ fn requirements(c: &Conformance, table: &Table, out: &mut String) {
     line(out, &format!("\n## {}\n", escaped(&table.title)));
     line(out, "| | requirement | implemented in | shown by |\n|---|---|---|---|");
     for entry in &table.entries {
-        let id = format!("**{}**<br>{}<br>{}", entry.id, entry.level(), escaped(entry.section()));
+        let level = level(entry).map_or(String::new(), |level| format!("{level}<br>"));
+        let id = format!("**{}**<br>{level}{}", entry.id, escaped(entry.section()));
         let places = if matches!(c.status(entry), Status::Shown | Status::Deviation) {
             c.places(table, entry)
         } else {
@@ -157,6 +158,20 @@ fn decisions(c: &Conformance, out: &mut String) {
         let shown: Vec<String> = places.chain([tests(c, entry)]).filter(|text| !text.is_empty()).collect();
         line(out, &format!("| **{}** | {} | {why} | {} |", entry.id, escaped(&entry.text), shown.join("<br>")));
     }
+}
+
+/// A level that the id does not say.
+fn level(entry: &Entry) -> Option<&str> {
+    let said = [("MUST-", "MUST"), ("SHLD-", "SHOULD"), ("MAY-", "MAY"), ("REC-", "RECOMMENDED")];
+    let says = |(label, level): &(&str, &str)| entry.id.starts_with(label) && entry.level() == *level;
+    (!said.iter().any(says)).then(|| entry.level())
+}
+
+/// A remark that stands alone.
+fn sentence(remark: &str) -> String {
+    let mut rest = remark.chars();
+    let first = rest.next().map_or(String::new(), |first| first.to_uppercase().to_string());
+    escaped(&(first + rest.as_str()))
 }
 
 /// Text for a cell of a table.
