@@ -50,7 +50,7 @@ fn the_last_segment_of_the_queue_is_pushed() {
 fn the_mss_is_in_every_syn_and_nowhere_else() {
     for passive in [false, true] {
         let mut endpoint = Endpoint::new(settings(), 0, 0);
-        let start = Start { iss: SeqNum::new(7), mss: 536, default_peer_mss: 536 };
+        let start = Start { iss: SeqNum::new(7), mss: 536, default_peer_mss: 536, timestamp_offset: 0 };
         let mut env = Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
         let syn = tcp::testing::segment(Flags::SYN, 99, 0, &[]);
         let mut conn = if passive { Connection::accept(&env, start, &syn) } else { Connection::connect(&env, start) };
