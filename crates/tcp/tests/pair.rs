@@ -186,6 +186,19 @@ impl World {
         }
     }
 
+    /// A reset that is lost leaves a peer in FIN-WAIT-2, with nothing to send, where it is for ever (A9): its application may
+    /// end it.
+    fn half_open(&mut self) {
+        for (at, other) in [(0, 1), (1, 0)] {
+            let reset = self.sides[other].closed.is_some_and(|error| error.is_some());
+            let waits = self.sides[at].conn.as_ref().is_some_and(|c| c.state() == State::FinWait2);
+            if waits && reset {
+                let _ = self.verb(at, Connection::abort);
+                self.settle(at);
+            }
+        }
+    }
+
     fn run(&mut self) {
         for round in 0.. {
             assert!(
@@ -257,6 +270,7 @@ proptest! {
         client.set_nodelay(nodelay);
         world.sides[0].conn = Some(client);
         world.run();
+        world.half_open();
         let [a, b] = &world.sides;
         for s in [a, b] {
             prop_assert!(s.conn.is_none() && s.pool.chunks_in_use() == 0);
