@@ -412,8 +412,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 400);
-        assert_eq!(size_of::<Entry>(), 512);
-        assert_eq!(size_of::<Slot>(), 520);
+        assert_eq!(size_of::<Connection>(), 408);
+        assert_eq!(size_of::<Entry>(), 520);
+        assert_eq!(size_of::<Slot>(), 528);
     }
 }
