@@ -6,7 +6,7 @@ use crate::{
     shard::Shard,
 };
 use core::net::SocketAddr;
-use tcp::{Error, Half, Info, SoftError};
+use tcp::{Error, Half, Info, Keepalive, SoftError};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
@@ -293,5 +293,14 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_soft_error_reports(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
         self.shard.with(self.now, conn, |c, _| c.set_soft_error_reports(on))
+    }
+
+    /// Switches keep-alives on, or off as they are by default: when nothing was received for a while the peer is asked
+    /// whether it is still there, and the connection ends with [`Error::TimedOut`] when it does not answer.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_keepalive(&mut self, conn: ConnId, settings: Option<Keepalive>) -> Result<(), Error> {
+        self.shard.with(self.now, conn, |c, env| c.set_keepalive(env, settings))
     }
 }

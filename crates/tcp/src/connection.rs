@@ -2,6 +2,7 @@
 
 mod extras;
 mod handshake;
+mod keepalive;
 mod linger;
 mod segment;
 mod silence;
@@ -195,7 +196,7 @@ impl Connection {
             State::SynSent => self.in_syn_sent(env, segment),
             _ => self.in_later_states(env, segment),
         };
-        self.heard(&outcome);
+        self.heard(env.now, &outcome);
         self.stepped_from(before, env.now);
         outcome
     }
@@ -213,6 +214,9 @@ impl Connection {
             return self.finish(env, Some(self.silence()));
         }
         self.on_retransmission(timeouts);
+        if !self.on_keepalive_timeout(env) {
+            self.finish(env, Some(self.silence()));
+        }
     }
 
     // What the application wants.
@@ -355,7 +359,7 @@ impl Connection {
         match if may_send { self.snd.next_cut(env) } else { None } {
             Some(cut) => Some(self.emit_data(env, cut, out)),
             None if self.rcv.ack_wanted() => Some(self.emit_ack(env)),
-            None => None,
+            None => self.emit_keepalive(env),
         }
     }
 
@@ -400,7 +404,8 @@ impl Connection {
         let fin_wait2 = self.fin_wait2.map(|at| ("fin-wait-2", at));
         let linger = self.linger_until().map(|at| ("linger", at));
         let user = self.user_deadline().map(|at| ("user-timeout", at));
-        [send, ack, fin_wait2, linger, user].into_iter().flatten().min_by_key(|(_, at)| *at)
+        let keepalive = self.keepalive_deadline().map(|at| ("keepalive", at));
+        [send, ack, fin_wait2, linger, user, keepalive].into_iter().flatten().min_by_key(|(_, at)| *at)
     }
 
     /// The next thing the application, or the stack, should hear. Call until `None`.

@@ -1,13 +1,14 @@
 //! What few connections have, attached when it is first asked for: an idle connection pays a pointer for all of it.
 
-use super::{Connection, Duration, Event, Outcome};
-use crate::{linger::Linger, soft::Soft};
+use super::{Connection, DropReason, Duration, Event, Instant, Outcome};
+use crate::{keepalive::Prober, linger::Linger, soft::Soft};
 
 /// The state of the mechanisms that most connections never use.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     pub(super) linger: Linger,
     pub(super) user_timeout: Option<Duration>,
+    pub(super) keepalive: Option<Prober>,
     pub(super) soft: Soft,
     /// The next hop should be asked whether it is still there.
     pub(super) suspect: bool,
@@ -30,10 +31,17 @@ impl Connection {
         self.extras.get_or_insert_default()
     }
 
-    /// A segment was processed.
-    pub(super) fn heard(&mut self, outcome: &Outcome) {
-        if let Some(extras) = self.extras.as_mut().filter(|_| outcome.dropped.is_none()) {
+    /// A segment was processed, or not.
+    pub(super) fn heard(&mut self, now: Instant, outcome: &Outcome) {
+        let Some(extras) = &mut self.extras else { return };
+        if outcome.dropped.is_none() {
             extras.soft.clear();
+        }
+        // The peer's own keep-alives lie outside of the window; resets and SYNs that are not believed are no sign of life.
+        if matches!(outcome.dropped, None | Some(DropReason::OutOfWindow))
+            && let Some(prober) = &mut extras.keepalive
+        {
+            prober.heard(now);
         }
     }
 }

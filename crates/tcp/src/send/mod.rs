@@ -405,6 +405,11 @@ impl Sender {
         }
     }
 
+    /// Nothing is queued, nothing outstanding.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.snd_una == self.snd_max && !self.has_unsent()
+    }
+
     /// Since when the peer has not acknowledged anything of what is outstanding; means something while a timer runs.
     pub(crate) const fn silent_since(&self) -> Instant {
         self.silent_since

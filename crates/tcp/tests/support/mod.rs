@@ -7,6 +7,7 @@
 //! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | lazy
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
 //! user-timeout 5s|never|off | soft-errors off | soft-error none | hear-soft
+//! keepalive 60s 10s 3 | keepalive default | keepalive off
 //! linger 5s | linger off                               SO_LINGER
 //! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
@@ -20,8 +21,8 @@
 
 use std::collections::VecDeque;
 use tcp::{
-    Answer, Config, Connection, Env, Error, Event, Half, Knock, Outcome, Pool, Reset, Settings, Start, State, TimeWait,
-    answer_closed, answer_listen,
+    Answer, Config, Connection, Env, Error, Event, Half, Keepalive, Knock, Outcome, Pool, Reset, Settings, Start,
+    State, TimeWait, answer_closed, answer_listen,
 };
 use wheel::{Duration, Instant};
 use wire::{
@@ -479,6 +480,13 @@ impl Endpoint {
                     limit => Some(time(limit)),
                 };
                 self.verb(|c, _| c.set_user_timeout(limit));
+            }
+            "keepalive" => {
+                let settings = (words[1] != "off").then(|| match words[1] {
+                    "default" => Keepalive::default(),
+                    idle => Keepalive { idle: time(idle), interval: time(words[2]), probes: n(3) as u8 },
+                });
+                self.verb(|c, env| c.set_keepalive(env, settings));
             }
             "hear-soft" => self.soft = true,
             "soft-errors" => self.verb(|c, _| c.set_soft_error_reports(words[1] == "on")),

@@ -1,0 +1,44 @@
+//! Keep-alives of a connection: RFC 9293 section 3.8.4.
+
+use super::{Connection, Emit, Env, Flags, Instant};
+use crate::keepalive::{Keepalive, Prober, Verdict};
+
+impl Connection {
+    /// Switches keep-alives on, or off as they are by default (RFC 9293 MUST-24, MUST-25). A peer that answers none ends the
+    /// connection with [`Error::TimedOut`](super::Error::TimedOut).
+    pub fn set_keepalive(&mut self, env: &Env<'_>, settings: Option<Keepalive>) {
+        if settings.is_some() || self.extras.is_some() {
+            self.extras().keepalive = settings.map(|settings| Prober::new(settings, env.now));
+        }
+    }
+
+    /// There is somebody to keep it alive for, and a peer to ask.
+    fn may_probe(&self) -> bool {
+        self.state.is_synchronized() && !self.orphan && self.state != super::State::TimeWait
+    }
+
+    pub(super) fn keepalive_deadline(&self) -> Option<Instant> {
+        let prober = self.extras.as_ref()?.keepalive.as_ref()?;
+        self.may_probe().then(|| prober.deadline())
+    }
+
+    /// False when the peer is gone.
+    pub(super) fn on_keepalive_timeout(&mut self, env: &Env<'_>) -> bool {
+        let (quiet, may_probe) = (self.snd.is_idle(), self.may_probe());
+        let Some(extras) = self.extras.as_mut().filter(|_| may_probe) else { return true };
+        let user_timeout = extras.user_timeout;
+        let verdict = extras.keepalive.as_mut().map(|k| k.on_timeout(env.now, quiet, user_timeout));
+        verdict != Some(Verdict::GiveUp)
+    }
+
+    /// `<SEQ=SND.NXT-1><ACK=RCV.NXT><CTL=ACK>` without data (SHLD-12): not acceptable, so it is answered.
+    pub(super) fn emit_keepalive(&mut self, env: &mut Env<'_>) -> Option<Emit> {
+        let quiet = self.snd.is_idle();
+        let prober = self.extras.as_mut()?.keepalive.as_mut()?;
+        if !prober.take_probe() || !quiet {
+            return None;
+        }
+        let header = self.header(env, self.snd.ack_seq() - 1, Flags::ACK);
+        Some(Emit { header, payload_len: 0 })
+    }
+}
