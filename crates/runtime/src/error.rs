@@ -119,6 +119,7 @@ pub const fn io_error_kind(error: stack::Error) -> io::ErrorKind {
         stack::Error::Refused => io::ErrorKind::ConnectionRefused,
         stack::Error::TimedOut => io::ErrorKind::TimedOut,
         stack::Error::HostUnreachable => io::ErrorKind::HostUnreachable,
+        stack::Error::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
         stack::Error::Aborted => io::ErrorKind::ConnectionAborted,
         stack::Error::BrokenPipe => io::ErrorKind::BrokenPipe,
         stack::Error::NotConnected => io::ErrorKind::NotConnected,

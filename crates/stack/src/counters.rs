@@ -49,11 +49,17 @@ pub enum Refusal {
     Icmp,
     /// The frame is too small for what must be sent.
     FrameTooSmall,
+    /// An ICMP error that quotes no segment of a connection of ours.
+    IcmpQuote,
+    /// An ICMP error that quotes a segment that is not in flight: old, or made up.
+    IcmpStale,
+    /// An ICMP source quench: silently discarded (RFC 9293 MUST-55).
+    SourceQuench,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 24;
     /// Every reason, in the order of its index, with its counter's name.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::NotOurMac, "not_our_mac"),
@@ -77,6 +83,9 @@ impl Refusal {
         (Self::NoRoute, "no_route"),
         (Self::Icmp, "icmp"),
         (Self::FrameTooSmall, "frame_too_small"),
+        (Self::IcmpQuote, "icmp_quote"),
+        (Self::IcmpStale, "icmp_stale"),
+        (Self::SourceQuench, "source_quench"),
     ];
 
     /// Whether it is the end of a frame that arrived. The others are counted beside what became of a frame.
@@ -110,6 +119,8 @@ pub struct Counters {
     pub ndp_in: u64,
     /// ICMP echo requests, of both families.
     pub echo_in: u64,
+    /// ICMP errors given to a connection.
+    pub icmp_in: u64,
     /// TCP segments a connection sent.
     pub segments_out: u64,
     /// Resets sent.
@@ -141,6 +152,7 @@ impl Default for Counters {
             arp_in: 0,
             ndp_in: 0,
             echo_in: 0,
+            icmp_in: 0,
             segments_out: 0,
             resets_out: 0,
             accepted: 0,
@@ -206,6 +218,7 @@ impl Counters {
             ("arp_in", self.arp_in),
             ("ndp_in", self.ndp_in),
             ("echo_in", self.echo_in),
+            ("icmp_in", self.icmp_in),
             ("segments_out", self.segments_out),
             ("resets_out", self.resets_out),
             ("accepted", self.accepted),
@@ -231,7 +244,8 @@ impl Counters {
     #[must_use]
     pub fn frames_accounted(&self) -> u64 {
         let refused = Refusal::ALL.iter().filter(|(r, _)| r.ends_frame()).map(|(r, _)| self.refusals(*r));
-        let taken = self.segments_in + self.opened + self.time_wait_in + self.arp_in + self.ndp_in + self.echo_in;
+        let neighbours = self.arp_in + self.ndp_in;
+        let taken = self.segments_in + self.opened + self.time_wait_in + neighbours + self.echo_in + self.icmp_in;
         taken + self.malformed_total() + refused.sum::<u64>()
     }
 

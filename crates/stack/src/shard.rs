@@ -1,6 +1,7 @@
 //! A shard's state, and the verbs of its owner. `input` has what frames do, `output` what is sent, `life` how connections
 //! are made, told of and freed.
 
+mod icmp;
 mod input;
 mod life;
 mod list;

@@ -4,6 +4,7 @@ mod extras;
 mod handshake;
 mod keepalive;
 mod linger;
+mod path;
 mod segment;
 mod silence;
 

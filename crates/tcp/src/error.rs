@@ -7,12 +7,14 @@
 pub enum Error {
     /// The peer sent RST on a connection that was open (`ConnectionReset`).
     Reset,
-    /// The peer answered our SYN with RST (`ConnectionRefused`).
+    /// The peer answered our SYN with RST, or by ICMP that nobody listens (`ConnectionRefused`).
     Refused,
     /// The path or the peer is silent: retransmission gave up (`TimedOut`; RFC 9293 section 3.8.3, R2).
     TimedOut,
-    /// The next hop does not answer (`HostUnreachable`).
+    /// The next hop does not answer, or a router says that the peer can't be reached (`HostUnreachable`).
     HostUnreachable,
+    /// A router says that there is no route to the peer (`NetworkUnreachable`).
+    NetworkUnreachable,
     /// We sent RST: `abort`, or `close` with unread data (`ConnectionAborted`).
     Aborted,
     /// We have shut down writing and tried to write (`BrokenPipe`).
@@ -27,7 +29,8 @@ impl core::fmt::Display for Error {
             Self::Reset => "the peer reset the connection",
             Self::Refused => "the peer refused the connection",
             Self::TimedOut => "the peer did not answer",
-            Self::HostUnreachable => "the next hop does not answer",
+            Self::HostUnreachable => "the peer can't be reached",
+            Self::NetworkUnreachable => "the peer's network can't be reached",
             Self::Aborted => "the connection was aborted on this side",
             Self::BrokenPipe => "this side has shut down writing",
             Self::NotConnected => "the connection is closed",

@@ -6,6 +6,8 @@ use crate::{Malformed, checksum};
 pub const ECHO_REPLY: u8 = 0;
 /// Destination Unreachable.
 pub const DEST_UNREACHABLE: u8 = 3;
+/// Source Quench: no longer sent or heeded (RFC 6633).
+pub const SOURCE_QUENCH: u8 = 4;
 /// Echo.
 pub const ECHO_REQUEST: u8 = 8;
 /// Time Exceeded.

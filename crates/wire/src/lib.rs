@@ -19,6 +19,7 @@ pub mod ipv4;
 pub mod ipv6;
 mod malformed;
 pub mod ndp;
+pub mod quoted;
 mod seq;
 pub mod tcp;
 

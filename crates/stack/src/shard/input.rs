@@ -79,7 +79,7 @@ impl Shard {
         }
         match header.protocol {
             ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
-            ip::PROTOCOL_ICMP => self.icmpv4(link, &header, payload),
+            ip::PROTOCOL_ICMP => self.icmpv4(now, link, &header, payload, app),
             _ => Err(Refusal::Protocol.into()),
         }
     }
@@ -95,7 +95,7 @@ impl Shard {
         }
         match header.next_header {
             ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
-            ip::PROTOCOL_ICMPV6 => self.icmpv6(link, &header, payload),
+            ip::PROTOCOL_ICMPV6 => self.icmpv6(now, link, &header, payload, app),
             _ => Err(Refusal::Protocol.into()),
         }
     }
@@ -149,27 +149,43 @@ impl Shard {
     }
 
     /// An echo request to an address that is the stack's own is answered (RFC 1122 section 3.2.2.6).
-    fn icmpv4(&mut self, link: Link, header: &ipv4::Header, payload: &[u8]) -> Result<(), Rejected> {
+    fn icmpv4(
+        &mut self,
+        now: Instant,
+        link: Link,
+        header: &ipv4::Header,
+        payload: &[u8],
+        app: &mut impl App,
+    ) -> Result<(), Rejected> {
         let message = icmpv4::Message::parse(payload)?;
+        if message.kind != icmpv4::ECHO_REQUEST {
+            return self.icmpv4_error(now, header.dst.into(), &message, app);
+        }
         let fits = ipv4::Header::LEN + payload.len() <= usize::from(self.config.mtu);
-        if message.kind != icmpv4::ECHO_REQUEST || message.code != 0 || !fits {
+        if message.code != 0 || !fits {
             return Err(Refusal::Icmp.into());
         }
         self.echo(link, header.src.into(), header.dst.into(), message.rest, message.body)
     }
 
     /// The same for IPv6 (RFC 4443 section 4.2).
-    fn icmpv6(&mut self, link: Link, header: &ipv6::Header, payload: &[u8]) -> Result<(), Rejected> {
+    fn icmpv6(
+        &mut self,
+        now: Instant,
+        link: Link,
+        header: &ipv6::Header,
+        payload: &[u8],
+        app: &mut impl App,
+    ) -> Result<(), Rejected> {
         let message = icmpv6::Message::parse(payload, header.src, header.dst)?;
-        let fits = ipv6::Header::LEN + payload.len() <= usize::from(self.config.mtu);
-        match message.kind {
-            icmpv6::ECHO_REQUEST if message.code == 0 && fits => {
-                self.echo(link, header.src.into(), header.dst.into(), message.rest, message.body)
-            }
-            // What became of a packet of ours: no connection is told yet.
-            icmpv6::DEST_UNREACHABLE..=icmpv6::PARAMETER_PROBLEM => Err(Refusal::Icmp.into()),
-            _ => Err(Refusal::Icmp.into()),
+        if message.kind != icmpv6::ECHO_REQUEST {
+            return self.icmpv6_error(now, header.dst, &message, app);
         }
+        let fits = ipv6::Header::LEN + payload.len() <= usize::from(self.config.mtu);
+        if message.code != 0 || !fits {
+            return Err(Refusal::Icmp.into());
+        }
+        self.echo(link, header.src.into(), header.dst.into(), message.rest, message.body)
     }
 
     fn echo(&mut self, link: Link, src: IpAddr, dst: IpAddr, rest: [u8; 4], request: &[u8]) -> Result<(), Rejected> {

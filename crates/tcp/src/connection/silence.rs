@@ -55,7 +55,7 @@ impl Connection {
     /// What is wrong with the path as far as we know; `None` once the peer is heard again.
     #[must_use]
     pub fn soft_error(&self) -> Option<SoftError> {
-        self.extras.as_ref().and_then(|x| x.soft.last)
+        self.extras.as_ref().and_then(|x| x.soft.last())
     }
 
     /// Switches [`Event::SoftError`](super::Event::SoftError) off, or on as it is by default (RFC 9293 SHLD-20).

@@ -169,6 +169,11 @@ impl Sender {
         self.retransmits
     }
 
+    /// SND.UNA =< `seq` < what was sent: an octet, SYN or FIN that is in flight.
+    pub(crate) fn is_outstanding(&self, seq: SeqNum) -> bool {
+        seq.in_window(self.snd_una, self.snd_max.since(self.snd_una))
+    }
+
     /// SEG.ACK lies in (SND.UNA, what was sent]: it acknowledges something new.
     pub(crate) fn acknowledges_new(&self, ack: SeqNum) -> bool {
         ack.after(self.snd_una) && ack.before_eq(self.snd_max)

@@ -8,6 +8,7 @@
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
 //! user-timeout 5s|never|off | soft-errors off | soft-error none | hear-soft
 //! keepalive 60s 10s 3 | keepalive default | keepalive off
+//! icmp 101 v4 3 1 | icmp-ignored 101 v6 1 4           an error of this type and code quotes SEQ; it is taken, or not
 //! linger 5s | linger off                               SO_LINGER
 //! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
@@ -21,8 +22,8 @@
 
 use std::collections::VecDeque;
 use tcp::{
-    Answer, Config, Connection, Env, Error, Event, Half, Keepalive, Knock, Outcome, Pool, Reset, Settings, Start,
-    State, TimeWait, answer_closed, answer_listen,
+    Answer, Config, Connection, Env, Error, Event, Half, IcmpError, Keepalive, Knock, Outcome, Pool, Reset, Settings,
+    Start, State, TimeWait, answer_closed, answer_listen,
 };
 use wheel::{Duration, Instant};
 use wire::{
@@ -488,6 +489,13 @@ impl Endpoint {
                 });
                 self.verb(|c, env| c.set_keepalive(env, settings));
             }
+            "icmp" | "icmp-ignored" => {
+                let seq = SeqNum::new(n(1).wrapping_add(self.ours));
+                let (kind, code) = (n(3) as u8, n(4) as u8);
+                let error = if words[2] == "v4" { IcmpError::v4(kind, code) } else { IcmpError::v6(kind, code) };
+                let taken = self.verb(|c, env| c.on_icmp(env, seq, error.expect("an error")));
+                assert_eq!(taken, words[0] == "icmp", "at: {}", self.line);
+            }
             "hear-soft" => self.soft = true,
             "soft-errors" => self.verb(|c, _| c.set_soft_error_reports(words[1] == "on")),
             "soft-error" => {
@@ -609,6 +617,7 @@ fn word_of(error: Error) -> String {
         Error::Refused => "refused",
         Error::TimedOut => "timed-out",
         Error::HostUnreachable => "unreachable",
+        Error::NetworkUnreachable => "net-unreachable",
         Error::Aborted => "aborted",
         Error::BrokenPipe => "broken-pipe",
         Error::NotConnected => "not-connected",

@@ -10,6 +10,7 @@ mod ipv4;
 mod ipv6;
 mod malformed;
 mod ndp;
+mod quoted;
 mod seq;
 mod tcp;
 mod tcp_options;
