@@ -66,7 +66,7 @@ const DEVIATIONS: [(State, Input, &str); 2] = [
     (TimeWait, Abort, "it is a record of the stack, and the application's handle has ended before"),
 ];
 
-/// Every state on every input: figure 5 with its notes 1 and 3, sections 3.10.5 and 3.10.8, and nothing else. S14 shows
+/// RFC9293-3.10.7.4-j, every state on every input: figure 5 with its notes 1 and 3, sections 3.10.5 and 3.10.8, and nothing else. S14 shows
 /// note 1 on the wire, S17 note 3, S37 the aborts, S25f the deviation.
 #[test]
 fn the_table_is_figure_5_and_nothing_else() {

@@ -2,7 +2,7 @@
 
 use crate::dsl::case;
 
-/// S07: MUST-12, MUST-13, RFC9293-3.10.7.4-j. Figure 12; the DUT is A, then B.
+/// S07: MUST-12, MUST-13, RFC9293-3.8-a, RFC9293-3.10.7.4-j, RFC9293-3.10.7.4-l. Figure 12; the DUT is A, then B.
 #[test]
 fn s07_normal_close() {
     case(
@@ -51,7 +51,7 @@ fn s08_simultaneous_close() {
     }
 }
 
-/// S28: RFC9293-3.6-a, RFC9293-3.10.2-a. The DUT is A: FIN-WAIT-2 has no end while the application has its handle.
+/// S28: MUST-25, RFC9293-3.6-a, RFC9293-3.10.2-a, A9. The DUT is A: FIN-WAIT-2 has no end while the application has its handle.
 #[test]
 fn s28_half_close_keeps_receiving() {
     case(
@@ -129,10 +129,10 @@ const UNREAD: &str = "established 100 300
          out <SEQ=100><ACK=400><CTL=ACK>                ESTABLISHED
          hears data 100";
 
-/// S30: SHLD-3, MAY-1. The DUT is A; then the control runs, and B.
+/// S30: SHLD-3, MAY-1, MUST-12, A12. The DUT is A; then the control runs, and B.
 #[test]
 fn s30_close_with_unread_data_sends_rst() {
-    case(&format!("{UNREAD}\nclose\nout <SEQ=100><CTL=RST> CLOSED\nhears nothing"));
+    case(&format!("{UNREAD}\nclose\nout <SEQ=100><ACK=400><CTL=RST,ACK> CLOSED\nhears nothing"));
     case(&format!("{UNREAD}\nread 100\nclose\nout <SEQ=100><ACK=400><CTL=FIN,ACK> FIN-WAIT-1"));
     case(&format!("{UNREAD}\nshutdown\nout <SEQ=100><ACK=400><CTL=FIN,ACK> FIN-WAIT-1\nread 100"));
     case(
@@ -147,7 +147,7 @@ fn s30_close_with_unread_data_sends_rst() {
     );
 }
 
-/// S31: SHLD-3. In FIN-WAIT-2, in FIN-WAIT-1, and the peer.
+/// S31: SHLD-3, MAY-1. In FIN-WAIT-2, in FIN-WAIT-1, and the peer.
 #[test]
 fn s31_data_after_a_full_close_draws_rst() {
     case(
@@ -156,7 +156,7 @@ fn s31_data_after_a_full_close_draws_rst() {
          out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
          in  <SEQ=300><ACK=101><CTL=ACK>                FIN-WAIT-2
          in  <SEQ=300><ACK=101><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=101><CTL=RST>                         CLOSED
+         out <SEQ=101><ACK=300><CTL=RST,ACK>            CLOSED
          hears nothing",
     );
     case(
@@ -164,7 +164,7 @@ fn s31_data_after_a_full_close_draws_rst() {
          close
          out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
          in  <SEQ=300><ACK=100><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=101><CTL=RST>                         CLOSED",
+         out <SEQ=101><ACK=300><CTL=RST,ACK>            CLOSED",
     );
     case(
         "established 300 100
@@ -187,7 +187,7 @@ fn s31_data_after_shutdown_of_reading_draws_rst() {
         "established 100 300
          shutdown-read
          in  <SEQ=300><ACK=100><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=100><CTL=RST>
+         out <SEQ=100><ACK=300><CTL=RST,ACK>            CLOSED
          hears reset",
     );
     case(
@@ -246,7 +246,7 @@ fn s32_a_fin_is_retransmitted() {
     );
 }
 
-/// S33: MUST-20, SHLD-11, RFC9293-3.6-b, RFC9293-3.10.8-a. R = 200 ms doubles up to 120 s: 0.2 * (2^k - 1) seconds after
+/// S33: MUST-20, SHLD-11, RFC9293-3.6-b, RFC9293-3.9.1.1-b, RFC9293-3.10.8-a, RFC6298-5.5-a. R = 200 ms doubles up to 120 s: 0.2 * (2^k - 1) seconds after
 /// the k-th expiry; the first at or after R2 (15 minutes, of an orphan 100 s) ends it.
 #[test]
 fn s33_last_ack_gives_up() {
@@ -299,7 +299,7 @@ fn s33_last_ack_of_a_peer_without_a_window() {
     ));
 }
 
-/// S34: RFC9293-3.6-a. A9: 60 s, and for orphans alone.
+/// S34: RFC9293-3.6-a, A9: 60 s, and for orphans alone.
 #[test]
 fn s34_an_orphan_in_fin_wait_2_is_given_up() {
     case(
@@ -344,7 +344,7 @@ fn s34_with_a_handle_fin_wait_2_stays() {
     );
 }
 
-/// S35: RFC9293-3.10.3-a, MUST-25. Only the application ends CLOSE-WAIT.
+/// S35: RFC9293-3.10.3-a, RFC9293-3.10.7.4-l, MUST-25, A9. Only the application ends CLOSE-WAIT.
 #[test]
 fn s35_close_wait_never_times_out() {
     case(

@@ -12,7 +12,9 @@
 //!
 //! Every segment must be written down, and every line holds for both families and each pair of `SHIFTS`. Numbers are
 //! absolute before the shift; `SEQ==0` is never shifted, `EDGE` is the right edge of the window last advertised. `WND` of
-//! `in` defaults to 10,000. Bytes are a pattern of their sequence number, checked wherever they go.
+//! `in` defaults to 10,000. `TSval` of `in` brings the timestamps option, which echoes our latest; `TSecr` of `out` is the
+//! echo awaited, without it there must be no option but on a SYN. `MSS` of `out` is IPv4's, IPv6's is 20 less. Bytes are a
+//! pattern of their sequence number, checked wherever they go.
 //!
 //! There is no hook for the ISS: it is keyed hash plus clock (RFC 6528), so the clock is set to where the sum is right.
 
@@ -25,7 +27,7 @@ use stack::{
 use std::collections::VecDeque;
 use wire::{
     SeqNum, eth, ipv4, ipv6,
-    tcp::{Flags, Header, Options, Segment},
+    tcp::{Flags, Header, Options, Segment, Timestamps},
 };
 
 /// Shifts of a number space: none, and such that the numbers of the scenarios lie around 2^32 and 2^31.
@@ -52,7 +54,8 @@ struct Seg {
     wnd: Option<u16>,
     flags: Flags,
     mss: Option<u16>,
-    ws: Option<u8>,
+    /// TSval of `in`, TSecr of `out`.
+    stamp: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +96,7 @@ fn seg(text: &str) -> Seg {
             "DATA" => s.data = number(value),
             "WND" => s.wnd = Some(number(value)),
             "MSS" => s.mss = Some(number(value)),
-            "WS" => s.ws = Some(number(value)),
+            "TSval" | "TSecr" => s.stamp = Some(number(value)),
             "CTL" => {
                 for flag in value.split(',').filter(|f| !f.is_empty()) {
                     s.flags |= match flag {
@@ -211,6 +214,8 @@ struct Dut {
     theirs: u32,
     next_sent: u32,
     edge: Option<SeqNum>,
+    /// Our latest TSval.
+    stamp: u32,
 }
 
 impl Dut {
@@ -238,6 +243,7 @@ impl Dut {
             theirs,
             next_sent: 0,
             edge: None,
+            stamp: 0,
         }
     }
 
@@ -372,7 +378,11 @@ impl Dut {
             flags: s.flags,
             window: s.wnd.unwrap_or(10_000),
             urgent: 0,
-            options: Options { mss: s.mss, window_scale: s.ws, ..Options::default() },
+            options: Options {
+                mss: s.mss,
+                timestamps: s.stamp.map(|val| Timestamps { val, ecr: self.stamp }),
+                ..Options::default()
+            },
         };
         self.arrive(header, &payload);
     }
@@ -395,6 +405,14 @@ impl Dut {
         if let Some(wnd) = s.wnd {
             assert_eq!(header.window, wnd, "WND of {shown}");
         }
+        if let Some(mss) = s.mss {
+            let mss = if self.local.is_ipv4() { mss } else { mss - 20 };
+            assert_eq!(header.options.mss, Some(mss), "MSS of {shown}");
+        }
+        if header.flags != Flags::SYN {
+            assert_eq!(header.options.timestamps.map(|t| t.ecr), s.stamp, "timestamps of {shown}");
+        }
+        self.stamp = header.options.timestamps.map_or(self.stamp, |t| t.val);
     }
 
     fn conn(&self) -> ConnId {
@@ -462,15 +480,17 @@ impl Dut {
     fn established(&mut self, words: &[&str], active: bool) {
         let n = |i: usize| number::<i64>(words[i]);
         let (iss, irs, snd, rcv) = (n(1) - 1, n(2) - 1, n(1), n(2));
+        let stamp = words.get(3).copied().unwrap_or("");
+        let echo = stamp.replace("TSval", "TSecr");
         let script = if active {
             format!(
-                "connect {iss}\nout <SEQ={iss}><CTL=SYN>\nin <SEQ={irs}><ACK={snd}><CTL=SYN,ACK><MSS=1460>\n\
-                 out <SEQ={snd}><ACK={rcv}><CTL=ACK>\nhears connected"
+                "connect {iss}\nout <SEQ={iss}><CTL=SYN>\nin <SEQ={irs}><ACK={snd}><CTL=SYN,ACK><MSS=1460>{stamp}\n\
+                 out <SEQ={snd}><ACK={rcv}><CTL=ACK>{echo}\nhears connected"
             )
         } else {
             format!(
-                "listen {iss}\nin <SEQ={irs}><CTL=SYN><MSS=1460>\nout <SEQ={iss}><ACK={rcv}><CTL=SYN,ACK>\n\
-                 in <SEQ={rcv}><ACK={snd}><CTL=ACK>\nhears connected\nunlisten"
+                "listen {iss}\nin <SEQ={irs}><CTL=SYN><MSS=1460>{stamp}\nout <SEQ={iss}><ACK={rcv}><CTL=SYN,ACK>{echo}\n\
+                 in <SEQ={rcv}><ACK={snd}><CTL=ACK>{stamp}\nhears connected\nunlisten"
             )
         };
         self.script(&script, active);

@@ -2,12 +2,12 @@
 
 use crate::dsl::{case, case_active};
 
-/// S01: MUST-14, SHLD-5, RFC9293-3.10.7.2-a, RFC1122-4.2.2.20-a. Figure 6; the DUT is A, then B.
+/// S01: MUST-14, SHLD-5, RFC9293-3.4-b, RFC9293-3.8-a, RFC9293-3.10.7.2-a, RFC1122-4.2.2.20-a. Figure 6; the DUT is A, then B.
 #[test]
 fn s01_basic_three_way_handshake() {
     case(
         "connect 100
-         out <SEQ=100><CTL=SYN>                         SYN-SENT
+         out <SEQ=100><CTL=SYN><MSS=1460>               SYN-SENT
          hears nothing
          in  <SEQ=300><ACK=101><CTL=SYN,ACK>            ESTABLISHED
          out <SEQ=101><ACK=301><CTL=ACK>                ESTABLISHED
@@ -20,7 +20,7 @@ fn s01_basic_three_way_handshake() {
     case(
         "listen 300
          in  <SEQ=100><CTL=SYN>                         SYN-RECEIVED
-         out <SEQ=300><ACK=101><CTL=SYN,ACK>            SYN-RECEIVED
+         out <SEQ=300><ACK=101><CTL=SYN,ACK><MSS=1460>  SYN-RECEIVED
          hears nothing
          in  <SEQ=101><ACK=301><CTL=ACK>                ESTABLISHED
          hears connected
@@ -30,7 +30,7 @@ fn s01_basic_three_way_handshake() {
     );
 }
 
-/// S02: MUST-10, MUST-11. Figure 7; the DUT is A, then B, whose SYN leaves before A's arrives in either case.
+/// S02: MUST-10, MUST-11, A20. Figure 7; the DUT is A, then B, whose SYN leaves before A's arrives in either case.
 #[test]
 fn s02_simultaneous_open() {
     case(
@@ -54,7 +54,7 @@ fn s02_simultaneous_open() {
     );
 }
 
-/// S02s: MUST-10. The peer is strict (step 1 of 3.10.7.4, appendix A.2): it answers our SYN-ACK by an ACK, and its own
+/// S02s: MUST-10, A20. The peer is strict (step 1 of 3.10.7.4, appendix A.2): it answers our SYN-ACK by an ACK, and its own
 /// SYN-ACK, which we take, may be lost.
 #[test]
 fn s02s_simultaneous_open_with_a_strict_peer() {
@@ -103,7 +103,7 @@ fn s03_recovery_from_an_old_duplicate_syn() {
     );
 }
 
-/// S04: RFC5961-4.2-a, RFC9293-3.5.2-b. Figure 9; the DUT is A, then B without and with a listener.
+/// S04: MUST-12, RFC5961-3.2-b, RFC5961-4.2-a, RFC9293-3.5.2-a, RFC9293-3.5.2-b, RFC9293-3.10.8-b, RFC6298-2.1-a. Figure 9; the DUT is A, then B without and with a listener.
 #[test]
 fn s04_half_open_connection_discovery() {
     case(

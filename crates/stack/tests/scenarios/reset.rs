@@ -9,7 +9,7 @@ const WINDOW_1000: &str = "established 300 -2996
          out <SEQ=300><ACK=100><WND=1000><CTL=ACK>      ESTABLISHED
          hears data 3096";
 
-/// S10: RFC9293-3.5.2-a.
+/// S10: RFC9293-3.4-b, RFC9293-3.5.2-a.
 #[test]
 fn s10_a_closed_endpoint_resets() {
     case(
@@ -24,7 +24,7 @@ fn s10_a_closed_endpoint_resets() {
     );
 }
 
-/// S11: RFC9293-3.10.7.2-a.
+/// S11: RFC9293-3.5.3-a, RFC9293-3.10.7.2-a.
 #[test]
 fn s11_a_listener_ignores_rst_and_refuses_ack() {
     case(
@@ -40,7 +40,7 @@ fn s11_a_listener_ignores_rst_and_refuses_ack() {
     );
 }
 
-/// S12: RFC5961-3.2-d. The sequence number of the reset does not matter (A5).
+/// S12: RFC5961-3.2-d, RFC9293-3.10.7.3-b. The sequence number of the reset does not matter (A5).
 #[test]
 fn s12_rst_in_syn_sent() {
     for seq in ["=0", "12345", "=4294967295"] {
@@ -57,7 +57,7 @@ fn s12_rst_in_syn_sent() {
     }
 }
 
-/// S13: RFC9293-3.5.2-b.
+/// S13: RFC9293-3.5.2-b, RFC9293-3.10.7.3-a.
 #[test]
 fn s13_an_unacceptable_ack_in_syn_sent_draws_rst() {
     case(
@@ -77,7 +77,7 @@ fn s13_an_unacceptable_ack_in_syn_sent_draws_rst() {
     );
 }
 
-/// S14: MUST-11, RFC5961-3.2-a, RFC5961-3.2-b, RFC5961-3.2-c.
+/// S14: MUST-11, RFC9293-3.5.3-a, RFC9293-3.10.7.4-d, RFC5961-3.2-a, RFC5961-3.2-b, RFC5961-3.2-c.
 #[test]
 fn s14_rst_in_syn_received_after_a_passive_open() {
     case(
@@ -97,7 +97,7 @@ fn s14_rst_in_syn_received_after_a_passive_open() {
     );
 }
 
-/// S15: MUST-11.
+/// S15: MUST-11, RFC9293-3.5.3-a.
 #[test]
 fn s15_rst_in_syn_received_after_an_active_open() {
     case(
@@ -110,7 +110,7 @@ fn s15_rst_in_syn_received_after_an_active_open() {
     );
 }
 
-/// S16: RFC9293-3.5.2-b.
+/// S16: RFC9293-3.5.2-b, A3.
 #[test]
 fn s16_an_unacceptable_ack_in_syn_received_draws_rst() {
     case(
@@ -168,7 +168,8 @@ const P1: [Row; 6] = [
     ),
 ];
 
-/// S17, P1: RFC5961-3.2-a, RFC5961-3.2-b, RFC5961-3.2-c, SHLD-2, MUST-12. In TIME-WAIT: S25f.
+/// S17, P1: RFC5961-3.2-a, RFC5961-3.2-b, RFC5961-3.2-c, SHLD-2, MUST-12, RFC9293-3.5.3-a,
+/// RFC9293-3.10.7.4-d. In TIME-WAIT: S25f.
 #[test]
 fn s17_rst_in_every_synchronized_state() {
     for (state, way, snd_nxt, rcv_nxt, silent, challenged) in P1 {
@@ -197,7 +198,7 @@ fn s17_rst_in_every_synchronized_state() {
     }
 }
 
-/// S18: RFC9293-3.5.2-c, RFC9293-3.10.7.4-b, RFC9293-3.10.7.4-i.
+/// S18: RFC9293-3.5.2-c, RFC9293-3.10.7.4-b, RFC9293-3.10.7.4-g, RFC9293-3.10.7.4-i.
 #[test]
 fn s18_unacceptable_segments_draw_ack_never_rst() {
     case(&format!(
@@ -218,7 +219,7 @@ fn s18_unacceptable_segments_draw_ack_never_rst() {
     ));
 }
 
-/// S19: MUST-66, RFC9293-3.8.6.1-a.
+/// S19: MUST-66, MAY-8, RFC9293-3.8.6.1-a.
 #[test]
 fn s19_rst_and_probes_at_a_zero_window() {
     case(
@@ -259,7 +260,7 @@ fn s36_a_syn_in_a_synchronized_state_is_challenged() {
     ));
 }
 
-/// S37: RFC9293-3.10.5-a, RFC5961-3.2-c. The DUT is A, then B.
+/// S37: RFC9293-3.5.2-d, RFC9293-3.10.5-a, RFC5961-3.2-c, A6, A12. The DUT is A, then B.
 #[test]
 fn s37_abort_with_data_in_flight() {
     case(
@@ -267,7 +268,7 @@ fn s37_abort_with_data_in_flight() {
          send 10
          out <SEQ=100><ACK=300><DATA=10><CTL=ACK>       ESTABLISHED
          abort
-         out <SEQ=110><CTL=RST>                         CLOSED
+         out <SEQ=110><ACK=300><CTL=RST,ACK>            CLOSED
          hears nothing
          in  <SEQ=300><ACK=100><CTL=ACK>                CLOSED
          out <SEQ=100><CTL=RST>                         CLOSED
@@ -283,25 +284,26 @@ fn s37_abort_with_data_in_flight() {
     );
 }
 
-/// S37: RFC9293-3.10.5-a. Per state: a reset, or no segment. (In SYN-RECEIVED after a passive open the application has no
+/// S37: RFC9293-3.10.5-a, A12. Per state: a reset, or no segment. (In SYN-RECEIVED after a passive open the application has no
 /// handle yet; after an active open it has.)
 #[test]
 fn s37_abort_in_every_state() {
     let fin = "out <SEQ=100><ACK=300><CTL=FIN,ACK>";
     let eof = "in <SEQ=300><ACK=100><CTL=FIN,ACK>";
     let told = [
-        ("established 100 300".to_string(), 100),
-        (format!("established 100 300\nshutdown\n{fin}\nstate FIN-WAIT-1"), 101),
-        (format!("established 100 300\nshutdown\n{fin}\nin <SEQ=300><ACK=101><CTL=ACK> FIN-WAIT-2"), 101),
-        (format!("established 100 300\n{eof} CLOSE-WAIT\nout <SEQ=100><ACK=301><CTL=ACK>\nhears eof"), 100),
+        ("established 100 300".to_string(), 100, 300),
+        (format!("established 100 300\nshutdown\n{fin}\nstate FIN-WAIT-1"), 101, 300),
+        (format!("established 100 300\nshutdown\n{fin}\nin <SEQ=300><ACK=101><CTL=ACK> FIN-WAIT-2"), 101, 300),
+        (format!("established 100 300\n{eof} CLOSE-WAIT\nout <SEQ=100><ACK=301><CTL=ACK>\nhears eof"), 100, 301),
         (
             "connect 99\nout <SEQ=99><CTL=SYN>\nin <SEQ=299><CTL=SYN> SYN-RECEIVED\nout <SEQ=99><ACK=300><CTL=SYN,ACK>"
                 .into(),
             100,
+            300,
         ),
     ];
-    for (way, snd_nxt) in told {
-        case(&format!("{way}\nabort\nout <SEQ={snd_nxt}><CTL=RST>\nstate CLOSED\nhears nothing"));
+    for (way, snd_nxt, rcv_nxt) in told {
+        case(&format!("{way}\nabort\nout <SEQ={snd_nxt}><ACK={rcv_nxt}><CTL=RST,ACK>\nstate CLOSED\nhears nothing"));
     }
     let silent = [
         "connect 99\nout <SEQ=99><CTL=SYN> SYN-SENT".to_string(),
@@ -334,7 +336,7 @@ const P2: [(i64, [bool; 6]); 9] = [
     (2000, [false; 6]),
 ];
 
-/// P2: RFC9293-3.10.7.4-a, RFC9293-3.10.7.4-b. The buffer of 4,096 is filled until the window is WND, at RCV.NXT = 1000.
+/// P2: RFC9293-3.10.7.4-a, RFC9293-3.10.7.4-b, RFC9293-3.10.7.4-c. The buffer of 4,096 is filled until the window is WND, at RCV.NXT = 1000.
 #[test]
 fn p2_segment_acceptability() {
     for (seq, row) in P2 {

@@ -12,7 +12,7 @@ const TIME_WAIT: &str = "established 100 300
          hears eof
          hears closed";
 
-/// S20: MUST-13, RFC9293-3.10.7.4-m.
+/// S20: MUST-13, RFC9293-3.10.7.4-m, A8.
 #[test]
 fn s20_a_retransmitted_fin_restarts_2msl() {
     case(&format!(
@@ -46,7 +46,7 @@ fn s21_other_old_segments_in_time_wait() {
     }
 }
 
-/// S22: RFC6191-2-b, RFC6191-2-d, MAY-2.
+/// S22: RFC6191-2-b, RFC6191-2-d, MAY-2, A7.
 #[test]
 fn s22_time_wait_refuses_a_syn_that_may_be_old() {
     case(&format!(
@@ -94,6 +94,45 @@ fn s23d_the_reopening_syn_was_an_old_duplicate() {
          out <SEQ=101><ACK=301><CTL=ACK>                TIME-WAIT
          timer 60s
          state LISTEN"
+    ));
+}
+
+/// A connection with timestamps in TIME-WAIT: SND.NXT=101, RCV.NXT=301, TSval=900 the latest.
+const STAMPED: &str = "established 100 300 <TSval=890>
+         shutdown
+         out <SEQ=100><ACK=300><TSecr=890><CTL=FIN,ACK> FIN-WAIT-1
+         in  <SEQ=300><ACK=101><TSval=900><CTL=ACK>     FIN-WAIT-2
+         in  <SEQ=300><ACK=101><TSval=900><CTL=FIN,ACK> TIME-WAIT
+         out <SEQ=101><ACK=301><TSecr=900><CTL=ACK>     TIME-WAIT
+         hears eof
+         hears closed
+         listen 5000";
+
+/// S24: SHLD-4, RFC6191-2-a, RFC6191-2-b, RFC6191-2-c, RFC6191-2-d.
+#[test]
+fn s24_time_wait_is_reopened_by_a_newer_timestamp() {
+    case(&format!(
+        "{STAMPED}
+         in  <SEQ=250><TSval=899><CTL=SYN>              TIME-WAIT    # older
+         in  <SEQ=1000><TSval=899><CTL=SYN>             TIME-WAIT    # older, though its sequence number is new
+         in  <SEQ=250><TSval=900><CTL=SYN>              TIME-WAIT    # equal, and the sequence number is old
+         hears nothing
+         in  <SEQ=250><TSval=901><CTL=SYN>              SYN-RECEIVED
+         out <SEQ=5000><ACK=251><TSecr=901><CTL=SYN,ACK> SYN-RECEIVED
+         in  <SEQ=251><ACK=5001><TSval=901><CTL=ACK>    ESTABLISHED
+         hears connected"
+    ));
+    case(&format!(
+        "{STAMPED}
+         in  <SEQ=301><TSval=900><CTL=SYN>              SYN-RECEIVED # equal, and the sequence number is new
+         out <SEQ=5000><ACK=302><TSecr=900><CTL=SYN,ACK> SYN-RECEIVED"
+    ));
+    // The old incarnation had none: one with timestamps is new, whatever its sequence number.
+    case(&format!(
+        "{TIME_WAIT}
+         listen 5000
+         in  <SEQ=250><TSval=1><CTL=SYN>                SYN-RECEIVED
+         out <SEQ=5000><ACK=251><TSecr=1><CTL=SYN,ACK>  SYN-RECEIVED"
     ));
 }
 
