@@ -51,7 +51,8 @@ fn s08_simultaneous_close() {
     }
 }
 
-/// S28: MUST-25, RFC9293-3.6-a, RFC9293-3.10.2-a, A9. The DUT is A: FIN-WAIT-2 has no end while the application has its handle.
+/// S28: MUST-25, RFC9293-3.6-a, RFC9293-3.10.2-a, A9. The DUT is A: FIN-WAIT-2 has no end while the application has its
+/// handle.
 #[test]
 fn s28_half_close_keeps_receiving() {
     case(
@@ -123,6 +124,39 @@ fn s29_a_fin_that_acknowledges_ours() {
     }
 }
 
+/// S28, RFC9293-3.10.3-a, A15: what has arrived is read first, then the connection has its end; its TIME-WAIT, or its
+/// being CLOSED, does not wait for that.
+#[test]
+fn s28_unread_data_outlives_the_connection() {
+    let unread = "established 100 300
+         lazy
+         in  <SEQ=300><ACK=100><DATA=50><CTL=ACK>       ESTABLISHED
+         out <SEQ=100><ACK=350><CTL=ACK>
+         hears data 50";
+    let end = "hears nothing\nread 20\nwait 1ms\nhears nothing\nread 30\nwait 1ms\nhears closed";
+    case(&format!(
+        "{unread}
+         shutdown
+         out <SEQ=100><ACK=350><CTL=FIN,ACK>            FIN-WAIT-1
+         in  <SEQ=350><ACK=101><CTL=FIN,ACK>            TIME-WAIT
+         out <SEQ=101><ACK=351><CTL=ACK>                TIME-WAIT
+         hears eof
+         {end}
+         state TIME-WAIT"
+    ));
+    case(&format!(
+        "{unread}
+         in  <SEQ=350><ACK=100><CTL=FIN,ACK>            CLOSE-WAIT
+         out <SEQ=100><ACK=351><CTL=ACK>
+         hears eof
+         shutdown
+         out <SEQ=100><ACK=351><CTL=FIN,ACK>            LAST-ACK
+         in  <SEQ=351><ACK=101><CTL=ACK>                CLOSED
+         {end}
+         state CLOSED"
+    ));
+}
+
 const UNREAD: &str = "established 100 300
          lazy
          in  <SEQ=300><ACK=100><DATA=100><CTL=ACK>      ESTABLISHED
@@ -135,6 +169,18 @@ fn s30_close_with_unread_data_sends_rst() {
     case(&format!("{UNREAD}\nclose\nout <SEQ=100><ACK=400><CTL=RST,ACK> CLOSED\nhears nothing"));
     case(&format!("{UNREAD}\nread 100\nclose\nout <SEQ=100><ACK=400><CTL=FIN,ACK> FIN-WAIT-1"));
     case(&format!("{UNREAD}\nshutdown\nout <SEQ=100><ACK=400><CTL=FIN,ACK> FIN-WAIT-1\nread 100"));
+    // Behind our FIN it is a reset still; with nothing left to reset, none.
+    let shutdown = format!("{UNREAD}\nshutdown\nout <SEQ=100><ACK=400><CTL=FIN,ACK> FIN-WAIT-1");
+    case(&format!("{shutdown}\nclose\nout <SEQ=101><ACK=400><CTL=RST,ACK> CLOSED"));
+    case(&format!(
+        "{shutdown}
+         in  <SEQ=400><ACK=101><CTL=FIN,ACK>            TIME-WAIT
+         out <SEQ=101><ACK=401><CTL=ACK>                TIME-WAIT
+         hears eof
+         close
+         state TIME-WAIT
+         hears nothing"
+    ));
     case(
         "established 300 100
          send 100
@@ -246,8 +292,8 @@ fn s32_a_fin_is_retransmitted() {
     );
 }
 
-/// S33: MUST-20, SHLD-11, RFC9293-3.6-b, RFC9293-3.9.1.1-b, RFC9293-3.10.8-a, RFC6298-5.5-a. R = 200 ms doubles up to 120 s: 0.2 * (2^k - 1) seconds after
-/// the k-th expiry; the first at or after R2 (15 minutes, of an orphan 100 s) ends it.
+/// S33: MUST-20, SHLD-11, RFC9293-3.6-b, RFC9293-3.9.1.1-b, RFC9293-3.10.8-a, RFC6298-5.5-a. R = 200 ms doubles up to
+/// 120 s: 0.2 * (2^k - 1) seconds after the k-th expiry; the first at or after R2 (15 minutes, of an orphan 100 s) ends it.
 #[test]
 fn s33_last_ack_gives_up() {
     let fin = "out <SEQ=300><ACK=101><CTL=FIN,ACK> LAST-ACK\n";

@@ -2,7 +2,8 @@
 
 use crate::dsl::{case, case_active};
 
-/// S01: MUST-14, SHLD-5, RFC9293-3.4-b, RFC9293-3.8-a, RFC9293-3.10.7.2-a, RFC1122-4.2.2.20-a. Figure 6; the DUT is A, then B.
+/// S01: MUST-14, SHLD-5, RFC9293-3.4-b, RFC9293-3.8-a, RFC9293-3.10.7.2-a, RFC1122-4.2.2.20-a. Figure 6; the DUT is A,
+/// then B.
 #[test]
 fn s01_basic_three_way_handshake() {
     case(

@@ -124,6 +124,16 @@ fn s16_an_unacceptable_ack_in_syn_received_draws_rst() {
          in  <SEQ=101><ACK=301><CTL=ACK>                ESTABLISHED
          hears connected",
     );
+    case(
+        "connect 300
+         out <SEQ=300><CTL=SYN>                         SYN-SENT
+         in  <SEQ=100><CTL=SYN>                         SYN-RECEIVED
+         out <SEQ=300><ACK=101><CTL=SYN,ACK>            SYN-RECEIVED
+         in  <SEQ=101><ACK=302><CTL=ACK>                SYN-RECEIVED
+         out <SEQ=302><CTL=RST>                         SYN-RECEIVED
+         in  <SEQ=101><ACK=301><CTL=ACK>                ESTABLISHED
+         hears connected",
+    );
 }
 
 /// A row of table P1: the state, the way to it, SND.NXT, RCV.NXT, and the RSTs that are silent and that are challenged.
