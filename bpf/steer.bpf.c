@@ -17,7 +17,13 @@
 #define MAX_EXTENSION_HEADERS 6
 #define IPV4_FRAGMENT 0x3fff /* more-fragments bit and offset, RFC 791 3.1 */
 #define IPV6_FRAGMENT 0xfff9 /* offset and M bit, RFC 8200 4.5 */
+#define IPV4_OFFSET 0x1fff
 #define ND_SOLICITATION 135  /* RFC 4861 4.3 */
+#define ICMP_UNREACHABLE 3   /* RFC 792; source quench is nobody's any more (RFC 6633) */
+#define ICMP_EXCEEDED 11
+#define ICMP_PARAMETER 12
+#define ICMPV6_UNREACHABLE 1 /* RFC 4443 3.1 to 3.4: 1 to 4 */
+#define ICMPV6_PARAMETER 4
 #define ARP_ETHERNET 1       /* ARPHRD_ETHER; linux/if_arp.h needs a 32-bit libc here */
 
 struct {
@@ -75,6 +81,21 @@ struct solicitation {
 	__u8 target[16];
 };
 
+/* What an ICMP error begins with, of either version; then comes the packet that it is about. */
+struct icmp_error {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 rest;
+};
+
+/* As much of a TCP header as every error quotes, RFC 792. */
+struct quoted_tcp {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+};
+
 /* The first bytes of every extension header that is walked. */
 struct extension_header {
 	__u8 next;
@@ -108,23 +129,96 @@ static __always_inline void map_ipv4(struct address_key *key, const void *ipv4)
 	__builtin_memcpy(key->addr + 12, ipv4, 4);
 }
 
+static __always_inline int same_ipv6(const struct in6_addr *a, const struct in6_addr *b)
+{
+	return a->s6_addr32[0] == b->s6_addr32[0] && a->s6_addr32[1] == b->s6_addr32[1] &&
+	       a->s6_addr32[2] == b->s6_addr32[2] && a->s6_addr32[3] == b->s6_addr32[3];
+}
+
+/* Whose a TCP port of a shared address is. */
+static __always_inline __u32 owner(const struct address_key *key, const struct address_value *address, __u16 port)
+{
+	struct endpoint_key endpoint = {};
+
+	__builtin_memcpy(endpoint.addr, key->addr, sizeof(endpoint.addr));
+	endpoint.port = port;
+	if (bpf_map_lookup_elem(&endpoints, &endpoint))
+		return REDIRECT_ENDPOINT;
+	/* Port 0 is never a listener's or a client's, so a range of 0/0 is none. */
+	if (port && port >= address->port_lo && port <= address->port_hi)
+		return REDIRECT_RANGE;
+	return PASS_OTHER_PORT;
+}
+
 /* TCP at `at` to a shared address. */
 static __always_inline int steer_tcp(struct xdp_md *ctx, const struct address_key *key,
 				     const struct address_value *address, void *at, void *end)
 {
 	struct tcphdr *tcp = at;
-	struct endpoint_key endpoint = {};
+	__u32 verdict;
 
 	if ((void *)(tcp + 1) > end)
 		return count(PASS_UNPARSED);
-	__builtin_memcpy(endpoint.addr, key->addr, sizeof(endpoint.addr));
-	endpoint.port = bpf_ntohs(tcp->dest);
-	if (bpf_map_lookup_elem(&endpoints, &endpoint))
-		return redirect(ctx, REDIRECT_ENDPOINT);
-	/* Port 0 is never a listener's or a client's, so a range of 0/0 is none. */
-	if (endpoint.port && endpoint.port >= address->port_lo && endpoint.port <= address->port_hi)
-		return redirect(ctx, REDIRECT_RANGE);
-	return count(PASS_OTHER_PORT);
+	verdict = owner(key, address, bpf_ntohs(tcp->dest));
+	return verdict == PASS_OTHER_PORT ? count(verdict) : redirect(ctx, verdict);
+}
+
+/* An ICMP error about the segment at `at`, which left from a shared address. */
+static __always_inline int steer_quoted(struct xdp_md *ctx, const struct address_key *key,
+					const struct address_value *address, void *at, void *end)
+{
+	struct quoted_tcp *tcp = at;
+
+	if ((void *)(tcp + 1) > end)
+		return count(PASS_UNPARSED);
+	if (owner(key, address, bpf_ntohs(tcp->source)) == PASS_OTHER_PORT)
+		return count(PASS_NOT_TCP);
+	return redirect(ctx, REDIRECT_ICMP);
+}
+
+/* ICMP at `at`, `bytes` long, to the shared address `to`: what it quotes must have been sent from there. */
+static __always_inline int steer_icmp(struct xdp_md *ctx, const struct address_key *key,
+				      const struct address_value *address, __be32 to, __u32 bytes, void *at, void *end)
+{
+	struct icmp_error *error = at;
+	struct iphdr *quoted = at + sizeof(*error);
+	__u32 header_bytes;
+
+	if ((void *)(error + 1) > end)
+		return count(PASS_UNPARSED);
+	if (error->type != ICMP_UNREACHABLE && error->type != ICMP_EXCEEDED && error->type != ICMP_PARAMETER)
+		return count(PASS_NOT_TCP);
+	if ((void *)(quoted + 1) > end)
+		return count(PASS_UNPARSED);
+	header_bytes = quoted->ihl * 4;
+	if (quoted->version != 4 || header_bytes < sizeof(*quoted))
+		return count(PASS_UNPARSED);
+	if (quoted->protocol != IPPROTO_TCP || quoted->saddr != to || quoted->frag_off & bpf_htons(IPV4_OFFSET))
+		return count(PASS_NOT_TCP);
+	if (bytes < sizeof(*error) + header_bytes + sizeof(struct quoted_tcp))
+		return count(PASS_UNPARSED);
+	return steer_quoted(ctx, key, address, (void *)quoted + header_bytes, end);
+}
+
+/* The same of ICMPv6. A segment of the stack's has no extension headers, so one with any is none. */
+static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct address_key *key,
+					const struct address_value *address, const struct in6_addr *to, __u32 bytes,
+					void *at, void *end)
+{
+	struct icmp_error *error = at;
+	struct ipv6hdr *quoted = at + sizeof(*error);
+
+	if ((void *)(error + 1) > end)
+		return count(PASS_UNPARSED);
+	if (error->type < ICMPV6_UNREACHABLE || error->type > ICMPV6_PARAMETER)
+		return count(PASS_NOT_TCP);
+	if ((void *)(quoted + 1) > end || quoted->version != 6)
+		return count(PASS_UNPARSED);
+	if (quoted->nexthdr != IPPROTO_TCP || !same_ipv6(&quoted->saddr, to))
+		return count(PASS_NOT_TCP);
+	if (bytes < sizeof(*error) + sizeof(*quoted) + sizeof(struct quoted_tcp))
+		return count(PASS_UNPARSED);
+	return steer_quoted(ctx, key, address, quoted + 1, end);
 }
 
 static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
@@ -147,6 +241,9 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
 		return redirect(ctx, REDIRECT_OWNED);
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
 		return count(PASS_FRAGMENT);
+	if (ip->protocol == IPPROTO_ICMP && bpf_ntohs(ip->tot_len) >= header_bytes)
+		return steer_icmp(ctx, &key, address, ip->daddr, bpf_ntohs(ip->tot_len) - header_bytes,
+				  at + header_bytes, end);
 	if (ip->protocol != IPPROTO_TCP)
 		return count(PASS_NOT_TCP);
 	if (bpf_ntohs(ip->tot_len) < header_bytes + sizeof(struct tcphdr))
@@ -154,7 +251,17 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
 	return steer_tcp(ctx, &key, address, at + header_bytes, end);
 }
 
-static __always_inline int steer_solicitation(struct xdp_md *ctx, void *at, void *end)
+/* Whether `group` is ff02::1:ffXX:XXXX with the last three bytes of `target`, RFC 4291 2.7.1. */
+static __always_inline int is_solicited_node(const struct in6_addr *group, const __u8 *target)
+{
+	return group->s6_addr32[0] == bpf_htonl(0xff020000) && group->s6_addr32[1] == 0 &&
+	       group->s6_addr32[2] == bpf_htonl(1) && group->s6_addr[12] == 0xff &&
+	       group->s6_addr[13] == target[13] && group->s6_addr[14] == target[14] &&
+	       group->s6_addr[15] == target[15];
+}
+
+/* ICMPv6 at `at` to a group: the stack's is what asks for an owned address, in the group of that address. */
+static __always_inline int steer_solicitation(struct xdp_md *ctx, const struct in6_addr *group, void *at, void *end)
 {
 	struct solicitation *nd = at;
 	struct address_value *address;
@@ -162,7 +269,7 @@ static __always_inline int steer_solicitation(struct xdp_md *ctx, void *at, void
 
 	if ((void *)(nd + 1) > end)
 		return count(PASS_UNPARSED);
-	if (nd->type != ND_SOLICITATION)
+	if (nd->type != ND_SOLICITATION || !is_solicited_node(group, nd->target))
 		return count(PASS_OTHER_ADDRESS);
 	__builtin_memcpy(key.addr, nd->target, sizeof(key.addr));
 	address = bpf_map_lookup_elem(&addresses, &key);
@@ -173,9 +280,11 @@ static __always_inline int steer_solicitation(struct xdp_md *ctx, void *at, void
 
 /* Past the extension headers of an IPv6 packet to a shared address. */
 static __always_inline int steer_extensions(struct xdp_md *ctx, const struct address_key *key,
-					    const struct address_value *address, __u8 next, __u32 payload_bytes,
-					    void *at, void *end)
+					    const struct address_value *address, const struct ipv6hdr *ip, void *end)
 {
+	const __u32 payload_bytes = bpf_ntohs(ip->payload_len);
+	void *at = (void *)(ip + 1);
+	__u8 next = ip->nexthdr;
 	__u32 offset = 0; /* at most 6 * 2048 */
 
 #pragma unroll
@@ -187,6 +296,10 @@ static __always_inline int steer_extensions(struct xdp_md *ctx, const struct add
 			if (payload_bytes < offset + sizeof(struct tcphdr))
 				return count(PASS_UNPARSED);
 			return steer_tcp(ctx, key, address, at + offset, end);
+		case IPPROTO_ICMPV6:
+			if (payload_bytes < offset)
+				return count(PASS_UNPARSED);
+			return steer_icmpv6(ctx, key, address, &ip->daddr, payload_bytes - offset, at + offset, end);
 		case IPPROTO_FRAGMENT:
 			if ((void *)(extension + 1) > end)
 				return count(PASS_UNPARSED);
@@ -221,7 +334,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end)
 	if (ip->daddr.s6_addr[0] == 0xff) {
 		if (ip->nexthdr != IPPROTO_ICMPV6)
 			return count(PASS_OTHER_ADDRESS);
-		return steer_solicitation(ctx, ip + 1, end);
+		return steer_solicitation(ctx, &ip->daddr, ip + 1, end);
 	}
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
 	address = bpf_map_lookup_elem(&addresses, &key);
@@ -229,7 +342,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end)
 		return count(PASS_OTHER_ADDRESS);
 	if (address->flags & ADDRESS_OWNED)
 		return redirect(ctx, REDIRECT_OWNED);
-	return steer_extensions(ctx, &key, address, ip->nexthdr, bpf_ntohs(ip->payload_len), ip + 1, end);
+	return steer_extensions(ctx, &key, address, ip, end);
 }
 
 static __always_inline int steer_arp(struct xdp_md *ctx, void *at, void *end)

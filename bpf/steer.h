@@ -39,7 +39,8 @@ enum verdict {
 	REDIRECT_RANGE,		/* TCP to a port of the stack's range on a shared address */
 	REDIRECT_OWNED,		/* any IP packet to an owned address */
 	REDIRECT_ARP,		/* ARP whose target is an owned address */
-	REDIRECT_NDP,		/* multicast neighbour solicitation for an owned address */
+	REDIRECT_NDP,		/* neighbour solicitation for an owned address, to its solicited-node group */
+	REDIRECT_ICMP,		/* ICMP error to a shared address, about a TCP segment of the stack's */
 	PASS_OTHER_ADDRESS,	/* IP or ARP for an address that isn't the stack's */
 	PASS_OTHER_PORT,	/* TCP to a shared address, to a port of the kernel's */
 	PASS_NOT_TCP,		/* another protocol to a shared address */

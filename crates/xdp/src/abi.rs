@@ -66,12 +66,13 @@ impl EndpointKey {
 }
 
 /// The names of `enum verdict`, in order.
-pub(crate) const VERDICTS: [&str; 12] = [
+pub(crate) const VERDICTS: [&str; 13] = [
     "redirect_endpoint",
     "redirect_range",
     "redirect_owned",
     "redirect_arp",
     "redirect_ndp",
+    "redirect_icmp",
     "pass_other_address",
     "pass_other_port",
     "pass_not_tcp",

@@ -380,3 +380,170 @@ fn a_full_table_is_told_apart() {
         .expect("a limit");
     assert_eq!(error.to_string(), "the steering program's table of addresses is full (1024 entries)");
 }
+
+/// An ICMP error with `quoted` in it.
+fn error(kind: u8, quoted: &[u8]) -> Vec<u8> {
+    [&[kind, 0, 0, 0, 0, 0, 5, 0][..], quoted].concat()
+}
+
+/// A segment from port `port` of `from`, as a router quotes it.
+fn sent4(from: &str, options: &[u8], port: u16) -> Vec<u8> {
+    let from: Ipv4Addr = from.parse().unwrap();
+    let mut segment = tcp(40_000);
+    segment[..2].copy_from_slice(&port.to_be_bytes());
+    let mut packet = ipv4(OTHER[0], TCP, options, 0x4000, &segment);
+    packet[12..16].copy_from_slice(&from.octets());
+    packet
+}
+
+fn sent6(from: &str, headers: &[(u8, Vec<u8>)], port: u16) -> Vec<u8> {
+    let from: Ipv6Addr = from.parse().unwrap();
+    let mut segment = tcp(40_000);
+    segment[..2].copy_from_slice(&port.to_be_bytes());
+    let mut packet = ipv6(OTHER[1], headers, TCP, &segment);
+    packet[8..24].copy_from_slice(&from.octets());
+    packet
+}
+
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+/// RFC 792, RFC 4443, RFC 5927 section 4.1: errors about the stack's segments are the stack's, everything else of ICMP to
+/// a shared address is the kernel's.
+#[test]
+fn icmp_errors_follow_the_segment_they_quote() {
+    let mut bench = Bench::new();
+    let four =
+        |tags: &[u16], to, kind, quoted: &[u8]| ethernet(tags, 0x0800, &ipv4(to, ICMP, &[], 0, &error(kind, quoted)));
+    let six =
+        |tags: &[u16], to, kind, quoted: &[u8]| ethernet(tags, 0x86dd, &ipv6(to, &[], ICMPV6, &error(kind, quoted)));
+    for kind in 0..=255 {
+        let name = if matches!(kind, 3 | 11 | 12) { "redirect_icmp" } else { "pass_not_tcp" };
+        bench.expect(&four(&[], SHARED[0], kind, &sent4(SHARED[0], &[], LISTENER)), name);
+        let name = if matches!(kind, 1..=4) { "redirect_icmp" } else { "pass_not_tcp" };
+        bench.expect(&six(&[], SHARED[1], kind, &sent6(SHARED[1], &[], LISTENER)), name);
+    }
+    for (port, name) in [
+        (LISTENER, "redirect_icmp"),
+        // Its bytes swapped; the range of active opens, and beside it.
+        (0x0700, "pass_not_tcp"),
+        (0, "pass_not_tcp"),
+        (49_999, "pass_not_tcp"),
+        (50_000, "redirect_icmp"),
+        (50_999, "redirect_icmp"),
+        (51_000, "pass_not_tcp"),
+    ] {
+        for tags in [&[][..], &[0x8100]] {
+            bench.expect(&four(tags, SHARED[0], 3, &sent4(SHARED[0], &[], port)), name);
+            bench.expect(&six(tags, SHARED[1], 2, &sent6(SHARED[1], &[], port)), name);
+        }
+    }
+    // To another address than the segment's; one that was sent to the listener's port, not from it.
+    bench.expect(&four(&[], SHARED[0], 3, &sent4(OTHER[0], &[], LISTENER)), "pass_not_tcp");
+    bench.expect(&four(&[], SHARED[0], 3, &sent4(OWNED[0], &[], LISTENER)), "pass_not_tcp");
+    bench.expect(&four(&[], OTHER[0], 3, &sent4(SHARED[0], &[], LISTENER)), "pass_other_address");
+    bench.expect(&six(&[], SHARED[1], 1, &sent6(OTHER[1], &[], LISTENER)), "pass_not_tcp");
+    bench.expect(&six(&[], SHARED[1], 1, &sent6(OWNED[1], &[], LISTENER)), "pass_not_tcp");
+    bench.expect(&six(&[], OTHER[1], 1, &sent6(SHARED[1], &[], LISTENER)), "pass_other_address");
+    let received = ipv4(SHARED[0], TCP, &[], 0, &tcp(LISTENER));
+    bench.expect(&four(&[], SHARED[0], 3, &received), "pass_not_tcp");
+    // All of an owned address's is the stack's.
+    for kind in [0, 3, 4, 8, 12] {
+        bench.expect(&four(&[], OWNED[0], kind, &sent4(OWNED[0], &[], 1)), "redirect_owned");
+    }
+    for kind in [1, 2, 128, 136] {
+        bench.expect(&six(&[], OWNED[1], kind, &sent6(OWNED[1], &[], 1)), "redirect_owned");
+    }
+    // A neighbour solicitation and an advertisement to the owned address itself.
+    for kind in [135, 136] {
+        bench.expect(&six(&[0x8100], OWNED[1], kind, &[0; 16]), "redirect_owned");
+        bench.expect(&six(&[0x8100], SHARED[1], kind, &[0; 16]), "pass_not_tcp");
+    }
+}
+
+#[test]
+fn what_an_icmp_error_quotes_is_parsed_with_care() {
+    let mut bench = Bench::new();
+    let four = |quoted: &[u8]| ethernet(&[], 0x0800, &ipv4(SHARED[0], ICMP, &[], 0, &error(3, quoted)));
+    let six = |quoted: &[u8]| ethernet(&[], 0x86dd, &ipv6(SHARED[1], &[], ICMPV6, &error(1, quoted)));
+    // RFC 792 quotes 64 bits of the payload: less is nobody's. What is quoted may have options.
+    for words in 0..=10_usize {
+        let quoted = sent4(SHARED[0], &vec![1; words * 4], LISTENER);
+        let needed = 20 + words * 4 + 8;
+        for len in 0..=quoted.len() {
+            let name = if len < needed { "pass_unparsed" } else { "redirect_icmp" };
+            bench.expect(&four(&quoted[..len]), name);
+        }
+        // The same where Ethernet pads the frame: the total length is what counts.
+        let mut padded = ipv4(SHARED[0], ICMP, &[], 0, &error(3, &quoted[..needed - 1]));
+        padded.extend([0; 60]);
+        bench.expect(&ethernet(&[], 0x0800, &padded), "pass_unparsed");
+    }
+    let quoted = sent6(SHARED[1], &[], LISTENER);
+    for len in 0..=quoted.len() {
+        bench.expect(&six(&quoted[..len]), if len < 48 { "pass_unparsed" } else { "redirect_icmp" });
+    }
+    let mut padded = ipv6(SHARED[1], &[], ICMPV6, &error(1, &quoted[..47]));
+    padded.extend([0; 60]);
+    bench.expect(&ethernet(&[], 0x86dd, &padded), "pass_unparsed");
+    // Another version or header length; another protocol; the middle of a datagram, whose first bytes are no header.
+    for (at, byte, name) in [
+        (0, 0x65, "pass_unparsed"),
+        (0, 0x44, "pass_unparsed"),
+        (9, UDP, "pass_not_tcp"),
+        (9, ICMP, "pass_not_tcp"),
+        (7, 1, "pass_not_tcp"),
+        (6, 0x10, "pass_not_tcp"),
+        (6, 0x20, "redirect_icmp"),
+    ] {
+        let mut odd = sent4(SHARED[0], &[], LISTENER);
+        odd[at] = byte;
+        bench.expect(&four(&odd), name);
+    }
+    for (at, byte, name) in [(0, 0x45, "pass_unparsed"), (6, UDP, "pass_not_tcp"), (6, ICMPV6, "pass_not_tcp")] {
+        let mut odd = sent6(SHARED[1], &[], LISTENER);
+        odd[at] = byte;
+        bench.expect(&six(&odd), name);
+    }
+    // No segment of the stack's has extension headers. The error itself may.
+    for headers in [[extension(DESTINATION, 1)], [extension(HOP_BY_HOP, 1)], [fragment_header(0)]] {
+        bench.expect(&six(&sent6(SHARED[1], &headers, LISTENER)), "pass_not_tcp");
+        let packet = ipv6(SHARED[1], &headers, ICMPV6, &error(2, &quoted));
+        bench.expect(&ethernet(&[], 0x86dd, &packet), "redirect_icmp");
+    }
+    let packet = ipv4(SHARED[0], ICMP, &[1; 8], 0, &error(3, &sent4(SHARED[0], &[], LISTENER)));
+    bench.expect(&ethernet(&[], 0x0800, &packet), "redirect_icmp");
+    // A fragment of an error is the kernel's.
+    let packet = ipv4(SHARED[0], ICMP, &[], 0x2000, &error(3, &sent4(SHARED[0], &[], LISTENER)));
+    bench.expect(&ethernet(&[], 0x0800, &packet), "pass_fragment");
+    let packet = ipv6(SHARED[1], &[fragment_header(1)], ICMPV6, &error(2, &quoted));
+    bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_fragment");
+}
+
+/// RFC 4291 section 2.7.1: who asks for an owned address asks its group; other groups are the kernel's.
+#[test]
+fn a_solicitation_comes_to_the_group_of_its_target() {
+    let mut bench = Bench::new();
+    let to = |group: &str, tags: &[u16], target: &str| {
+        let target: Ipv6Addr = target.parse().unwrap();
+        let message = [&[135, 0, 0, 0, 0, 0, 0, 0], &target.octets()[..]].concat();
+        ethernet(tags, 0x86dd, &ipv6(group, &[], ICMPV6, &message))
+    };
+    bench.expect(&to("ff02::1:ff00:1", &[], OWNED[1]), "redirect_ndp");
+    bench.expect(&to("ff02::1:ff00:1", &[0x8100], OWNED[1]), "redirect_ndp");
+    bench.expect(&to("ff02::1:ff00:1", &[0x88a8], OWNED[1]), "pass_unparsed");
+    bench.expect(&to("ff02::1:ff00:1", &[], "fd0a::1"), "pass_other_address");
+    for group in [
+        "ff02::1",
+        "ff02::2",
+        "ff02::1:ff00:2",
+        "ff02::1:ff01:1",
+        "ff02::1:ff00:101",
+        "ff02::2:ff00:1",
+        "ff02::1:0:0:1",
+        "ff05::1:ff00:1",
+        "ff02:0:0:1::1:ff00:1",
+    ] {
+        bench.expect(&to(group, &[], OWNED[1]), "pass_other_address");
+    }
+}
