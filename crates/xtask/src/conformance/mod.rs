@@ -40,6 +40,9 @@ pub(crate) fn write(root: &Path) -> io::Result<Findings> {
     match load(root)? {
         Ok(conformance) => {
             std::fs::write(root.join(REPORT), report::markdown(&conformance))?;
+            conformance
+                .no_longer_pending()
+                .for_each(|id| println!("        {id} has its tests: it is no longer pending"));
             Ok(conformance.findings())
         }
         Err(findings) => Ok(findings),
@@ -147,6 +150,13 @@ impl Conformance {
         places.sort_unstable();
         places.dedup();
         places
+    }
+
+    /// Rows that are marked as pending and have tests by now.
+    fn no_longer_pending(&self) -> impl Iterator<Item = &str> {
+        let marked = self.entries().map(|(_, entry)| entry).chain(&self.scenarios.entries);
+        let marked = marked.filter(|entry| entry.remark("pending").is_some());
+        marked.filter(|entry| self.evidence.tests_of(&entry.id).next().is_some()).map(|entry| entry.id.as_str())
     }
 
     fn findings(&self) -> Findings {

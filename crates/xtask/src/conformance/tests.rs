@@ -45,6 +45,8 @@ fn pending_is_tolerated_until_it_is_not() {
     let mut c = conformance("MUST-1 | 3.1 | MUST\n  x\n  pending: y\n", "");
     assert_eq!(c.findings(), [""; 0]);
     assert!(report::markdown(&c).contains("\n## Pending\n"));
+    assert_eq!(conformance("MUST-1 | 3.1 | MUST\n  x\n  pending: y\n", A_TEST).no_longer_pending().count(), 1);
+    assert_eq!(c.no_longer_pending().count(), 0);
     c.pending_allowed = false;
     assert_eq!(c.findings(), ["MUST-1: it is marked as pending"]);
 }
