@@ -6,6 +6,7 @@ mod support;
 use support::{case, case_with};
 use wheel::Duration;
 
+/// RFC9293-3.10.4-a, RFC9293-3.10.4-b.
 #[test]
 fn close_before_established() {
     // 3.10.4: in SYN-SENT the TCB is deleted; a late SYN-ACK draws a reset.
@@ -34,6 +35,7 @@ fn close_before_established() {
     );
 }
 
+/// RFC9293-3.10.4-c.
 #[test]
 fn a_second_close_sends_no_second_fin() {
     case(
@@ -49,6 +51,7 @@ fn a_second_close_sends_no_second_fin() {
     );
 }
 
+/// RFC9293-3.6-a, RFC9293-3.10.8-b.
 #[test]
 fn a_fin_rides_on_the_last_data() {
     // Nagle keeps the second write back; the close makes it the last.
@@ -65,6 +68,7 @@ fn a_fin_rides_on_the_last_data() {
     );
 }
 
+/// SHLD-31, RFC9293-3.10.3-a, RFC9293-3.10.7.4-l, RFC5681-4.2-b, A22.
 #[test]
 fn a_fin_out_of_order_is_remembered() {
     case(
@@ -92,6 +96,7 @@ fn a_fin_out_of_order_is_remembered() {
     );
 }
 
+/// RFC9293-3.10.7.4-k, A22.
 #[test]
 fn data_beyond_the_fin_is_ignored() {
     case(
@@ -122,6 +127,7 @@ fn all_that_arrived_is_read_before_the_reset() {
     );
 }
 
+/// RFC9293-3.10.8-b, RFC6298-5.5-a.
 #[test]
 fn our_fin_lost_and_theirs_arrives() {
     // CLOSING retransmits the FIN too; LAST-ACK is S33.

@@ -5,6 +5,7 @@
 mod support;
 use support::case;
 
+/// MUST-14, SHLD-5, RFC9293-3.10.7.4-f, A4.
 #[test]
 fn a_retransmitted_syn_is_answered_by_the_syn_ack_again() {
     // A4; a SYN inside the window is challenged.
@@ -21,6 +22,7 @@ fn a_retransmitted_syn_is_answered_by_the_syn_ack_again() {
     );
 }
 
+/// MUST-66, SHLD-2, RFC9293-3.8.6.1-a.
 #[test]
 fn a_zero_window_still_takes_valid_acks() {
     // 3.10.7.4, first: "special allowance should be made to accept valid ACKs, URGs, and RSTs" (MUST-66 for the RST).
@@ -44,12 +46,14 @@ fn a_zero_window_still_takes_valid_acks() {
     case(&format!("{full}\nin <SEQ=4196><DATA=9><CTL=RST> CLOSED\nhears reset"));
 }
 
+/// RFC5961-7-a.
 #[test]
 fn challenges_are_limited_to_ten_a_second() {
     let ten = "in <SEQ=600><CTL=SYN>\nout <SEQ=300><ACK=100><CTL=ACK>\n".repeat(10);
     case(&format!("established 300 100\n{ten}in <SEQ=600><CTL=SYN>\nin <SEQ=101><CTL=RST>\nwait 1s\n{ten}"));
 }
 
+/// RFC9293-3.10.7.4-c, RFC9293-3.10.7.4-l.
 #[test]
 fn what_lies_beyond_the_window_is_trimmed_and_a_fin_with_it() {
     // 3.10.7.4, seventh and its note: portions outside the window are cut off, "including SYN and FIN".

@@ -92,8 +92,8 @@ fn the_user_timeout_bounds_a_closed_window() {
     ));
 }
 
-/// MUST-20, SHLD-10, MUST-47, SHLD-25: not before the third retransmission, then the next hop is suspect and the application
-/// hears of it once.
+/// MUST-20, SHLD-9, SHLD-10, MUST-47, SHLD-25: not before the third retransmission, then the next hop is suspect and the
+/// application hears of it once.
 #[test]
 fn three_retransmissions_make_the_path_suspect() {
     case(&format!(
