@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -25,6 +25,7 @@ SHELL := /bin/bash
 help:
 	@echo "make demo    install what is missing (apt), build, and show it; needs root"
 	echo "make test    formatting, lints, dependency arrows, all tests; needs root"
+	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
 	echo "make clean   remove what was built"
@@ -41,6 +42,17 @@ test: need-root need-cargo need-build need-test need-namespaces
 	step cargo run --quiet --locked --package xtask -- check
 	step cargo test --workspace --locked
 	printf '\nall passed\n'
+
+# PACKETDRILL is the program, built elsewhere (github.com/google/packetdrill); crates/packetdrill/README.md has the rest.
+packetdrill:
+	@if [ ! -x "$(PACKETDRILL)" ] || [ ! -d "$(PKT_DIR)" ]; then
+		echo "Say where packetdrill and its scripts are: make packetdrill PACKETDRILL=/path/to/packetdrill PKT_DIR=/path/to/scripts" >&2
+		exit 2
+	fi
+	$(MAKE) --no-print-directory need-root need-cargo
+	cargo build --quiet --locked --package fourwave-packetdrill
+	PACKETDRILL="$(PACKETDRILL)" PKT_DIR="$(PKT_DIR)" \
+		crates/packetdrill/run.sh "$(TARGET_DIR)/debug/libfourwave_packetdrill.so"
 
 build: need-cargo need-build
 	@cargo build --release --locked --package fourwave-cli

@@ -1,1 +1,36 @@
-//! The shared object by which packetdrill drives the stack.
+//! The shared object by which packetdrill drives the stack: `packetdrill --so_filename=libfourwave_packetdrill.so …`.
+//!
+//! packetdrill calls what a script calls (`socket`, `read`, …), hands over the datagrams a script injects, asks for those that
+//! are sent, and asks for the time. All of that works on one [`stack::Shard`] in virtual time. The README has the flags and
+//! how to run a folder of scripts.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `abi`, `calls`, `user`, `sockaddr`, `errno` | C's side: the table of functions, the caller's memory; with `open`'s file descriptors all the unsafe |
+//! | `adapter`, `waits`, `clock` | the lock, calls that block, time |
+//! | `world`, `heard`, `frames`, `profile` | the shard, its events, its frames, its settings |
+//! | `socket`, `open`, `data`, `epoll`, `options`, `info` | sockets as Linux has them |
+
+mod abi;
+mod adapter;
+mod calls;
+mod clock;
+mod data;
+mod epoll;
+mod errno;
+mod frames;
+mod heard;
+mod info;
+mod open;
+mod options;
+mod profile;
+mod sockaddr;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod user;
+mod waits;
+mod world;
+
+pub use abi::PacketdrillInterface;
+pub use calls::{getsockopt, packetdrill_interface_init};

@@ -36,6 +36,6 @@ pub use listen::{ListenError, ListenerId};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
 
-pub use tcp::{Config as TcpConfig, ConfigError, Error, Half, IcmpError, Keepalive, Settings, SoftError, State};
+pub use tcp::{Config as TcpConfig, ConfigError, Error, Half, IcmpError, Info, Keepalive, Settings, SoftError, State};
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

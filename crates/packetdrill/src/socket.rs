@@ -1,0 +1,69 @@
+//! What stands behind a file descriptor.
+
+use crate::{errno::Errno, options::Options};
+use libc::c_int;
+use stack::{ConnId, ListenerId};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// A socket's number in our table; unlike its file descriptor it has one before it is accepted.
+pub(crate) type Key = usize;
+
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// Neither listening nor connected.
+    Fresh,
+    Listening {
+        listener: ListenerId,
+        /// Connections nobody has accepted yet.
+        queue: VecDeque<Key>,
+    },
+    Connecting(ConnId),
+    Open(ConnId),
+    /// The connection is over; what it left can still be read.
+    Over,
+}
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) family: c_int,
+    pub(crate) fd: Option<c_int>,
+    pub(crate) nonblocking: bool,
+    pub(crate) options: Options,
+    pub(crate) bound: Option<SocketAddr>,
+    pub(crate) role: Role,
+    /// What the next call returns, once (`SO_ERROR`).
+    pub(crate) error: Option<Errno>,
+    /// The peer has closed its direction.
+    pub(crate) eof: bool,
+    pub(crate) shut_read: bool,
+    pub(crate) shut_write: bool,
+    /// What was unread when the connection ended.
+    pub(crate) rest: VecDeque<u8>,
+}
+
+impl Socket {
+    pub(crate) fn new(family: c_int, role: Role) -> Self {
+        Self {
+            family,
+            fd: None,
+            nonblocking: false,
+            options: Options::default(),
+            bound: None,
+            role,
+            error: None,
+            eof: false,
+            shut_read: false,
+            shut_write: false,
+            rest: VecDeque::new(),
+        }
+    }
+
+    /// The connection, if there is a living one.
+    pub(crate) const fn conn(&self) -> Option<ConnId> {
+        match self.role {
+            Role::Connecting(conn) | Role::Open(conn) => Some(conn),
+            _ => None,
+        }
+    }
+}
