@@ -5,6 +5,7 @@ use crate::{
     errno::{Errno, Result},
     profile::Profile,
     user::{self, Pieces},
+    waits,
     world::World,
 };
 use libc::{c_int, c_uint, c_void};
@@ -160,6 +161,12 @@ impl Adapter {
 
     pub(crate) fn usleep(&self, usec: c_uint) {
         let mut world = self.settle(self.lock());
+        let noting = world.waits.take_noting();
+        if !noting.is_empty() {
+            drop(world);
+            waits::go_on(&noting);
+            world = self.lock();
+        }
         let until = world.clock.now() + Duration::from_micros(usec.into());
         while world.step(until) && world.clock.now() < until {
             world = self.settle(world);

@@ -8,11 +8,6 @@ use crate::{
 use stack::State;
 use tcp_info::Layout;
 
-/// The MSS in use.
-pub(crate) fn send_mss(_info: &stack::Info) -> u16 {
-    1460
-}
-
 mod tcp_info {
     /// `struct tcp_info` of <linux/tcp.h>: single bytes first, words from 8 on, longs from 104 on.
     pub(super) struct Layout(pub(super) [u8; Self::LEN]);
@@ -59,7 +54,7 @@ impl World {
         out.byte(0, state_number(state));
         if let Some(conn) = self.socket(key)?.conn() {
             let info = self.on_conn(|io| io.info(conn))?;
-            let mss = u32::from(send_mss(&info)).max(1);
+            let mss = u32::from(info.send_mss).max(1);
             out.byte(0, state_number(info.state));
             // tcpi_rto, tcpi_ato, tcpi_snd_mss, tcpi_rcv_mss, tcpi_unacked, ...
             out.word(2, mss);

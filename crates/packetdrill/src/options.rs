@@ -3,7 +3,6 @@
 
 use crate::{
     errno::{Errno, Result},
-    info,
     socket::{Key, Role},
     user,
     world::World,
@@ -174,7 +173,6 @@ impl World {
     fn maxseg(&mut self, key: Key) -> Result<c_int> {
         let set = self.socket(key)?.options.get(libc::SOL_TCP, libc::TCP_MAXSEG, 0);
         let Some(conn) = self.socket(key)?.conn() else { return Ok(if set > 0 { set } else { 536 }) };
-        let info = self.on_conn(|io| io.info(conn))?;
-        Ok(info::send_mss(&info).into())
+        Ok(self.on_conn(|io| io.info(conn))?.send_mss.into())
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn read(from: *const c_void, len: usize) -> Result<Vec<u8>> {
     let local = iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let remote = iovec { iov_base: from.cast_mut(), iov_len: bytes.len() };
     // SAFETY: `local` is the vector just made, all of it initialized; `remote` is checked by the kernel, and only read.
-    let copied = unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    let copied = unsafe { libc::process_vm_readv(own_process(), &raw const local, 1, &raw const remote, 1, 0) };
     whole(copied, bytes.len()).map(|()| bytes)
 }
 
@@ -22,8 +22,12 @@ pub(crate) fn write(to: *mut c_void, bytes: &[u8]) -> Result<()> {
     let local = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let remote = iovec { iov_base: to, iov_len: bytes.len() };
     // SAFETY: `local` is only read; `remote` is checked by the kernel, and is the caller's to have written by this call.
-    let copied = unsafe { libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    let copied = unsafe { libc::process_vm_writev(own_process(), &raw const local, 1, &raw const remote, 1, 0) };
     whole(copied, bytes.len())
+}
+
+fn own_process() -> libc::pid_t {
+    libc::pid_t::try_from(std::process::id()).unwrap_or_default()
 }
 
 fn whole(copied: isize, wanted: usize) -> Result<()> {

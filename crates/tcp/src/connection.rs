@@ -110,6 +110,8 @@ pub struct Info {
     pub srtt: Option<Duration>,
     /// Congestion window, bytes.
     pub cwnd_bytes: u32,
+    /// The most data a segment of ours carries, bytes, before options.
+    pub send_mss: u16,
     /// Segments sent again.
     pub retransmits: u32,
     /// The timer that is due first, its name and its time.
@@ -468,6 +470,7 @@ impl Connection {
             receive_queue_bytes: self.rcv.unread(),
             srtt: self.snd.srtt(),
             cwnd_bytes: self.snd.cwnd(),
+            send_mss: self.snd.mss(),
             retransmits: self.snd.retransmits(),
             timer: self.timer(),
             opened: self.opened,

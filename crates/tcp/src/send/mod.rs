@@ -161,6 +161,10 @@ impl Sender {
         self.rto.srtt()
     }
 
+    pub(crate) const fn mss(&self) -> u16 {
+        self.mss
+    }
+
     pub(crate) const fn cwnd(&self) -> u32 {
         self.congestion.window()
     }
