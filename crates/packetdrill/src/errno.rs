@@ -16,6 +16,7 @@ impl From<Error> for Errno {
             Error::Refused => libc::ECONNREFUSED,
             Error::TimedOut => libc::ETIMEDOUT,
             Error::HostUnreachable => libc::EHOSTUNREACH,
+            Error::NetworkUnreachable => libc::ENETUNREACH,
             Error::Aborted => libc::ECONNABORTED,
             Error::BrokenPipe => libc::EPIPE,
             Error::NotConnected => libc::ENOTCONN,
