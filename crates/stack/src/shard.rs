@@ -413,8 +413,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 408);
-        assert_eq!(size_of::<Entry>(), 520);
-        assert_eq!(size_of::<Slot>(), 528);
+        assert_eq!(size_of::<Connection>(), 480);
+        assert_eq!(size_of::<Entry>(), 592);
+        assert_eq!(size_of::<Slot>(), 600);
     }
 }

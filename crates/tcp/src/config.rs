@@ -3,6 +3,16 @@
 use core::ops::Deref;
 use wheel::Duration;
 
+/// Who steers the congestion window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// CUBIC, RFC 9438.
+    #[default]
+    Cubic,
+    /// RFC 5681's congestion avoidance.
+    NewReno,
+}
+
 /// The settings of a shard's connections, not yet checked. [`Config`] is the checked value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -41,6 +51,8 @@ pub struct Settings {
     pub timestamps: bool,
     /// Offer and use selective acknowledgments (RFC 2018).
     pub sack: bool,
+    /// The congestion control of new connections.
+    pub congestion: Congestion,
 }
 
 impl Default for Settings {
@@ -63,6 +75,7 @@ impl Default for Settings {
             window_scaling: true,
             timestamps: true,
             sack: true,
+            congestion: Congestion::default(),
         }
     }
 }

@@ -112,6 +112,14 @@ pub struct Info {
     pub cwnd_bytes: u32,
     /// The most data a segment of ours carries, bytes, before options.
     pub send_mss: u16,
+    /// Slow-start threshold, bytes; `None` before the first sign of congestion.
+    pub ssthresh_bytes: Option<u32>,
+    /// Bytes believed to be in the network.
+    pub in_flight_bytes: u32,
+    /// Bytes the peer has reported by SACK.
+    pub sacked_bytes: u32,
+    /// Bytes taken for lost and not yet acknowledged.
+    pub lost_bytes: u32,
     /// Segments sent again.
     pub retransmits: u32,
     /// The timer that is due first, its name and its time.
@@ -359,7 +367,7 @@ impl Connection {
             return Some(self.emit_syn(env));
         }
         let may_send = !matches!(self.state, State::SynSent | State::SynReceived);
-        match if may_send { self.snd.next_cut(env) } else { None } {
+        match if may_send { self.snd.next_cut(env, 0) } else { None } {
             Some(cut) => Some(self.emit_data(env, cut, out)),
             None if self.rcv.ack_wanted() => Some(self.emit_ack(env)),
             None => self.emit_keepalive(env),
@@ -464,13 +472,18 @@ impl Connection {
     /// Everything `fourwave ss` shows.
     #[must_use]
     pub fn info(&self) -> Info {
+        let (in_flight_bytes, sacked_bytes, lost_bytes) = self.snd.flight_bytes();
         Info {
             state: self.state,
             send_queue_bytes: self.snd.unacknowledged(),
             receive_queue_bytes: self.rcv.unread(),
             srtt: self.snd.srtt(),
             cwnd_bytes: self.snd.cwnd(),
-            send_mss: self.snd.mss(),
+            send_mss: self.snd.send_mss(),
+            ssthresh_bytes: self.snd.ssthresh(),
+            in_flight_bytes,
+            sacked_bytes,
+            lost_bytes,
             retransmits: self.snd.retransmits(),
             timer: self.timer(),
             opened: self.opened,

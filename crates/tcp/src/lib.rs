@@ -44,7 +44,7 @@ mod time_wait;
 pub mod testing;
 
 pub use closed::{Knock, Reset, answer_closed, answer_listen};
-pub use config::{Config, ConfigError, Settings};
+pub use config::{Config, ConfigError, Congestion, Settings};
 pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Start};
 pub use env::Env;
 pub use error::{DropReason, Error};

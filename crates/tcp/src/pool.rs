@@ -1,12 +1,15 @@
 //! Pooled memory for bytes that must be kept: unsent or unacknowledged data, data the application left unread, and data
 //! that arrived out of order. One pool per shard, one limit; a connection that holds nothing owns nothing of it.
 
+use crate::send::Flight;
 use alloc::{boxed::Box, vec, vec::Vec};
 
 /// Bytes in one chunk: a full-sized Ethernet segment fits, and 32 of them make a 64 KiB slab.
 pub const CHUNK_BYTES: usize = 2048;
 /// What a connection may hold in each direction while the pool is scarce.
 const SCARCE_BYTES: u32 = 64 << 10;
+/// Scoreboards kept for reuse.
+const SPARE_FLIGHTS: usize = 64;
 const CHUNKS_PER_SLAB: usize = 32;
 const NONE: u32 = u32::MAX;
 
@@ -21,6 +24,9 @@ pub struct Pool {
     in_use: u32,
     limit: u32,
     refused: u64,
+    /// Scoreboards for the next connections that send: a request and its answer shall not cost an allocation.
+    #[allow(clippy::vec_box)] // the boxes are what is handed out
+    flights: Vec<Box<Flight>>,
 }
 
 impl Pool {
@@ -28,7 +34,18 @@ impl Pool {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let limit = u32::try_from(limit_bytes / CHUNK_BYTES).unwrap_or(NONE - 1).clamp(1, NONE - 1);
-        Self { slabs: Vec::new(), next: Vec::new(), free: NONE, in_use: 0, limit, refused: 0 }
+        Self { slabs: Vec::new(), next: Vec::new(), free: NONE, in_use: 0, limit, refused: 0, flights: Vec::new() }
+    }
+
+    pub(crate) fn take_flight(&mut self) -> Box<Flight> {
+        self.flights.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_flight(&mut self, mut flight: Box<Flight>) {
+        if self.flights.len() < SPARE_FLIGHTS {
+            flight.reset();
+            self.flights.push(flight);
+        }
     }
 
     /// Chunks held by connections now.

@@ -612,7 +612,7 @@ fn an_rto_leaves_one_segment_and_halves_the_threshold() {
         ack(18_300),
         out(18_300, 7),
     ];
-    case(&script.concat());
+    case_with(|s| s.congestion = tcp::Congestion::NewReno, &script.concat());
 }
 
 /// RFC5681-3.2-a.

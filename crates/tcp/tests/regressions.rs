@@ -131,15 +131,15 @@ fn fast_retransmit_works_behind_2_gib_of_stream() {
 }
 
 #[test]
-fn a_flood_of_duplicate_acks_inflates_cwnd_no_further_than_it_can_count() {
-    // 70,000 times 65,000 is more than 2^32.
+fn a_flood_of_duplicate_acks_inflates_nothing() {
+    // 70,000 times 65,000 is more than 2^32; of what a duplicate lets out no more is counted than was sent.
     let mut giant = Giant::new();
     let end = giant.send(&vec![7; 10 * usize::from(GIANT_MSS)]);
     let una = giant.una;
     for _ in 0..70_000 {
         giant.ack(una);
     }
-    assert_eq!(giant.conn.info().cwnd_bytes, u32::MAX);
+    assert!(giant.conn.info().cwnd_bytes <= 10 * u32::from(GIANT_MSS));
     assert_eq!(giant.poll().map(|(header, _)| header.seq), Some(una));
     giant.ack(una + u32::from(GIANT_MSS));
     giant.ack(end);

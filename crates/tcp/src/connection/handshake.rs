@@ -19,6 +19,7 @@ impl Connection {
     fn synchronize(&mut self, env: &Env<'_>, syn: &Header) {
         let negotiated = Negotiated::new(env.config, self.mss, self.default_peer_mss, &syn.options);
         self.snd.synchronize(negotiated.data_mss(), negotiated.window_scale.unwrap_or(0));
+        self.snd.set_sack(negotiated.sack);
         self.rcv.synchronize(syn.seq, &negotiated, env);
         self.clock.negotiated(env.now, negotiated.timestamps);
         self.scaled = negotiated.window_scale.is_some();
@@ -77,7 +78,7 @@ impl Connection {
             self.snd.syn_again();
             return Outcome::default();
         }
-        self.snd.on_ack(env, header.ack);
+        self.take_ack(env, segment, false);
         self.establish(header);
         self.rcv.request_ack();
         self.text_of_syn(env, segment)

@@ -1,9 +1,12 @@
 //! Segments from SYN-RECEIVED on: RFC 9293 section 3.10.7.4, step by step.
 
 use super::{Connection, DropReason, Env, Error, Flags, Input, Outcome, Reset, Segment, State};
-use crate::recv::{
-    Taken,
-    acceptability::{self, Acceptable},
+use crate::{
+    recv::{
+        Taken,
+        acceptability::{self, Acceptable},
+    },
+    send::Ack,
 };
 
 fn dropped(reason: DropReason) -> Outcome {
@@ -43,7 +46,7 @@ impl Connection {
                 let reset = Some(Reset { seq: segment.header.ack, ack: None });
                 return Outcome { reset, ..dropped(DropReason::AckUnacceptable) };
             }
-            self.snd.on_ack(env, segment.header.ack);
+            self.take_ack(env, segment, false);
             self.establish(&segment.header);
         } else if let Some(outcome) = self.acknowledge(env, segment) {
             return outcome;
@@ -118,7 +121,7 @@ impl Connection {
         if header.flags.contains(Flags::ACK) && self.snd.acknowledges_new(header.ack) {
             // Figure 7 of RFC 9293 and its appendix A.2: this SYN-ACK completes the handshake.
             // The ACK is for a peer that is strict.
-            self.snd.on_ack(env, header.ack);
+            self.take_ack(env, segment, false);
             self.establish(header);
             self.rcv.request_ack();
             return Outcome::default();
@@ -157,14 +160,10 @@ impl Connection {
             return Some(self.challenge(env, DropReason::AckUnacceptable));
         }
         let new = self.snd.acknowledges_new(header.ack);
-        if new {
-            self.snd.on_ack(env, header.ack);
-        }
-        let current = header.ack == self.snd.snd_una();
-        let unwaited = self.orphan || self.user_timeout().is_some();
-        let window_changed = current && self.snd.update_window(env, header, unwaited);
-        if !new && current && !window_changed && segment.is_empty() {
-            self.snd.on_duplicate_ack();
+        self.take_ack(env, segment, self.snd.changes_window(header));
+        if header.ack == self.snd.snd_una() {
+            let unwaited = self.orphan || self.user_timeout().is_some();
+            self.snd.update_window(env, header, unwaited);
         }
         if new {
             if self.want_write && self.snd.writable(env) {
@@ -176,6 +175,20 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// Hands the acknowledgment to the sender.
+    pub(super) fn take_ack(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, window_changed: bool) {
+        let header = &segment.header;
+        let ack = Ack {
+            number: header.ack,
+            sack: &header.options.sack,
+            echo: header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr)),
+            ece: header.flags.contains(Flags::ECE),
+            empty: segment.is_empty(),
+            window_changed,
+        };
+        self.snd.on_ack(env, ack);
     }
 
     fn fin_acknowledged(&mut self, env: &mut Env<'_>) {

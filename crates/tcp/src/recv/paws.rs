@@ -75,6 +75,12 @@ impl Clock {
         }
     }
 
+    /// How long ago we sent the timestamp that a segment echoes, in whole milliseconds (RFC 7323 section 4).
+    pub(crate) fn age(&self, now: Instant, ecr: u32) -> Option<Duration> {
+        let age = clock(now, self.offset).wrapping_sub(ecr);
+        (self.is_on() && age < 1 << 31).then(|| Duration::from_millis(age.into()))
+    }
+
     /// TS.Recent: what TIME-WAIT must remember (RFC 6191).
     pub(crate) fn recent(&self) -> Option<u32> {
         self.peer.as_ref().map(|peer| peer.recent)

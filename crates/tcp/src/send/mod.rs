@@ -1,29 +1,29 @@
 //! The sending half of a connection: what is queued, what is in flight, when to send and when to send again.
 
+mod acknowledge;
+mod cut;
 mod nagle;
 mod persist;
+mod prr;
+mod rack;
+mod recovery;
 mod rto;
+mod scoreboard;
+mod tlp;
 
 use crate::{
-    cc::{Controller, Flight, Reaction},
+    cc::{Congestion, Usage},
     env::Env,
     pool::{ByteQueue, Cursor},
 };
-use nagle::Decision;
+pub(crate) use acknowledge::Ack;
+use alloc::boxed::Box;
+pub(crate) use cut::Cut;
 use persist::Persist;
+pub(crate) use recovery::Flight;
 use rto::Rto;
 use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::Header};
-
-/// The next segment to send: `len` bytes from `seq` on, and FIN behind them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
-    pub(crate) seq: SeqNum,
-    pub(crate) len: u32,
-    pub(crate) fin: bool,
-    /// It empties the queue.
-    pub(crate) push: bool,
-}
 
 /// Our FIN: it follows whatever is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +42,9 @@ pub(crate) struct Sender {
     /// Our SYN is acknowledged. (SND.UNA passes ISS again every 4 GiB.)
     syn_acked: bool,
     snd_una: SeqNum,
-    /// The next sequence number to send; set back to SND.UNA when the retransmission timer expires.
+    /// The next sequence number to send for the first time.
     snd_nxt: SeqNum,
-    /// One above the highest sequence number ever sent.
+    /// One above the highest sequence number ever sent: a window probe's octet lies between SND.NXT and this.
     snd_max: SeqNum,
     snd_wnd: u32,
     max_window: u32,
@@ -56,8 +56,13 @@ pub(crate) struct Sender {
     shift: u8,
     fin: Fin,
     nodelay: bool,
-    /// The first unacknowledged segment is to be sent again at once.
-    head_again: bool,
+    /// The peer sends SACK blocks.
+    sack: bool,
+    /// ECN is in use, and CWR is to be sent.
+    ecn: bool,
+    cwr: bool,
+    /// A tail loss probe was sent since the last round-trip sample.
+    probed: bool,
     /// A window probe is due.
     probe: bool,
     queue: ByteQueue,
@@ -65,7 +70,15 @@ pub(crate) struct Sender {
     cursor: Cursor,
     rto: Rto,
     persist: Persist,
-    congestion: Controller,
+    congestion: Congestion,
+    usage: Usage,
+    path: rack::Path,
+    /// What is in flight, segment by segment; nothing while there is none.
+    flight: Option<Box<Flight>>,
+    /// RFC 6582: SND.NXT when the last recovery began.
+    recover: SeqNum,
+    /// An acknowledgment beyond this gives the next round-trip sample: one for each round trip.
+    sampled: SeqNum,
     /// The retransmission timer.
     deadline: Option<Instant>,
     /// Since when the peer has not acknowledged anything of what is outstanding.
@@ -91,13 +104,21 @@ impl Sender {
             shift: 0,
             fin: Fin::No,
             nodelay: false,
-            head_again: false,
+            sack: false,
+            ecn: false,
+            cwr: false,
+            probed: false,
             probe: false,
             queue: ByteQueue::default(),
             cursor: Cursor::default(),
             rto: Rto::new(env.config),
             persist: Persist::default(),
-            congestion: Controller::new(iss),
+            congestion: Congestion::new(env.config.congestion),
+            usage: Usage::default(),
+            path: rack::Path::default(),
+            flight: None,
+            recover: iss,
+            sampled: iss,
             // R2 runs even if the SYN can't leave.
             deadline: Some(env.now + env.config.initial_rto),
             silent_since: env.now,
@@ -110,6 +131,29 @@ impl Sender {
     pub(crate) fn synchronize(&mut self, mss: u16, shift: u8) {
         self.mss = mss;
         self.shift = shift;
+    }
+
+    /// Whether the peer sends SACK blocks.
+    pub(crate) fn set_sack(&mut self, on: bool) {
+        self.sack = on;
+    }
+
+    /// Whether both ends use ECN (RFC 3168 section 6.1.1).
+    #[allow(dead_code)] // negotiated elsewhere
+    pub(crate) fn set_ecn(&mut self, on: bool) {
+        self.ecn = on;
+    }
+
+    /// The effective send MSS has changed: what is sent again is cut to it.
+    #[allow(dead_code)] // path MTU discovery's
+    pub(crate) fn set_mss(&mut self, mss: u16) {
+        let smaller = mss < self.mss;
+        self.mss = mss;
+        if let Some(mut flight) = self.flight.take().filter(|_| smaller) {
+            self.lose_larger(&mut flight);
+            self.flight = Some(flight);
+        }
+        self.congestion.set_window(self.congestion.window().max(mss.into()));
     }
 
     pub(crate) fn set_nodelay(&mut self, on: bool) {
@@ -161,12 +205,22 @@ impl Sender {
         self.rto.srtt()
     }
 
-    pub(crate) const fn mss(&self) -> u16 {
+    pub(crate) const fn send_mss(&self) -> u16 {
         self.mss
     }
 
     pub(crate) const fn cwnd(&self) -> u32 {
         self.congestion.window()
+    }
+
+    /// `None` before the first loss.
+    pub(crate) fn ssthresh(&self) -> Option<u32> {
+        (self.congestion.ssthresh() != u32::MAX).then(|| self.congestion.ssthresh())
+    }
+
+    /// Bytes in flight, `SACKed`, and lost.
+    pub(crate) fn flight_bytes(&self) -> (u32, u32, u32) {
+        self.flight.as_ref().map_or((0, 0, 0), |f| (f.in_flight(self.mss.into()), f.board.sacked(), f.board.lost()))
     }
 
     pub(crate) const fn retransmits(&self) -> u32 {
@@ -194,37 +248,8 @@ impl Sender {
         self.fin == Fin::Acknowledged
     }
 
-    /// Takes an acknowledgment that [`acknowledges_new`](Self::acknowledges_new) data, SYN or FIN.
-    pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: SeqNum) {
-        let before = self.flight().bytes();
-        let syn = u32::from(!self.syn_acked);
-        let data = (ack.since(self.snd_una) - syn).min(self.queue.len());
-        if self.fin == Fin::Queued && ack.after(self.data_end()) {
-            self.fin = Fin::Acknowledged;
-        }
-        self.queue.consume(env.pool, data);
-        self.cursor.consumed(data);
-        // The right edge stays where it is: only a segment that is newer moves it (`update_window`).
-        self.snd_wnd = self.snd_wnd.saturating_sub(ack.since(self.snd_una));
-        self.snd_una = ack;
-        self.snd_nxt = self.snd_nxt.max(ack);
-        self.stop_probing();
-        if !self.syn_acked {
-            self.syn_acked = true;
-            self.rto.established(env.config);
-        }
-        self.rto.acknowledged(env.now, ack, env.config);
-        self.silent_since = env.now;
-        // RFC 6298 (5.2), (5.3).
-        self.deadline = (self.snd_una != self.snd_max).then(|| env.now + self.rto.timeout(env.config));
-        debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
-        // A retransmission that waited is settled by this: it goes on only if recovery does.
-        self.head_again = syn == 0 && self.congestion.on_ack(data, before, self.flight()) == Reaction::RetransmitHead;
-    }
-
     /// Our SYN is acknowledged. `syn` says whether this segment carries the peer's (its window is then not scaled).
     pub(crate) fn established(&mut self, header: &Header, syn: bool) {
-        self.congestion.established(self.mss.into());
         // A10: the assignments that RFC 9293 prints for SYN-RECEIVED belong to SYN-SENT as well.
         self.snd_wnd = if syn { u32::from(header.window) } else { u32::from(header.window) << self.shift };
         self.max_window = self.snd_wnd;
@@ -232,12 +257,20 @@ impl Sender {
         self.wl2 = header.ack;
     }
 
+    /// Whether [`update_window`](Self::update_window) would change the window of an acknowledgment that is not new.
+    pub(crate) fn changes_window(&self, header: &Header) -> bool {
+        self.is_newer(header) && u32::from(header.window) << self.shift != self.snd_wnd
+    }
+
+    fn is_newer(&self, header: &Header) -> bool {
+        self.wl1.before(header.seq) || (self.wl1 == header.seq && self.wl2.before_eq(header.ack))
+    }
+
     /// RFC 9293 section 3.10.7.4, fifth: the send window, from a segment that is not older than the last that set it.
-    /// True if it has changed. `orphan`: nobody waits for the rest to be sent, or not longer than the user timeout.
-    pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header, orphan: bool) -> bool {
-        let newer = self.wl1.before(header.seq) || (self.wl1 == header.seq && self.wl2.before_eq(header.ack));
-        if !newer {
-            return false;
+    /// `orphan`: nobody waits for the rest to be sent, or not longer than the user timeout.
+    pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header, orphan: bool) {
+        if !self.is_newer(header) {
+            return;
         }
         let window = u32::from(header.window) << self.shift;
         let changed = window != self.snd_wnd;
@@ -255,25 +288,11 @@ impl Sender {
                 self.stop_probing();
             }
         }
-        changed
     }
 
     fn stop_probing(&mut self) {
         self.persist.stop();
         self.probe = false;
-    }
-
-    /// A duplicate ACK by RFC 5681 section 2: the caller has seen that it carries nothing and repeats SND.UNA.
-    pub(crate) fn on_duplicate_ack(&mut self) {
-        // What answers a window probe is no sign of loss.
-        let outstanding = self.snd_una != self.snd_max && self.persist.deadline().is_none();
-        if outstanding && self.congestion.on_duplicate_ack(self.flight()) == Reaction::RetransmitHead {
-            self.head_again = true;
-        }
-    }
-
-    fn flight(&self) -> Flight {
-        Flight { snd_una: self.snd_una, snd_max: self.snd_max, mss: self.mss.into() }
     }
 
     /// The sequence number of the first byte queued.
@@ -299,67 +318,13 @@ impl Sender {
         }
         self.snd_nxt = self.iss + 1;
         self.snd_max = self.snd_nxt;
-        self.note_sent(env, again, self.snd_nxt);
+        self.last_sent = env.now;
+        self.note_sent(env, again);
     }
 
     /// The SYN is to be sent again though its timer has not expired: the peer has not seen our answer.
     pub(crate) fn syn_again(&mut self) {
         self.snd_nxt = self.iss;
-    }
-
-    /// The next segment the windows, Nagle and the timers allow.
-    pub(crate) fn next_cut(&mut self, env: &Env<'_>) -> Option<Cut> {
-        if self.head_again && self.snd_una != self.snd_max {
-            return Some(self.cut_head());
-        }
-        self.head_again = false;
-        let at = self.snd_nxt.since(self.data_start());
-        let queued = self.queue.len().saturating_sub(at);
-        let fin_due = self.fin == Fin::Queued && self.snd_nxt.before_eq(self.data_end());
-        if queued == 0 && !fin_due {
-            return None;
-        }
-        let in_flight = self.snd_nxt.since(self.snd_una);
-        let peer = self.snd_wnd.saturating_sub(in_flight);
-        let usable = peer.min(self.congestion.window().saturating_sub(in_flight));
-        let decision = Decision {
-            queued,
-            usable,
-            mss: self.mss.into(),
-            max_window: self.max_window,
-            in_flight: in_flight > 0,
-            // What is sent again was judged when it was sent first.
-            nodelay: self.nodelay || self.snd_nxt != self.snd_max,
-            closing: self.is_closed(),
-        };
-        // RFC 6298 (5.4): what was lost is not held back for being small.
-        let lost = self.rto.backoff() > 0 && self.snd_nxt.before(self.snd_max) && usable > 0;
-        let allowed = if queued == 0 { peer > 0 } else { lost || nagle::may_send(decision) };
-        if !allowed && !self.probe {
-            if in_flight == 0 && (usable < queued || peer == 0) {
-                if self.persist.deadline().is_none() {
-                    self.silent_since = env.now;
-                }
-                self.deadline = None;
-                self.persist.arm(env.now, self.rto.timeout(env.config));
-            }
-            return None;
-        }
-        // A probe sends at least one byte into a closed window (RFC 9293 section 3.8.6.1).
-        let room = if self.probe { usable.max(1) } else { usable };
-        let len = queued.min(room).min(self.mss.into());
-        Some(self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe)))
-    }
-
-    fn cut_head(&self) -> Cut {
-        let sent = self.snd_max.since(self.snd_una);
-        let len = self.queue.len().min(sent).min(self.mss.into());
-        let fin = self.fin == Fin::Queued && self.queue.len() == len && sent > len;
-        self.cut(self.snd_una, len, fin)
-    }
-
-    fn cut(&self, seq: SeqNum, len: u32, fin: bool) -> Cut {
-        Cut { seq, len, fin, push: seq + len == self.data_end() && len > 0 }
     }
 
     /// Copies the bytes of a cut into the frame.
@@ -370,42 +335,61 @@ impl Sender {
     }
 
     /// The cut has been sent.
-    pub(crate) fn sent(&mut self, env: &Env<'_>, cut: Cut) {
+    pub(crate) fn sent(&mut self, env: &mut Env<'_>, cut: Cut) {
         let end = cut.seq + cut.len + u32::from(cut.fin);
-        let again = cut.seq.before(self.snd_max);
         if self.snd_una == self.snd_max {
             // Nothing was outstanding: the timers begin here, whatever ran while this could not leave.
             self.deadline = None;
             self.congestion.on_restart(env.now - self.last_sent, self.rto.timeout(env.config), self.mss.into());
         }
         self.last_sent = env.now;
-        if self.head_again {
-            self.head_again = false;
-        } else if self.probe && end.since(self.snd_una) > self.snd_wnd {
+        let before = cut.seq.before(self.snd_max);
+        if self.probe && end.since(self.snd_una) > self.snd_wnd {
             // Beyond the window: the byte stays queued as unsent, but its acknowledgment will be believed.
             self.probe = false;
             self.snd_max = self.snd_max.max(end);
+            if let Some(flight) = &mut self.flight {
+                flight.board.head_probed();
+            }
             return;
-        } else {
-            self.stop_probing();
-            self.snd_nxt = end;
         }
-        self.snd_max = self.snd_max.max(end);
+        self.stop_probing();
+        self.cwr &= !cut.cwr;
+        let mut flight = self.flight.take().unwrap_or_else(|| env.pool.take_flight());
+        let again = cut.seq.before(self.snd_nxt);
+        if again {
+            flight.board.sent_again(cut.seq, end, env.now);
+            if cut.seq == self.snd_una {
+                // RFC 6298 (5.1): no segment's timer expires sooner than one RTO after it was sent.
+                self.deadline = None;
+            }
+        } else {
+            flight.board.sent(cut.seq, end, env.now, before);
+            self.snd_nxt = end;
+            self.snd_max = self.snd_max.max(end);
+        }
         debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
-        self.note_sent(env, again, end);
+        flight.sent(end.since(cut.seq), again, env.now);
+        if flight.probe.due {
+            // RFC 8985 section 7.3: the timeout is next.
+            flight.probe.sent(self.snd_nxt, again);
+            (self.probed, self.deadline) = (true, None);
+        }
+        self.note_sent(env, before);
+        let in_flight = flight.in_flight(self.mss.into());
+        self.usage.sent(in_flight, self.congestion.window(), self.mss.into(), self.snd_una, self.snd_nxt);
+        if !again {
+            self.schedule_probe(env, &mut flight);
+        }
+        self.flight = Some(flight);
     }
 
     fn in_order(&self) -> bool {
         self.snd_una.before_eq(self.snd_nxt) && self.snd_nxt.before_eq(self.snd_max)
     }
 
-    fn note_sent(&mut self, env: &Env<'_>, again: bool, end: SeqNum) {
-        if again {
-            self.retransmits = self.retransmits.saturating_add(1);
-            self.rto.retransmitted();
-        } else {
-            self.rto.sent(env.now, end);
-        }
+    fn note_sent(&mut self, env: &Env<'_>, again: bool) {
+        self.retransmits = self.retransmits.saturating_add(u32::from(again));
         if self.deadline.is_none() {
             if !again {
                 self.silent_since = env.now;
@@ -429,20 +413,20 @@ impl Sender {
         self.rto.backoff()
     }
 
-    /// The earlier of the retransmission and the persist timer.
+    /// The timer that is due first.
     pub(crate) fn timer(&self) -> Option<(Instant, &'static str)> {
+        let flight = self.flight.as_ref();
+        let probe = flight.and_then(|f| f.probe.at).map(|at| (at, "loss-probe"));
+        let reorder = flight.and_then(|f| f.reorder_at).map(|at| (at, "reorder"));
         let rto = self.deadline.map(|at| (at, "retransmit"));
         let persist = self.persist.deadline().map(|at| (at, "persist"));
-        match (rto, persist) {
-            (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
-            (a, b) => a.or(b),
-        }
+        [reorder, probe, rto, persist].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Acts on the timers that are due. False when the peer has been silent for `r2` (RFC 9293 section 3.8.3).
     pub(crate) fn on_timeout(&mut self, env: &Env<'_>, r2: Duration) -> bool {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= env.now);
-        let (rto, persist) = (due(self.deadline), due(self.persist.deadline()));
+        let (mut rto, persist) = (due(self.deadline), due(self.persist.deadline()));
         if (rto || persist) && env.now - self.silent_since >= r2 {
             return false;
         }
@@ -450,18 +434,32 @@ impl Sender {
             self.probe = true;
             self.persist.expired(env.now, self.rto.timeout(env.config), env.config);
         }
-        if rto && self.syn_acked && self.snd_una == self.snd_max {
-            // Nothing is outstanding: what there is to send can't leave, and only R2 runs.
-            self.deadline = self.has_unsent().then(|| env.now + self.rto.timeout(env.config));
-        } else if rto {
-            let again = self.rto.backoff() > 0;
-            self.congestion.on_rto(self.flight(), again);
-            // RFC 6298 (5.4) to (5.6): send the earliest again, double the timeout, start the timer.
-            self.rto.back_off();
-            self.snd_nxt = self.snd_una;
-            self.head_again = false;
-            self.deadline = Some(env.now + self.rto.timeout(env.config));
+        let mut flight = self.flight.take();
+        if let Some(f) = &mut flight {
+            if due(f.reorder_at) {
+                self.reorder_timeout(f, env.now);
+            }
+            if due(f.probe.at) {
+                // RFC 8985 section 7.3: it goes out, and the timeout runs from now on.
+                (f.probe.at, f.probe.due, rto) = (None, true, false);
+                self.deadline = Some(env.now + self.rto.timeout(env.config));
+            }
         }
+        if rto {
+            match &mut flight {
+                Some(f) => self.expire(f, env.now),
+                None if self.syn_acked => {}
+                None => {
+                    // RFC 6298 (5.4), (5.5): the SYN again.
+                    self.rto.back_off();
+                    self.snd_nxt = self.snd_una;
+                }
+            }
+            // With nothing outstanding what there is to send can't leave, and only R2 runs.
+            let wanted = flight.is_some() || !self.syn_acked || self.has_unsent();
+            self.deadline = wanted.then(|| env.now + self.rto.timeout(env.config));
+        }
+        self.flight = flight;
         true
     }
 
@@ -483,7 +481,9 @@ impl Sender {
         self.cursor = Cursor::default();
         self.deadline = None;
         self.stop_probing();
-        self.head_again = false;
+        if let Some(flight) = self.flight.take() {
+            env.pool.give_flight(flight);
+        }
     }
 }
 
@@ -491,6 +491,7 @@ impl Sender {
 mod tests {
     use super::*;
     use crate::{config::Config, pool::Pool};
+    use wire::tcp::SackBlocks;
 
     /// 4 GiB later SND.NXT and SND.UNA pass ISS again: that is no SYN.
     #[test]
@@ -500,21 +501,25 @@ mod tests {
         let iss = SeqNum::new(5);
         let mut sender = Sender::new(iss, 10, &env);
         sender.syn_sent(&env);
-        sender.on_ack(&mut env, iss + 1);
+        let none = SackBlocks::default();
+        let ack = |number| Ack { number, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
+        sender.on_ack(&mut env, ack(iss + 1));
         sender.established(&crate::testing::segment(wire::tcp::Flags::ACK, 0, 6, &[]).header, false);
-        for at in [&mut sender.snd_una, &mut sender.snd_nxt, &mut sender.snd_max] {
+        let numbers =
+            [&mut sender.snd_una, &mut sender.snd_nxt, &mut sender.snd_max, &mut sender.recover, &mut sender.sampled];
+        for at in numbers {
             *at = iss - 10;
         }
         assert_eq!(sender.push(&mut env, &[7; 30]), 30);
         for n in 0..3 {
             assert!(!sender.syn_due(), "segment {n}");
-            let cut = sender.next_cut(&env).expect("the window is open");
+            let cut = sender.next_cut(&env, 0).expect("the window is open");
             assert_eq!((cut.seq, cut.len), (iss - 10 + 10 * n, 10));
-            sender.sent(&env, cut);
+            sender.sent(&mut env, cut);
         }
         for n in 1..=3 {
             assert!(sender.acknowledges_new(iss - 10 + 10 * n));
-            sender.on_ack(&mut env, iss - 10 + 10 * n);
+            sender.on_ack(&mut env, ack(iss - 10 + 10 * n));
             assert_eq!(sender.unacknowledged(), 30 - 10 * n);
             assert!(!sender.syn_due());
         }

@@ -1,8 +1,7 @@
 //! The retransmission timeout of RFC 6298.
 
 use crate::config::Config;
-use wheel::{Duration, Instant};
-use wire::SeqNum;
+use wheel::Duration;
 
 /// The granularity G of the clock: one tick of the wheel.
 const GRANULARITY: Duration = Duration::from_nanos(1024);
@@ -17,14 +16,11 @@ pub(crate) struct Rto {
     rto: Duration,
     /// Doublings since the last acknowledgment of new data.
     backoff: u8,
-    /// The sequence number whose acknowledgment gives the next sample, and when it was sent (Karn: cleared by a
-    /// retransmission).
-    timed: Option<(SeqNum, Instant)>,
 }
 
 impl Rto {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { srtt: Duration::ZERO, rttvar: Duration::ZERO, rto: config.initial_rto, backoff: 0, timed: None }
+        Self { srtt: Duration::ZERO, rttvar: Duration::ZERO, rto: config.initial_rto, backoff: 0 }
     }
 
     /// The current timeout, backed off.
@@ -41,22 +37,16 @@ impl Rto {
         self.backoff
     }
 
-    /// New data up to `end` was sent: time it, unless something is being timed already.
-    pub(crate) fn sent(&mut self, now: Instant, end: SeqNum) {
-        if self.timed.is_none() {
-            self.timed = Some((end, now));
-        }
-    }
-
-    /// Something was sent again: its acknowledgment would be ambiguous (Karn's algorithm).
-    pub(crate) fn retransmitted(&mut self) {
-        self.timed = None;
-    }
-
     /// RFC 6298 (5.5): the timer expired.
     pub(crate) fn back_off(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
-        self.retransmitted();
+    }
+
+    /// New data is acknowledged, or the timer expired for nothing. Karn's second half would keep the back-off until a sample
+    /// that is not ambiguous; like Linux and RFC 6298 section 5 (note behind 5.7) we let any acknowledgment of new data
+    /// end it, SRTT is untouched by it.
+    pub(crate) fn forget_back_off(&mut self) {
+        self.backoff = 0;
     }
 
     /// The handshake is over; RFC 6298 (5.7) if our SYN was sent more than once.
@@ -67,19 +57,8 @@ impl Rto {
         self.backoff = 0;
     }
 
-    /// New data is acknowledged up to `ack`: takes the sample if it covers the timed sequence number.
-    pub(crate) fn acknowledged(&mut self, now: Instant, ack: SeqNum, config: &Config) {
-        if let Some((_, sent)) = self.timed.filter(|(end, _)| ack.after_eq(*end)) {
-            self.timed = None;
-            self.sample(now - sent, config);
-        }
-        // Karn's second half: the back-off is kept until a sample that is not ambiguous; like Linux and RFC 6298
-        // section 5 (note behind 5.7) we let any acknowledgment of new data end it, SRTT is untouched by it.
-        self.backoff = 0;
-    }
-
     /// RFC 6298 (2.2) and (2.3).
-    fn sample(&mut self, r: Duration, config: &Config) {
+    pub(crate) fn sample(&mut self, r: Duration, config: &Config) {
         let r = r.max(Duration::from_nanos(1));
         if self.srtt == Duration::ZERO {
             self.srtt = r;
@@ -99,10 +78,6 @@ mod tests {
     use super::*;
     use crate::config::Settings;
 
-    fn at(ms: u64) -> Instant {
-        Instant::ZERO + Duration::from_millis(ms)
-    }
-
     fn config() -> Config {
         Config::new(Settings { min_rto: Duration::from_millis(1), ..Settings::default() }).expect("valid")
     }
@@ -114,12 +89,10 @@ mod tests {
         let mut rto = Rto::new(&config);
         assert_eq!(rto.timeout(&config), Duration::from_secs(1));
         // (2.2): SRTT = R = 100 ms, RTTVAR = R/2 = 50 ms, RTO = 100 + 4 * 50 = 300 ms.
-        rto.sent(at(0), SeqNum::new(10));
-        rto.acknowledged(at(100), SeqNum::new(10), &config);
+        rto.sample(Duration::from_millis(100), &config);
         assert_eq!((rto.srtt(), rto.timeout(&config)), (Some(Duration::from_millis(100)), Duration::from_millis(300)));
         // (2.3) with R' = 140: RTTVAR = 3/4 * 50 + 1/4 * 40 = 47.5, SRTT = 7/8 * 100 + 1/8 * 140 = 105, RTO = 295.
-        rto.sent(at(200), SeqNum::new(20));
-        rto.acknowledged(at(340), SeqNum::new(20), &config);
+        rto.sample(Duration::from_millis(140), &config);
         assert_eq!((rto.srtt(), rto.timeout(&config)), (Some(Duration::from_millis(105)), Duration::from_millis(295)));
     }
 
@@ -138,25 +111,12 @@ mod tests {
         assert_eq!(rto.timeout(&config), config.max_rto);
     }
 
-    /// MUST-18, RFC6298-3-a.
-    #[test]
-    fn a_retransmitted_segment_gives_no_sample() {
-        let config = Config::default();
-        let mut rto = Rto::new(&config);
-        rto.sent(at(0), SeqNum::new(10));
-        rto.back_off();
-        rto.acknowledged(at(5000), SeqNum::new(10), &config);
-        assert_eq!(rto.srtt(), None);
-        assert_eq!(rto.timeout(&config), Duration::from_secs(1));
-    }
-
     /// RFC6298-2.4-a.
     #[test]
     fn the_floor_holds() {
         let config = Config::default();
         let mut rto = Rto::new(&config);
-        rto.sent(Instant::ZERO, SeqNum::new(1));
-        rto.acknowledged(Instant::ZERO + Duration::from_micros(5), SeqNum::new(1), &config);
+        rto.sample(Duration::from_micros(5), &config);
         assert_eq!(rto.timeout(&config), Duration::from_millis(200));
     }
 

@@ -1,0 +1,290 @@
+//! CUBIC (RFC 9438). Sizes are bytes where the RFC has segments, times milliseconds.
+
+use super::{Acked, Window};
+use wheel::{Duration, Instant};
+
+/// beta, the factor of a reduction: 0.7 (section 4.6).
+const BETA: (u32, u32) = (7, 10);
+/// (1 + beta) / 2, for fast convergence (section 4.7).
+const CONVERGENCE: (u32, u32) = (17, 20);
+/// alpha of the Reno-friendly region, 3 * (1 - beta) / (1 + beta) = 9/17 (section 4.3).
+const ALPHA: (u64, u64) = (9, 17);
+/// No K is as long as that: (2^31 / (0.4 * 48))^(1/3) s is 8 minutes.
+const LONGEST: u64 = 1_000_000;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cubic {
+    /// The window at the last reduction: the plateau of the curve.
+    w_max: u32,
+    /// The window before the last reduction.
+    prior: u32,
+    /// When this stage of congestion avoidance began; moved on by the time the application left the window unused.
+    epoch: Instant,
+    /// When data was acknowledged last.
+    heard: Instant,
+    /// Milliseconds from the epoch to the plateau.
+    k: u32,
+    /// What Reno's window would be.
+    w_est: u32,
+    /// Parts of a byte of `w_est` and of the window: numerators over the window.
+    est_credit: u32,
+    credit: u32,
+    /// A stage of congestion avoidance is under way.
+    started: bool,
+    /// The last reduction was a timeout's: the next stage starts at its plateau (section 4.8).
+    timed_out: bool,
+}
+
+impl Cubic {
+    /// A stage of congestion avoidance begins (section 4.2).
+    fn start(&mut self, now: Instant, cwnd: u32, mss: u32) {
+        (self.epoch, self.started) = (now, true);
+        self.heard = now;
+        if self.timed_out || cwnd >= self.w_max {
+            self.k = 0;
+            self.w_max = cwnd;
+        } else {
+            self.k = k_ms(self.w_max - cwnd, mss);
+        }
+        self.timed_out = false;
+        self.w_est = cwnd;
+        (self.credit, self.est_credit) = (0, 0);
+    }
+
+    /// Section 4.2 to 4.5.
+    pub(crate) fn avoid(&mut self, window: &mut Window, acked: Acked) {
+        let cwnd = window.cwnd.max(1);
+        if !self.started {
+            self.start(acked.now, cwnd, acked.mss);
+        }
+        self.heard = acked.now;
+        // Figure 4: alpha is 1 once the old window is reached.
+        let (num, den) = if self.w_est < self.prior { ALPHA } else { (1, 1) };
+        let growth = u64::from(acked.bytes) * u64::from(acked.mss) * num / den;
+        self.w_est = self.w_est.saturating_add(share(&mut self.est_credit, growth, cwnd));
+        let t = acked.now - self.epoch;
+        if self.at(t, acked.mss) < self.w_est {
+            window.cwnd = cwnd.max(self.w_est);
+            return;
+        }
+        let target = self.at(t + acked.srtt, acked.mss).clamp(cwnd, cwnd.saturating_add(cwnd / 2));
+        let growth = u64::from(target - cwnd) * u64::from(acked.bytes);
+        window.cwnd = cwnd.saturating_add(share(&mut self.credit, growth, cwnd));
+    }
+
+    /// `W_cubic(t)`: C * (t - K)^3 + `W_max`, C = 0.4 MSS/s^3 (figure 1).
+    fn at(&self, t: Duration, mss: u32) -> u32 {
+        let t = t.as_millis().min(LONGEST);
+        let k = u64::from(self.k);
+        let distance = u128::from(t.abs_diff(k));
+        // ms^3 are 10^-9 s^3.
+        let part = distance.pow(3) * 4 * u128::from(mss) / 10_000_000_000;
+        let part = u32::try_from(part).unwrap_or(u32::MAX);
+        if t < k { self.w_max.saturating_sub(part) } else { self.w_max.saturating_add(part) }
+    }
+
+    /// ssthresh after a sign of congestion (sections 4.6 to 4.8).
+    pub(crate) fn reduce(&mut self, cwnd: u32, timeout: bool) -> u32 {
+        self.started = false;
+        self.w_max = if cwnd < self.w_max { scale(cwnd, CONVERGENCE) } else { cwnd };
+        self.prior = cwnd;
+        self.timed_out = timeout;
+        scale(cwnd, BETA)
+    }
+
+    /// The application leaves the window unused: that time does not count (section 4.2).
+    pub(crate) fn not_limited(&mut self, now: Instant) {
+        self.idle(now - self.heard);
+        self.heard = now;
+    }
+
+    pub(crate) fn idle(&mut self, time: Duration) {
+        self.epoch += time;
+    }
+}
+
+/// `growth` / `cwnd` in whole bytes; what is left is kept in `credit`.
+fn share(credit: &mut u32, growth: u64, cwnd: u32) -> u32 {
+    let sum = growth.saturating_add((*credit).into());
+    // A remainder is less than the divisor.
+    *credit = u32::try_from(sum % u64::from(cwnd)).unwrap_or(0);
+    u32::try_from(sum / u64::from(cwnd)).unwrap_or(u32::MAX)
+}
+
+fn scale(bytes: u32, (num, den): (u32, u32)) -> u32 {
+    u32::try_from(u64::from(bytes) * u64::from(num) / u64::from(den)).unwrap_or(u32::MAX)
+}
+
+/// K in milliseconds: the cube root of `bytes` / C (figure 2).
+fn k_ms(bytes: u32, mss: u32) -> u32 {
+    // 10^9 ms^3/s^3 / 0.4
+    let cube = u64::from(bytes).saturating_mul(2_500_000_000) / u64::from(mss.max(1));
+    let mut root = 0u64;
+    for bit in (0..21).rev() {
+        let next = root | (1 << bit);
+        if next.pow(3) <= cube {
+            root = next;
+        }
+    }
+    u32::try_from(root).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::{Cubic, k_ms};
+
+    const MSS: u32 = 1000;
+    const RTT: Duration = Duration::from_millis(100);
+
+    fn acked(now: Instant, bytes: u32) -> Acked {
+        Acked { now, bytes, srtt: RTT, mss: MSS }
+    }
+
+    fn at_window(cwnd: u32) -> Congestion {
+        let mut c = Congestion::new(Kind::Cubic);
+        c.open(MSS, 0);
+        c.set_window(cwnd);
+        c
+    }
+
+    fn cubic(c: &Congestion) -> &Cubic {
+        match &c.controller {
+            Controller::Cubic(cubic) => cubic,
+            Controller::NewReno(_) => panic!("not CUBIC"),
+        }
+    }
+
+    /// One round trip: a window is acknowledged segment by segment.
+    fn round(c: &mut Congestion, now: &mut Instant) {
+        let segments = c.window() / MSS;
+        for n in 0..segments {
+            c.on_ack(acked(*now + RTT * n / segments, MSS), true);
+        }
+        *now += RTT;
+    }
+
+    /// RFC9438-4.6-a: 100 segments become 70, 2 stay 2 for a loss, and 1 for ECN.
+    #[test]
+    fn a_loss_takes_three_tenths() {
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Loss, 100 * MSS, MSS);
+        assert_eq!(c.ssthresh(), 70 * MSS);
+        let mut c = at_window(2 * MSS);
+        c.reduce(Signal::Loss, 2 * MSS, MSS);
+        assert_eq!(c.ssthresh(), 2 * MSS);
+        let mut c = at_window(MSS);
+        c.reduce(Signal::Ecn, MSS, MSS);
+        assert_eq!(c.ssthresh(), MSS);
+    }
+
+    /// RFC9438-4.7-a: losses at 100 and then at 80 segments: the next plateau is at 80 * 0.85 = 68.
+    #[test]
+    fn fast_convergence_lowers_the_plateau() {
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Loss, 100 * MSS, MSS);
+        assert_eq!(cubic(&c).w_max, 100 * MSS);
+        c.set_window(80 * MSS);
+        c.reduce(Signal::Loss, 80 * MSS, MSS);
+        assert_eq!(cubic(&c).w_max, 68 * MSS);
+    }
+
+    /// RFC9438-4.4-a: the window follows 0.4 * (t - K)^3 + `W_max`, K = cbrt(300 / 0.4) = 9.086 s, within half a percent; it
+    /// grows by half each round trip at most.
+    #[test]
+    fn the_window_follows_the_curve() {
+        assert_eq!(k_ms(300 * MSS, MSS), 9085);
+        let mut c = at_window(1000 * MSS);
+        c.reduce(Signal::Loss, 1000 * MSS, MSS);
+        c.set_window(c.ssthresh());
+        let start = Instant::ZERO + Duration::from_secs(7);
+        let mut now = start;
+        for _ in 0..150 {
+            let before = c.window();
+            round(&mut c, &mut now);
+            assert!(c.window() <= before + before / 2);
+            let t = (now - start).as_secs_f64();
+            let curve = 0.4 * (t - 9.0856).powi(3) + 1000.0;
+            let cwnd = f64::from(c.window()) / f64::from(MSS);
+            assert!((cwnd - curve).abs() < 5.0, "{cwnd} and {curve} at {t}");
+        }
+        assert!(c.window() > 1080 * MSS, "beyond the plateau it probes");
+    }
+
+    /// RFC9438-4.3-a: where CUBIC is slower than Reno would be, the window is `W_est`: 9/17 MSS each round trip.
+    #[test]
+    fn the_window_is_never_below_renos() {
+        let mut c = at_window(20 * MSS);
+        c.reduce(Signal::Loss, 20 * MSS, MSS);
+        c.set_window(c.ssthresh());
+        let rtt = Duration::from_millis(1);
+        let mut now = Instant::ZERO + rtt;
+        let mut rounds = 0.0;
+        for _ in 0..11 {
+            for _ in 0..c.window() / MSS {
+                c.on_ack(Acked { srtt: rtt, ..acked(now, MSS) }, true);
+            }
+            now += rtt;
+            rounds += 1.0;
+            let est = 14_000.0 + 1000.0 * 9.0 / 17.0 * rounds;
+            assert!((f64::from(c.window()) - est).abs() < 600.0, "{} and {est}", c.window());
+        }
+        // Back at the old window after 6 / (9/17) = 11.3 round trips; from there on one MSS each.
+        let before = c.window();
+        for _ in 0..12 {
+            for _ in 0..c.window() / MSS {
+                c.on_ack(Acked { srtt: rtt, ..acked(now, MSS) }, true);
+            }
+            now += rtt;
+        }
+        assert!((10 * MSS..=12 * MSS).contains(&(c.window() - before)), "{before} {}", c.window());
+    }
+
+    /// RFC9438-4.2-a: ten seconds without anything to send do not make the window jump.
+    #[test]
+    fn idle_time_does_not_count() {
+        let run = |idle: u64| {
+            let mut c = at_window(100 * MSS);
+            c.reduce(Signal::Loss, 100 * MSS, MSS);
+            c.set_window(c.ssthresh());
+            let mut now = Instant::ZERO + RTT;
+            for _ in 0..20 {
+                round(&mut c, &mut now);
+            }
+            for _ in 0..idle {
+                now += RTT;
+                c.on_ack(acked(now, MSS), false);
+            }
+            round(&mut c, &mut now);
+            c.window()
+        };
+        assert!(run(100).abs_diff(run(0)) <= MSS);
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Loss, 100 * MSS, MSS);
+        c.set_window(c.ssthresh());
+        let mut now = Instant::ZERO + RTT;
+        round(&mut c, &mut now);
+        let before = c.window();
+        now += Duration::from_secs(10);
+        c.on_restart(Duration::from_secs(10), Duration::from_secs(20), MSS);
+        round(&mut c, &mut now);
+        assert!(c.window() - before < 3 * MSS, "{before} {}", c.window());
+    }
+
+    /// RFC9438-4.8-a: behind a timeout slow start goes up to 0.7 of the window, and the curve starts at its plateau.
+    #[test]
+    fn a_timeout_starts_the_next_stage_at_its_plateau() {
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Timeout, 100 * MSS, MSS);
+        c.set_window(MSS);
+        assert_eq!(c.ssthresh(), 70 * MSS);
+        let mut now = Instant::ZERO + RTT;
+        for _ in 0..7 {
+            round(&mut c, &mut now);
+        }
+        assert!(!c.in_slow_start());
+        round(&mut c, &mut now);
+        assert_eq!(cubic(&c).k, 0);
+        assert!(cubic(&c).w_max.abs_diff(70 * MSS) <= MSS);
+    }
+}

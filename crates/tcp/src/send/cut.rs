@@ -1,0 +1,132 @@
+//! What to send next: lost segments, a tail loss probe, new data, a window probe.
+
+use super::{
+    Fin, Flight, Sender,
+    nagle::{self, Decision},
+};
+use crate::env::Env;
+use wire::SeqNum;
+
+/// The next segment to send: `len` bytes from `seq` on, and FIN behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) seq: SeqNum,
+    pub(crate) len: u32,
+    pub(crate) fin: bool,
+    /// It empties the queue.
+    pub(crate) push: bool,
+    /// New data: it may be sent ECN-capable (RFC 3168 section 6.1).
+    pub(crate) ect: bool,
+    /// CWR: the first new data behind a reduction of the window (RFC 3168 section 6.1.2).
+    pub(crate) cwr: bool,
+}
+
+/// Segments in flight, at most: those of a full send buffer, if they are of 256 bytes. A record is 24 bytes.
+fn most_segments(env: &Env<'_>) -> usize {
+    (env.config.send_buffer_bytes / 256) as usize
+}
+
+impl Sender {
+    /// The next segment the windows, Nagle and the timers allow. `option_bytes` of its room are taken by options that not
+    /// every segment has.
+    pub(crate) fn next_cut(&mut self, env: &Env<'_>, option_bytes: u32) -> Option<Cut> {
+        let mss = u32::from(self.mss).saturating_sub(option_bytes).max(1);
+        let mut flight = self.flight.take();
+        let cut = match flight.as_mut() {
+            Some(f) => match f.board.next_lost(mss) {
+                Some((seq, end)) => self.cut_lost(env, f.in_flight(self.mss.into()), (seq, end), mss),
+                None if f.probe.due => self.cut_probe(f, mss),
+                None if f.board.segments() >= most_segments(env) && !self.probe => None,
+                None => self.cut_new(env, f.in_flight(self.mss.into()), mss),
+            },
+            None => self.cut_new(env, 0, mss),
+        };
+        self.flight = flight;
+        cut
+    }
+
+    /// A lost segment goes again as soon as the windows allow.
+    fn cut_lost(&mut self, env: &Env<'_>, in_flight: u32, (seq, end): (SeqNum, SeqNum), mss: u32) -> Option<Cut> {
+        let peer = self.snd_wnd.saturating_sub(seq.since(self.snd_una));
+        if peer == 0 && !self.probe {
+            // The peer has shrunk its window (RFC 9293 section 3.8.6): probe it once nothing is on its way.
+            if in_flight == 0 {
+                self.start_probing(env);
+            }
+            return None;
+        }
+        let len = end.since(seq).min(mss).min(peer.max(1));
+        let room = self.congestion.window().saturating_sub(in_flight);
+        (self.probe || len <= room).then(|| self.cut_again(seq, end, if peer == 0 { 1 } else { len }))
+    }
+
+    /// The first `len` numbers of the segment `seq..end` again.
+    fn cut_again(&self, seq: SeqNum, end: SeqNum, len: u32) -> Cut {
+        let data = self.data_end().min(end).since(seq).min(len);
+        let fin = seq + data == self.data_end() && end.after(self.data_end()) && (len > data || data == 0);
+        self.cut(seq, data, fin)
+    }
+
+    /// RFC 8985 section 7.3: new data if there is and the peer has room for it, else the last segment again.
+    fn cut_probe(&mut self, f: &mut Flight, mss: u32) -> Option<Cut> {
+        let queued = self.data_end().since(self.snd_nxt);
+        let peer = self.snd_wnd.saturating_sub(self.snd_nxt.since(self.snd_una));
+        if self.snd_nxt.before(self.data_end()) && peer > 0 {
+            let len = queued.min(peer).min(mss);
+            let fin = self.fin == Fin::Queued && len == queued && peer > len;
+            return Some(self.cut(self.snd_nxt, len, fin));
+        }
+        let Some((seq, end)) = f.board.tail() else {
+            f.probe.due = false;
+            return None;
+        };
+        Some(self.cut_again(seq, end, end.since(seq).min(mss + 1)))
+    }
+
+    fn cut_new(&mut self, env: &Env<'_>, in_flight: u32, mss: u32) -> Option<Cut> {
+        let at = self.snd_nxt.since(self.data_start());
+        let queued = self.queue.len().saturating_sub(at);
+        let fin_due = self.fin == Fin::Queued && self.snd_nxt.before_eq(self.data_end());
+        if queued == 0 && !fin_due {
+            return None;
+        }
+        let outstanding = self.snd_nxt.since(self.snd_una);
+        let peer = self.snd_wnd.saturating_sub(outstanding);
+        let usable = peer.min(self.congestion.window().saturating_sub(in_flight));
+        let decision = Decision {
+            queued,
+            usable,
+            mss,
+            max_window: self.max_window,
+            in_flight: outstanding > 0,
+            // What a probe has sent was judged when it was sent first.
+            nodelay: self.nodelay || self.snd_nxt != self.snd_max,
+            closing: self.is_closed(),
+        };
+        let allowed = if queued == 0 { peer > 0 } else { nagle::may_send(decision) };
+        if !allowed && !self.probe {
+            if outstanding == 0 && (usable < queued || peer == 0) {
+                self.start_probing(env);
+            }
+            return None;
+        }
+        // A probe sends at least one byte into a closed window (RFC 9293 section 3.8.6.1).
+        let room = if self.probe { usable.max(1) } else { usable };
+        let len = queued.min(room).min(mss);
+        Some(self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe)))
+    }
+
+    fn start_probing(&mut self, env: &Env<'_>) {
+        if self.persist.deadline().is_none() {
+            self.silent_since = env.now;
+        }
+        self.deadline = None;
+        self.persist.arm(env.now, self.rto.timeout(env.config));
+    }
+
+    fn cut(&self, seq: SeqNum, len: u32, fin: bool) -> Cut {
+        let ect = self.ecn && len > 0 && seq == self.snd_max;
+        let push = seq + len == self.data_end() && len > 0;
+        Cut { seq, len, fin, push, ect, cwr: ect && self.cwr }
+    }
+}

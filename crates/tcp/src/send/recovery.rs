@@ -1,0 +1,293 @@
+//! Loss recovery: what an acknowledgment, or the want of one, says of the segments in flight, and when the window comes
+//! down. RACK-TLP (RFC 8985) for a peer that sends SACK, `NewReno` (RFC 6582) for one that doesn't; for both, proportional
+//! rate reduction and, once it shows that nothing was lost, its undoing.
+
+use super::{
+    Sender,
+    acknowledge::{Ack, ECHO_RESOLUTION},
+    prr::{Progress, Prr},
+    rack::Latest,
+    scoreboard::{Delivered, Scoreboard},
+    tlp::{self, Probe, Verdict},
+};
+use crate::{
+    cc::{Acked, Congestion, Signal},
+    env::Env,
+};
+use wheel::{Duration, Instant};
+use wire::SeqNum;
+
+/// Duplicate ACKs that mean loss (RFC 5681 section 3.2).
+const DUPLICATE_THRESHOLD: u32 = 3;
+
+/// What is being done about congestion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Phase {
+    /// Nothing.
+    #[default]
+    Open,
+    /// The window comes down because the network has marked a segment (RFC 3168 section 6.1.2).
+    Reducing,
+    /// Lost segments are sent again (RFC 5681 section 3.2).
+    Recovery,
+    /// The retransmission timer expired: slow start, lost segments first.
+    Loss,
+}
+
+/// What a reduction would be undone to.
+#[derive(Debug)]
+struct Undo {
+    congestion: Congestion,
+    /// Behind what was acknowledged when it began.
+    from: SeqNum,
+    /// When the first segment was sent again, and how many were and have not been reported as duplicates.
+    first: Option<Instant>,
+    copies: u32,
+}
+
+/// What a connection with data in flight keeps of it; one without has none.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    pub(super) board: Scoreboard,
+    pub(super) phase: Phase,
+    /// The phase ends when this is acknowledged (`RecoveryPoint`).
+    high: SeqNum,
+    prr: Prr,
+    latest: Latest,
+    /// When waiting for a reordered segment ends.
+    pub(super) reorder_at: Option<Instant>,
+    pub(super) probe: Probe,
+    /// Without SACK: duplicate ACKs, each a segment that has left the network.
+    duplicates: u32,
+    undo: Option<Undo>,
+}
+
+impl Flight {
+    /// For the next connection.
+    pub(crate) fn reset(&mut self) {
+        self.board.reset();
+        let board = core::mem::take(&mut self.board);
+        *self = Self { board, ..Self::default() };
+    }
+
+    /// Bytes believed to be in the network.
+    pub(super) fn in_flight(&self, mss: u32) -> u32 {
+        self.board.in_flight().saturating_sub(self.duplicates.saturating_mul(mss))
+    }
+
+    /// A segment of `bytes` was sent.
+    pub(super) fn sent(&mut self, bytes: u32, again: bool, now: Instant) {
+        self.prr.sent(bytes);
+        if let Some(undo) = self.undo.as_mut().filter(|_| again) {
+            undo.first.get_or_insert(now);
+            undo.copies += 1;
+        }
+    }
+
+    /// Whether the retransmissions were for nothing: every copy was a duplicate (RFC 3708), or what is acknowledged was sent
+    /// before the first copy (RFC 4015, by the echoed timestamp).
+    fn is_spurious(&mut self, delivered: &Delivered, echo: Option<Duration>, now: Instant) -> bool {
+        let Some(undo) = &mut self.undo else { return false };
+        let Some(first) = undo.first else { return false };
+        if delivered.duplicate.is_some_and(|(_, end)| end.after(undo.from)) {
+            undo.copies = undo.copies.saturating_sub(1);
+        }
+        undo.copies == 0 || echo.is_some_and(|age| age > now - first + ECHO_RESOLUTION)
+    }
+}
+
+impl Sender {
+    fn mss(&self) -> u32 {
+        self.mss.into()
+    }
+
+    /// What an acknowledgment that is not older than SND.UNA, or carries SACK blocks, says of the flight.
+    pub(super) fn on_evidence(&mut self, env: &Env<'_>, f: &mut Flight, ack: &Ack<'_>, new: bool, d: &mut Delivered) {
+        let duplicate = !new
+            && ack.number == self.snd_una
+            && ack.empty
+            && !ack.window_changed
+            // What answers a window probe is no sign of loss.
+            && self.persist.deadline().is_none();
+        if !self.sack {
+            self.count_duplicates(f, new, duplicate, d);
+        }
+        self.path.observe(d, self.snd_una, self.snd_nxt);
+        f.latest.advance(d, env.now);
+        let verdict = f.probe.acknowledged(ack.number, d.duplicate, duplicate && ack.sack.is_empty());
+        if verdict == Verdict::Repaired && f.phase == Phase::Open {
+            // RFC 8985 section 7.4.2: a loss, though it is repaired.
+            self.reduce(f, Signal::Loss);
+            self.congestion.set_window(self.congestion.ssthresh());
+            f.undo = None;
+        }
+        if f.is_spurious(d, ack.echo.filter(|_| new), env.now) {
+            self.undo(f);
+        }
+        if f.phase != Phase::Open && self.snd_una.after_eq(f.high) {
+            self.end(f);
+        }
+        let lost = if self.sack { self.detect(f, env.now) } else { self.next_hole(f, new) };
+        if f.board.lost() > 0 && matches!(f.phase, Phase::Open | Phase::Reducing) {
+            self.enter_recovery(f);
+        } else if ack.ece && self.ecn && f.phase == Phase::Open {
+            self.reduce(f, Signal::Ecn);
+            f.undo = None;
+            (f.phase, f.high) = (Phase::Reducing, self.snd_max);
+        }
+        self.steer(env, f, new, d.bytes, lost);
+        if new {
+            f.probe.due = false;
+        }
+    }
+
+    /// RFC 5681 section 3.2 and RFC 3042: each duplicate is a segment that has left the network. An acknowledgment fills one
+    /// hole; what it acknowledges beyond that had been counted.
+    fn count_duplicates(&self, f: &mut Flight, new: bool, duplicate: bool, d: &mut Delivered) {
+        let mss = self.mss();
+        if new {
+            let counted = f.duplicates.min(d.segments.saturating_sub(1));
+            f.duplicates = if f.phase == Phase::Loss { 0 } else { f.duplicates - counted };
+            d.bytes = d.bytes.saturating_sub(counted * mss).max(d.bytes.min(mss));
+        } else if duplicate && f.phase != Phase::Loss {
+            // There is at least one hole.
+            let room = f.board.outstanding().saturating_sub(f.board.lost().max(f.board.head_len())) / mss;
+            if f.duplicates < room.max(DUPLICATE_THRESHOLD) {
+                f.duplicates += 1;
+            }
+            d.bytes = mss;
+        }
+    }
+
+    /// RFC 6582 section 3.2 without SACK: the third duplicate, or an acknowledgment of a part, says that the first segment
+    /// is lost. Nothing at or below `recover` starts a recovery: it may come from retransmissions.
+    fn next_hole(&mut self, f: &mut Flight, new: bool) -> u32 {
+        let third = f.duplicates >= DUPLICATE_THRESHOLD && self.snd_una.after(self.recover);
+        match f.phase {
+            Phase::Recovery if new => f.board.lose_head(),
+            Phase::Open | Phase::Reducing if third => f.board.lose_head(),
+            _ => 0,
+        }
+    }
+
+    /// RFC 8985 section 6.2, steps 4 and 5.
+    fn detect(&mut self, f: &mut Flight, now: Instant) -> u32 {
+        let Some(latest) = f.latest.transmission() else { return 0 };
+        let wait = self.reordering_wait(f);
+        let (lost, next) = f.board.detect(latest, wait, now);
+        f.reorder_at = next;
+        lost
+    }
+
+    /// RACK.rtt + `RACK.reo_wnd`.
+    fn reordering_wait(&self, f: &Flight) -> Duration {
+        let recovering = matches!(f.phase, Phase::Recovery | Phase::Loss);
+        let srtt = self.rto.srtt().unwrap_or_default();
+        f.latest.rtt() + self.path.reordering_window(recovering, f.board.sacked_segments(), srtt)
+    }
+
+    /// Moves the window: down by proportional rate reduction, or up.
+    fn steer(&mut self, env: &Env<'_>, f: &mut Flight, new: bool, delivered: u32, lost: u32) {
+        let mss = self.mss();
+        if matches!(f.phase, Phase::Recovery | Phase::Reducing) {
+            let progress = Progress { delivered, in_flight: f.in_flight(mss), safe: new && lost == 0, mss };
+            if let Some(window) = f.prr.window(progress) {
+                self.congestion.set_window(window);
+            }
+        } else if new {
+            let limited = self.usage.allows_growth(self.congestion.window(), self.congestion.in_slow_start());
+            let srtt = self.rto.srtt().unwrap_or_default();
+            self.congestion.on_ack(Acked { now: env.now, bytes: delivered, srtt, mss }, limited);
+        }
+    }
+
+    /// Sets ssthresh, and everything that goes with a reduction.
+    fn reduce(&mut self, f: &mut Flight, signal: Signal) {
+        let before = self.congestion.window();
+        f.undo = Some(Undo { congestion: self.congestion.clone(), from: self.snd_una, first: None, copies: 0 });
+        self.congestion.reduce(signal, f.board.outstanding(), self.mss());
+        f.prr = Prr::new(before, self.congestion.ssthresh());
+        f.probe = Probe::default();
+        // RFC 3168 section 6.1.2: the peer is told, whatever the reason was.
+        self.cwr = self.ecn;
+    }
+
+    fn enter_recovery(&mut self, f: &mut Flight) {
+        if f.phase == Phase::Open {
+            self.reduce(f, Signal::Loss);
+        }
+        f.probe = Probe::default();
+        (f.phase, f.high, self.recover) = (Phase::Recovery, self.snd_max, self.snd_max);
+    }
+
+    /// Everything that was outstanding when the phase began is acknowledged.
+    fn end(&mut self, f: &mut Flight) {
+        if matches!(f.phase, Phase::Recovery | Phase::Reducing) {
+            self.congestion.set_window(self.congestion.ssthresh());
+        }
+        if f.phase != Phase::Reducing {
+            self.path.recovered();
+        }
+        f.phase = Phase::Open;
+        f.duplicates = 0;
+    }
+
+    /// What was taken for lost was not (RFC 9438 section 4.9, RFC 4015).
+    fn undo(&mut self, f: &mut Flight) {
+        let Some(undo) = f.undo.take() else { return };
+        let window = self.congestion.window().max(undo.congestion.window());
+        self.congestion = undo.congestion;
+        self.congestion.set_window(window);
+        f.board.unmark_lost();
+        (f.phase, f.duplicates) = (Phase::Open, 0);
+        self.rto.forget_back_off();
+    }
+
+    /// The retransmission timer expired with data outstanding: RFC 6298 (5.4) to (5.6), RFC 8985 section 6.3.
+    pub(super) fn expire(&mut self, f: &mut Flight, now: Instant) {
+        let again = self.rto.backoff() > 0;
+        if f.phase == Phase::Open || (f.phase == Phase::Loss && !again) {
+            self.reduce(f, Signal::Timeout);
+        }
+        // Without SACK nothing would say later that the rest is lost: go back.
+        let wait = if self.sack { self.reordering_wait(f) } else { Duration::ZERO };
+        f.board.expire(wait, now);
+        f.duplicates = 0;
+        (f.reorder_at, f.probe) = (None, Probe::default());
+        (f.phase, f.high, self.recover) = (Phase::Loss, self.snd_max, self.snd_max);
+        self.congestion.set_window(f.in_flight(self.mss()) + self.mss());
+        self.rto.back_off();
+    }
+
+    /// Waiting for a reordered segment has ended.
+    pub(super) fn reorder_timeout(&mut self, f: &mut Flight, now: Instant) {
+        f.reorder_at = None;
+        if self.detect(f, now) > 0 && matches!(f.phase, Phase::Open | Phase::Reducing) {
+            self.enter_recovery(f);
+            let mss = self.mss();
+            let progress = Progress { delivered: mss, in_flight: f.in_flight(mss), safe: false, mss };
+            if let Some(window) = f.prr.window(progress) {
+                self.congestion.set_window(window);
+            }
+        }
+    }
+
+    /// RFC 8985 section 7.2: when to probe, counted from now.
+    pub(super) fn schedule_probe(&self, env: &Env<'_>, f: &mut Flight) {
+        let quiet = self.sack && f.phase == Phase::Open && f.board.sacked() == 0 && !f.board.is_empty();
+        // Section 7.3: one probe, and the next only behind a new sample.
+        f.probe.at = (quiet && !self.probed && !f.probe.is_out()).then(|| {
+            let alone = f.board.segments() == 1;
+            let at = env.now + tlp::timeout(self.rto.srtt(), alone, env.config.min_rto);
+            self.deadline.map_or(at, |rto| at.min(rto))
+        });
+    }
+
+    /// The path carries less: what is larger than the new MSS will not arrive, and that is no congestion (RFC 1191 section
+    /// 6.5).
+    pub(super) fn lose_larger(&mut self, f: &mut Flight) {
+        if f.board.lose_larger(self.mss()) > 0 && f.phase == Phase::Open {
+            (f.phase, f.high, f.undo) = (Phase::Loss, self.snd_max, None);
+        }
+    }
+}
