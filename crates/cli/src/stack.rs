@@ -37,6 +37,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     };
     let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
     let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
+    let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,

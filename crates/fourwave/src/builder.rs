@@ -25,10 +25,18 @@ impl Stack {
         self
     }
 
-    /// Owns an address instead of sharing the interface's: the stack answers ARP and ICMP echo for it.
+    /// Owns an address instead of sharing the interface's: the stack answers ARP, NDP and ICMP echo for it.
     #[must_use]
     pub const fn address(mut self, address: Address) -> Self {
         self.options.address = Some(address);
+        self
+    }
+
+    /// Sends what is no reply with the tag of a VLAN, 1 to 4094: active opens, and the search for their next hop. Default:
+    /// untagged. What is received in a VLAN is answered in it either way.
+    #[must_use]
+    pub const fn vlan(mut self, identifier: u16) -> Self {
+        self.options.vlan = Some(identifier);
         self
     }
 

@@ -28,6 +28,8 @@ pub struct Options {
     pub cores: Vec<usize>,
     /// An address of the stack's own; `None`: share the interface's with the kernel.
     pub address: Option<Address>,
+    /// The VLAN of what is sent unasked, 1 to 4094; replies go where the question came from. `None`: untagged.
+    pub vlan: Option<u16>,
     /// What to listen on.
     pub listen: Vec<SocketAddr>,
     /// Connections of a listener that may be half open at once.
@@ -54,6 +56,7 @@ impl Options {
             queues: vec![0],
             cores: Vec::new(),
             address: None,
+            vlan: None,
             listen: Vec::new(),
             backlog: 4096,
             ports: None,

@@ -181,6 +181,7 @@ fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Sha
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets()?);
     config.ports = options.ports.clone().unwrap_or(NO_PORTS);
+    config.vlan = options.vlan;
     config.tcp = TcpConfig::new(options.tcp.clone())?;
     config.routes = routes(options, facts)?;
     let mut shard = Shard::new(config, clock.now())?;

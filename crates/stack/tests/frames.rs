@@ -6,7 +6,11 @@ mod support;
 use proptest::prelude::*;
 use stack::{Duration, Instant, Shard};
 use support::*;
-use wire::{arp::Operation, tcp::Flags};
+use wire::{
+    arp::Operation,
+    ndp::{self, Packet},
+    tcp::Flags,
+};
 
 /// A shard with a listener, an open connection from port 1000, one in CLOSE-WAIT, and one in TIME-WAIT.
 fn world() -> (Shard, Counting, Instant, Vec<Vec<u8>>) {
@@ -33,6 +37,8 @@ fn world() -> (Shard, Counting, Instant, Vec<Vec<u8>>) {
         echo_frame(200),
         ip_frame(v4(9), v4(1), 17, &[0; 20], None),
         ip_frame(v6(9), v6(1), 58, &[128, 0, 0, 0, 0, 0, 0, 0], None),
+        discovery(false),
+        discovery(true),
         last_of(v4(9), v4(1)),
         last_of(v6(9), v6(1)),
     ];
@@ -50,6 +56,19 @@ fn world() -> (Shard, Counting, Instant, Vec<Vec<u8>>) {
         }
     }
     (shard, app, now, frames)
+}
+
+/// The peer asks for our IPv6 address, or tells its own.
+fn discovery(tells: bool) -> Vec<u8> {
+    let (core::net::IpAddr::V6(ours), core::net::IpAddr::V6(peer)) = (v6(1), v6(9)) else { unreachable!() };
+    let (to, dst) = (ndp::group_mac(ndp::solicited_node(ours)), ndp::solicited_node(ours));
+    let asks = Packet::Solicitation(ndp::Solicitation { target: ours, source_mac: Some(PEER) });
+    let told =
+        ndp::Advertisement { target: peer, target_mac: Some(PEER), router: false, solicited: true, overrides: true };
+    match tells {
+        true => ndp_frame(OURS, PEER, (peer, ours), Packet::Advertisement(told), None),
+        false => ndp_frame(to, PEER, (peer, dst), asks, None),
+    }
 }
 
 /// A segment for a port where nobody listens.

@@ -27,31 +27,17 @@ fn peer() -> Ipv6Addr {
     six("fd77::9")
 }
 
-/// A frame with a message of neighbour discovery, as RFC 4861 wants it.
-fn frame(to: MacAddr, from: MacAddr, (src, dst): (Ipv6Addr, Ipv6Addr), packet: Packet, vlan: Option<u16>) -> Vec<u8> {
-    let link = eth::Header { dst: to, src: from, vlan, ethertype: eth::ETHERTYPE_IPV6 };
-    let mut message = [0; Packet::MAX_LEN];
-    let len = packet.emit(src, dst, &mut message);
-    let mut frame = vec![0; link.len() + 40];
-    link.emit(&mut frame);
-    let header =
-        ipv6::Header { src, dst, next_header: 58, hop_limit: 255, traffic_class: 0, flow_label: 0, fragment: None };
-    header.emit(len, &mut frame[link.len()..]);
-    frame.extend(&message[..len]);
-    frame
-}
-
 /// `src` asks the group of `target` for it.
 fn solicitation(src: Ipv6Addr, mac: Option<MacAddr>, target: Ipv6Addr) -> Vec<u8> {
     let group = ndp::solicited_node(target);
     let asks = Packet::Solicitation(Solicitation { target, source_mac: mac });
-    frame(ndp::group_mac(group), mac.unwrap_or(PEER), (src, group), asks, None)
+    ndp_frame(ndp::group_mac(group), mac.unwrap_or(PEER), (src, group), asks, None)
 }
 
 /// `target` answers us.
 fn advertisement(target: Ipv6Addr, mac: Option<MacAddr>, solicited: bool, overrides: bool) -> Vec<u8> {
     let tells = Advertisement { target, target_mac: mac, router: false, solicited, overrides };
-    frame(OURS, mac.unwrap_or(PEER), (target, ours()), Packet::Advertisement(tells), None)
+    ndp_frame(OURS, mac.unwrap_or(PEER), (target, ours()), Packet::Advertisement(tells), None)
 }
 
 /// A frame of neighbour discovery that the shard sent: hop limit and checksum are right.
@@ -112,11 +98,11 @@ fn a_solicitation_is_answered() {
     let unicast = Packet::Solicitation(Solicitation { target: ours(), source_mac: None });
     let frames = [
         solicitation(peer(), Some(PEER), ours()),
-        frame(OURS, PEER, (peer(), ours()), unicast, None),
+        ndp_frame(OURS, PEER, (peer(), ours()), unicast, None),
         // From a link-local address, which is on no prefix of ours.
         solicitation(six("fe80::9"), Some(PEER), ours()),
         // A group's frame that a switch has sent to us alone.
-        frame(OURS, PEER, (peer(), ndp::solicited_node(ours())), unicast, None),
+        ndp_frame(OURS, PEER, (peer(), ndp::solicited_node(ours())), unicast, None),
     ];
     for asks in frames {
         let out = arrive(&mut shard, &mut app, now, &asks);
@@ -127,7 +113,7 @@ fn a_solicitation_is_answered() {
     }
     assert_eq!(shard.counters().ndp_in, 4);
     // With the tag that it came with.
-    let asks = frame(OURS, PEER, (peer(), ours()), unicast, Some(0x6005));
+    let asks = ndp_frame(OURS, PEER, (peer(), ours()), unicast, Some(0x6005));
     let out = arrive(&mut shard, &mut app, now, &asks);
     assert_eq!(read(&out[0]).expect("an advertisement").0.vlan, Some(0x6005));
 }
@@ -338,7 +324,7 @@ fn an_old_arp_entry_is_asked_again_by_unicast() {
 fn a_neighbour_that_has_moved_is_followed() {
     let tells =
         Advertisement { target: peer(), target_mac: Some(MOVED), router: false, solicited: false, overrides: true };
-    let all = frame(ndp::group_mac(ALL_NODES), MOVED, (peer(), ALL_NODES), Packet::Advertisement(tells), None);
+    let all = ndp_frame(ndp::group_mac(ALL_NODES), MOVED, (peer(), ALL_NODES), Packet::Advertisement(tells), None);
     let news = [
         (solicitation(peer(), Some(MOVED), ours()), MOVED),
         (advertisement(peer(), Some(MOVED), true, true), MOVED),

@@ -16,6 +16,7 @@ pub(super) struct FileArgs {
     pub(super) interface: Option<String>,
     pub(super) address: Option<Prefix>,
     pub(super) gateway: Option<IpAddr>,
+    pub(super) vlan: Option<u16>,
     pub(super) queues: Option<NumberList>,
     pub(super) cores: Option<NumberList>,
     pub(super) idle: Option<Idle>,

@@ -116,6 +116,10 @@ pub(crate) struct StackArgs {
     #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
 
+    /// VLAN of the connections it opens; only with --address [default: untagged]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    vlan: Option<u16>,
+
     /// Receive queues to serve, such as 0 or 0,2-3 [default: 0]
     #[arg(long, value_name = "LIST", value_parser = parse_list)]
     queues: Option<NumberList>,
@@ -143,6 +147,8 @@ pub(crate) struct StackConfig {
     pub(crate) address: Option<Prefix>,
     /// Only with an address.
     pub(crate) gateway: Option<IpAddr>,
+    /// Only with an address; 1 to 4094.
+    pub(crate) vlan: Option<u16>,
     pub(crate) queues: NumberList,
     pub(crate) idle: Idle,
     pub(crate) xdp_mode: XdpMode,
@@ -154,6 +160,12 @@ impl StackArgs {
     pub(super) fn resolve(self) -> Result<StackConfig, UsageError> {
         let file = self.config.as_deref().map(FileArgs::read).transpose()?.unwrap_or_default();
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
+        let vlan = self.vlan.or(file.vlan);
+        if vlan.is_some_and(|id| address.is_none() || !(1..=4094).contains(&id)) {
+            let message =
+                "--vlan needs --address, and an identifier of 1 to 4094: the interface's own addresses are untagged";
+            return Err(UsageError(message.into()));
+        }
         match (address, gateway) {
             (None, Some(_)) => {
                 let message = "--gateway needs --address: on a shared address the kernel's routes are used";
@@ -171,6 +183,7 @@ impl StackArgs {
             interface: self.interface.or(file.interface),
             address,
             gateway,
+            vlan,
             queues: self.queues.or(file.queues).unwrap_or(NumberList(vec![0])),
             idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
             xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),

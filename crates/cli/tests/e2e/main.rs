@@ -10,6 +10,7 @@ mod clients;
 mod configuration;
 mod demo;
 mod idle;
+mod neighbours;
 mod owned;
 mod ping;
 mod refusals;

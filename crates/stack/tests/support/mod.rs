@@ -1,10 +1,11 @@
 //! A shard, a scripted peer's frames, and an application that counts.
 #![allow(dead_code, unreachable_pub)]
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use stack::{App, ConnId, Error, Instant, Io, ListenerId, LocalAddress, MacAddr, Shard, ShardConfig};
 use wire::{
     SeqNum, arp, eth, icmpv4, ipv4, ipv6,
+    ndp::Packet,
     tcp::{Flags, Header, Options, Segment},
 };
 
@@ -178,4 +179,24 @@ pub fn pass(shard: &mut Shard, app: &mut Counting, now: &mut Instant, end: Insta
     }
     *now = end;
     frames
+}
+
+/// A frame with a message of neighbour discovery, as RFC 4861 wants it.
+pub fn ndp_frame(
+    to: MacAddr,
+    from: MacAddr,
+    (src, dst): (Ipv6Addr, Ipv6Addr),
+    packet: Packet,
+    vlan: Option<u16>,
+) -> Vec<u8> {
+    let link = eth::Header { dst: to, src: from, vlan, ethertype: eth::ETHERTYPE_IPV6 };
+    let mut message = [0; Packet::MAX_LEN];
+    let len = packet.emit(src, dst, &mut message);
+    let mut frame = vec![0; link.len() + 40];
+    link.emit(&mut frame);
+    let header =
+        ipv6::Header { src, dst, next_header: 58, hop_limit: 255, traffic_class: 0, flow_label: 0, fragment: None };
+    header.emit(len, &mut frame[link.len()..]);
+    frame.extend(&message[..len]);
+    frame
 }
