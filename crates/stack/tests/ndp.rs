@@ -407,6 +407,18 @@ fn solicitations_of_many_senders_do_not_fill_the_neighbours() {
     assert_eq!(read(&out[0]).expect("a solicitation").2, asked(six("fd77::2:1")));
 }
 
+#[test]
+fn a_solicitation_from_beyond_the_link_is_not_learnt() {
+    // Learnt, 5,000 of them would have driven out the neighbour that is known.
+    let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+    for n in 0..5000u16 {
+        let src = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, n);
+        assert_eq!(arrive(&mut shard, &mut app, now, &solicitation(src, Some(MOVED), ours())).len(), 1);
+    }
+    let out = arrive(&mut shard, &mut app, now, &syn(peer(), None));
+    assert_eq!(segments(&out), [(PEER, None, Flags::SYN | Flags::ACK)]);
+}
+
 /// One extension header, with anything in it; `None` as the length: as long as it is.
 #[derive(Debug, Clone)]
 struct Extension {
