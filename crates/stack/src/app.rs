@@ -5,7 +5,7 @@ use crate::{
     listen::{ListenError, ListenerId},
     shard::Shard,
 };
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use tcp::{Error, Half, Info, Keepalive, SoftError};
 use wheel::{Duration, Instant};
 
@@ -77,6 +77,8 @@ pub enum ConnectError {
     NoPort,
     /// We have no address of the peer's family, or no route to it (`NetworkUnreachable`).
     NoRoute,
+    /// The local address is none of ours, or not of the peer's family (`AddrNotAvailable`).
+    NotOurs,
     /// The shard's connection limit is reached.
     TooMany,
     /// Nobody can be connected to there: multicast, broadcast, unspecified, loopback, our own, or port 0
@@ -89,6 +91,7 @@ impl core::fmt::Display for ConnectError {
         f.write_str(match self {
             Self::NoPort => "every local port is in use towards this peer, or active opens are switched off",
             Self::NoRoute => "there is no route to the peer",
+            Self::NotOurs => "the local address is none of the stack's, or not of the peer's family",
             Self::TooMany => "the shard's connection limit is reached",
             Self::BadAddress => "that is no address of another host",
         })
@@ -116,7 +119,15 @@ impl Io<'_> {
     /// # Errors
     /// No route, no free port, or no room for another connection.
     pub fn connect(&mut self, remote: SocketAddr) -> Result<ConnId, ConnectError> {
-        self.shard.connect(self.now, remote)
+        self.shard.connect(self.now, None, remote)
+    }
+
+    /// Begins an active open from one of our addresses (RFC 9293 MUST-43); the port is chosen.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`ConnectError::NotOurs`].
+    pub fn connect_from(&mut self, local: IpAddr, remote: SocketAddr) -> Result<ConnId, ConnectError> {
+        self.shard.connect(self.now, Some(local), remote)
     }
 
     /// Takes bytes to send, as many as there is room for; [`App::on_writable`] follows if not all.

@@ -3,7 +3,7 @@
 mod support;
 
 use core::net::{IpAddr, SocketAddr};
-use stack::{Instant, ListenError, LocalAddress, Refusal, Shard, State};
+use stack::{ConnectError, Instant, ListenError, LocalAddress, Refusal, Shard, State};
 use std::collections::BTreeSet;
 use support::*;
 use wire::{
@@ -130,6 +130,23 @@ fn an_active_open_has_an_address_of_the_peers_family() {
         let segments = sent(&mut shard, now);
         assert!(!segments.is_empty() && segments.iter().all(|(src, dst, ..)| (*src, *dst) == (local, remote)));
     }
+}
+
+/// MUST-43, MUST-45: an active open from the address it was given, and from no other.
+#[test]
+fn an_active_open_may_name_its_local_address() {
+    let second = LocalAddress { ip: v4(2), prefix_len: 24, owned: true };
+    let (mut shard, now) = (shard(|c| c.addresses.push(second)), Instant::ZERO);
+    let remote = SocketAddr::new(v4(9), 7);
+    for local in [v4(2), v4(1)] {
+        shard.call(now, |io| io.connect_from(local, remote)).expect("begun");
+        let (src, dst, syn, _) = sent(&mut shard, now)[0];
+        assert_eq!((src, dst, syn.flags), (local, v4(9), Flags::SYN));
+    }
+    for local in [v4(3), v6(1), ip("0.0.0.0"), ip("127.0.0.1")] {
+        assert_eq!(shard.call(now, |io| io.connect_from(local, remote)), Err(ConnectError::NotOurs), "{local}");
+    }
+    assert!(sent(&mut shard, now).is_empty());
 }
 
 /// MUST-41: a second listener on the port is refused, and the connection does not notice.

@@ -46,13 +46,21 @@ impl Shard {
         remote.port() != 0 && !self.nobodys(ip) && self.address(ip).is_none() && !subnet_broadcast(ip)
     }
 
-    pub(crate) fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnId, ConnectError> {
+    /// Active OPEN, from `local` or, without one, from the first address of the peer's family (MUST-43, MUST-44).
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        local: Option<IpAddr>,
+        remote: SocketAddr,
+    ) -> Result<ConnId, ConnectError> {
         if !self.can_be_peer(remote) {
             return Err(ConnectError::BadAddress);
         }
-        let local =
-            self.config.addresses.iter().find(|a| a.ip.is_ipv4() == remote.is_ipv4()).ok_or(ConnectError::NoRoute)?;
-        let local_ip = local.ip;
+        let mut ours = self.config.addresses.iter().map(|a| a.ip).filter(|ip| ip.is_ipv4() == remote.is_ipv4());
+        let local_ip = match local {
+            Some(local) => ours.find(|ip| *ip == local).ok_or(ConnectError::NotOurs)?,
+            None => ours.next().ok_or(ConnectError::NoRoute)?,
+        };
         let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
         let (key, old) = self.choose_port(now, local_ip, remote).ok_or(ConnectError::NoPort)?;
         if self.connections() >= self.config.max_connections as usize {
