@@ -2,7 +2,7 @@
 
 use wire::{
     SeqNum,
-    tcp::{Flags, Header, Options, Segment},
+    tcp::{Flags, Header, Options, Segment, Timestamps},
 };
 
 /// A reset to send: what RFC 9293 writes as `<SEQ=seq><CTL=RST>` or `<SEQ=seq><ACK=ack><CTL=RST,ACK>`.
@@ -12,9 +12,17 @@ pub struct Reset {
     pub seq: SeqNum,
     /// SEG.ACK, and with it the ACK flag.
     pub ack: Option<SeqNum>,
+    /// A reset of a connection that uses timestamps should carry them (RFC 7323 section 3.2).
+    pub timestamps: Option<Timestamps>,
 }
 
 impl Reset {
+    /// `<SEQ=SEG.ACK><CTL=RST>`: to whoever acknowledges what is not there (RFC 9293 section 3.10.7.1). Its number is the one
+    /// the peer expects next.
+    pub(crate) const fn answer(header: &Header) -> Self {
+        Self { seq: header.ack, ack: None, timestamps: None }
+    }
+
     /// The header to send; the ports are the reply's own.
     #[must_use]
     pub fn header(&self, src_port: u16, dst_port: u16) -> Header {
@@ -27,7 +35,7 @@ impl Reset {
             flags,
             window: 0,
             urgent: 0,
-            options: Options::default(),
+            options: Options { timestamps: self.timestamps, ..Options::default() },
         }
     }
 }
@@ -40,9 +48,9 @@ pub fn answer_closed(segment: &Segment<'_>) -> Option<Reset> {
         return None;
     }
     Some(if header.flags.contains(Flags::ACK) {
-        Reset { seq: header.ack, ack: None }
+        Reset::answer(header)
     } else {
-        Reset { seq: SeqNum::new(0), ack: Some(segment.end()) }
+        Reset { seq: SeqNum::new(0), ack: Some(segment.end()), timestamps: None }
     })
 }
 
@@ -64,7 +72,7 @@ pub fn answer_listen(segment: &Segment<'_>) -> Knock {
     if flags.contains(Flags::RST) {
         Knock::Ignore
     } else if flags.contains(Flags::ACK) {
-        Knock::Refuse(Reset { seq: segment.header.ack, ack: None })
+        Knock::Refuse(Reset::answer(&segment.header))
     } else if flags.contains(Flags::SYN) {
         Knock::Open
     } else {
@@ -86,11 +94,11 @@ mod tests {
     #[test]
     fn closed_answers_as_rfc_9293_3_10_7_1() {
         let syn = answer_closed(&segment(Flags::SYN, 500, 0, &[]));
-        assert_eq!(syn, Some(Reset { seq: seq(0), ack: Some(seq(501)) }));
+        assert_eq!(syn, Some(Reset { seq: seq(0), ack: Some(seq(501)), timestamps: None }));
         let data = answer_closed(&segment(Flags::ACK, 500, 700, &[0; 10]));
-        assert_eq!(data, Some(Reset { seq: seq(700), ack: None }));
+        assert_eq!(data, Some(Reset { seq: seq(700), ack: None, timestamps: None }));
         let fin = answer_closed(&segment(Flags::FIN, 500, 0, &[0; 10]));
-        assert_eq!(fin, Some(Reset { seq: seq(0), ack: Some(seq(511)) }));
+        assert_eq!(fin, Some(Reset { seq: seq(0), ack: Some(seq(511)), timestamps: None }));
         assert_eq!(answer_closed(&segment(Flags::RST, 500, 0, &[])), None);
         assert_eq!(answer_closed(&segment(Flags::RST | Flags::ACK, 500, 700, &[])), None);
     }
@@ -100,7 +108,7 @@ mod tests {
     #[test]
     fn listen_answers_as_rfc_9293_3_10_7_2() {
         assert_eq!(answer_listen(&segment(Flags::RST, 500, 0, &[])), Knock::Ignore);
-        let refuse = Knock::Refuse(Reset { seq: seq(700), ack: None });
+        let refuse = Knock::Refuse(Reset { seq: seq(700), ack: None, timestamps: None });
         assert_eq!(answer_listen(&segment(Flags::ACK, 500, 700, &[])), refuse);
         assert_eq!(answer_listen(&segment(Flags::SYN | Flags::ACK, 500, 700, &[])), refuse);
         assert_eq!(answer_listen(&segment(Flags::FIN, 500, 0, &[])), Knock::Ignore);

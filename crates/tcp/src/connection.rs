@@ -323,14 +323,15 @@ impl Connection {
             return None;
         }
         let told = self.resets();
-        let reset = self.reset_of_ours();
+        let reset = self.reset_of_ours(env);
         self.finish(env, Some(Error::Aborted));
         told.then_some(reset)
     }
 
     /// A12: `<SEQ=SND.NXT><CTL=RST>`, and the acknowledgment that every stack of the field sends along.
-    fn reset_of_ours(&self) -> Reset {
-        Reset { seq: self.snd.ack_seq(), ack: Some(self.rcv.rcv_nxt()) }
+    fn reset_of_ours(&mut self, env: &Env<'_>) -> Reset {
+        let ack = self.rcv.rcv_nxt();
+        Reset { seq: self.snd.ack_seq(), ack: Some(ack), timestamps: self.clock.stamp(env.now, ack) }
     }
 
     /// The states in which an ABORT is told to the peer.

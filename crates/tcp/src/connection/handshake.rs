@@ -57,7 +57,7 @@ impl Connection {
         let acked = header.flags.contains(Flags::ACK);
         let acceptable = acked && self.snd.acknowledges_new(header.ack);
         if acked && !acceptable {
-            let reset = (!header.flags.contains(Flags::RST)).then_some(Reset { seq: header.ack, ack: None });
+            let reset = (!header.flags.contains(Flags::RST)).then_some(Reset::answer(header));
             return Outcome { reset, dropped: Some(DropReason::AckUnacceptable), ..Outcome::default() };
         }
         if header.flags.contains(Flags::RST) {

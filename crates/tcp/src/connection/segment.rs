@@ -43,7 +43,7 @@ impl Connection {
         }
         if self.state == State::SynReceived {
             if !self.snd.acknowledges_new(segment.header.ack) {
-                let reset = Some(Reset { seq: segment.header.ack, ack: None });
+                let reset = Some(Reset::answer(&segment.header));
                 return Outcome { reset, ..dropped(DropReason::AckUnacceptable) };
             }
             self.take_ack(env, segment, false);
@@ -212,7 +212,7 @@ impl Connection {
         }
         if !acceptable.payload().is_empty() && (self.orphan || self.read_shut) {
             // S31: nobody will read this; the peer must learn it.
-            let reset = Some(self.reset_of_ours());
+            let reset = Some(self.reset_of_ours(env));
             self.finish(env, Some(Error::Reset));
             return Outcome { reset, ..dropped(DropReason::NobodyReads) };
         }
