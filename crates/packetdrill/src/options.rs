@@ -8,6 +8,7 @@ use crate::{
     world::World,
 };
 use libc::{c_int, c_void, socklen_t};
+use stack::Duration;
 use std::collections::BTreeMap;
 
 // <linux/tcp.h>, where libc's crate lacks them.
@@ -97,6 +98,10 @@ impl World {
         let Some(conn) = self.socket(key)?.conn() else { return Ok(()) };
         match (level, name) {
             (libc::SOL_TCP, libc::TCP_NODELAY) => self.on_conn(|io| io.set_nodelay(conn, value != 0)),
+            (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => {
+                let time = u64::try_from(value).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+                self.on_conn(|io| io.set_user_timeout(conn, time))
+            }
             _ => Ok(()),
         }
     }
