@@ -226,8 +226,8 @@ fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error
     Ok(own.gateway.map(default).into_iter().collect())
 }
 
-fn secrets() -> Result<[[u8; 16]; 3], Error> {
-    let mut secrets = [[0; 16]; 3];
+fn secrets() -> Result<[[u8; 16]; 4], Error> {
+    let mut secrets = [[0; 16]; 4];
     for secret in &mut secrets {
         getrandom::fill(secret)
             .map_err(|e| Error::system("asking the system for random bytes")(io::Error::other(e.to_string())))?;

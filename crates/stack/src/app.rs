@@ -2,7 +2,7 @@
 
 use crate::{
     handle::ConnId,
-    listen::{ListenError, ListenerId},
+    listen::{ListenError, ListenOptions, ListenerId},
     shard::Shard,
 };
 use core::net::{IpAddr, SocketAddr};
@@ -14,6 +14,14 @@ pub trait App {
     /// A peer has opened a connection to a listener.
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, listener: ListenerId) {
         let _ = (io, conn, listener);
+    }
+
+    /// Connections wait in the accept queue of a listener ([`ListenOptions::accept_queue`]) that was empty before. By default
+    /// all of them are accepted, and told by [`App::on_accept`].
+    fn on_acceptable(&mut self, io: &mut Io<'_>, listener: ListenerId) {
+        while let Some(conn) = io.accept(listener) {
+            self.on_accept(io, conn, listener);
+        }
     }
 
     /// A connection of ours is open.
@@ -260,12 +268,27 @@ impl Io<'_> {
         self.shard.request_finish();
     }
 
-    /// Opens a listener; `backlog` connections may be half open at once.
+    /// Opens a listener. A number alone is its backlog.
     ///
     /// # Errors
-    /// The address is in use or none of ours.
-    pub fn listen(&mut self, local: SocketAddr, backlog: u32) -> Result<ListenerId, ListenError> {
-        self.shard.listen(local, backlog)
+    /// The address is in use or none of ours, or an option is out of its range.
+    pub fn listen(&mut self, local: SocketAddr, options: impl Into<ListenOptions>) -> Result<ListenerId, ListenError> {
+        self.shard.listen(local, options)
+    }
+
+    /// The connection that has waited longest in a listener's accept queue. What it has received, and its end if it is over
+    /// already, is told in the next turn.
+    pub fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {
+        self.shard.accept(self.now, listener)
+    }
+
+    /// Closes a listener: its port is free at once. Handshakes that are not complete are forgotten, connections that were not
+    /// accepted are reset, those that were live on.
+    ///
+    /// # Errors
+    /// [`ListenError::Closed`] if it is closed already.
+    pub fn close_listener(&mut self, listener: ListenerId) -> Result<(), ListenError> {
+        self.shard.close_listener(self.now, listener)
     }
 
     /// What [`Io::close`] does about what the peer has not acknowledged (`SO_LINGER`). `None`, the default: it is sent in the

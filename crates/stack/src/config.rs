@@ -34,22 +34,24 @@ pub struct ShardConfig {
     pub vlan: Option<u16>,
     /// Ports for active opens.
     pub ports: RangeInclusive<u16>,
-    /// Connections, in any state but TIME-WAIT. 1 to 2^30.
+    /// Connections, in any state but TIME-WAIT and the SYN-RECEIVED of a passive open. 1 to 2^30.
     pub max_connections: u32,
+    /// Passive opens in SYN-RECEIVED, of all listeners together. 1 to 2^24.
+    pub max_half_open: u32,
     /// TIME-WAIT records. 1 to 2^30.
     pub max_time_wait: u32,
     /// Bytes of data kept for all connections together.
     pub pool_bytes: usize,
     /// What connections have in common.
     pub tcp: tcp::Config,
-    /// Secrets, from the system's random source: the table's key, the ISN's, the ports'.
-    pub secrets: [[u8; 16]; 3],
+    /// Secrets, from the system's random source: the table's key, the ISN's, the ports', the SYN cookies'.
+    pub secrets: [[u8; 16]; 4],
 }
 
 impl ShardConfig {
     /// A configuration with the defaults of the stack.
     #[must_use]
-    pub fn new(mac: MacAddr, mtu: u16, addresses: Vec<LocalAddress>, secrets: [[u8; 16]; 3]) -> Self {
+    pub fn new(mac: MacAddr, mtu: u16, addresses: Vec<LocalAddress>, secrets: [[u8; 16]; 4]) -> Self {
         Self {
             mac,
             mtu,
@@ -58,6 +60,7 @@ impl ShardConfig {
             vlan: None,
             ports: DEFAULT_PORTS,
             max_connections: 1 << 20,
+            max_half_open: 1 << 18,
             max_time_wait: 1 << 20,
             pool_bytes: 256 << 20,
             tcp: tcp::Config::default(),
@@ -74,6 +77,7 @@ impl ShardConfig {
         };
         within("mtu", self.mtu.into(), 576..=65_535, "576 to 65,535 bytes")?;
         within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
+        within("max_half_open", self.max_half_open.into(), 1..=1 << 24, "1 to 2^24")?;
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
         within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
         within("vlan", (self.vlan.unwrap_or(0) & 0xfff).into(), 0..=4094, "an identifier of 0 to 4094")?;

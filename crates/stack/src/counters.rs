@@ -55,11 +55,15 @@ pub enum Refusal {
     IcmpStale,
     /// An ICMP source quench: silently discarded (RFC 9293 MUST-55).
     SourceQuench,
+    /// The listener's accept queue is full: a SYN, or the last ACK of a handshake, is dropped, and comes again.
+    AcceptQueueFull,
+    /// At a listener that has sent SYN cookies: an acknowledgment that returns none of them. Answered by a reset.
+    CookieInvalid,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 24;
+    pub const COUNT: usize = 26;
     /// Every reason, in the order of its index, with its counter's name.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::NotOurMac, "not_our_mac"),
@@ -86,6 +90,8 @@ impl Refusal {
         (Self::IcmpQuote, "icmp_quote"),
         (Self::IcmpStale, "icmp_stale"),
         (Self::SourceQuench, "source_quench"),
+        (Self::AcceptQueueFull, "accept_queue_full"),
+        (Self::CookieInvalid, "cookie_invalid"),
     ];
 
     /// Whether it is the end of a frame that arrived. The others are counted beside what became of a frame.
@@ -107,8 +113,16 @@ pub struct Counters {
     pub frames_out: u64,
     /// TCP segments given to a connection.
     pub segments_in: u64,
-    /// SYNs that opened a connection.
+    /// SYNs that were answered and are remembered (SYN-RECEIVED).
     pub opened: u64,
+    /// SYNs that were answered by a cookie.
+    pub cookies_sent: u64,
+    /// Connections that a returned cookie opened.
+    pub cookies_accepted: u64,
+    /// SYN-ACKs that were sent again by their timer.
+    pub syn_acks_again: u64,
+    /// Handshakes whose last ACK never came.
+    pub half_open_expired: u64,
     /// Segments that TIME-WAIT answered by an ACK.
     pub time_wait_in: u64,
     /// Records of TIME-WAIT whose place an active open took.
@@ -147,6 +161,10 @@ impl Default for Counters {
             frames_out: 0,
             segments_in: 0,
             opened: 0,
+            cookies_sent: 0,
+            cookies_accepted: 0,
+            syn_acks_again: 0,
+            half_open_expired: 0,
             time_wait_in: 0,
             time_wait_reused: 0,
             arp_in: 0,
@@ -213,6 +231,10 @@ impl Counters {
             ("frames_out", self.frames_out),
             ("segments_in", self.segments_in),
             ("opened", self.opened),
+            ("cookies_sent", self.cookies_sent),
+            ("cookies_accepted", self.cookies_accepted),
+            ("syn_acks_again", self.syn_acks_again),
+            ("half_open_expired", self.half_open_expired),
             ("time_wait_in", self.time_wait_in),
             ("time_wait_reused", self.time_wait_reused),
             ("arp_in", self.arp_in),
@@ -244,8 +266,9 @@ impl Counters {
     #[must_use]
     pub fn frames_accounted(&self) -> u64 {
         let refused = Refusal::ALL.iter().filter(|(r, _)| r.ends_frame()).map(|(r, _)| self.refusals(*r));
-        let neighbours = self.arp_in + self.ndp_in;
-        let taken = self.segments_in + self.opened + self.time_wait_in + neighbours + self.echo_in + self.icmp_in;
+        let answered = self.opened + self.cookies_sent + self.time_wait_in;
+        let others = self.arp_in + self.ndp_in + self.echo_in + self.icmp_in;
+        let taken = self.segments_in + answered + others;
         taken + self.malformed_total() + refused.sum::<u64>()
     }
 

@@ -29,6 +29,12 @@ impl FlowKey {
         SocketAddr::new(self.local.to_canonical(), self.local_port)
     }
 
+    /// Whether it is a connection of IPv4.
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.local.to_ipv4_mapped().is_some()
+    }
+
     /// The peer's address and port.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {

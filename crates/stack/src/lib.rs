@@ -17,6 +17,7 @@ mod app;
 mod config;
 mod counters;
 mod flow;
+mod half_open;
 mod handle;
 mod listen;
 mod neighbour;
@@ -32,7 +33,7 @@ pub use config::{DEFAULT_PORTS, LocalAddress, ShardConfig};
 pub use counters::{Counters, Refusal};
 pub use flow::FlowKey;
 pub use handle::ConnId;
-pub use listen::{ListenError, ListenerId};
+pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
 

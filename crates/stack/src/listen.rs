@@ -1,13 +1,80 @@
-//! Listeners and their backlogs.
+//! Listeners, their options, backlogs and accept queues.
 
-use alloc::vec::Vec;
+use crate::handle::ConnId;
+use alloc::{collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
+use tcp::{ConfigError, Cookies};
+use wheel::{Duration, Instant};
 
-/// A listener of a shard.
+/// A listener of a shard. The id of one that was closed names no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ListenerId(pub(crate) u16);
+pub struct ListenerId {
+    index: u16,
+    generation: u16,
+}
 
-/// Why a listener could not be opened.
+/// When a listener answers a SYN with a cookie instead of keeping a record of it (RFC 4987 section 3.6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never: a SYN that finds the backlog full is dropped. The oldest record is not thrown out for it: under a flood it is
+    /// as likely as not somebody's who waits (RFC 4987 section 3.4 does not recommend it as a defence).
+    Never,
+    /// While the backlog is full, as Linux by default.
+    #[default]
+    WhenFull,
+    /// While so many connections are half open, or the backlog is full.
+    From(u32),
+    /// For every SYN: nothing is ever kept.
+    Always,
+}
+
+/// What a listener is opened with. `backlog.into()` has the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections that may be half open (SYN-RECEIVED) at once. 0 to 2^24.
+    pub backlog: u32,
+    /// `None`: whoever completes the handshake is told by [`App::on_accept`](crate::App::on_accept) at once. `Some(n)`: it
+    /// waits for [`Io::accept`](crate::Io::accept). As in Linux n + 1 may wait; then SYNs, and the last ACKs of handshakes,
+    /// are dropped until there is room again. 0 to 2^24.
+    pub accept_queue: Option<u32>,
+    /// 2MSL of its connections, 1 s to 4 minutes; `None`: the shard's.
+    pub time_wait: Option<Duration>,
+    /// When SYNs are answered by cookies.
+    pub syn_cookies: SynCookies,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 4096, accept_queue: None, time_wait: None, syn_cookies: SynCookies::WhenFull }
+    }
+}
+
+impl From<u32> for ListenOptions {
+    fn from(backlog: u32) -> Self {
+        Self { backlog, ..Self::default() }
+    }
+}
+
+impl ListenOptions {
+    /// Checks every field.
+    fn check(&self) -> Result<(), ConfigError> {
+        let most = 1 << 24;
+        let limit = |field, value: u32| {
+            let allowed = "0 to 2^24";
+            (value <= most).then_some(()).ok_or(ConfigError { field, value: value.into(), allowed })
+        };
+        limit("backlog", self.backlog)?;
+        limit("accept_queue", self.accept_queue.unwrap_or(0))?;
+        match self.time_wait {
+            Some(time) if !(Duration::from_secs(1)..=Duration::from_secs(240)).contains(&time) => {
+                Err(ConfigError { field: "time_wait", value: time.as_millis(), allowed: "1 s to 4 minutes" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a listener could not be opened, or closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenError {
     /// There is one on this address and port (`AddrInUse`).
@@ -16,6 +83,10 @@ pub enum ListenError {
     NotOurs,
     /// There are too many listeners.
     TooMany,
+    /// An option out of its range (`InvalidInput`).
+    Invalid(ConfigError),
+    /// It is closed already (`NotConnected`).
+    Closed,
 }
 
 impl core::fmt::Display for ListenError {
@@ -24,72 +95,159 @@ impl core::fmt::Display for ListenError {
             Self::InUse => "the address and port are in use by another listener",
             Self::NotOurs => "the address is none of the stack's",
             Self::TooMany => "there are too many listeners",
+            Self::Invalid(error) => return error.fmt(f),
+            Self::Closed => "the listener is closed",
         })
     }
 }
 
 impl core::error::Error for ListenError {}
 
+/// What a listener does with a SYN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// There is room in the backlog.
+    Record,
+    /// Answer with a cookie.
+    Cookie,
+    /// The backlog is full.
+    BacklogFull,
+    /// The accept queue is full.
+    AcceptQueueFull,
+}
+
 #[derive(Debug)]
-struct Listener {
+pub(crate) struct Listener {
     ip: IpAddr,
     port: u16,
-    /// Connections that may be in SYN-RECEIVED at once.
-    backlog: u32,
+    pub(crate) options: ListenOptions,
+    /// Connections in SYN-RECEIVED.
     opening: u32,
+    /// Connections that wait for `accept`.
+    pub(crate) queue: VecDeque<ConnId>,
+    /// When the last cookie was sent.
+    cookie_sent: Option<Instant>,
+}
+
+impl Listener {
+    /// `sk_acceptq_is_full` of Linux: more than the limit wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.options.accept_queue.is_some_and(|limit| self.queue.len() > limit as usize)
+    }
+
+    /// `crowded`: the shard has no room for another record, whoever's it is.
+    pub(crate) fn admit(&self, crowded: bool) -> Admission {
+        let full = crowded || self.opening >= self.options.backlog;
+        match self.options.syn_cookies {
+            _ if self.is_full() => Admission::AcceptQueueFull,
+            SynCookies::Always => Admission::Cookie,
+            SynCookies::WhenFull if full => Admission::Cookie,
+            SynCookies::From(n) if full || self.opening >= n => Admission::Cookie,
+            SynCookies::Never if full => Admission::BacklogFull,
+            _ => Admission::Record,
+        }
+    }
+
+    pub(crate) fn note_cookie(&mut self, now: Instant) {
+        self.cookie_sent = Some(now);
+    }
+
+    /// An acknowledgment may be that of a cookie. Who never sends one, or has not for as long as they are valid, believes none.
+    pub(crate) fn takes_cookies(&self, now: Instant) -> bool {
+        self.options.syn_cookies == SynCookies::Always
+            || self.cookie_sent.is_some_and(|sent| now - sent <= Cookies::VALID_FOR)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u16,
+    listener: Option<Listener>,
 }
 
 /// Few and rarely changed: sorted by port, found by binary search.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    all: Vec<Listener>,
+    slots: Vec<Slot>,
     by_port: Vec<(u16, ListenerId)>,
 }
 
 impl Listeners {
-    pub(crate) fn add(&mut self, local: SocketAddr, backlog: u32) -> Result<ListenerId, ListenError> {
+    pub(crate) fn add(&mut self, local: SocketAddr, options: ListenOptions) -> Result<ListenerId, ListenError> {
+        options.check().map_err(ListenError::Invalid)?;
         let clash = |l: &Listener| {
             let same_family = l.ip.is_ipv4() == local.is_ipv4();
             l.port == local.port()
                 && same_family
                 && (l.ip == local.ip() || l.ip.is_unspecified() || local.ip().is_unspecified())
         };
-        if self.all.iter().any(clash) {
+        if self.all().any(clash) {
             return Err(ListenError::InUse);
         }
-        let id = ListenerId(u16::try_from(self.all.len()).map_err(|_| ListenError::TooMany)?);
-        self.all.push(Listener { ip: local.ip(), port: local.port(), backlog, opening: 0 });
+        let place = self.slots.iter().position(|slot| slot.listener.is_none()).unwrap_or(self.slots.len());
+        let index = u16::try_from(place).map_err(|_| ListenError::TooMany)?;
+        if place == self.slots.len() {
+            self.slots.push(Slot::default());
+        }
+        let slot = &mut self.slots[place];
+        let queue = VecDeque::new();
+        let listener = Listener { ip: local.ip(), port: local.port(), options, opening: 0, queue, cookie_sent: None };
+        slot.listener = Some(listener);
+        let id = ListenerId { index, generation: slot.generation };
         let at = self.by_port.partition_point(|(port, _)| *port < local.port());
         self.by_port.insert(at, (local.port(), id));
         Ok(id)
     }
 
+    /// Takes a listener away: its address is free, its id names nothing any more.
+    pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
+        let slot = self.slots.get_mut(usize::from(id.index)).filter(|s| s.generation == id.generation)?;
+        let listener = slot.listener.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.by_port.retain(|(_, other)| *other != id);
+        Some(listener)
+    }
+
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.slots.get(usize::from(id.index)).filter(|s| s.generation == id.generation)?.listener.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        self.slots.get_mut(usize::from(id.index)).filter(|s| s.generation == id.generation)?.listener.as_mut()
+    }
+
     pub(crate) fn find(&self, local: SocketAddr) -> Option<ListenerId> {
         let at = self.by_port.partition_point(|(port, _)| *port < local.port());
         self.by_port[at..].iter().take_while(|(port, _)| *port == local.port()).map(|(_, id)| *id).find(|id| {
-            let ip = self.all[usize::from(id.0)].ip;
-            ip == local.ip() || (ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4())
+            self.get(*id)
+                .is_some_and(|l| l.ip == local.ip() || (l.ip.is_unspecified() && l.ip.is_ipv4() == local.is_ipv4()))
         })
     }
 
-    /// A connection enters SYN-RECEIVED; false if the backlog is full.
-    pub(crate) fn begin(&mut self, id: ListenerId) -> bool {
-        let listener = &mut self.all[usize::from(id.0)];
-        let room = listener.opening < listener.backlog;
-        listener.opening += u32::from(room);
-        room
+    /// A connection enters SYN-RECEIVED.
+    pub(crate) fn begin(&mut self, id: ListenerId) {
+        if let Some(listener) = self.get_mut(id) {
+            listener.opening += 1;
+        }
     }
 
     /// A connection has left SYN-RECEIVED.
     pub(crate) fn end(&mut self, id: ListenerId) {
-        // The listener may be gone ([`Shard::drain`](crate::Shard::drain)).
-        if let Some(listener) = self.all.get_mut(usize::from(id.0)) {
+        if let Some(listener) = self.get_mut(id) {
             listener.opening = listener.opening.saturating_sub(1);
         }
     }
 
+    fn all(&self) -> impl Iterator<Item = &Listener> {
+        self.slots.iter().filter_map(|slot| slot.listener.as_ref())
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ListenerId> {
+        self.by_port.iter().map(|(_, id)| *id).collect()
+    }
+
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.all.iter().map(|l| SocketAddr::new(l.ip, l.port))
+        self.all().map(|l| SocketAddr::new(l.ip, l.port))
     }
 }
 
@@ -105,22 +263,72 @@ mod tests {
     #[test]
     fn a_wildcard_takes_its_family_and_excludes_others() {
         let mut listeners = Listeners::default();
-        let any = listeners.add(at("0.0.0.0:80"), 1).expect("free");
+        let any = listeners.add(at("0.0.0.0:80"), 1.into()).expect("free");
         assert_eq!(listeners.find(at("10.0.0.1:80")), Some(any));
         assert_eq!(listeners.find(at("[fd77::1]:80")), None);
         assert_eq!(listeners.find(at("10.0.0.1:81")), None);
-        assert_eq!(listeners.add(at("10.0.0.1:80"), 1), Err(ListenError::InUse));
-        let six = listeners.add(at("[::]:80"), 1).expect("another family");
+        assert_eq!(listeners.add(at("10.0.0.1:80"), 1.into()), Err(ListenError::InUse));
+        let six = listeners.add(at("[::]:80"), 1.into()).expect("another family");
         assert_eq!(listeners.find(at("[fd77::1]:80")), Some(six));
     }
 
     #[test]
     fn the_backlog_is_bounded() {
         let mut listeners = Listeners::default();
-        let id = listeners.add(at("10.0.0.1:80"), 1).expect("free");
-        assert!(listeners.begin(id));
-        assert!(!listeners.begin(id));
+        let options = ListenOptions { syn_cookies: SynCookies::Never, ..1.into() };
+        let id = listeners.add(at("10.0.0.1:80"), options).expect("free");
+        let admit = |l: &Listeners| l.get(id).expect("open").admit(false);
+        assert_eq!(admit(&listeners), Admission::Record);
+        listeners.begin(id);
+        assert_eq!(admit(&listeners), Admission::BacklogFull);
         listeners.end(id);
-        assert!(listeners.begin(id));
+        assert_eq!(admit(&listeners), Admission::Record);
+        assert_eq!(listeners.get(id).expect("open").admit(true), Admission::BacklogFull);
+    }
+
+    /// RFC4987-3.6-a: never, when the backlog is full, from a number on, always.
+    #[test]
+    fn cookies_begin_where_they_are_told_to() {
+        let mut first_cookie = [None; 4];
+        let modes = [SynCookies::Never, SynCookies::WhenFull, SynCookies::From(2), SynCookies::Always];
+        for (mode, first) in modes.into_iter().zip(&mut first_cookie) {
+            let mut listeners = Listeners::default();
+            let options = ListenOptions { syn_cookies: mode, ..4.into() };
+            let id = listeners.add(at("10.0.0.1:80"), options).expect("free");
+            *first = (0..6).find(|_| {
+                let cookie = listeners.get(id).expect("open").admit(false) == Admission::Cookie;
+                listeners.begin(id);
+                cookie
+            });
+        }
+        assert_eq!(first_cookie, [None, Some(4), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn an_id_is_not_used_again() {
+        let mut listeners = Listeners::default();
+        let old = listeners.add(at("10.0.0.1:80"), 1.into()).expect("free");
+        assert!(listeners.remove(old).is_some());
+        assert!(listeners.remove(old).is_none());
+        assert_eq!(listeners.find(at("10.0.0.1:80")), None);
+        let new = listeners.add(at("10.0.0.1:80"), 1.into()).expect("free at once");
+        assert_ne!(old, new);
+        assert!(listeners.get(old).is_none());
+        assert_eq!(listeners.find(at("10.0.0.1:80")), Some(new));
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let mut listeners = Listeners::default();
+        let wrong = [
+            ListenOptions { backlog: 1 + (1 << 24), ..ListenOptions::default() },
+            ListenOptions { accept_queue: Some(u32::MAX), ..ListenOptions::default() },
+            ListenOptions { time_wait: Some(Duration::from_millis(999)), ..ListenOptions::default() },
+            ListenOptions { time_wait: Some(Duration::from_secs(241)), ..ListenOptions::default() },
+        ];
+        for (options, field) in wrong.into_iter().zip(["backlog", "accept_queue", "time_wait", "time_wait"]) {
+            let error = listeners.add(at("10.0.0.1:80"), options).unwrap_err();
+            assert!(matches!(error, ListenError::Invalid(ConfigError { field: f, .. }) if f == field), "{error}");
+        }
     }
 }

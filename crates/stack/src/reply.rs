@@ -41,6 +41,10 @@ impl Replies {
         self.0.pop_front()
     }
 
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.len() < LIMIT
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

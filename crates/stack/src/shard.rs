@@ -7,6 +7,7 @@ mod life;
 mod list;
 mod ndp;
 mod output;
+mod passive;
 mod suspect;
 
 pub use list::{ConnectionInfo, Cursor};
@@ -16,18 +17,19 @@ use crate::{
     config::{LocalAddress, ShardConfig},
     counters::{Counters, Refusal},
     flow::FlowKey,
+    half_open::HalfOpens,
     handle::ConnId,
-    listen::{ListenError, ListenerId, Listeners},
+    listen::{ListenError, ListenOptions, ListenerId, Listeners},
     neighbour::Neighbours,
     ports::Ports,
     reply::Replies,
     route::{Route, Routes},
     table::{FlowTable, Owner},
-    time_wait::{Record, TimeWaits},
+    time_wait::TimeWaits,
 };
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{ConfigError, Connection, Env, Error, IsnGenerator, Pool};
+use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
 use wheel::{Instant, Wheel};
 use wire::MacAddr;
 
@@ -42,8 +44,12 @@ pub(crate) struct Entry {
     conn: Connection,
     /// The listener it came from.
     listener: Option<ListenerId>,
-    /// It counts in its listener's backlog.
-    opening: bool,
+    /// It waits in its listener's accept queue.
+    queued: bool,
+    /// It was accepted from there: what has happened meanwhile is to be told.
+    fresh: bool,
+    /// 2MSL in seconds, if its listener has one of its own; else 0.
+    time_wait_secs: u8,
     /// The application knows the handle (an active open's from the start, a passive one's from ESTABLISHED on).
     told: bool,
     /// The handle is dead: closed by the application, or `on_closed` was called.
@@ -67,8 +73,6 @@ pub(crate) struct Entry {
     mac: MacAddr,
     epoch: Option<u32>,
     vlan: Option<u16>,
-    /// The incarnation in TIME-WAIT that this one took the place of.
-    old: Option<Box<(Record, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +90,8 @@ pub struct Shard {
     free: Vec<u32>,
     table: FlowTable,
     time_waits: TimeWaits,
+    half_opens: HalfOpens,
+    cookies: Cookies,
     wheel: Wheel,
     pool: Pool,
     listeners: Listeners,
@@ -112,7 +118,7 @@ impl Shard {
     /// A setting out of its range.
     pub fn new(config: ShardConfig, now: Instant) -> Result<Self, ConfigError> {
         config.check()?;
-        let [table, isn, ports] = config.secrets;
+        let [table, isn, ports, cookies] = config.secrets;
         let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
         Ok(Self {
             routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
@@ -120,6 +126,8 @@ impl Shard {
             free: Vec::new(),
             table: FlowTable::new(table),
             time_waits: TimeWaits::new(now, config.max_time_wait, config.addresses.iter().map(|a| a.ip).collect()),
+            half_opens: HalfOpens::new(now, config.max_half_open),
+            cookies: Cookies::new(cookies),
             wheel: Wheel::new(now),
             pool: Pool::new(config.pool_bytes),
             listeners: Listeners::default(),
@@ -150,10 +158,16 @@ impl Shard {
         &self.counters
     }
 
-    /// Connections in any state but TIME-WAIT.
+    /// Connections in any state but TIME-WAIT and the SYN-RECEIVED of a passive open.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Passive opens in SYN-RECEIVED.
+    #[must_use]
+    pub fn half_open(&self) -> usize {
+        self.half_opens.len()
     }
 
     /// TIME-WAIT records.
@@ -168,15 +182,15 @@ impl Shard {
         self.pool.chunks_in_use()
     }
 
-    /// Opens a listener on an address of ours, or on all of a family (`0.0.0.0`, `::`).
+    /// Opens a listener on an address of ours, or on all of a family (`0.0.0.0`, `::`). A number alone is its backlog.
     ///
     /// # Errors
-    /// The address is in use or none of ours.
-    pub fn listen(&mut self, local: SocketAddr, backlog: u32) -> Result<ListenerId, ListenError> {
+    /// The address is in use or none of ours, or an option is out of its range.
+    pub fn listen(&mut self, local: SocketAddr, options: impl Into<ListenOptions>) -> Result<ListenerId, ListenError> {
         if !local.ip().is_unspecified() && self.address(local.ip()).is_none() {
             return Err(ListenError::NotOurs);
         }
-        self.listeners.add(local, backlog)
+        self.listeners.add(local, options.into())
     }
 
     /// The addresses listened on.
@@ -194,6 +208,7 @@ impl Shard {
         while let Some(slot) = self.wheel.poll(now) {
             self.on_timer(now, slot, app);
         }
+        self.advance_half_opens(now);
         while let Some((slot, record)) = self.time_waits.expire(now) {
             let hash = self.table.hash(&record.key);
             self.table.remove(hash, Owner::TimeWait(slot));
@@ -249,6 +264,10 @@ impl Shard {
             }
             return;
         }
+        if core::mem::take(&mut entry.fresh) {
+            self.catch_up(now, slot, app);
+        }
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
         let due = entry.conn.poll_timeout().is_some_and(|at| at <= now);
         if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
@@ -270,10 +289,8 @@ impl Shard {
         if self.feeds_starved() {
             return Some(Instant::ZERO);
         }
-        [self.wheel.next_wakeup(), self.time_waits.next_wakeup(), self.neighbours.next_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let records = [self.half_opens.next_wakeup(), self.time_waits.next_wakeup()];
+        [self.wheel.next_wakeup(), self.neighbours.next_due()].into_iter().chain(records).flatten().min()
     }
 
     /// The next on-link address the kernel should resolve (shared addresses only).
@@ -311,7 +328,9 @@ impl Shard {
 
     /// Orderly end: no new connections, and every living one is closed as [`Io::close`] does.
     pub fn drain(&mut self, now: Instant) {
-        self.listeners = Listeners::default();
+        for listener in self.listeners.ids() {
+            let _ = self.close_listener(now, listener);
+        }
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
             let _ = self.close(now, self.id(slot));
         }
@@ -319,6 +338,7 @@ impl Shard {
 
     /// The end of the time for an orderly one: every connection that is left is reset.
     pub fn abort_all(&mut self, now: Instant) {
+        self.forget_half_opens(now, |_| true);
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
             if let Some(entry) = self.entry(slot) {
                 entry.dead = false;

@@ -15,9 +15,13 @@ pub(crate) enum Owner {
     Connection(u32),
     /// The slot of a TIME-WAIT record.
     TimeWait(u32),
+    /// The slot of a passive open in SYN-RECEIVED.
+    HalfOpen(u32),
 }
 
+// Slots are below 2^30.
 const TIME_WAIT: u32 = 1 << 31;
+const HALF_OPEN: u32 = 1 << 30;
 const EMPTY: u32 = u32::MAX;
 
 impl Owner {
@@ -25,11 +29,18 @@ impl Owner {
         match self {
             Self::Connection(slot) => slot,
             Self::TimeWait(slot) => slot | TIME_WAIT,
+            Self::HalfOpen(slot) => slot | HALF_OPEN,
         }
     }
 
     const fn decode(code: u32) -> Self {
-        if code & TIME_WAIT == 0 { Self::Connection(code) } else { Self::TimeWait(code & !TIME_WAIT) }
+        if code & TIME_WAIT != 0 {
+            Self::TimeWait(code & !TIME_WAIT)
+        } else if code & HALF_OPEN != 0 {
+            Self::HalfOpen(code & !HALF_OPEN)
+        } else {
+            Self::Connection(code)
+        }
     }
 }
 
@@ -155,7 +166,7 @@ mod tests {
             let mut model = BTreeMap::new();
             for (insert, h, slot) in ops {
                 let hash = if h < 4 { h } else { u32::MAX - h };
-                let owner = if slot % 2 == 0 { Owner::Connection(slot) } else { Owner::TimeWait(slot) };
+                let owner = [Owner::Connection(slot), Owner::TimeWait(slot), Owner::HalfOpen(slot)][slot as usize % 3];
                 if insert && !model.contains_key(&slot) {
                     table.insert(hash, owner);
                     model.insert(slot, hash);
@@ -167,7 +178,7 @@ mod tests {
                 prop_assert_eq!(table.len, model.len());
             }
             for (slot, hash) in model {
-                let owner = if slot % 2 == 0 { Owner::Connection(slot) } else { Owner::TimeWait(slot) };
+                let owner = [Owner::Connection(slot), Owner::TimeWait(slot), Owner::HalfOpen(slot)][slot as usize % 3];
                 prop_assert_eq!(table.find(hash, |o| o == owner), Some(owner));
             }
         }

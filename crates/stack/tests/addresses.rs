@@ -94,14 +94,15 @@ fn wide() -> Shard {
 /// A neighbour that was never heard of opens a connection: it is asked for, answers, and is accepted.
 fn a_new_neighbour_gets_in(shard: &mut Shard, app: &mut Counting, now: Instant) {
     let accepted = app.accepted.len();
-    let requests = knock(shard, app, now, v4(77), v4(1));
+    let answers = knock(shard, app, now, v4(77), v4(1));
+    let (syn_ack, _) = answers.iter().find_map(|f| segment_of(f)).expect("a SYN-ACK, to where the SYN came from");
+    let snd = syn_ack.seq.value().wrapping_add(1);
+    shard.on_frame(now, &tcp_frame(v4(77), v4(1), header(Flags::ACK, (1, PORT), 6, snd), &[], None), app);
+    let requests = drain(shard, now);
     assert_eq!(requests.iter().filter(|f| f[12..14] == [8, 6]).count(), 1, "one ARP request");
     shard.on_frame(now, &arp_frame(Operation::Reply, [10, 0, 0, 77], [10, 0, 0, 1]), app);
-    let answers = drain(shard, now);
-    let (syn_ack, _) = answers.iter().find_map(|f| segment_of(f)).expect("a SYN-ACK");
-    let ack = header(Flags::ACK, (1, PORT), 6, syn_ack.seq.value().wrapping_add(1));
-    shard.on_frame(now, &tcp_frame(v4(77), v4(1), ack, &[], None), app);
-    drain(shard, now);
+    shard.on_frame(now, &tcp_frame(v4(77), v4(1), header(Flags::ACK, (1, PORT), 6, snd), &[1; 9], None), app);
+    assert_eq!(drain(shard, now).iter().filter_map(|f| segment_of(f)).map(|(_, len)| len).sum::<usize>(), 9);
     assert_eq!(app.accepted.len(), accepted + 1);
 }
 
@@ -114,11 +115,11 @@ fn invented_sources_do_not_fill_the_neighbours_for_ever() {
         shard.on_frame(now, &tcp_frame([10, 1, high, low].into(), v4(1), syn, &[], None), &mut app);
     }
     drain(&mut shard, now);
-    assert_eq!(shard.connections(), 5000);
-    assert!(shard.counters().refusals(Refusal::NeighboursFull) > 0);
+    assert_eq!((shard.half_open(), shard.connections()), (5000, 0));
+    assert_eq!(shard.counters().refusals(Refusal::NeighboursFull), 0, "a SYN that nobody sent costs no neighbour");
     let hour = now + Duration::from_secs(3600);
     pass(&mut shard, &mut app, &mut now, hour);
-    assert_eq!((shard.connections(), shard.next_wakeup()), (0, None));
+    assert_eq!((shard.half_open(), shard.connections(), shard.next_wakeup()), (0, 0, None));
     a_new_neighbour_gets_in(&mut shard, &mut app, now);
 }
 
@@ -151,7 +152,7 @@ fn a_sender_that_is_not_on_the_link_is_not_learnt() {
 fn a_mistaken_configuration_is_refused_by_its_field() {
     let wrong = |change: fn(&mut ShardConfig)| {
         let address = LocalAddress { ip: v4(1), prefix_len: 24, owned: true };
-        let mut config = ShardConfig::new(MacAddr([2; 6]), 1500, vec![address], [[7; 16]; 3]);
+        let mut config = ShardConfig::new(MacAddr([2; 6]), 1500, vec![address], [[7; 16]; 4]);
         change(&mut config);
         let error = Shard::new(config, Instant::ZERO).expect_err("refused");
         (error.field, error.value)

@@ -222,7 +222,7 @@ fn ip_options_and_source_routes_are_skipped() {
 #[test]
 fn ephemeral_ports_depend_on_a_secret() {
     let first = |key: u8, to: u8| {
-        let (mut shard, now) = (shard(|c| c.secrets = [[key; 16]; 3]), Instant::ZERO);
+        let (mut shard, now) = (shard(|c| c.secrets = [[key; 16]; 4]), Instant::ZERO);
         shard.on_neighbour(v4(to), Some(PEER));
         shard.call(now, |io| io.connect(SocketAddr::new(v4(to), 7))).expect("begun");
         sent(&mut shard, now)[0].2.src_port

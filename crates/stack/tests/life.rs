@@ -87,8 +87,8 @@ fn a_dead_handle_and_a_segment_from_our_own_address() {
 }
 
 /// A connection that we close first: it ends in TIME-WAIT with SND.NXT = ISS + 2 and RCV.NXT = 302.
-fn in_time_wait(backlog_full: bool) -> (stack::Shard, Counting, Instant, u32) {
-    let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+fn in_time_wait(backlog_full: bool, max_half_open: u32) -> (stack::Shard, Counting, Instant, u32) {
+    let (mut shard, mut app, now) = (shard(|c| c.max_half_open = max_half_open), Counting::default(), Instant::ZERO);
     let iss = open(&mut shard, &mut app, now, 1000, 300);
     let conn = app.accepted[0];
     shard.call(now, |io| io.shutdown(conn, Half::Write)).expect("open");
@@ -113,11 +113,11 @@ fn arrive(shard: &mut stack::Shard, app: &mut Counting, now: Instant, h: wire::t
 /// MAY-2.
 #[test]
 fn s23d_time_wait_comes_back_when_the_reopening_syn_was_old() {
-    let (mut shard, mut app, now, iss) = in_time_wait(false);
+    let (mut shard, mut app, now, iss) = in_time_wait(false, 9);
     let out = arrive(&mut shard, &mut app, now, header(Flags::SYN, (1000, PORT), 1000, 0));
     assert_eq!((out.len(), out[0].flags, out[0].ack.value()), (1, Flags::SYN | Flags::ACK, 1001));
     assert!(out[0].seq.after(wire::SeqNum::new(iss) + 2), "the new ISS lies behind the old incarnation");
-    assert_eq!((shard.connections(), shard.time_waits()), (1, 0));
+    assert_eq!((shard.half_open(), shard.connections(), shard.time_waits()), (1, 0, 0));
     assert!(arrive(&mut shard, &mut app, now, header(Flags::RST, (1000, PORT), 1001, 0)).is_empty());
     assert_eq!((shard.connections(), shard.time_waits()), (0, 1));
     // And it answers as before.
@@ -129,18 +129,23 @@ fn s23d_time_wait_comes_back_when_the_reopening_syn_was_old() {
     assert_eq!(shard.time_waits(), 0);
 }
 
+/// MAY-2: a peer whose old connection is in TIME-WAIT gets in though the backlog is full, as in Linux; without room for
+/// another record TIME-WAIT stays as it was.
 #[test]
 fn a_refused_reopening_leaves_time_wait_as_it_was() {
-    let (mut shard, mut app, now, _) = in_time_wait(true);
-    assert!(arrive(&mut shard, &mut app, now, header(Flags::SYN, (1000, PORT), 1000, 0)).is_empty());
-    assert_eq!(shard.counters().refusals(Refusal::BacklogFull), 1);
-    assert_eq!(shard.time_waits(), 1);
+    for crowded in [false, true] {
+        let (mut shard, mut app, now, _) = in_time_wait(true, if crowded { 4 } else { 5 });
+        let out = arrive(&mut shard, &mut app, now, header(Flags::SYN, (1000, PORT), 1000, 0));
+        assert_eq!(out.len(), usize::from(!crowded));
+        assert_eq!(shard.counters().refusals(Refusal::BacklogFull), u64::from(crowded));
+        assert_eq!(shard.time_waits(), usize::from(crowded));
+    }
 }
 
 /// MAY-2, RFC6191-2-b.
 #[test]
 fn s23_a_newer_syn_reopens_and_is_accepted() {
-    let (mut shard, mut app, now, _) = in_time_wait(false);
+    let (mut shard, mut app, now, _) = in_time_wait(false, 9);
     let out = arrive(&mut shard, &mut app, now, header(Flags::SYN, (1000, PORT), 1000, 0));
     let ack = header(Flags::ACK, (1000, PORT), 1001, out[0].seq.value().wrapping_add(1));
     assert!(arrive(&mut shard, &mut app, now, ack).is_empty());

@@ -78,6 +78,12 @@ fn segments(frames: &[Vec<u8>]) -> Vec<(MacAddr, Option<u16>, Flags)> {
     frames.iter().filter_map(segment).collect()
 }
 
+/// An active open to `remote`: what is sent for it.
+fn connect(shard: &mut Shard, now: Instant, remote: Ipv6Addr) -> Vec<Vec<u8>> {
+    shard.call(now, |io| io.connect(SocketAddr::new(remote.into(), 7))).expect("begun");
+    drain(shard, now)
+}
+
 fn syn(src: Ipv6Addr, vlan: Option<u16>) -> Vec<u8> {
     tcp_frame(src.into(), ours().into(), header(Flags::SYN, (1, PORT), 5, 0), &[], vlan)
 }
@@ -180,7 +186,7 @@ fn what_is_not_ours_to_answer_is_refused_and_counted() {
 #[test]
 fn a_neighbour_is_asked_for_before_it_is_spoken_to() {
     let (mut shard, mut app, now) = alone();
-    let out = arrive(&mut shard, &mut app, now, &syn(peer(), None));
+    let out = connect(&mut shard, now, peer());
     let (link, ip, packet) = read(&out[0]).expect("a solicitation");
     assert_eq!((out.len(), link.dst.0, ip.src), (1, [0x33, 0x33, 0xff, 0, 0, 9], ours()));
     assert_eq!((ip.dst, ip.hop_limit, packet), (six("ff02::1:ff00:9"), 255, asked(peer())));
@@ -190,7 +196,7 @@ fn a_neighbour_is_asked_for_before_it_is_spoken_to() {
     assert_eq!(shard.counters().refusals(Refusal::Icmp), 1);
     assert!(arrive(&mut shard, &mut app, now, &advertisement(peer(), None, true, true)).is_empty());
     let out = arrive(&mut shard, &mut app, now, &advertisement(peer(), Some(PEER), true, false));
-    assert_eq!(segments(&out), [(PEER, None, Flags::SYN | Flags::ACK)]);
+    assert_eq!(segments(&out), [(PEER, None, Flags::SYN)]);
 }
 
 /// RFC 4861 section 7.2.3: who asks for us is learnt, and need not be asked for.
@@ -198,8 +204,8 @@ fn a_neighbour_is_asked_for_before_it_is_spoken_to() {
 fn who_asks_is_known() {
     let (mut shard, mut app, now) = alone();
     arrive(&mut shard, &mut app, now, &solicitation(peer(), Some(PEER), ours()));
-    let out = arrive(&mut shard, &mut app, now, &syn(peer(), None));
-    assert_eq!(segments(&out), [(PEER, None, Flags::SYN | Flags::ACK)]);
+    let out = connect(&mut shard, now, peer());
+    assert_eq!(segments(&out), [(PEER, None, Flags::SYN)]);
     assert_eq!(out.len(), 1);
     // Not one that is beyond a router, whatever it says.
     let far = six("fd78::9");
@@ -207,7 +213,7 @@ fn who_asks_is_known() {
         c.routes = vec![Route { prefix: [0; 16].into(), prefix_len: 0, gateway: Some(v6(9)) }];
     });
     arrive(&mut shard, &mut app, now, &solicitation(far, Some(MOVED), ours()));
-    assert_eq!(segments(&arrive(&mut shard, &mut app, now, &syn(far, None))), [(PEER, None, Flags::SYN | Flags::ACK)]);
+    assert_eq!(segments(&connect(&mut shard, now, far)), [(PEER, None, Flags::SYN)]);
 }
 
 /// RFC 4861 section 2: the link-local prefix is on the link, and where a router's address belongs.
@@ -218,12 +224,19 @@ fn a_gateway_with_a_link_local_address() {
     let mut shard = shard(|c| {
         c.routes = vec![Route { prefix: [0; 16].into(), prefix_len: 0, gateway: Some(router.into()) }];
     });
-    let out = arrive(&mut shard, &mut app, now, &syn(six("2001:db8::5"), None));
+    let out = connect(&mut shard, now, six("2001:db8::5"));
     assert_eq!(read(&out[0]).expect("a solicitation").2, asked(router));
     // It asks for us first, then answers.
     let out = arrive(&mut shard, &mut app, now, &solicitation(router, Some(PEER), ours()));
     assert_eq!(read(&out[0]).expect("an advertisement").2, told(true));
-    assert_eq!(segments(&out), [(PEER, None, Flags::SYN | Flags::ACK)]);
+    assert_eq!(segments(&out), [(PEER, None, Flags::SYN)]);
+}
+
+/// The sequence number of a SYN-ACK.
+fn iss(frame: &[u8]) -> u32 {
+    let (_, packet) = eth::Header::parse(frame).expect("Ethernet");
+    let (ip, payload) = ipv6::Header::parse(packet).expect("IPv6");
+    Segment::parse(payload, ip.src.into(), ip.dst.into()).expect("TCP").header.seq.value()
 }
 
 /// An open connection from the peer at fd77::9, learnt by its solicitation and confirmed by its answer.
@@ -231,8 +244,7 @@ fn talking(shard: &mut Shard, app: &mut Counting, now: Instant) -> u32 {
     arrive(shard, app, now, &solicitation(peer(), Some(PEER), ours()));
     arrive(shard, app, now, &advertisement(peer(), Some(PEER), true, true));
     let out = arrive(shard, app, now, &syn(peer(), None));
-    let (ip, payload) = ipv6::Header::parse(&out[0][14..]).expect("IPv6");
-    let iss = Segment::parse(payload, ip.src.into(), ip.dst.into()).expect("TCP").header.seq.value();
+    let iss = iss(&out[0]);
     let ack = header(Flags::ACK, (1, PORT), 6, iss.wrapping_add(1));
     arrive(shard, app, now, &tcp_frame(peer().into(), ours().into(), ack, &[], None));
     assert_eq!(app.accepted.len(), 1);
@@ -381,6 +393,10 @@ fn an_echo_request_is_answered_over_ipv6() {
 fn questions_and_opens_have_a_tag() {
     let (mut shard, mut app, now) = alone();
     let out = arrive(&mut shard, &mut app, now, &syn(peer(), Some(5)));
+    assert_eq!(segments(&out), [(PEER, Some(5), Flags::SYN | Flags::ACK)], "to where the SYN came from");
+    let iss = iss(&out[0]);
+    let ack = header(Flags::ACK, (1, PORT), 6, iss.wrapping_add(1));
+    let out = arrive(&mut shard, &mut app, now, &tcp_frame(peer().into(), ours().into(), ack, &[], Some(5)));
     assert_eq!(read(&out[0]).expect("a solicitation").0.vlan, Some(5));
     for vlan in [None, Some(0x2007)] {
         let mut shard = support::shard(|c| c.vlan = vlan);
@@ -403,7 +419,7 @@ fn solicitations_of_many_senders_do_not_fill_the_neighbours() {
         let src = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 1, n);
         assert_eq!(arrive(&mut shard, &mut app, now, &solicitation(src, Some(PEER), ours())).len(), 1);
     }
-    let out = arrive(&mut shard, &mut app, now, &syn(six("fd77::2:1"), None));
+    let out = connect(&mut shard, now, six("fd77::2:1"));
     assert_eq!(read(&out[0]).expect("a solicitation").2, asked(six("fd77::2:1")));
 }
 
@@ -505,12 +521,12 @@ fn fragments_to_an_owned_address_are_refused() {
 /// The first address of a family, shared, beside an owned one: the kernel is asked for the first's neighbours.
 #[test]
 fn of_a_shared_address_the_kernel_is_asked() {
-    let (mut app, now) = (Counting::default(), Instant::ZERO);
+    let now = Instant::ZERO;
     let mut shard = shard(|c| {
         c.addresses[1].owned = false;
         c.addresses.push(LocalAddress { ip: v6(3), prefix_len: 64, owned: true });
     });
     shard.on_neighbour(v6(9), None);
-    assert!(arrive(&mut shard, &mut app, now, &syn(peer(), None)).is_empty());
+    assert!(connect(&mut shard, now, peer()).is_empty());
     assert_eq!((shard.poll_resolve(), shard.poll_resolve()), (Some(v6(9)), None));
 }

@@ -81,7 +81,7 @@ impl Default for Settings {
 }
 
 /// A setting out of its range: names the field, its value and what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfigError {
     /// The field of [`Settings`].
     pub field: &'static str,

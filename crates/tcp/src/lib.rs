@@ -10,8 +10,8 @@
 //! * what is so is **asked**: [`Connection::state`], [`Connection::info`] and their like.
 //!
 //! Time is an argument ([`Env::now`]). A peer's odd segment is an [`Outcome`] with a counted [`DropReason`], never an error;
-//! an [`Error`] says whose fault the end was. Listening and TIME-WAIT are not connections: [`answer_listen`] and
-//! [`TimeWait`] are what a stack keeps instead.
+//! an [`Error`] says whose fault the end was. Listening, SYN-RECEIVED of a passive open and TIME-WAIT are
+//! not connections: [`answer_listen`], [`HalfOpen`] and [`TimeWait`] are what a stack keeps instead.
 //!
 //! One file per mechanism: `state` is RFC 9293's figure 5, `recv` and `send` are the halves, `cc` congestion control,
 //! `connection` only dispatches.
@@ -27,8 +27,10 @@ mod challenge;
 mod closed;
 mod config;
 mod connection;
+mod cookie;
 mod env;
 mod error;
+mod half_open;
 mod icmp;
 mod isn;
 mod keepalive;
@@ -46,8 +48,10 @@ pub mod testing;
 pub use closed::{Knock, Reset, answer_closed, answer_listen};
 pub use config::{Config, ConfigError, Congestion, Settings};
 pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Start};
+pub use cookie::{CookieOptions, Cookies, Family};
 pub use env::Env;
 pub use error::{DropReason, Error};
+pub use half_open::{HalfOpen, HalfOpenAnswer};
 pub use icmp::IcmpError;
 pub use isn::IsnGenerator;
 pub use keepalive::Keepalive;

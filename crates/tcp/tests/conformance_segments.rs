@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Endpoint, byte, case, settings};
-use tcp::{Config, Connection, Env, Settings, Start};
+use tcp::{Config, Connection, Env, HalfOpen, Settings, Start};
 use wheel::Duration;
 use wire::{
     SeqNum,
@@ -53,10 +53,16 @@ fn the_mss_is_in_every_syn_and_nowhere_else() {
         let start = Start { iss: SeqNum::new(7), mss: 536, default_peer_mss: 536, timestamp_offset: 0 };
         let mut env = Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
         let syn = tcp::testing::segment(Flags::SYN, 99, 0, &[]);
-        let mut conn = if passive { Connection::accept(&env, start, &syn) } else { Connection::connect(&env, start) };
         let mut buffer = vec![0; 2000];
-        let emit = conn.poll_transmit(&mut env, &mut buffer).expect("a SYN");
-        assert_eq!((emit.header.flags.contains(Flags::SYN), emit.header.options.mss), (true, Some(536)));
+        let (mut conn, header) = if passive {
+            let half = HalfOpen::new(&env, start, &syn);
+            (Connection::from_half_open(&env, start, &half), half.syn_ack(&env, 0))
+        } else {
+            let mut conn = Connection::connect(&env, start);
+            let emit = conn.poll_transmit(&mut env, &mut buffer).expect("a SYN");
+            (conn, emit.header)
+        };
+        assert_eq!((header.flags.contains(Flags::SYN), header.options.mss), (true, Some(536)));
         let flags = if passive { Flags::ACK } else { Flags::SYN | Flags::ACK };
         let answer = tcp::testing::segment(flags, if passive { 100 } else { 99 }, 8, &[]);
         let _ = conn.on_segment(&mut env, &answer);

@@ -7,7 +7,10 @@ mod support;
 use proptest::prelude::*;
 use std::{cmp::Reverse, collections::BTreeMap};
 use support::byte;
-use tcp::{Config, Connection, Env, Error, Event, Half, Pool, Settings, Start, State, TimeWait, answer_closed};
+use tcp::{
+    Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, Pool, Settings, Start, State, TimeWait,
+    answer_closed,
+};
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
@@ -47,6 +50,8 @@ struct World {
     now: Instant,
     config: Config,
     sides: [Side; 2],
+    /// Side 1 before its handshake is complete.
+    half: Option<HalfOpen>,
     wire: Wire,
     sequence: u64,
     random: u64,
@@ -61,7 +66,8 @@ impl World {
     }
 
     fn send(&mut self, from: usize, header: Header, data: Vec<u8>) {
-        if self.random(100) < self.loss {
+        // A reset that is lost leaves a peer in FIN-WAIT-2 or CLOSE-WAIT waiting for ever: no timer runs there.
+        if self.random(100) < self.loss && !header.flags.contains(Flags::RST) {
             return;
         }
         let copies = 1 + u64::from(self.random(100) < 5);
@@ -87,8 +93,38 @@ impl World {
         }
     }
 
+    fn start(&self) -> Start {
+        Start { iss: self.iss[1], mss: 1000, default_peer_mss: 536, timestamp_offset: 0 }
+    }
+
+    /// A segment for side 1 in SYN-RECEIVED; false if it is for the connection.
+    fn arrive_half_open(&mut self, segment: &Segment<'_>) -> bool {
+        let Some(mut half) = self.half else { return false };
+        let start = self.start();
+        let env = Env { now: self.now, config: &self.config, pool: &mut self.sides[1].pool };
+        let answer = half.on_segment(&env, segment);
+        let (ack, syn_ack) = (half.ack(&env, 0), half.syn_ack(&env, 0));
+        self.half = Some(half);
+        match answer {
+            HalfOpenAnswer::Ignore(_) => {}
+            HalfOpenAnswer::Ack(_) => self.send(1, ack, Vec::new()),
+            HalfOpenAnswer::SynAckAgain => self.send(1, syn_ack, Vec::new()),
+            HalfOpenAnswer::Reset(reset) => self.send(1, reset.header(0, 0), Vec::new()),
+            HalfOpenAnswer::Forget => self.half = None,
+            HalfOpenAnswer::Complete => {
+                self.sides[1].conn = Some(Connection::from_half_open(&env, start, &half));
+                self.half = None;
+                return false;
+            }
+        }
+        true
+    }
+
     fn arrive(&mut self, to: usize, header: Header, data: &[u8]) {
         let segment = Segment { header, payload: data };
+        if to == 1 && self.arrive_half_open(&segment) {
+            return;
+        }
         if self.sides[to].conn.is_none() {
             if let Some((record, _)) = self.sides[to].time_wait {
                 match record.on_segment(&segment) {
@@ -101,9 +137,12 @@ impl World {
                     }
                 }
             } else if to == 1 && self.sides[1].closed.is_none() && header.flags == Flags::SYN {
+                let start = self.start();
                 let env = Env { now: self.now, config: &self.config, pool: &mut self.sides[1].pool };
-                let start = Start { iss: self.iss[1], mss: 1000, default_peer_mss: 536, timestamp_offset: 0 };
-                self.sides[1].conn = Some(Connection::accept(&env, start, &segment));
+                let half = HalfOpen::new(&env, start, &segment);
+                let syn_ack = half.syn_ack(&env, 0);
+                self.half = Some(half);
+                self.send(1, syn_ack, Vec::new());
             } else if let Some(reset) = answer_closed(&segment) {
                 self.send(to, reset.header(0, 0), Vec::new());
             }
@@ -210,7 +249,8 @@ impl World {
             self.settle(1);
             let frame = self.wire.keys().next().map(|(at, _)| *at);
             let timers = self.sides.iter().filter_map(|s| s.conn.as_ref().and_then(Connection::poll_timeout));
-            let Some(next) = timers.chain(frame).min_by_key(|at| Reverse(Reverse(*at))) else { return };
+            let half = self.half.map(|half| half.deadline(&self.config));
+            let Some(next) = timers.chain(frame).chain(half).min_by_key(|at| Reverse(Reverse(*at))) else { return };
             self.now = self.now.max(next);
             for side in 0..2 {
                 if self.sides[side].time_wait.is_some_and(|(_, at)| at <= self.now) {
@@ -221,6 +261,12 @@ impl World {
                 if due {
                     let _ = self.verb(side, Connection::on_timeout);
                 }
+            }
+            if let Some(mut half) = self.half.filter(|half| half.deadline(&self.config) <= self.now) {
+                let env = Env { now: self.now, config: &self.config, pool: &mut self.sides[1].pool };
+                self.half = half.on_timeout(&env).then_some(half);
+                let syn_ack = half.syn_ack(&env, 0);
+                self.half.is_some().then(|| self.send(1, syn_ack, Vec::new()));
             }
             while let Some(entry) = self.wire.first_entry().filter(|e| e.key().0 <= self.now) {
                 let (to, header, data) = entry.remove();
@@ -264,7 +310,7 @@ proptest! {
         let sides = [side(totals.0, ends.0, lazy.0), side(totals.1, ends.1, lazy.1)];
         let iss = [SeqNum::new(iss.0), SeqNum::new(iss.1)];
         let now = Instant::ZERO + Duration::from_secs(1);
-        let mut world = World { now, config, sides, wire: Wire::new(), sequence: 0, random: seed, loss, iss };
+        let mut world = World { now, config, sides, half: None, wire: Wire::new(), sequence: 0, random: seed, loss, iss };
         let env = Env { now, config: &world.config, pool: &mut world.sides[0].pool };
         let mut client = Connection::connect(&env, Start { iss: iss[0], mss: 1460, default_peer_mss: 536, timestamp_offset: 0 });
         client.set_nodelay(nodelay);

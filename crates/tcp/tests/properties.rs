@@ -94,7 +94,11 @@ impl Observer {
         let start = Start { iss: SeqNum::new(iss), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
         let mut syn = tcp::testing::segment(Flags::SYN, irs, 0, &[]);
         syn.header.options.window_scale = Some(2);
-        let conn = if passive { Connection::accept(&env, start, &syn) } else { Connection::connect(&env, start) };
+        let conn = if passive {
+            Connection::from_half_open(&env, start, &tcp::HalfOpen::new(&env, start, &syn))
+        } else {
+            Connection::connect(&env, start)
+        };
         Self {
             now,
             conn,
@@ -105,7 +109,8 @@ impl Observer {
             config,
             pool,
             peer_shift: 14,
-            snd_max: SeqNum::new(iss),
+            // A passive open's SYN-ACK was its record's to send.
+            snd_max: SeqNum::new(iss) + u32::from(passive),
             peer_edge: None,
             stream: passive.then(|| SeqNum::new(irs.wrapping_add(1))),
             delivered: 0,
@@ -284,7 +289,7 @@ impl Observer {
 /// Brings a fresh connection on its way to a state, so that cases do not all die in the handshake.
 fn prelude(o: &mut Observer, passive: bool, depth: u8, ws: bool) {
     o.drain();
-    if depth == 0 {
+    if depth == 0 && !passive {
         return;
     }
     let (irs, mut header) = (o.rcv_nxt - 1, tcp::testing::segment(Flags::ACK, 0, 0, &[]).header);

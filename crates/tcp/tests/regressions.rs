@@ -67,7 +67,8 @@ impl Giant {
         let start = tcp::Start { iss: SeqNum::new(7), mss: GIANT_MSS, default_peer_mss: 536, timestamp_offset: 0 };
         let mut syn = tcp::testing::segment(Flags::SYN, 99, 0, &[]);
         (syn.header.options.mss, syn.header.options.window_scale) = (Some(GIANT_MSS), Some(14));
-        let conn = Connection::accept(&Env { now, config: &config, pool: &mut pool }, start, &syn);
+        let env = Env { now, config: &config, pool: &mut pool };
+        let conn = Connection::from_half_open(&env, start, &tcp::HalfOpen::new(&env, start, &syn));
         let mut giant = Self { config, pool, conn, now, una: SeqNum::new(7), out: vec![0; 1 << 16] };
         giant.poll();
         giant.ack(SeqNum::new(8));

@@ -149,12 +149,13 @@ fn our_fin_lost_and_theirs_arrives() {
 
 /// S37: an ABORT in SYN-RECEIVED after a passive open; over frames no application has the handle by then.
 #[test]
-fn s37_abort_in_passive_syn_received() {
+fn s37_abort_in_syn_received() {
+    // After a simultaneous open: a passive one has no handle before its handshake is complete.
     case(
-        "listen 99
+        "connect 99
+         out <SEQ=99><CTL=SYN>
          in  <SEQ=299><CTL=SYN>                         SYN-RECEIVED
          out <SEQ=99><ACK=300><CTL=SYN,ACK>
-         unlisten
          abort
          out <SEQ=100><CTL=RST>
          state CLOSED",

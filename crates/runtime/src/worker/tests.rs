@@ -83,7 +83,7 @@ fn worker() -> (Worker<Device, Nothing>, Arc<Link>, MemoryPort, Instant) {
     let (near, far) = MemoryPort::pair(MemoryConfig::default());
     let link = Arc::new(Link::default());
     let own = LocalAddress { ip: OURS.into(), prefix_len: 24, owned: true };
-    let config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, 1]), 1500, vec![own], [[1; 16]; 3]);
+    let config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, 1]), 1500, vec![own], [[1; 16]; 4]);
     let clock = Clock::new();
     let shard = Shard::new(config, clock.now()).unwrap();
     let device = Device(near, Arc::clone(&link));

@@ -10,7 +10,7 @@ pub const B: &str = "10.0.0.2";
 
 pub fn shard(n: u8, change: impl FnOnce(&mut ShardConfig)) -> Shard {
     let address = LocalAddress { ip: IpAddr::from([10, 0, 0, n]), prefix_len: 24, owned: true };
-    let mut config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, n]), 1500, vec![address], [[n; 16]; 3]);
+    let mut config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, n]), 1500, vec![address], [[n; 16]; 4]);
     change(&mut config);
     Shard::new(config, Instant::ZERO).expect("a valid configuration")
 }

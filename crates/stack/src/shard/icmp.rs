@@ -57,7 +57,8 @@ impl Shard {
             FlowKey::new(SocketAddr::new(quoted.src, quoted.src_port), SocketAddr::new(quoted.dst, quoted.dst_port));
         let same = |owner| match owner {
             Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
-            Owner::TimeWait(_) => false,
+            // A record of SYN-RECEIVED lasts a minute at most: it needs no help to end.
+            Owner::TimeWait(_) | Owner::HalfOpen(_) => false,
         };
         let Some(Owner::Connection(slot)) = self.table.find(self.table.hash(&key), same) else {
             return Err(Refusal::IcmpQuote.into());

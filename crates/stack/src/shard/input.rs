@@ -2,8 +2,8 @@
 
 use super::{
     App, Entry, Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
-    life::Knocker,
     ndp::{is_ndp, solicits},
+    passive::Knocker,
 };
 use crate::{
     neighbour::Asker,
@@ -223,23 +223,20 @@ impl Shard {
         let same = |owner| match owner {
             Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
             Owner::TimeWait(slot) => self.time_waits.is(slot, &key),
+            Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == key),
         };
+        let knocker = Knocker { key, hash, link, segment: &segment, old: None };
         match self.table.find(hash, same) {
             Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
             Some(Owner::TimeWait(slot)) => return self.in_time_wait(now, link, slot, key, hash, &segment),
-            None => {
-                return self.knock(
-                    now,
-                    link,
-                    Knocker { key, hash, vlan: link.vlan, from: link.src, syn: &segment, old: None },
-                );
-            }
+            Some(Owner::HalfOpen(slot)) => return Ok(self.in_syn_received(now, slot, &knocker, app)?),
+            None => return self.knock(now, &knocker, app),
         }
         Ok(())
     }
 
     /// A segment of a connection.
-    fn segment(&mut self, now: Instant, link: Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
+    pub(super) fn segment(&mut self, now: Instant, link: Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
         self.counters.segments_in += 1;
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
         let opening = !entry.told || entry.conn.state() == tcp::State::SynSent;
@@ -326,7 +323,7 @@ impl Shard {
                 let old = self.time_waits.until(slot).map(|until| (record, until));
                 self.time_waits.remove(slot);
                 self.table.remove(hash, Owner::TimeWait(slot));
-                let knocker = Knocker { key, hash, vlan: link.vlan, from: link.src, syn: segment, old };
+                let knocker = Knocker { key, hash, link, segment, old };
                 if let Err(refusal) = self.open(now, listener, &knocker) {
                     self.resume_time_wait(now, hash, old);
                     return Err(refusal.into());
@@ -337,19 +334,25 @@ impl Shard {
     }
 
     /// A segment of no connection: for a listener, or for nobody.
-    fn knock(&mut self, now: Instant, link: Link, knocker: Knocker<'_>) -> Result<(), Rejected> {
-        let (local, remote) = (knocker.key.local(), knocker.key.remote());
+    fn knock(&mut self, now: Instant, knocker: &Knocker<'_>, app: &mut impl App) -> Result<(), Rejected> {
+        let (local, remote, link) = (knocker.key.local(), knocker.key.remote(), knocker.link);
         let Some(listener) = self.listeners.find(local) else {
-            if let Some(reset) = answer_closed(knocker.syn) {
+            if let Some(reset) = answer_closed(knocker.segment) {
                 self.reset(link.src, link.vlan, local, remote, reset);
             }
             return Err(Refusal::NoEndpoint.into());
         };
-        match answer_listen(knocker.syn) {
-            Knock::Open => Ok(self.open(now, listener, &knocker)?),
+        match answer_listen(knocker.segment) {
+            Knock::Open => Ok(self.open(now, listener, knocker)?),
             Knock::Refuse(reset) => {
+                let refusal = match self.take_cookie(now, listener, knocker, app) {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => Refusal::ListenReset,
+                    Err(Refusal::CookieInvalid) => Refusal::CookieInvalid,
+                    Err(refusal) => return Err(refusal.into()),
+                };
                 self.reset(link.src, link.vlan, local, remote, reset);
-                Err(Refusal::ListenReset.into())
+                Err(refusal.into())
             }
             Knock::Ignore => Err(Refusal::ListenIgnored.into()),
         }

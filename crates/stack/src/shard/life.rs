@@ -2,31 +2,18 @@
 
 use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard, Slot};
 use crate::{
-    listen::ListenerId,
     reply::{Body, Reply},
     table::Owner,
     time_wait::Record,
 };
-use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Connection, Event, Half, Reset, Start, TimeWait};
-use wire::{MacAddr, SeqNum, tcp::Segment};
-
-/// What a passive open comes from.
-pub(super) struct Knocker<'s> {
-    pub(super) key: FlowKey,
-    pub(super) hash: u32,
-    pub(super) vlan: Option<u16>,
-    /// The station the SYN came from.
-    pub(super) from: MacAddr,
-    pub(super) syn: &'s Segment<'s>,
-    /// The incarnation in TIME-WAIT and its end: the new ISS must lie behind its SND.NXT (RFC 9293 MAY-2).
-    pub(super) old: Option<(Record, Instant)>,
-}
+use wheel::Duration;
+use wire::{MacAddr, SeqNum};
 
 impl Shard {
     /// The most a connection between these families may send and announce: MTU less both headers.
-    fn start(&self, now: Instant, key: &FlowKey) -> Start {
+    pub(super) fn start(&self, now: Instant, key: &FlowKey) -> Start {
         let (headers, default_peer_mss) = if key.remote().is_ipv4() { (40, 536) } else { (60, 1220) };
         let mss = self.config.mtu.saturating_sub(headers).max(64);
         let timestamp_offset = self.isn.timestamp_offset(key);
@@ -84,11 +71,12 @@ impl Shard {
     /// which a new one is safe: both sides used timestamps, and the clock has moved on since (RFC 6191 in the other
     /// direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
     fn choose_port(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Option<(FlowKey, Option<u32>)> {
-        let (table, slots, time_waits) = (&self.table, &self.slots, &self.time_waits);
+        let (table, slots, time_waits, half_opens) = (&self.table, &self.slots, &self.time_waits, &self.half_opens);
         let owner = |key: &FlowKey| {
             let same = |owner| match owner {
                 Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
                 Owner::TimeWait(slot) => time_waits.is(slot, key),
+                Owner::HalfOpen(slot) => half_opens.get(slot).is_some_and(|r| r.key == *key),
             };
             table.find(table.hash(key), same)
         };
@@ -113,37 +101,6 @@ impl Shard {
         Some(record)
     }
 
-    /// A SYN for a listener: a connection in SYN-RECEIVED, if there is room for it.
-    pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) -> Result<(), Refusal> {
-        let next_hop = self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
-        if self.connections() >= self.config.max_connections as usize {
-            return Err(Refusal::ConnectionsFull);
-        }
-        if !self.listeners.begin(listener) {
-            return Err(Refusal::BacklogFull);
-        }
-        let mut start = self.start(now, &knocker.key);
-        if let Some((old, _)) = &knocker.old {
-            start.iss = later(start.iss, old.time_wait.snd_nxt);
-        }
-        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        let conn = Connection::accept(&env, start, knocker.syn);
-        let entry = Entry {
-            listener: Some(listener),
-            opening: true,
-            vlan: knocker.vlan,
-            // Until its next hop is resolved a reset goes back to where the SYN came from.
-            mac: knocker.from,
-            old: knocker.old.map(Box::new),
-            ..new_entry(knocker.key, knocker.hash, conn, next_hop)
-        };
-        self.counters.opened += 1;
-        if let Some(slot) = self.insert(entry) {
-            self.mark(slot);
-        }
-        Ok(())
-    }
-
     /// The SYN that reopened a connection in TIME-WAIT was an old one, or there was no room for it: back to TIME-WAIT
     /// (MAY-2, second clause).
     pub(super) fn resume_time_wait(&mut self, now: Instant, hash: u32, old: Option<(Record, Instant)>) {
@@ -153,7 +110,7 @@ impl Shard {
         }
     }
 
-    fn insert(&mut self, entry: Entry) -> Option<u32> {
+    pub(super) fn insert(&mut self, entry: Entry) -> Option<u32> {
         if self.connections() >= self.config.max_connections as usize {
             return None;
         }
@@ -172,7 +129,11 @@ impl Shard {
 
     /// Tells the application, and itself, what has happened to a connection.
     pub(super) fn dispatch(&mut self, now: Instant, slot: u32, app: &mut impl App) {
-        while let Some(event) = self.entry(slot).and_then(|e| e.conn.poll_event()) {
+        while let Some(entry) = self.entry(slot) {
+            if entry.queued {
+                return self.park(slot);
+            }
+            let Some(event) = entry.conn.poll_event() else { return };
             match event {
                 Event::Established => self.on_established(now, slot, app),
                 Event::TimeWait(time_wait) => self.enter_time_wait(now, slot, time_wait),
@@ -211,30 +172,17 @@ impl Shard {
     }
 
     pub(super) fn on_established(&mut self, now: Instant, slot: u32, app: &mut impl App) {
-        let Some(entry) = self.entry(slot) else { return };
-        entry.told = true;
-        match entry.listener {
-            Some(listener) => {
-                self.leave_backlog(slot);
-                self.counters.accepted += 1;
-                self.tell(now, slot, app, |app, io, conn| app.on_accept(io, conn, listener));
-            }
-            None => self.tell(now, slot, app, |app, io, conn| app.on_connected(io, conn)),
-        }
-    }
-
-    fn leave_backlog(&mut self, slot: u32) {
-        let Some(entry) = self.entry(slot) else { return };
-        if let Some(listener) = entry.listener.filter(|_| core::mem::take(&mut entry.opening)) {
-            self.listeners.end(listener);
+        match self.entry(slot).map(|e| e.listener) {
+            Some(Some(listener)) => self.on_opened(now, slot, listener, app),
+            _ => self.tell(now, slot, app, |app, io, conn| app.on_connected(io, conn)),
         }
     }
 
     /// The record takes the connection's place in the table.
     fn enter_time_wait(&mut self, now: Instant, slot: u32, time_wait: TimeWait) {
-        let Some(Entry { key, hash, .. }) = self.entry(slot) else { return };
-        let (key, hash) = (*key, *hash);
-        let lasts = self.config.tcp.time_wait;
+        let Some(Entry { key, hash, time_wait_secs, .. }) = self.entry(slot) else { return };
+        let (key, hash, secs) = (*key, *hash, *time_wait_secs);
+        let lasts = if secs == 0 { self.config.tcp.time_wait } else { Duration::from_secs(secs.into()) };
         match self.time_waits.add(now, Record { key, time_wait, lasts }, now + lasts) {
             Some(record) => self.table.replace(hash, Owner::Connection(slot), Owner::TimeWait(record)),
             None => self.counters.refused(Refusal::TimeWaitFull),
@@ -247,17 +195,12 @@ impl Shard {
         }
         self.counters.closed += 1;
         self.counters.failed += u64::from(error.is_some());
-        self.leave_backlog(slot);
         if let Some(entry) = self.entry(slot) {
             // Who gives it up within the call has nothing left to end.
             entry.over = true;
         }
         self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
         self.finish(slot);
-        if let Some(Entry { hash, told: false, old: Some(old), .. }) = self.entry(slot) {
-            let (hash, old) = (*hash, **old);
-            self.resume_time_wait(now, hash, Some(old));
-        }
     }
 
     /// An end in order, and the application has not read everything: the rest comes first, then the end. The connection
@@ -326,7 +269,6 @@ impl Shard {
             }
             self.counters.closed += 1;
             self.counters.failed += u64::from(reset.is_some());
-            self.leave_backlog(conn.slot);
             self.finish(conn.slot);
         }
         Ok(())
@@ -377,17 +319,19 @@ impl Shard {
 const ISS_STEP: u32 = 64_000;
 
 /// RFC 9293 MAY-2: an ISS behind every sequence number of the old incarnation.
-fn later(iss: SeqNum, old: SeqNum) -> SeqNum {
+pub(super) fn later(iss: SeqNum, old: SeqNum) -> SeqNum {
     if iss.after(old) { iss } else { old + ISS_STEP }
 }
 
-fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Entry {
+pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Entry {
     Entry {
         key,
         hash,
         conn,
         listener: None,
-        opening: false,
+        queued: false,
+        fresh: false,
+        time_wait_secs: 0,
         told: false,
         dead: false,
         over: false,
@@ -401,6 +345,5 @@ fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Ent
         mac: MacAddr::default(),
         epoch: None,
         vlan: None,
-        old: None,
     }
 }

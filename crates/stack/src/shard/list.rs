@@ -37,17 +37,23 @@ pub struct ConnectionInfo {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
     connection: u32,
+    half_open: u32,
     time_wait: u32,
 }
 
 impl Shard {
-    /// Adds up to `max` slots' connections, then TIME-WAIT records, to `out`; `None` when the listing is complete.
+    /// Adds up to `max` slots' connections, then those in SYN-RECEIVED, then TIME-WAIT records, to `out`; `None` when the listing is complete.
     pub fn list(&self, now: Instant, cursor: Cursor, max: u32, out: &mut Vec<ConnectionInfo>) -> Option<Cursor> {
         let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         if cursor.connection < slots {
             let end = cursor.connection.saturating_add(max).min(slots);
             out.extend((cursor.connection..end).filter_map(|slot| self.connection_info(now, slot)));
             return Some(Cursor { connection: end, ..cursor });
+        }
+        if cursor.half_open < self.half_opens.slots() {
+            let end = cursor.half_open.saturating_add(max).min(self.half_opens.slots());
+            out.extend((cursor.half_open..end).filter_map(|slot| self.half_open_info(now, slot)));
+            return Some(Cursor { half_open: end, ..cursor });
         }
         let end = cursor.time_wait.saturating_add(max).min(self.time_waits.slots());
         out.extend((cursor.time_wait..end).filter_map(|slot| self.time_wait_info(now, slot)));
@@ -57,6 +63,10 @@ impl Shard {
     fn connection_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {
         let entry = self.slots[slot as usize].entry.as_ref().filter(|e| !e.over && !e.unread_end)?;
         let info = entry.conn.info();
+        if info.state == State::Closed {
+            // It was reset before it was accepted.
+            return None;
+        }
         Some(ConnectionInfo {
             local: entry.key.local(),
             remote: entry.key.remote(),
@@ -69,6 +79,23 @@ impl Shard {
             timer: info.timer.map(|(name, at)| (name, at - now)),
             age: now - info.opened,
             state_age: now - info.since,
+        })
+    }
+
+    fn half_open_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {
+        let record = self.half_opens.get(slot)?;
+        Some(ConnectionInfo {
+            local: record.key.local(),
+            remote: record.key.remote(),
+            state: State::SynReceived,
+            send_queue_bytes: 0,
+            receive_queue_bytes: 0,
+            srtt: None,
+            cwnd_bytes: 0,
+            retransmits: record.half.timeouts().into(),
+            timer: self.half_opens.deadline(slot).map(|at| ("retransmit", at - now)),
+            age: now - record.half.began(),
+            state_age: now - record.half.began(),
         })
     }
 

@@ -222,7 +222,7 @@ impl Dut {
     fn new(settings: Settings, six: bool, ours: u32, theirs: u32) -> Self {
         let address = |ip, prefix_len| LocalAddress { ip, prefix_len, owned: true };
         let (local, remote) = if six { (v6(1), v6(9)) } else { (v4(1), v4(9)) };
-        let mut config = ShardConfig::new(OURS, 1500, vec![address(local, if six { 64 } else { 24 })], [SECRET; 3]);
+        let mut config = ShardConfig::new(OURS, 1500, vec![address(local, if six { 64 } else { 24 })], [SECRET; 4]);
         config.pool_bytes = 1 << 20;
         config.ports = PORT..=PORT;
         config.tcp = TcpConfig::new(settings).expect("valid");

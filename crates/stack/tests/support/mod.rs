@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub)]
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
-use stack::{App, ConnId, Error, Instant, Io, ListenerId, LocalAddress, MacAddr, Shard, ShardConfig};
+use stack::{
+    App, ConnId, Error, Instant, Io, ListenOptions, ListenerId, LocalAddress, MacAddr, Shard, ShardConfig, SynCookies,
+};
 use wire::{
     SeqNum, arp, eth, icmpv4, ipv4, ipv6,
     ndp::Packet,
@@ -23,12 +25,13 @@ pub fn v6(n: u16) -> IpAddr {
 
 pub fn shard(change: impl FnOnce(&mut ShardConfig)) -> Shard {
     let address = |ip, prefix_len| LocalAddress { ip, prefix_len, owned: true };
-    let mut config = ShardConfig::new(OURS, 1500, vec![address(v4(1), 24), address(v6(1), 64)], [[7; 16]; 3]);
+    let mut config = ShardConfig::new(OURS, 1500, vec![address(v4(1), 24), address(v6(1), 64)], [[7; 16]; 4]);
     config.pool_bytes = 1 << 20;
     change(&mut config);
     let mut shard = Shard::new(config, Instant::ZERO).expect("a valid configuration");
-    shard.listen(SocketAddr::new(v4(1), PORT), 4).expect("free");
-    shard.listen(SocketAddr::new(v6(1), PORT), 4).expect("free");
+    let options = ListenOptions { syn_cookies: SynCookies::Never, ..4.into() };
+    shard.listen(SocketAddr::new(v4(1), PORT), options.clone()).expect("free");
+    shard.listen(SocketAddr::new(v6(1), PORT), options).expect("free");
     shard.on_neighbour(v4(9), Some(PEER));
     shard.on_neighbour(v6(9), Some(PEER));
     shard
@@ -159,7 +162,9 @@ pub fn segment_of(frame: &[u8]) -> Option<(Header, usize)> {
 pub fn open(shard: &mut Shard, app: &mut Counting, now: Instant, port: u16, irs: u32) -> u32 {
     let syn = tcp_frame(v4(9), v4(1), header(Flags::SYN, (port, PORT), irs, 0), &[], None);
     shard.on_frame(now, &syn, app);
-    let iss = drain(shard, now).iter().rev().find_map(|f| segment_of(f)).expect("a SYN-ACK").0.seq.value();
+    let syn_acks = drain(shard, now);
+    let mut segments = syn_acks.iter().filter_map(|f| segment_of(f));
+    let iss = segments.find(|(h, _)| h.flags.contains(Flags::SYN)).expect("a SYN-ACK").0.seq.value();
     let ack = header(Flags::ACK, (port, PORT), irs.wrapping_add(1), iss.wrapping_add(1));
     shard.on_frame(now, &tcp_frame(v4(9), v4(1), ack, &[], None), app);
     drain(shard, now);

@@ -1,26 +1,30 @@
 //! Opening: RFC 9293 sections 3.5 and 3.10.7.2 to 3.10.7.3.
 
 use super::{
-    Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, Start,
-    State,
+    Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, SeqNum,
+    Start, State,
 };
-use crate::negotiation::Negotiated;
+use crate::{half_open::HalfOpen, negotiation::Negotiated};
 
 impl Connection {
-    /// Passive OPEN's answer to a SYN: SYN-RECEIVED; `poll_transmit` has the SYN-ACK.
+    /// A passive open whose handshake a segment completes ([`HalfOpenAnswer::Complete`](crate::HalfOpenAnswer)): give it
+    /// that segment next. Of `start` the ISS is the record's.
     #[must_use]
-    pub fn accept(env: &Env<'_>, start: Start, syn: &Segment<'_>) -> Self {
+    pub fn from_half_open(env: &Env<'_>, start: Start, half: &HalfOpen) -> Self {
+        let start = Start { iss: half.iss(), ..start };
         let mut connection = Self::new(env, start, State::SynReceived, true);
-        connection.synchronize(env, &syn.header);
+        connection.opened = half.began();
+        connection.synchronize(env, half.irs(), &half.negotiated());
+        connection.clock.stamp(env.now, half.irs() + 1);
+        connection.snd.syn_was_sent(env, half.began(), half.timeouts(), half.again());
         connection
     }
 
     /// The peer's SYN: its sequence number and options.
-    fn synchronize(&mut self, env: &Env<'_>, syn: &Header) {
-        let negotiated = Negotiated::new(env.config, self.mss, self.default_peer_mss, &syn.options);
+    fn synchronize(&mut self, env: &Env<'_>, irs: SeqNum, negotiated: &Negotiated) {
         self.snd.synchronize(negotiated.data_mss(), negotiated.window_scale.unwrap_or(0));
         self.snd.set_sack(negotiated.sack);
-        self.rcv.synchronize(syn.seq, &negotiated, env);
+        self.rcv.synchronize(irs, negotiated, env);
         self.clock.negotiated(env.now, negotiated.timestamps);
         self.scaled = negotiated.window_scale.is_some();
     }
@@ -71,7 +75,8 @@ impl Connection {
         if !header.flags.contains(Flags::SYN) {
             return Outcome { dropped: Some(DropReason::NotSynSent), ..Outcome::default() };
         }
-        self.synchronize(env, header);
+        let negotiated = Negotiated::new(env.config, self.mss, self.default_peer_mss, &header.options);
+        self.synchronize(env, header.seq, &negotiated);
         if !acceptable {
             // Simultaneous open (RFC 9293 section 3.5, figure 7): answer with SYN-ACK of the same ISS.
             self.step(Input::Syn);

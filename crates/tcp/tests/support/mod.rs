@@ -22,8 +22,8 @@
 
 use std::collections::VecDeque;
 use tcp::{
-    Answer, Config, Connection, Env, Error, Event, Half, IcmpError, Keepalive, Knock, Outcome, Pool, Reset, Settings,
-    Start, State, TimeWait, answer_closed, answer_listen,
+    Answer, Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, IcmpError, Keepalive, Knock, Outcome,
+    Pool, Reset, Settings, Start, State, TimeWait, answer_closed, answer_listen,
 };
 use wheel::{Duration, Instant};
 use wire::{
@@ -146,6 +146,8 @@ pub struct Endpoint {
     pub config: Config,
     pub pool: Pool,
     pub conn: Option<Connection>,
+    /// A passive open whose handshake is not complete.
+    half: Option<HalfOpen>,
     /// The connection is over; what it has received in order is still to be read.
     ended: Option<Connection>,
     listening: bool,
@@ -177,6 +179,7 @@ impl Endpoint {
             config: Config::new(settings).expect("valid"),
             pool: Pool::new(1 << 22),
             conn: None,
+            half: None,
             ended: None,
             listening: false,
             told: false,
@@ -205,6 +208,7 @@ impl Endpoint {
     pub fn state(&self) -> State {
         match (&self.conn, &self.time_wait) {
             (Some(conn), _) => conn.state(),
+            _ if self.half.is_some() => State::SynReceived,
             (None, Some(_)) => State::TimeWait,
             _ if self.listening => State::Listen,
             _ => State::Closed,
@@ -221,13 +225,21 @@ impl Endpoint {
         let iss = self.iss.pop_front().expect("an ISS for every open");
         let start = Start { iss: SeqNum::new(iss.wrapping_add(self.ours)), ..self.start };
         let env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
-        self.conn = Some(match passive {
-            Some(syn) => Connection::accept(&env, start, syn),
-            None => Connection::connect(&env, start),
-        });
+        match passive {
+            Some(syn) => {
+                let half = HalfOpen::new(&env, start, syn);
+                let header = half.syn_ack(&env, OFFSET);
+                self.half = Some(half);
+                self.edge = None;
+                self.say(header);
+            }
+            None => {
+                self.conn = Some(Connection::connect(&env, start));
+                self.edge = None;
+            }
+        }
         self.told = passive.is_none();
         self.next_sent = iss.wrapping_add(1);
-        self.edge = None;
     }
 
     pub fn arrive(&mut self, segment: &Segment<'_>) {
@@ -237,6 +249,8 @@ impl Endpoint {
         if self.conn.is_some() {
             let outcome = self.verb(|c, env| c.on_segment(env, segment));
             self.outcome(segment, outcome);
+        } else if let Some(half) = self.half {
+            self.arrive_half_open(half, segment);
         } else if let Some((record, _)) = self.time_wait {
             match record.on_segment(segment) {
                 Answer::Ignore => {}
@@ -264,6 +278,38 @@ impl Endpoint {
             self.answer(answer_closed(segment));
         }
         self.settle();
+    }
+
+    /// A segment of a half-open record.
+    fn say(&mut self, header: Header) {
+        let shift = if header.flags.contains(Flags::SYN) { 0 } else { self.our_scale() };
+        self.edge = Some(header.ack + (u32::from(header.window) << shift));
+        self.out.push_back((header, Vec::new()));
+    }
+
+    fn arrive_half_open(&mut self, mut half: HalfOpen, segment: &Segment<'_>) {
+        let env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
+        let answer = half.on_segment(&env, segment);
+        self.half = Some(half);
+        match answer {
+            HalfOpenAnswer::Ignore(_) => {}
+            HalfOpenAnswer::Ack(_) => {
+                let header = half.ack(&env, OFFSET);
+                self.say(header);
+            }
+            HalfOpenAnswer::SynAckAgain => {
+                let header = half.syn_ack(&env, OFFSET);
+                self.say(header);
+            }
+            HalfOpenAnswer::Reset(reset) => self.answer(Some(reset)),
+            HalfOpenAnswer::Forget => self.half = None,
+            HalfOpenAnswer::Complete => {
+                self.conn = Some(Connection::from_half_open(&env, self.start, &half));
+                self.half = None;
+                let outcome = self.verb(|c, env| c.on_segment(env, segment));
+                self.outcome(segment, outcome);
+            }
+        }
     }
 
     fn outcome(&mut self, segment: &Segment<'_>, outcome: Outcome) {
@@ -346,13 +392,19 @@ impl Endpoint {
 
     fn deadline(&self) -> Option<Instant> {
         let conn = self.conn.as_ref().and_then(Connection::poll_timeout);
-        [conn, self.time_wait.map(|(_, at)| at)].into_iter().flatten().min()
+        let half = self.half.map(|half| half.deadline(&self.config));
+        [conn, half, self.time_wait.map(|(_, at)| at)].into_iter().flatten().min()
     }
 
     fn fire(&mut self, at: Instant) {
         self.now = self.now.max(at);
         if self.conn.as_ref().and_then(Connection::poll_timeout).is_some_and(|at| at <= self.now) {
             self.verb(|c, env| c.on_timeout(env));
+        }
+        if let Some(mut half) = self.half.filter(|half| half.deadline(&self.config) <= self.now) {
+            let env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
+            self.half = half.on_timeout(&env).then_some(half);
+            self.out.extend(self.half.map(|half| (half.syn_ack(&env, OFFSET), Vec::new())));
         }
         if self.time_wait.is_some_and(|(_, at)| at <= self.now) {
             self.time_wait = None;

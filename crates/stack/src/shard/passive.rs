@@ -1,0 +1,311 @@
+//! Passive opens: a SYN becomes a record or a cookie, the last ACK of the handshake a connection, and that is told, or waits
+//! to be accepted.
+
+use super::{
+    App, ConnId, Entry, Env, FlowKey, Instant, Refusal, Shard,
+    input::Link,
+    life::{later, new_entry},
+};
+use crate::{
+    half_open::Record,
+    listen::{Admission, ListenError, ListenerId},
+    reply::{Body, Reply},
+    table::Owner,
+    time_wait,
+};
+use alloc::boxed::Box;
+use tcp::{Connection, DropReason, Family, HalfOpen, HalfOpenAnswer, State};
+use wire::{
+    MacAddr,
+    tcp::{Flags, Header, Segment},
+};
+
+/// What a passive open comes from.
+pub(super) struct Knocker<'s> {
+    pub(super) key: FlowKey,
+    pub(super) hash: u32,
+    pub(super) link: Link,
+    pub(super) segment: &'s Segment<'s>,
+    /// The incarnation in TIME-WAIT and its end: the new ISS must lie behind its SND.NXT (RFC 9293 MAY-2).
+    pub(super) old: Option<(time_wait::Record, Instant)>,
+}
+
+const fn family(key: &FlowKey) -> Family {
+    if key.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+impl Shard {
+    /// A SYN for a listener: SYN-RECEIVED, if there is room for it, or a cookie.
+    pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) -> Result<(), Refusal> {
+        self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
+        if self.connections() >= self.config.max_connections as usize {
+            return Err(Refusal::ConnectionsFull);
+        }
+        let crowded = self.half_opens.is_full();
+        match self.listeners.get(listener).map_or(Admission::BacklogFull, |l| l.admit(crowded)) {
+            Admission::AcceptQueueFull => return Err(Refusal::AcceptQueueFull),
+            // A peer whose last connection is in TIME-WAIT is real, and takes no more than that did: as in Linux the backlog is
+            // not for it.
+            Admission::BacklogFull | Admission::Cookie if knocker.old.is_some() && !crowded => {}
+            Admission::BacklogFull => return Err(Refusal::BacklogFull),
+            Admission::Cookie if knocker.old.is_some() => return Err(Refusal::BacklogFull),
+            Admission::Cookie => {
+                self.answer_by_cookie(now, listener, knocker);
+                return Ok(());
+            }
+            Admission::Record => {}
+        }
+        let mut start = self.start(now, &knocker.key);
+        if let Some((old, _)) = &knocker.old {
+            start.iss = later(start.iss, old.time_wait.snd_nxt);
+        }
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let half = HalfOpen::new(&env, start, knocker.segment);
+        let header = half.syn_ack(&env, start.timestamp_offset);
+        let Link { src: mac, vlan } = knocker.link;
+        let record = Record { key: knocker.key, half, listener, mac, vlan, old: knocker.old.map(Box::new) };
+        let slot = self.half_opens.add(record, half.deadline(&self.config.tcp)).ok_or(Refusal::BacklogFull)?;
+        self.table.insert(knocker.hash, Owner::HalfOpen(slot));
+        self.listeners.begin(listener);
+        self.counters.opened += 1;
+        self.counters.count_state(&mut { State::Closed }, State::SynReceived);
+        self.answer(&knocker.key, mac, vlan, header);
+        Ok(())
+    }
+
+    fn answer_by_cookie(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) {
+        let start = self.start(now, &knocker.key);
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let flow = (&knocker.key, family(&knocker.key));
+        let header = HalfOpen::cookie_syn_ack(&env, start, knocker.segment, &self.cookies, flow);
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.note_cookie(now);
+        }
+        self.counters.cookies_sent += 1;
+        self.answer(&knocker.key, knocker.link.src, knocker.link.vlan, header);
+    }
+
+    /// An acknowledgment at a listener: true if it returned a cookie, and a connection came of it.
+    pub(super) fn take_cookie(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        knocker: &Knocker<'_>,
+        app: &mut impl App,
+    ) -> Result<bool, Refusal> {
+        let flags = knocker.segment.header.flags;
+        let believes = self.listeners.get(listener).is_some_and(|l| l.takes_cookies(now));
+        if !believes || flags.contains(Flags::SYN) {
+            return Ok(false);
+        }
+        let start = self.start(now, &knocker.key);
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let flow = (&knocker.key, family(&knocker.key));
+        let half = HalfOpen::from_cookie(&env, start, knocker.segment, &self.cookies, flow);
+        let half = half.ok_or(Refusal::CookieInvalid)?;
+        self.has_room(listener)?;
+        self.counters.cookies_accepted += 1;
+        self.complete(now, listener, knocker, &half, app)?;
+        Ok(true)
+    }
+
+    /// Whether a connection that is open now can be kept.
+    fn has_room(&self, listener: ListenerId) -> Result<(), Refusal> {
+        if self.connections() >= self.config.max_connections as usize {
+            return Err(Refusal::ConnectionsFull);
+        }
+        match self.listeners.get(listener) {
+            Some(listener) if !listener.is_full() => Ok(()),
+            _ => Err(Refusal::AcceptQueueFull),
+        }
+    }
+
+    /// A segment of a connection in SYN-RECEIVED.
+    pub(super) fn in_syn_received(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        knocker: &Knocker<'_>,
+        app: &mut impl App,
+    ) -> Result<(), Refusal> {
+        let offset = self.isn.timestamp_offset(&knocker.key);
+        let Some(record) = self.half_opens.get_mut(slot) else { return Ok(()) };
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let answer = record.half.on_segment(&env, knocker.segment);
+        let (half, listener) = (record.half, record.listener);
+        let (key, Link { src: mac, vlan }) = (&knocker.key, knocker.link);
+        match answer {
+            HalfOpenAnswer::Complete => {
+                // As in Linux (tcp_abort_on_overflow = 0): without room the ACK is dropped, and our SYN-ACK goes out again.
+                self.has_room(listener)?;
+                self.remove_half_open(slot);
+                return self.complete(now, listener, knocker, &half, app);
+            }
+            HalfOpenAnswer::Ignore(reason) => self.counters.dropped(reason),
+            HalfOpenAnswer::Ack(reason) => {
+                let header = half.ack(&env, offset);
+                self.counters.dropped(reason);
+                self.answer(key, mac, vlan, header);
+            }
+            HalfOpenAnswer::SynAckAgain => {
+                let header = half.syn_ack(&env, offset);
+                self.counters.dropped(DropReason::OutOfWindow);
+                self.answer(key, mac, vlan, header);
+            }
+            HalfOpenAnswer::Reset(reset) => {
+                self.counters.dropped(DropReason::AckUnacceptable);
+                self.reset(mac, vlan, key.local(), key.remote(), reset);
+            }
+            HalfOpenAnswer::Forget => self.forget(now, slot),
+        }
+        self.counters.segments_in += 1;
+        Ok(())
+    }
+
+    /// The handshake is complete: a connection, which gets the segment that completed it.
+    fn complete(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        knocker: &Knocker<'_>,
+        half: &HalfOpen,
+        app: &mut impl App,
+    ) -> Result<(), Refusal> {
+        let next_hop = self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
+        let start = self.start(now, &knocker.key);
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        let conn = Connection::from_half_open(&env, start, half);
+        let own = self.listeners.get(listener).and_then(|l| l.options.time_wait);
+        let secs = own.map_or(0, |time| u8::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u8::MAX));
+        let entry = Entry {
+            listener: Some(listener),
+            time_wait_secs: secs,
+            vlan: knocker.link.vlan,
+            // Until its next hop is resolved a reset goes back to where its segments come from.
+            mac: knocker.link.src,
+            ..new_entry(knocker.key, knocker.hash, conn, next_hop)
+        };
+        let slot = self.insert(entry).ok_or(Refusal::ConnectionsFull)?;
+        self.segment(now, knocker.link, slot, knocker.segment, app);
+        Ok(())
+    }
+
+    /// SYN-ACKs that nobody acknowledged are sent again, or given up. While the replies' queue is full they wait.
+    pub(super) fn advance_half_opens(&mut self, now: Instant) {
+        while self.replies.has_room() {
+            let Some(slot) = self.half_opens.poll(now) else { return };
+            let Some(record) = self.half_opens.get_mut(slot) else { continue };
+            let deadline = record.half.deadline(&self.config.tcp);
+            if deadline > now {
+                self.half_opens.arm(slot, deadline);
+                continue;
+            }
+            let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+            if !record.half.on_timeout(&env) {
+                self.counters.half_open_expired += 1;
+                self.forget(now, slot);
+                continue;
+            }
+            let (key, mac, vlan) = (record.key, record.mac, record.vlan);
+            let deadline = record.half.deadline(&self.config.tcp);
+            let header = record.half.syn_ack(&env, self.isn.timestamp_offset(&key));
+            self.half_opens.arm(slot, deadline);
+            self.counters.syn_acks_again += 1;
+            self.answer(&key, mac, vlan, header);
+        }
+    }
+
+    fn remove_half_open(&mut self, slot: u32) -> Option<Record> {
+        let record = self.half_opens.remove(slot)?;
+        let hash = self.table.hash(&record.key);
+        self.table.remove(hash, Owner::HalfOpen(slot));
+        self.listeners.end(record.listener);
+        self.counters.count_state(&mut { State::SynReceived }, State::Closed);
+        Some(record)
+    }
+
+    /// Nothing comes of a passive open: the incarnation in TIME-WAIT whose place it took is back.
+    fn forget(&mut self, now: Instant, slot: u32) {
+        if let Some(record) = self.remove_half_open(slot) {
+            let hash = self.table.hash(&record.key);
+            self.resume_time_wait(now, hash, record.old.map(|old| *old));
+        }
+    }
+
+    pub(super) fn forget_half_opens(&mut self, now: Instant, which: impl Fn(&Record) -> bool) {
+        for slot in 0..self.half_opens.slots() {
+            if self.half_opens.get(slot).is_some_and(&which) {
+                self.forget(now, slot);
+            }
+        }
+    }
+
+    /// Queues a segment that leaves from our side of `key`.
+    fn answer(&mut self, key: &FlowKey, dst: MacAddr, vlan: Option<u16>, mut header: Header) {
+        let (local, remote) = (key.local(), key.remote());
+        (header.src_port, header.dst_port) = (local.port(), remote.port());
+        self.reply(Reply { dst, vlan, body: Body::Tcp { src: local.ip(), dst: remote.ip(), header } });
+    }
+
+    /// A passive open has come to an end, well: it is told, or queued to be accepted.
+    pub(super) fn on_opened(&mut self, now: Instant, slot: u32, listener: ListenerId, app: &mut impl App) {
+        self.counters.accepted += 1;
+        let id = self.id(slot);
+        let queues = |l: &crate::listen::Listener| l.options.accept_queue.is_some();
+        let Some(queue) = self.listeners.get_mut(listener).filter(|l| queues(l)).map(|l| &mut l.queue) else {
+            if let Some(entry) = self.entry(slot) {
+                entry.told = true;
+            }
+            return self.tell(now, slot, app, |app, io, conn| app.on_accept(io, conn, listener));
+        };
+        queue.push_back(id);
+        let first = queue.len() == 1;
+        if let Some(entry) = self.entry(slot) {
+            entry.queued = true;
+        }
+        if first {
+            self.call(now, |io| app.on_acceptable(io, listener));
+        }
+    }
+
+    /// The connection that has waited longest.
+    pub(crate) fn accept(&mut self, now: Instant, listener: ListenerId) -> Option<ConnId> {
+        let conn = self.listeners.get_mut(listener)?.queue.pop_front()?;
+        let entry = self.current(conn)?;
+        entry.queued = false;
+        entry.told = true;
+        entry.fresh = true;
+        entry.armed = Some(now);
+        self.wheel.start(conn.slot, now);
+        Some(conn)
+    }
+
+    /// Tells what happened to a connection while it waited to be accepted.
+    pub(super) fn catch_up(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        if self.entry(slot).is_some_and(|e| e.conn.unread() > 0) {
+            self.tell(now, slot, app, |app, io, conn| app.on_readable(io, conn));
+        }
+        self.dispatch(now, slot, app);
+    }
+
+    /// Nobody has accepted the connection yet: its events wait. One that was reset leaves the table for another.
+    pub(super) fn park(&mut self, slot: u32) {
+        let Some(entry) = self.entry(slot).filter(|e| e.conn.state() == State::Closed) else { return };
+        let hash = entry.hash;
+        self.table.remove(hash, Owner::Connection(slot));
+    }
+
+    /// As Linux: handshakes are forgotten without a word (the ACK that completes one finds nobody, and draws a reset), who was
+    /// not accepted is reset.
+    pub(crate) fn close_listener(&mut self, now: Instant, id: ListenerId) -> Result<(), ListenError> {
+        let listener = self.listeners.remove(id).ok_or(ListenError::Closed)?;
+        self.forget_half_opens(now, |record| record.listener == id);
+        for conn in listener.queue {
+            if let Some(entry) = self.current(conn) {
+                entry.queued = false;
+                let _ = self.abort(now, conn);
+            }
+        }
+        Ok(())
+    }
+}
