@@ -16,8 +16,8 @@ pub struct ListenerId {
 /// When a listener answers a SYN with a cookie instead of keeping a record of it (RFC 4987 section 3.6).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SynCookies {
-    /// Never: a SYN that finds the backlog full is dropped. The oldest record is not thrown out for it: under a flood it is
-    /// as likely as not somebody's who waits (RFC 4987 section 3.4 does not recommend it as a defence).
+    /// Never: a SYN that finds the backlog full is dropped. Nobody is thrown out for it; but while the backlog is more than
+    /// half full of handshakes that are old, those are given up earlier.
     Never,
     /// While the backlog is full, as Linux by default.
     #[default]
@@ -103,6 +103,9 @@ impl core::fmt::Display for ListenError {
 
 impl core::error::Error for ListenError {}
 
+/// Linux's tcp_synack_retries: under pressure it is counted down from there.
+const FULL_PATIENCE: u8 = 5;
+
 /// What a listener does with a SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -121,8 +124,9 @@ pub(crate) struct Listener {
     ip: IpAddr,
     port: u16,
     pub(crate) options: ListenOptions,
-    /// Connections in SYN-RECEIVED.
+    /// Connections in SYN-RECEIVED, and those of them whose SYN-ACK was sent only once.
     opening: u32,
+    young: u32,
     /// Connections that wait for `accept`.
     pub(crate) queue: VecDeque<ConnId>,
     /// When the last cookie was sent.
@@ -146,6 +150,22 @@ impl Listener {
             SynCookies::Never if full => Admission::BacklogFull,
             _ => Admission::Record,
         }
+    }
+
+    /// How often a SYN-ACK is sent again before its record is given up to make room (RFC 4987 section 3.3). As Linux: only
+    /// while more than half of the backlog is taken, and not less than twice; the fewer of those there are young, the fewer.
+    pub(crate) fn patience(&self) -> u8 {
+        let mut patience = u8::MAX;
+        if u64::from(self.opening) * 2 <= u64::from(self.options.backlog.max(8)) {
+            return patience;
+        }
+        let mut young = u64::from(self.young) * 2;
+        patience = FULL_PATIENCE;
+        while patience > 2 && u64::from(self.opening) >= young {
+            patience -= 1;
+            young *= 2;
+        }
+        patience
     }
 
     pub(crate) fn note_cookie(&mut self, now: Instant) {
@@ -191,7 +211,8 @@ impl Listeners {
         }
         let slot = &mut self.slots[place];
         let queue = VecDeque::new();
-        let listener = Listener { ip: local.ip(), port: local.port(), options, opening: 0, queue, cookie_sent: None };
+        let listener =
+            Listener { ip: local.ip(), port: local.port(), options, opening: 0, young: 0, queue, cookie_sent: None };
         slot.listener = Some(listener);
         let id = ListenerId { index, generation: slot.generation };
         let at = self.by_port.partition_point(|(port, _)| *port < local.port());
@@ -228,13 +249,22 @@ impl Listeners {
     pub(crate) fn begin(&mut self, id: ListenerId) {
         if let Some(listener) = self.get_mut(id) {
             listener.opening += 1;
+            listener.young += 1;
         }
     }
 
-    /// A connection has left SYN-RECEIVED.
-    pub(crate) fn end(&mut self, id: ListenerId) {
+    /// A connection has left SYN-RECEIVED; its SYN-ACK had been sent only once if it is `young`.
+    pub(crate) fn end(&mut self, id: ListenerId, young: bool) {
         if let Some(listener) = self.get_mut(id) {
             listener.opening = listener.opening.saturating_sub(1);
+            listener.young = listener.young.saturating_sub(young.into());
+        }
+    }
+
+    /// A SYN-ACK was sent again for the first time.
+    pub(crate) fn grow_old(&mut self, id: ListenerId) {
+        if let Some(listener) = self.get_mut(id) {
+            listener.young = listener.young.saturating_sub(1);
         }
     }
 
@@ -281,7 +311,7 @@ mod tests {
         assert_eq!(admit(&listeners), Admission::Record);
         listeners.begin(id);
         assert_eq!(admit(&listeners), Admission::BacklogFull);
-        listeners.end(id);
+        listeners.end(id, true);
         assert_eq!(admit(&listeners), Admission::Record);
         assert_eq!(listeners.get(id).expect("open").admit(true), Admission::BacklogFull);
     }
@@ -302,6 +332,24 @@ mod tests {
             });
         }
         assert_eq!(first_cookie, [None, Some(4), Some(2), Some(0)]);
+    }
+
+    /// RFC4987-3.3-a: with 16 of 20 places taken, by how many of them are young; with 10 of 20 nobody is hurried.
+    #[test]
+    fn the_old_are_given_up_earlier_under_pressure() {
+        let mut listeners = Listeners::default();
+        let id = listeners.add(at("10.0.0.1:80"), 20.into()).expect("free");
+        let patience = |l: &Listeners| l.get(id).expect("open").patience();
+        (0..10).for_each(|_| listeners.begin(id));
+        assert_eq!(patience(&listeners), u8::MAX);
+        (10..16).for_each(|_| listeners.begin(id));
+        // Linux's reqsk_timer_handler: 16 < 2 * young, else 16 < 4 * young, else 16 < 8 * young.
+        for (young, expected) in [(16, 5), (9, 5), (8, 4), (5, 4), (4, 3), (3, 3), (2, 2), (0, 2)] {
+            while listeners.get(id).expect("open").young > young {
+                listeners.grow_old(id);
+            }
+            assert_eq!(patience(&listeners), expected, "{young} of 16 are young");
+        }
     }
 
     #[test]

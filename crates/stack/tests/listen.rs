@@ -293,7 +293,28 @@ fn data_with_the_last_ack_is_taken_and_with_the_syn_is_not() {
     });
 }
 
-/// RFC6298-5.7-a, RFC5681-3.1-b: after a lost SYN-ACK data begins with an RTO of 3 s; nothing is measured by it (Karn).
+/// RFC4987-3.3-a: while the backlog is full the oldest make room, after two SYN-ACKs more instead of five (as Linux).
+#[test]
+fn under_pressure_the_oldest_go_first() {
+    both(|v6| {
+        let mut bench = Bench::new(v6, never(10));
+        for port in 1000..1010 {
+            bench.syn(port);
+        }
+        assert!(bench.segment(Flags::SYN, 1010, 300, 0).is_empty());
+        assert_eq!(bench.pass(Duration::from_millis(6999)).len(), 2 * 10);
+        assert_eq!(bench.shard.half_open(), 10);
+        bench.pass(Duration::from_millis(2));
+        // As soon as there is less pressure, who is left is waited for.
+        assert_eq!((bench.shard.half_open(), bench.shard.counters().half_open_expired), (5, 5));
+        bench.open(1011);
+        bench.pass(Duration::from_millis(56_000));
+        assert_eq!(bench.shard.half_open(), 0);
+    });
+}
+
+/// RFC6298-5.7-a, RFC5681-3.1-b: after a lost SYN-ACK data begins with an RTO of 3 s, after two with one segment; nothing is
+/// measured by it (Karn).
 #[test]
 fn a_lost_syn_ack_is_remembered_by_the_connection() {
     both(|v6| {
@@ -308,11 +329,18 @@ fn a_lost_syn_ack_is_remembered_by_the_connection() {
         let sent = bench.pass(Duration::from_millis(3001));
         let times: Vec<_> = sent.iter().map(|(at, _)| at.as_millis()).collect();
         assert_eq!(times, [0, 3000]);
+        // A second loss: one segment, not ten.
+        let iss = bench.syn(1002);
+        assert_eq!(bench.pass(Duration::from_millis(3500)).iter().filter(|(_, s)| s.to.port() == 1002).count(), 2);
+        bench.ack(1002, iss);
+        let conn = bench.app.accepted[1];
+        bench.call(|io| io.send(conn, &[1; 5000])).expect("open");
+        assert_eq!(bench.sent().len(), 1);
         // One that was not lost is measured from the SYN-ACK to the ACK, over both sides of the record.
         let iss = bench.syn(1001);
         bench.pass(Duration::from_millis(80));
         bench.ack(1001, iss);
-        let conn = bench.app.accepted[1];
+        let conn = bench.app.accepted[2];
         let info = bench.call(|io| io.info(conn)).expect("open");
         assert_eq!(info.srtt.map(Duration::as_millis), Some(80));
     });

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     half_open::Record,
-    listen::{Admission, ListenError, ListenerId},
+    listen::{Admission, ListenError, Listener, ListenerId},
     reply::{Body, Reply},
     table::Owner,
     time_wait,
@@ -63,7 +63,7 @@ impl Shard {
         let half = HalfOpen::new(&env, start, knocker.segment);
         let header = half.syn_ack(&env, start.timestamp_offset);
         let Link { src: mac, vlan } = knocker.link;
-        let record = Record { key: knocker.key, half, listener, mac, vlan, old: knocker.old.map(Box::new) };
+        let record = Record::new(knocker.key, half, listener, (mac, vlan), knocker.old.map(Box::new));
         let slot = self.half_opens.add(record, half.deadline(&self.config.tcp)).ok_or(Refusal::BacklogFull)?;
         self.table.insert(knocker.hash, Owner::HalfOpen(slot));
         self.listeners.begin(listener);
@@ -200,13 +200,18 @@ impl Shard {
                 self.half_opens.arm(slot, deadline);
                 continue;
             }
+            let young = record.half.timeouts() == 0;
+            let patience = self.listeners.get(record.listener).map_or(0, Listener::patience);
             let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-            if !record.half.on_timeout(&env) {
+            if record.half.timeouts() >= patience || !record.half.on_timeout(&env) {
                 self.counters.half_open_expired += 1;
                 self.forget(now, slot);
                 continue;
             }
-            let (key, mac, vlan) = (record.key, record.mac, record.vlan);
+            if young {
+                self.listeners.grow_old(record.listener);
+            }
+            let (key, mac, vlan) = (record.key, record.mac, record.vlan());
             let deadline = record.half.deadline(&self.config.tcp);
             let header = record.half.syn_ack(&env, self.isn.timestamp_offset(&key));
             self.half_opens.arm(slot, deadline);
@@ -219,7 +224,7 @@ impl Shard {
         let record = self.half_opens.remove(slot)?;
         let hash = self.table.hash(&record.key);
         self.table.remove(hash, Owner::HalfOpen(slot));
-        self.listeners.end(record.listener);
+        self.listeners.end(record.listener, record.half.timeouts() == 0);
         self.counters.count_state(&mut { State::SynReceived }, State::Closed);
         Some(record)
     }
@@ -251,7 +256,7 @@ impl Shard {
     pub(super) fn on_opened(&mut self, now: Instant, slot: u32, listener: ListenerId, app: &mut impl App) {
         self.counters.accepted += 1;
         let id = self.id(slot);
-        let queues = |l: &crate::listen::Listener| l.options.accept_queue.is_some();
+        let queues = |l: &Listener| l.options.accept_queue.is_some();
         let Some(queue) = self.listeners.get_mut(listener).filter(|l| queues(l)).map(|l| &mut l.queue) else {
             if let Some(entry) = self.entry(slot) {
                 entry.told = true;
@@ -265,12 +270,21 @@ impl Shard {
         }
         if first {
             self.call(now, |io| app.on_acceptable(io, listener));
+            if let Some(entry) = self.current(id) {
+                // Who is accepted at once has missed nothing.
+                entry.fresh = false;
+            }
         }
     }
 
     /// The connection that has waited longest.
     pub(crate) fn accept(&mut self, now: Instant, listener: ListenerId) -> Option<ConnId> {
-        let conn = self.listeners.get_mut(listener)?.queue.pop_front()?;
+        let conn = loop {
+            let conn = self.listeners.get_mut(listener)?.queue.pop_front()?;
+            if self.current(conn).is_some() {
+                break conn;
+            }
+        };
         let entry = self.current(conn)?;
         entry.queued = false;
         entry.told = true;
