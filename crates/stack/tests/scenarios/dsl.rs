@@ -208,6 +208,7 @@ struct Dut {
     /// No connection has been opened yet: the clock may be set at will.
     fresh: bool,
     listening: bool,
+    listener: Option<ListenerId>,
     iss: VecDeque<u32>,
     out: VecDeque<(Header, Vec<u8>)>,
     ours: u32,
@@ -237,6 +238,7 @@ impl Dut {
             remote: SocketAddr::new(remote, PEER_PORT),
             fresh: true,
             listening: false,
+            listener: None,
             iss: VecDeque::new(),
             out: VecDeque::new(),
             ours,
@@ -458,12 +460,16 @@ impl Dut {
             "listen" => {
                 self.iss.extend((1..words.len()).map(n));
                 self.listening = true;
-                if self.shard.listening().next().is_none() {
-                    self.shard.listen(self.local, 4).expect("free");
+                if self.listener.is_none() {
+                    self.listener = Some(self.shard.listen(self.local, 4).expect("free"));
                 }
             }
-            // The listener stays; the script is about the connection.
-            "unlisten" => self.listening = false,
+            "unlisten" => {
+                self.listening = false;
+                if let Some(listener) = self.listener.take() {
+                    self.shard.call(self.now, |io| io.close_listener(listener)).expect("it is open");
+                }
+            }
             "send" => self.send(n(1)),
             "read" => self.read(n(1) as usize),
             "lazy" => self.ear.lazy = true,
@@ -589,11 +595,6 @@ fn run(change: &impl Fn(&mut Settings), script: &str, active: bool) {
 pub(crate) fn case(script: &str) {
     run(&|_| {}, script, false);
     if script.contains("established ") {
-        case_active(script);
+        run(&|_| {}, script, true);
     }
-}
-
-/// The same, opened actively alone: nobody listens on our port.
-pub(crate) fn case_active(script: &str) {
-    run(&|_| {}, script, true);
 }
