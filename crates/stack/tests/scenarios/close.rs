@@ -323,6 +323,30 @@ fn s33_last_ack_gives_up() {
     }
 }
 
+/// S33: MUST-21, RFC9293-3.10.8-a. The same by the connection's own user timeout: to the point, and without a segment.
+#[test]
+fn s33_last_ack_ends_by_the_user_timeout() {
+    let fin = "out <SEQ=300><ACK=101><CTL=FIN,ACK> LAST-ACK\n";
+    case(&format!(
+        "established 300 100
+         user-timeout 1s
+         in  <SEQ=100><ACK=300><CTL=FIN,ACK>            CLOSE-WAIT
+         out <SEQ=300><ACK=101><CTL=ACK>
+         hears eof
+         shutdown
+         {fin}
+         timer 200ms
+         {fin}
+         timer 400ms
+         {fin}
+         timer 400ms
+         state CLOSED
+         hears timed-out
+         in  <SEQ=101><ACK=301><CTL=ACK>                CLOSED
+         out <SEQ=301><CTL=RST>                         CLOSED"
+    ));
+}
+
 /// S33: RFC9293-3.6-b. A window of zero does not shorten it: the FIN is the probe of that window, first after R.
 #[test]
 fn s33_last_ack_of_a_peer_without_a_window() {
@@ -426,4 +450,22 @@ fn s35_close_wait_never_times_out() {
          in  <SEQ=101><CTL=RST>                         CLOSED
          hears reset",
     );
+    let probe = "out <SEQ=299><ACK=101><CTL=ACK> CLOSE-WAIT\n";
+    case(&format!(
+        "established 300 100
+         keepalive 60s 10s 3
+         in  <SEQ=100><ACK=300><CTL=FIN,ACK>            CLOSE-WAIT
+         out <SEQ=300><ACK=101><CTL=ACK>                CLOSE-WAIT
+         hears eof
+         timer 60s
+         {probe}
+         timer 10s
+         {probe}
+         timer 10s
+         {probe}
+         hears nothing
+         timer 10s
+         state CLOSED
+         hears timed-out"
+    ));
 }
