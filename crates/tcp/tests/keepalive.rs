@@ -14,7 +14,7 @@ fn they_are_off_by_default() {
     case("established 101 300\nno-timer\nwait 24h\nstate ESTABLISHED");
 }
 
-/// MUST-24, MUST-28, SHLD-12: on for this connection, first after two hours; switched off again.
+/// MAY-5, MUST-24, MUST-28, SHLD-12: on for this connection, first after two hours; switched off again.
 #[test]
 fn the_first_probe_comes_after_two_hours() {
     case(&format!(

@@ -128,10 +128,10 @@ impl Conformance {
         let has = |word| entry.remark(word).is_some();
         if has("deviation") {
             Status::Deviation
-        } else if self.evidence.tests_of(&entry.id).next().is_some() {
-            Status::Shown
         } else if has("not applicable") || has("not offered") {
             Status::NotApplicable
+        } else if self.evidence.tests_of(&entry.id).next().is_some() {
+            Status::Shown
         } else if has("later") {
             Status::Later
         } else if has("pending") {

@@ -76,7 +76,7 @@ fn reasons(c: &Conformance, out: &mut String) {
         ("Pending", "pending"),
     ];
     for (title, word) in kinds {
-        let stands = |entry: &Entry| word == "deviation" || c.evidence.tests_of(&entry.id).next().is_none();
+        let stands = |entry: &Entry| c.status(entry) != Status::Shown;
         let all: Vec<_> =
             c.entries().filter(|(_, e)| stands(e)).filter_map(|(_, e)| Some((e, e.remark(word)?))).collect();
         if all.is_empty() {
@@ -110,7 +110,7 @@ fn requirements(c: &Conformance, table: &Table, out: &mut String) {
 fn text(c: &Conformance, entry: &Entry) -> String {
     let mut text = escaped(&entry.text);
     for word in ["deviation", "not applicable", "not offered", "later", "pending", "note"] {
-        let holds = matches!(word, "deviation" | "note") || c.status(entry) != Status::Shown;
+        let holds = word == "note" || c.status(entry) != Status::Shown;
         if let Some(remark) = entry.remark(word).filter(|_| holds) {
             let _ = write!(text, "<br>*{word}*: {}", escaped(remark));
         }
