@@ -27,7 +27,7 @@ impl From<Error> for Errno {
 impl From<ConnectError> for Errno {
     fn from(error: ConnectError) -> Self {
         Self(match error {
-            ConnectError::NoPort => libc::EADDRNOTAVAIL,
+            ConnectError::NoPort | ConnectError::NotOurs => libc::EADDRNOTAVAIL,
             ConnectError::NoRoute | ConnectError::BadAddress => libc::ENETUNREACH,
             ConnectError::TooMany => libc::ENOBUFS,
         })
@@ -40,6 +40,8 @@ impl From<ListenError> for Errno {
             ListenError::InUse => libc::EADDRINUSE,
             ListenError::NotOurs => libc::EADDRNOTAVAIL,
             ListenError::TooMany => libc::ENOBUFS,
+            ListenError::Invalid(_) => libc::EINVAL,
+            ListenError::Closed => libc::EBADF,
         })
     }
 }

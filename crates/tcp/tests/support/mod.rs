@@ -22,8 +22,8 @@
 
 use std::collections::VecDeque;
 use tcp::{
-    Answer, Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, IcmpError, Keepalive, Knock, Outcome,
-    Pool, Reset, Settings, Start, State, TimeWait, answer_closed, answer_listen,
+    Answer, Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, IcmpError, Keepalive, Knock,
+    Outcome, Pool, Reset, Settings, Start, State, TimeWait, answer_closed, answer_listen,
 };
 use wheel::{Duration, Instant};
 use wire::{
