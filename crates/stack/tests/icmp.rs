@@ -141,3 +141,27 @@ fn time_wait_and_short_quotations() {
     assert_eq!((shard.counters().refusals(Refusal::IcmpQuote), shard.time_waits()), (29, 1));
     accounted(&shard);
 }
+
+/// SHLD-26, RFC5927-5.2-a, MUST-56: a hard error about our SYN-ACK ends the handshake, a soft one, or one about another
+/// segment, does not.
+#[test]
+fn a_half_open_connection_ends_by_a_hard_error() {
+    for (peer, own) in [(v4(9), v4(1)), (v6(9), v6(1))] {
+        let (mut shard, mut app) = (shard(|_| {}), Counting::default());
+        let syn = tcp_frame(peer, own, header(Flags::SYN, (1000, PORT), 5, 0), &[], None);
+        shard.on_frame(Instant::ZERO, &syn, &mut app);
+        let syn_ack = drain(&mut shard, Instant::ZERO).remove(0);
+        let (soft, hard) = if peer.is_ipv4() { ((3, 1), (3, 3)) } else { ((1, 0), (1, 4)) };
+        let mut other = syn_ack.clone();
+        other[if peer.is_ipv4() { 14 + 20 + 7 } else { 14 + 40 + 7 }] ^= 1;
+        for ((kind, code), quoted, taken, left) in
+            [(soft, &syn_ack, 1, 1), (hard, &other, 1, 1), (hard, &syn_ack, 2, 0), (hard, &syn_ack, 2, 0)]
+        {
+            shard.on_frame(Instant::ZERO, &error_frame(kind, code, [0; 4], quoted), &mut app);
+            assert_eq!((shard.counters().icmp_in, shard.half_open()), (taken, left));
+            accounted(&shard);
+        }
+        assert_eq!(shard.counters().refusals(Refusal::IcmpStale), 1);
+        assert!(drain(&mut shard, Instant::ZERO).is_empty() && app.closed.is_empty());
+    }
+}
