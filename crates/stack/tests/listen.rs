@@ -4,6 +4,7 @@
 mod support;
 
 use core::net::{IpAddr, SocketAddr};
+use proptest::prelude::*;
 use stack::{
     App, ConnId, Cursor, Duration, Error, Half, Instant, Io, ListenError, ListenOptions, ListenerId, Refusal, Shard,
     State, SynCookies,
@@ -662,4 +663,75 @@ fn time_wait_is_resumed_when_the_handshake_expires() {
         bench.pass(Duration::from_secs(178));
         assert_eq!(bench.shard.time_waits(), 0);
     });
+}
+
+/// What a peer may do next: which of a few ports, flags, and numbers near those that matter.
+#[derive(Debug, Clone)]
+struct Move {
+    port: u16,
+    flags: u8,
+    seq: i32,
+    ack: i32,
+    len: usize,
+    stamp: Option<u32>,
+    accept: bool,
+    ms: u64,
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    let flags = prop_oneof![4 => Just(2u8), 6 => Just(16u8), 1 => Just(17u8), 1 => Just(4u8), 1 => Just(18u8), 1 => any::<u8>()];
+    let near = || prop_oneof![6 => Just(0i32), 2 => -3i32..4, 1 => any::<i32>()];
+    let stamp = prop_oneof![2 => Just(None), 2 => (0u32..4).prop_map(Some), 1 => any::<u32>().prop_map(Some)];
+    let ms = prop_oneof![6 => Just(0u64), 2 => 0u64..3000, 1 => 0u64..200_000];
+    (0u16..4, flags, near(), near(), 0usize..40, stamp, any::<bool>(), ms).prop_map(
+        |(port, flags, seq, ack, len, stamp, accept, ms)| Move { port, flags, seq, ack, len, stamp, accept, ms },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever arrives at a listener of any kind: every frame is accounted for, the limits hold, and in the end nothing is
+    /// left but what was accepted.
+    #[test]
+    fn nothing_a_peer_sends_breaks_a_listener(
+        v6 in any::<bool>(),
+        backlog in 0u32..4,
+        cookies in prop::sample::select(vec![SynCookies::Never, SynCookies::WhenFull, SynCookies::From(1), SynCookies::Always]),
+        accept_queue in prop::option::of(0u32..3),
+        moves in prop::collection::vec(moves(), 1..80),
+        close in any::<bool>(),
+    ) {
+        let options = ListenOptions { backlog, accept_queue, time_wait: None, syn_cookies: cookies };
+        let mut bench = Bench::new(v6, options);
+        bench.app.waits = true;
+        let (listener, mut iss) = (bench.listener, [0u32; 4]);
+        for m in moves {
+            let at = usize::from(m.port);
+            let syn = m.flags & 2 != 0;
+            let seq = (if syn { 300u32 } else { 301 }).wrapping_add_signed(m.seq);
+            let ack = iss[at].wrapping_add(1).wrapping_add_signed(m.ack);
+            let mut h = header(Flags::from_bits(m.flags), (1000 + m.port, SERVICE), seq, ack);
+            h.options.timestamps = m.stamp.map(|val| Timestamps { val, ecr: val });
+            for sent in bench.arrive(h, &vec![1; m.len]) {
+                if sent.header.flags.contains(Flags::SYN) {
+                    iss[at] = sent.header.seq.value();
+                }
+            }
+            if m.accept {
+                bench.call(|io| io.accept(listener));
+            }
+            bench.pass(Duration::from_millis(m.ms));
+            prop_assert!(bench.shard.half_open() <= backlog as usize);
+            prop_assert_eq!(bench.shard.counters().in_state(State::SynReceived), bench.shard.half_open() as u64);
+        }
+        if close {
+            prop_assert_eq!(bench.call(|io| io.close_listener(listener)), Ok(()));
+            prop_assert_eq!(bench.shard.half_open(), 0);
+        }
+        bench.shard.abort_all(bench.now);
+        bench.pass(Duration::from_secs(300));
+        prop_assert_eq!((bench.shard.half_open(), bench.shard.connections(), bench.shard.time_waits()), (0, 0, 0));
+        prop_assert_eq!((bench.shard.chunks_in_use(), bench.shard.next_wakeup()), (0, None));
+    }
 }

@@ -402,6 +402,67 @@ mod tests {
         assert_eq!(bench.on(Flags::SYN, 100, 0, &[]), HalfOpenAnswer::SynAckAgain);
     }
 
+    /// RFC7323-5.3-a, RFC7323-3.2-d: once both SYNs carried timestamps an older one is acknowledged and dropped, a segment
+    /// without is dropped; a reset is never asked, nor the SYN of a peer that has begun anew.
+    #[test]
+    fn timestamps_are_looked_at_first() {
+        let mut bench = Bench::new();
+        let mut stamped = |flags, seq, ack, val: Option<u32>| {
+            let mut s = segment(flags, seq, ack, &[]);
+            s.header.options.timestamps = val.map(|val| Timestamps { val, ecr: 0 });
+            let env = Env { now: bench.now, config: &bench.config, pool: &mut bench.pool };
+            if flags == Flags::SYN && seq == 100 {
+                bench.half = HalfOpen::new(&env, start(), &s);
+                assert_eq!(
+                    bench.half.syn_ack(&env, 7).options.timestamps,
+                    Some(Timestamps { val: 9007, ecr: u32::MAX })
+                );
+            }
+            bench.half.on_segment(&env, &s)
+        };
+        assert_eq!(stamped(Flags::SYN, 100, 0, Some(u32::MAX)), HalfOpenAnswer::SynAckAgain);
+        assert_eq!(stamped(Flags::ACK, 101, 301, Some(u32::MAX - 1)), HalfOpenAnswer::Ack(DropReason::OldTimestamp));
+        assert_eq!(stamped(Flags::ACK, 101, 301, None), HalfOpenAnswer::Ignore(DropReason::NoTimestamp));
+        assert_eq!(stamped(Flags::SYN, 700, 0, None), HalfOpenAnswer::Ack(DropReason::UnexpectedSyn));
+        assert_eq!(stamped(Flags::ACK, 101, 301, Some(3)), HalfOpenAnswer::Complete);
+        assert_eq!(stamped(Flags::RST, 101, 0, None), HalfOpenAnswer::Forget);
+    }
+
+    /// RFC4987-3.6-a: what the SYN said comes back with the ACK; an echo that our clock has not shown lately says nothing.
+    #[test]
+    fn a_cookie_comes_back_as_a_record() {
+        let mut bench = Bench::new();
+        let cookies = Cookies::new([5; 16]);
+        let flow = (&7u8, Family::V4);
+        let mut syn = segment(Flags::SYN, 100, 0, &[]);
+        syn.header.options = Options {
+            mss: Some(1300),
+            window_scale: Some(0),
+            sack_permitted: true,
+            timestamps: Some(Timestamps { val: 50, ecr: 0 }),
+            ..Options::default()
+        };
+        let env = Env { now: bench.now, config: &bench.config, pool: &mut bench.pool };
+        let header = HalfOpen::cookie_syn_ack(&env, start(), &syn, &cookies, flow);
+        let stamp = header.options.timestamps.expect("the SYN had one");
+        let back = |ecr: u32, now: Instant, pool: &mut Pool| {
+            let mut ack = segment(Flags::ACK, 101, header.seq.value().wrapping_add(1), &[]);
+            ack.header.options.timestamps = Some(Timestamps { val: 60, ecr });
+            let env = Env { now, config: &bench.config, pool };
+            HalfOpen::from_cookie(&env, start(), &ack, &cookies, flow)
+        };
+        let mut pool = Pool::new(1 << 20);
+        let half = back(stamp.val, bench.now, &mut pool).expect("it is ours");
+        let all = Negotiated { mss: 1220, window_scale: Some(0), sack: true, timestamps: Some(60) };
+        assert_eq!((half.negotiated(), half.again(), half.irs().value()), (all, true, 100));
+        let none = Negotiated { mss: 1220, window_scale: None, sack: false, timestamps: None };
+        for strange in [stamp.val.wrapping_add(64), stamp.val.wrapping_sub(200_000)] {
+            let half = back(strange, bench.now, &mut pool).expect("the number is ours");
+            assert_eq!(half.negotiated(), none);
+        }
+        assert_eq!(back(stamp.val, bench.now + Duration::from_secs(130), &mut pool), None, "too old");
+    }
+
     /// RFC5961-7-a: ten answers a second.
     #[test]
     fn answers_are_limited() {
