@@ -55,6 +55,9 @@ pub fn open(
     let mut steering = Steering::load()?;
     for local in addresses {
         steering.add_address(local.address, local.owned, local.ports.clone())?;
+        if let (IpAddr::V6(address), true) = (local.address, local.owned) {
+            steering.join_group_of(facts.ifindex, address)?;
+        }
     }
     let (xdp_mode, xdp_mode_reason) = steering.attach(&config.interface, config.xdp_mode)?;
     let mut ports = Vec::with_capacity(queues.len());

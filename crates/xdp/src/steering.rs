@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
@@ -16,6 +16,7 @@ use crate::config::XdpMode;
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::report::AttachMode;
+use crate::sys;
 use crate::xsk::XskPort;
 
 /// The name of the program in the object, and of the link that `bpftool link` shows.
@@ -36,6 +37,8 @@ pub struct Steering {
     endpoints: HashMap<MapData, EndpointKey, u32>,
     xsks: XskMap<MapData>,
     verdicts: PerCpuArray<MapData, u64>,
+    /// The groups that are asked for owned addresses: the interface takes their frames in while these are open.
+    groups: Vec<OwnedFd>,
     link: Option<FdLink>,
 }
 
@@ -73,7 +76,7 @@ impl Steering {
         let endpoints = map(&mut program, "endpoints", HashMap::try_from)?;
         let xsks = map(&mut program, "xsks", XskMap::try_from)?;
         let verdicts = map(&mut program, "verdicts", PerCpuArray::try_from)?;
-        Ok(Self { program, addresses, endpoints, xsks, verdicts, link: None })
+        Ok(Self { program, addresses, endpoints, xsks, verdicts, groups: Vec::new(), link: None })
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace; where, and why there.
@@ -147,6 +150,16 @@ impl Steering {
         self.addresses
             .insert(AddressKey::new(address), value, 0)
             .map_err(|error| map_error(error, "addresses", abi::MAX_ADDRESSES))
+    }
+
+    /// Has the interface take in what asks for an owned IPv6 address: its solicited-node group (RFC 4291 section 2.7.1), which
+    /// a NIC's filter lets nothing in for otherwise.
+    pub(crate) fn join_group_of(&mut self, ifindex: u32, address: Ipv6Addr) -> Result<(), Error> {
+        let [.., a, b, c] = address.octets();
+        let socket = sys::join_group(ifindex, [0x33, 0x33, 0xff, a, b, c])
+            .map_err(|error| Error::system("joining the group of an owned address", error))?;
+        self.groups.push(socket);
+        Ok(())
     }
 
     /// Forgets an address; false if it wasn't known.

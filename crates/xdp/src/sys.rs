@@ -61,6 +61,42 @@ pub(crate) fn query_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Has an interface take in the frames to a group, for as long as the socket is open.
+pub(crate) fn join_group(ifindex: u32, group: [u8; 6]) -> io::Result<OwnedFd> {
+    // Without a protocol nothing is received.
+    // SAFETY: takes no pointer.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is fresh, and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut address = [0; 8];
+    address[..6].copy_from_slice(&group);
+    let request = libc::packet_mreq {
+        mr_ifindex: ifindex.cast_signed(),
+        mr_type: PACKET_MR_MULTICAST,
+        mr_alen: 6,
+        mr_address: address,
+    };
+    // SAFETY: the request is read during the call only, and its length is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            PACKET_MREQ_BYTES,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
+/// `PACKET_MR_MULTICAST` of linux/if_packet.h.
+const PACKET_MR_MULTICAST: libc::c_ushort = 0;
+const PACKET_MREQ_BYTES: libc::socklen_t = 16;
+const _: () = assert!(size_of::<libc::packet_mreq>() == 16);
+
 /// `ETHTOOL_GDRVINFO` of linux/ethtool.h.
 const ETHTOOL_GDRVINFO: u32 = 3;
 /// `ETHTOOL_GCHANNELS` of linux/ethtool.h.

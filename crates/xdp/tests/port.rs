@@ -341,3 +341,19 @@ fn raw_round_trips(xdp_mode: XdpMode, count: usize) -> Vec<u64> {
         times.unwrap()
     })
 }
+
+/// RFC 4861 section 7.2.1: a node is in the solicited-node group of each of its addresses.
+#[test]
+fn the_group_of_an_owned_ipv6_address_is_taken_in() {
+    let lab = Lab::new();
+    let joined = || support::ip(&["-n", lab.a(), "maddr", "show", "dev", A]).contains("33:33:ff:ab:cd:ef");
+    let address = "fd78::12ab:cdef".parse::<IpAddr>().unwrap();
+    let opened = lab.in_a(|| open(&config(A), address));
+    assert!(joined());
+    drop(opened);
+    assert!(!joined());
+    // For a shared one the kernel sees to it.
+    let shared = LocalAddress::shared(address, None);
+    let _opened = lab.in_a(|| xdp::open(&config(A), &[0], &[shared]).unwrap());
+    assert!(!joined());
+}
