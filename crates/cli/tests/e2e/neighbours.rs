@@ -187,7 +187,7 @@ fn an_owned_address_in_a_vlan() {
     }
 }
 
-/// RFC 792, RFC 4443 section 3.1: what a router says of our segments reaches the stack on a shared address, and what it says
+/// MUST-54, RFC 792, RFC 4443 section 3.1: what a router says of our segments reaches the stack on a shared address, and what it says
 /// of the kernel's reaches the kernel.
 #[test]
 fn errors_about_our_segments_come_to_us() {
