@@ -86,7 +86,8 @@ impl Profile {
             Sysctls(folder).apply(&mut settings);
         }
         // Scripts are compared to the byte, but for numbers: the secrets may as well be constants.
-        let mut config = ShardConfig::new(OUR_MAC, self.mtu, self.addresses.clone(), [[7; 16], [8; 16], [9; 16], [10; 16]]);
+        let mut config =
+            ShardConfig::new(OUR_MAC, self.mtu, self.addresses.clone(), [[7; 16], [8; 16], [9; 16], [10; 16]]);
         config.tcp = TcpConfig::new(settings).map_err(|error| error.to_string())?;
         config.routes = [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
             .map(|prefix| Route { prefix, prefix_len: 0, gateway: None })

@@ -51,7 +51,8 @@ pub enum Refusal {
     FrameTooSmall,
     /// An ICMP error that quotes no segment of a connection of ours.
     IcmpQuote,
-    /// An ICMP error that quotes a segment that is not in flight: old, or made up.
+    /// An ICMP error that quotes a segment that is not in flight, or says that one is too big which can't be: old, or made
+    /// up.
     IcmpStale,
     /// An ICMP source quench: silently discarded (RFC 9293 MUST-55).
     SourceQuench,

@@ -21,6 +21,7 @@ mod half_open;
 mod handle;
 mod listen;
 mod neighbour;
+mod path_mtu;
 mod ports;
 mod reply;
 mod route;

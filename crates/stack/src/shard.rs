@@ -21,6 +21,7 @@ use crate::{
     handle::ConnId,
     listen::{ListenError, ListenOptions, ListenerId, Listeners},
     neighbour::Neighbours,
+    path_mtu::PathMtus,
     ports::Ports,
     reply::Replies,
     route::{Route, Routes},
@@ -109,6 +110,7 @@ pub struct Shard {
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
     starved: Vec<ConnId>,
     starved_room: usize,
+    path_mtus: PathMtus,
 }
 
 impl Shard {
@@ -142,6 +144,7 @@ impl Shard {
             finish: false,
             starved: Vec::new(),
             starved_room: STARVED_ROOM.min(config.pool_bytes / 4),
+            path_mtus: PathMtus::default(),
             config,
         })
     }
@@ -433,8 +436,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 480);
-        assert_eq!(size_of::<Entry>(), 592);
-        assert_eq!(size_of::<Slot>(), 600);
+        assert_eq!(size_of::<Connection>(), 488);
+        assert_eq!(size_of::<Entry>(), 600);
+        assert_eq!(size_of::<Slot>(), 608);
     }
 }

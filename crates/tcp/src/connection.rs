@@ -14,7 +14,7 @@ use crate::{
     env::Env,
     error::{DropReason, Error},
     recv::{Receiver, paws::Clock},
-    send::{Cut, Sender},
+    send::{Cut, Sender, pmtu::Sizes},
     soft::SoftError,
     state::{Input, State},
     time_wait::TimeWait,
@@ -24,7 +24,7 @@ use extras::Extras;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
-    tcp::{Flags, Header, Options, Segment},
+    tcp::{Flags, Header, Options, SackBlocks, Segment},
 };
 
 /// What a connection is opened with.
@@ -82,6 +82,9 @@ pub enum Event {
     Lingered(Option<Error>),
     /// Something is wrong with the path; the connection goes on. An application may ignore it (RFC 9293 MUST-47).
     SoftError(SoftError),
+    /// For the stack: a router says that the path carries segments of this size and no larger, and is believed
+    /// ([`Connection::set_path_mss`] is for connections to the same peer).
+    PathMss(u16),
     /// For the stack: ask the next hop whether it is still there (R1 of RFC 9293 section 3.8.3, MUST-20).
     Suspect,
 }
@@ -152,6 +155,7 @@ pub struct Connection {
     /// When an orphan in FIN-WAIT-2 is given up.
     fin_wait2: Option<Instant>,
     opened: Instant,
+    sizes: Sizes,
     extras: Option<Box<Extras>>,
     /// When the state was entered.
     since: Instant,
@@ -192,6 +196,7 @@ impl Connection {
             challenge: ChallengeLimit::default(),
             fin_wait2: None,
             opened: env.now,
+            sizes: Sizes::default(),
             extras: None,
             since: env.now,
         }
@@ -224,7 +229,7 @@ impl Connection {
         if over || !self.snd.on_timeout(env, r2) {
             return self.finish(env, Some(self.silence()));
         }
-        self.on_retransmission(timeouts);
+        self.on_retransmission(env, timeouts);
         if !self.on_keepalive_timeout(env) {
             self.finish(env, Some(self.silence()));
         }
@@ -368,14 +373,23 @@ impl Connection {
             return Some(self.emit_syn(env));
         }
         let may_send = !matches!(self.state, State::SynSent | State::SynReceived);
-        match if may_send { self.snd.next_cut(env, 0) } else { None } {
-            Some(cut) => Some(self.emit_data(env, cut, out)),
-            None if self.rcv.ack_wanted() => Some(self.emit_ack(env)),
+        let sack = self.rcv.sack_blocks();
+        match if may_send { self.next_cut(env, self.bytes_of(&sack)) } else { None } {
+            Some(cut) => Some(self.emit_data(env, cut, sack, out)),
+            None if self.rcv.ack_wanted() => Some(self.emit_ack(env, sack)),
             None => self.emit_keepalive(env),
         }
     }
 
-    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, out: &mut [u8]) -> Emit {
+    /// What a SACK option takes, as far as it fits.
+    fn bytes_of(&self, sack: &SackBlocks) -> u32 {
+        match u32::try_from(sack.len()).unwrap_or(0).min(if self.clock.is_on() { 3 } else { 4 }) {
+            0 => 0,
+            blocks => 4 + 8 * blocks,
+        }
+    }
+
+    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, sack: SackBlocks, out: &mut [u8]) -> Emit {
         let mut flags = Flags::ACK;
         if cut.push {
             flags |= Flags::PSH;
@@ -383,16 +397,19 @@ impl Connection {
         if cut.fin {
             flags |= Flags::FIN;
         }
-        let header = self.header(env, cut.seq, flags);
+        let mut header = self.header(env, cut.seq, flags);
+        header.options.sack = sack;
         let payload_len = cut.len as usize;
         self.snd.copy(env, cut, &mut out[header.len()..header.len() + payload_len]);
         self.snd.sent(env, cut);
+        let size = header.options.len() + payload_len;
+        self.sizes.sent(u16::try_from(size).unwrap_or(u16::MAX), cut.seq + cut.len);
         Emit { header, payload_len }
     }
 
-    fn emit_ack(&mut self, env: &mut Env<'_>) -> Emit {
+    fn emit_ack(&mut self, env: &mut Env<'_>, sack: SackBlocks) -> Emit {
         let mut header = self.header(env, self.snd.ack_seq(), Flags::ACK);
-        header.options.sack = self.rcv.take_sack_blocks();
+        header.options.sack = sack;
         Emit { header, payload_len: 0 }
     }
 

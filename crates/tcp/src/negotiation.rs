@@ -9,7 +9,7 @@ const MIN_MSS: u16 = 48;
 /// The largest shift RFC 7323 section 2.3 allows.
 const MAX_SHIFT: u8 = 14;
 /// What the timestamps option takes of every segment, padded (RFC 7323 appendix A).
-const TIMESTAMPS_BYTES: u16 = 12;
+pub(crate) const TIMESTAMPS_BYTES: u16 = 12;
 
 /// What a connection's two SYNs have settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! ICMP errors about what we have sent: RFC 9293 section 3.9.2.2 (MUST-54), RFC 5927.
 
 use super::{App, Env, FlowKey, Instant, Refusal, Shard, input::Rejected};
-use crate::table::Owner;
+use crate::{path_mtu::guess, table::Owner};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tcp::IcmpError;
 use wire::{icmpv4, icmpv6, quoted::Quoted};
@@ -10,6 +10,8 @@ use wire::{icmpv4, icmpv6, quoted::Quoted};
 #[derive(Debug, Clone, Copy)]
 enum Report {
     Error(IcmpError),
+    /// A router forwards at most so many bytes behind IP and TCP headers without options.
+    TooBig(u16),
 }
 
 impl Shard {
@@ -25,9 +27,17 @@ impl Shard {
             // RFC 9293 MUST-55, RFC 6633 section 3.
             return Err(Refusal::SourceQuench.into());
         }
-        let report = IcmpError::v4(message.kind, message.code).map(Report::Error);
-        let report = report.ok_or(Refusal::Icmp)?;
+        let too_big = message.kind == icmpv4::DEST_UNREACHABLE && message.code == icmpv4::CODE_FRAGMENTATION_NEEDED;
+        let error = IcmpError::v4(message.kind, message.code).map(Report::Error);
+        if error.is_none() && !too_big {
+            return Err(Refusal::Icmp.into());
+        }
         let quoted = Quoted::parse_v4(message.body).filter(|q| q.src == dst).ok_or(Refusal::IcmpQuote)?;
+        let report = error.unwrap_or_else(|| {
+            // RFC 1191 section 5: an old router does not say.
+            let mtu = Some(message.next_hop_mtu()).filter(|mtu| *mtu != 0).unwrap_or_else(|| guess(quoted.packet_len));
+            Report::TooBig(mtu.saturating_sub(40))
+        });
         self.icmp_error(now, &quoted, report, app)
     }
 
@@ -39,8 +49,10 @@ impl Shard {
         message: &icmpv6::Message<'_>,
         app: &mut impl App,
     ) -> Result<(), Rejected> {
-        let report = IcmpError::v6(message.kind, message.code).map(Report::Error);
-        let report = report.ok_or(Refusal::Icmp)?;
+        // RFC 8201 section 4: less than any link must carry is discarded.
+        let mtu = Some(message.mtu()).filter(|mtu| message.kind == icmpv6::PACKET_TOO_BIG && *mtu >= 1280);
+        let too_big = mtu.map(|mtu| Report::TooBig(u16::try_from(mtu - 60).unwrap_or(u16::MAX)));
+        let report = IcmpError::v6(message.kind, message.code).map(Report::Error).or(too_big).ok_or(Refusal::Icmp)?;
         let quoted = Quoted::parse_v6(message.body).filter(|q| q.src == dst).ok_or(Refusal::IcmpQuote)?;
         self.icmp_error(now, &quoted, report, app)
     }
@@ -57,16 +69,22 @@ impl Shard {
             FlowKey::new(SocketAddr::new(quoted.src, quoted.src_port), SocketAddr::new(quoted.dst, quoted.dst_port));
         let same = |owner| match owner {
             Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
-            // A record of SYN-RECEIVED lasts a minute at most: it needs no help to end.
-            Owner::TimeWait(_) | Owner::HalfOpen(_) => false,
+            Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == key),
+            Owner::TimeWait(_) => false,
         };
-        let Some(Owner::Connection(slot)) = self.table.find(self.table.hash(&key), same) else {
-            return Err(Refusal::IcmpQuote.into());
+        let slot = match (self.table.find(self.table.hash(&key), same), &report) {
+            (Some(Owner::Connection(slot)), _) => slot,
+            (Some(Owner::HalfOpen(slot)), Report::Error(error)) => {
+                return Ok(self.icmp_in_syn_received(now, slot, quoted.seq, *error)?);
+            }
+            // A SYN-ACK is never too big.
+            _ => return Err(Refusal::IcmpQuote.into()),
         };
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Err(Refusal::IcmpQuote.into()) };
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let taken = match report {
             Report::Error(error) => entry.conn.on_icmp(&mut env, quoted.seq, error),
+            Report::TooBig(mss) => entry.conn.on_too_big(&mut env, quoted.seq, mss),
         };
         if !taken {
             return Err(Refusal::IcmpStale.into());
@@ -75,5 +93,20 @@ impl Shard {
         self.mark(slot);
         self.dispatch(now, slot, app);
         Ok(())
+    }
+
+    /// A connection believes what a router says of its path: later ones begin with it.
+    pub(super) fn learn_path(&mut self, now: Instant, slot: u32, mss: u16) {
+        if let Some(peer) = self.entry(slot).map(|e| e.key.remote().ip()) {
+            self.path_mtus.learn(now, peer, mss);
+        }
+    }
+
+    /// A new connection begins with what is known of its path.
+    pub(super) fn begin_with_path(&mut self, now: Instant, slot: u32) {
+        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+        if let Some((mss, until)) = self.path_mtus.get(now, entry.key.remote().ip()) {
+            entry.conn.set_path_mss(mss, until);
+        }
     }
 }

@@ -62,6 +62,7 @@ impl Shard {
         let hash = self.table.hash(&key);
         let entry = Entry { told: true, vlan: self.config.vlan, ..new_entry(key, hash, conn, next_hop) };
         let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
+        self.begin_with_path(now, slot);
         self.counters.connected += 1;
         self.mark(slot);
         Ok(self.id(slot))
@@ -144,6 +145,7 @@ impl Shard {
                         entry.dead = true;
                     }
                 }
+                Event::PathMss(mss) => self.learn_path(now, slot, mss),
                 Event::Suspect => self.suspect(now, slot),
                 Event::SoftError(error) => {
                     self.tell(now, slot, app, |app, io, conn| app.on_soft_error(io, conn, error));

@@ -14,9 +14,9 @@ use crate::{
     time_wait,
 };
 use alloc::boxed::Box;
-use tcp::{Connection, DropReason, Family, HalfOpen, HalfOpenAnswer, State};
+use tcp::{Connection, DropReason, Family, HalfOpen, HalfOpenAnswer, IcmpError, State};
 use wire::{
-    MacAddr,
+    MacAddr, SeqNum,
     tcp::{Flags, Header, Segment},
 };
 
@@ -162,6 +162,24 @@ impl Shard {
         Ok(())
     }
 
+    /// An ICMP error about our SYN-ACK: a hard one ends the handshake (RFC 9293 SHLD-26), any other is only counted.
+    pub(super) fn icmp_in_syn_received(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        seq: SeqNum,
+        error: IcmpError,
+    ) -> Result<(), Refusal> {
+        if self.half_opens.get(slot).is_none_or(|record| record.half.iss() != seq) {
+            return Err(Refusal::IcmpStale);
+        }
+        self.counters.icmp_in += 1;
+        if error.is_hard() {
+            self.forget(now, slot);
+        }
+        Ok(())
+    }
+
     /// The handshake is complete: a connection, which gets the segment that completed it.
     fn complete(
         &mut self,
@@ -186,6 +204,7 @@ impl Shard {
             ..new_entry(knocker.key, knocker.hash, conn, next_hop)
         };
         let slot = self.insert(entry).ok_or(Refusal::ConnectionsFull)?;
+        self.begin_with_path(now, slot);
         self.segment(now, knocker.link, slot, knocker.segment, app);
         Ok(())
     }

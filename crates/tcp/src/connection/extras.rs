@@ -1,7 +1,7 @@
 //! What few connections have, attached when it is first asked for: an idle connection pays a pointer for all of it.
 
 use super::{Connection, DropReason, Duration, Event, Instant, Outcome};
-use crate::{keepalive::Prober, linger::Linger, soft::Soft};
+use crate::{keepalive::Prober, linger::Linger, send::pmtu::Pmtu, soft::Soft};
 
 /// The state of the mechanisms that most connections never use.
 #[derive(Debug, Default)]
@@ -12,12 +12,18 @@ pub(super) struct Extras {
     pub(super) soft: Soft,
     /// The next hop should be asked whether it is still there.
     pub(super) suspect: bool,
+    pub(super) path: Pmtu,
+    /// A router's word was believed, and others may want to know.
+    pub(super) path_mss: Option<u16>,
 }
 
 impl Extras {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         if core::mem::take(&mut self.suspect) {
             return Some(Event::Suspect);
+        }
+        if let Some(mss) = self.path_mss.take() {
+            return Some(Event::PathMss(mss));
         }
         if let Some(error) = self.soft.take_report() {
             return Some(Event::SoftError(error));

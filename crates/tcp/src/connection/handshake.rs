@@ -22,9 +22,10 @@ impl Connection {
 
     /// The peer's SYN: its sequence number and options.
     fn synchronize(&mut self, env: &Env<'_>, irs: SeqNum, negotiated: &Negotiated) {
+        let negotiated = Negotiated { mss: self.limit_to_path(negotiated.mss), ..*negotiated };
         self.snd.synchronize(negotiated.data_mss(), negotiated.window_scale.unwrap_or(0));
         self.snd.set_sack(negotiated.sack);
-        self.rcv.synchronize(irs, negotiated, env);
+        self.rcv.synchronize(irs, &negotiated, env);
         self.clock.negotiated(env.now, negotiated.timestamps);
         self.scaled = negotiated.window_scale.is_some();
     }

@@ -1,8 +1,12 @@
 //! What routers say of our segments: RFC 9293 section 3.9.2.2, RFC 5927.
 
-use super::{Connection, Env, SoftError, State};
-use crate::icmp::IcmpError;
+use super::{Connection, Cut, Env, Instant, SoftError, State};
+use crate::{icmp::IcmpError, negotiation::TIMESTAMPS_BYTES, send::pmtu::TooBig};
 use wire::SeqNum;
+
+/// The least an IPv4 path is believed to carry: 552 bytes less both headers, as Linux (`min_pmtu`). What a router says is
+/// never taken for less: a forged 68 would cost us dearly (RFC 5927 section 7).
+const LEAST_V4: u16 = 512;
 
 impl Connection {
     /// An ICMP error arrived that quotes a segment of this connection with SEG.SEQ `seq`. False if it is ignored: nothing of
@@ -25,5 +29,105 @@ impl Connection {
     /// SND.UNA =< SEG.SEQ < SND.NXT.
     fn is_in_flight(&self, seq: SeqNum) -> bool {
         !matches!(self.state, State::Closed | State::TimeWait) && self.snd.is_outstanding(seq)
+    }
+
+    /// A router says that a segment at `seq` did not fit: it forwards at most `mss` behind IP and TCP headers without
+    /// options (RFC 1191, RFC 8201). False if it is ignored (RFC 5927 sections 4.1 and 7.2). What is believed is told by
+    /// [`Event::PathMss`](super::Event::PathMss), possibly later.
+    pub fn on_too_big(&mut self, env: &mut Env<'_>, seq: SeqNum, mss: u16) -> bool {
+        if !self.is_in_flight(seq) {
+            return false;
+        }
+        let (mss, sizes) = (mss.max(self.least_mss()), self.sizes);
+        match self.extras().path.too_big(mss, seq, sizes) {
+            TooBig::Ignored => return false,
+            TooBig::Later => {}
+            TooBig::Now(mss) => self.lower_mss(env, mss, true),
+        }
+        true
+    }
+
+    /// Another connection has learnt that the path to this peer carries `mss`, and that holds until `until`.
+    pub fn set_path_mss(&mut self, mss: u16, until: Instant) {
+        let mss = mss.max(self.least_mss());
+        let overhead = self.option_bytes();
+        let (current, negotiated) = (self.snd.send_mss() + overhead, self.state != State::SynSent);
+        let path = &mut self.extras().path;
+        path.start(mss, until);
+        if negotiated {
+            let mss = path.negotiated(current);
+            self.snd.set_mss(mss - overhead);
+        }
+    }
+
+    /// Both SYNs allow `mss`: how much of it is used.
+    pub(super) fn limit_to_path(&mut self, mss: u16) -> u16 {
+        self.extras.as_mut().map_or(mss, |x| x.path.negotiated(mss))
+    }
+
+    /// What any path carries: 576 bytes of IPv4 by RFC 791, and we go a little lower; 1,280 of IPv6.
+    const fn least_mss(&self) -> u16 {
+        if self.default_peer_mss > 1000 { self.default_peer_mss } else { LEAST_V4 }
+    }
+
+    /// What options take of every segment.
+    fn option_bytes(&self) -> u16 {
+        if self.clock.recent().is_some() { TIMESTAMPS_BYTES } else { 0 }
+    }
+
+    fn lower_mss(&mut self, env: &mut Env<'_>, mss: u16, routers_word: bool) {
+        let overhead = self.option_bytes();
+        let (current, mut sizes) = (self.snd.send_mss() + overhead, self.sizes);
+        let extras = self.extras();
+        extras.path.lower(env.now, mss, current, routers_word, &mut sizes);
+        if routers_word {
+            extras.path_mss = Some(mss);
+        }
+        self.sizes = sizes;
+        // What is in flight and too big is sent again at once, and does not count as lost for congestion (RFC 1191
+        // section 6.4).
+        self.snd.set_mss(mss.min(current) - overhead);
+    }
+
+    /// The retransmission timer has expired for the `nth` time in a row.
+    pub(super) fn on_path_timeout(&mut self, env: &mut Env<'_>, nth: u8) {
+        if !self.state.is_synchronized() || (self.extras.is_none() && nth < 3) {
+            return;
+        }
+        let overhead = self.option_bytes();
+        let full = (self.snd.head_len() == u32::from(self.snd.send_mss())).then(|| self.snd.send_mss() + overhead);
+        let (una, least) = (self.snd.snd_una(), self.least_mss());
+        if let Some((mss, routers_word)) = self.extras().path.on_timeout(nth, una, full, least) {
+            self.lower_mss(env, mss, routers_word);
+        }
+    }
+
+    /// Something new is acknowledged.
+    pub(super) fn on_path_ack(&mut self, now: Instant) {
+        let (una, retransmits) = (self.snd.snd_una(), self.snd.retransmits());
+        self.sizes.acknowledged(una);
+        let overhead = self.option_bytes();
+        if let Some(mss) = self.extras.as_mut().and_then(|x| x.path.on_ack(now, una, retransmits)) {
+            self.snd.raise_mss(mss - overhead);
+        }
+    }
+
+    /// The next segment; now and then a larger one than usual, to see whether the path carries it (RFC 4821 section 7).
+    pub(super) fn next_cut(&mut self, env: &mut Env<'_>, option_bytes: u32) -> Option<Cut> {
+        let overhead = self.option_bytes();
+        let due = self.extras.as_ref().and_then(|x| x.path.probe_due(env.now)).filter(|_| option_bytes == 0);
+        let Some(size) = due.filter(|size| self.snd.unsent() >= u32::from(*size)) else {
+            return self.snd.next_cut(env, option_bytes);
+        };
+        let usual = self.snd.send_mss();
+        self.snd.raise_mss(size - overhead);
+        let cut = self.snd.next_cut(env, option_bytes);
+        self.snd.raise_mss(usual);
+        let Some(cut) = cut.filter(|c| c.len == u32::from(size - overhead) && self.snd.is_new(c.seq)) else {
+            return self.snd.next_cut(env, option_bytes);
+        };
+        let retransmits = self.snd.retransmits();
+        self.extras().path.probing(size, cut.seq + cut.len, retransmits);
+        Some(cut)
     }
 }

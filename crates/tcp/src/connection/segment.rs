@@ -166,6 +166,7 @@ impl Connection {
             self.snd.update_window(env, header, unwaited);
         }
         if new {
+            self.on_path_ack(env.now);
             if self.want_write && self.snd.writable(env) {
                 self.want_write = false;
                 self.events.writable = true;

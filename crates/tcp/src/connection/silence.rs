@@ -38,9 +38,13 @@ impl Connection {
     }
 
     /// The retransmission timer may have expired; it had `before` times in a row.
-    pub(super) fn on_retransmission(&mut self, before: u8) {
+    pub(super) fn on_retransmission(&mut self, env: &mut Env<'_>, before: u8) {
         let timeouts = self.snd.timeouts();
-        if timeouts > before && timeouts > R1 {
+        if timeouts <= before {
+            return;
+        }
+        self.on_path_timeout(env, timeouts);
+        if timeouts > R1 {
             let extras = self.extras();
             extras.suspect = true;
             extras.soft.note(SoftError::Retransmissions);

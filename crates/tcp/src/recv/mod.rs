@@ -111,9 +111,9 @@ impl Receiver {
     }
 
     /// The blocks for an ACK, most recent first (RFC 2018 section 4), before them what came twice.
-    pub(crate) fn take_sack_blocks(&mut self) -> SackBlocks {
+    pub(crate) fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if let Some((start, end)) = self.duplicate.take() {
+        if let Some((start, end)) = self.duplicate {
             blocks.push(start, end);
         }
         if let Some(runs) = self.reassembly.as_ref().filter(|_| self.sack) {
@@ -318,6 +318,7 @@ impl Receiver {
     pub(crate) fn answered(&mut self) {
         self.ack_now = false;
         self.delayed = None;
+        self.duplicate = None;
         self.policy.sent();
     }
 }

@@ -33,12 +33,14 @@ impl Sender {
         let mss = u32::from(self.mss).saturating_sub(option_bytes).max(1);
         let mut flight = self.flight.take();
         let cut = match flight.as_mut() {
-            Some(f) => match f.board.next_lost(mss) {
-                Some((seq, end)) => self.cut_lost(env, f.in_flight(self.mss.into()), (seq, end), mss),
-                None if f.probe.due => self.cut_probe(f, mss),
-                None if f.board.segments() >= most_segments(env) && !self.probe => None,
-                None => self.cut_new(env, f.in_flight(self.mss.into()), mss),
-            },
+            Some(f) => {
+                match f.board.next_lost(mss, self.congestion.window().saturating_sub(f.in_flight(self.mss.into()))) {
+                    Some((seq, end)) => self.cut_lost(env, f.in_flight(self.mss.into()), (seq, end), mss),
+                    None if f.probe.due => self.cut_probe(f, mss),
+                    None if f.board.segments() >= most_segments(env) && !self.probe => None,
+                    None => self.cut_new(env, f.in_flight(self.mss.into()), mss),
+                }
+            }
             None => self.cut_new(env, 0, mss),
         };
         self.flight = flight;

@@ -4,6 +4,7 @@ mod acknowledge;
 mod cut;
 mod nagle;
 mod persist;
+pub(crate) mod pmtu;
 mod prr;
 mod rack;
 mod recovery;
@@ -145,15 +146,36 @@ impl Sender {
     }
 
     /// The effective send MSS has changed: what is sent again is cut to it.
-    #[allow(dead_code)] // path MTU discovery's
     pub(crate) fn set_mss(&mut self, mss: u16) {
         let smaller = mss < self.mss;
         self.mss = mss;
-        if let Some(mut flight) = self.flight.take().filter(|_| smaller) {
-            self.lose_larger(&mut flight);
+        if let Some(mut flight) = self.flight.take() {
+            if smaller {
+                self.lose_larger(&mut flight);
+            }
             self.flight = Some(flight);
         }
         self.congestion.set_window(self.congestion.window().max(mss.into()));
+    }
+
+    /// From the next segment on.
+    pub(crate) fn raise_mss(&mut self, mss: u16) {
+        self.mss = mss;
+    }
+
+    /// Data that was never sent, octets.
+    pub(crate) fn unsent(&self) -> u32 {
+        self.queue.len().saturating_sub(self.snd_max.since(self.data_start()))
+    }
+
+    /// Nothing from `seq` on was ever sent.
+    pub(crate) fn is_new(&self, seq: SeqNum) -> bool {
+        seq == self.snd_max
+    }
+
+    /// Octets of the first unacknowledged segment, as it would be sent again.
+    pub(crate) fn head_len(&self) -> u32 {
+        self.queue.len().min(self.snd_max.since(self.snd_una)).min(self.mss.into())
     }
 
     pub(crate) fn set_nodelay(&mut self, on: bool) {

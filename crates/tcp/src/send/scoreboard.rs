@@ -198,7 +198,12 @@ impl Scoreboard {
         let at = self.find(seq);
         let Some(mut record) = self.records.get(at).copied().filter(|r| r.seq == seq) else { return };
         if record.end.before(end) {
-            let behind = self.find(end - 1) + 1;
+            let mut behind = self.find(end - 1) + 1;
+            if let Some(last) = self.records.get_mut(behind - 1).filter(|last| last.end.after(end)) {
+                // Only its beginning went along.
+                last.seq = end;
+                behind -= 1;
+            }
             self.records.drain(at + 1..behind);
             self.records[at].end = end;
             record.end = end;
@@ -437,9 +442,9 @@ impl Scoreboard {
         (self.lost, self.waiting, self.originals, self.resend) = (0, 0, 0, 0);
     }
 
-    /// The first lost segment that waits for being sent again, joined with those behind it as long as they fit into `mss`
-    /// (RFC 9293 section 3.8.1 lets segments be packed anew).
-    pub(crate) fn next_lost(&mut self, mss: u32) -> Option<(SeqNum, SeqNum)> {
+    /// The first lost segment that waits for being sent again, joined with what of those behind it fits into `mss` (RFC 9293
+    /// section 3.8.1 lets segments be packed anew) and into the `room` there is.
+    pub(crate) fn next_lost(&mut self, mss: u32, room: u32) -> Option<(SeqNum, SeqNum)> {
         if self.waiting == 0 {
             return None;
         }
@@ -449,7 +454,11 @@ impl Scoreboard {
         }
         let first = self.records.get(self.resend)?;
         let rest = self.records.iter().skip(self.resend + 1).take_while(|r| waits(r));
-        let end = rest.map(|r| r.end).take_while(|end| end.since(first.seq) <= mss).last();
-        Some((first.seq, end.unwrap_or(first.end)))
+        // No farther than needed: there may be many.
+        let most = mss.min(room);
+        let joined = rest.map(|r| r.end).take_while(|end| end.since(first.seq) <= most).last().unwrap_or(first.end);
+        let next = self.records.get(self.find(joined)).filter(|r| r.seq == joined && waits(r));
+        let fits = joined.since(first.seq) < mss && mss <= room && next.is_some();
+        Some((first.seq, if fits { first.seq + mss } else { joined }))
     }
 }

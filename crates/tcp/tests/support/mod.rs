@@ -9,6 +9,8 @@
 //! user-timeout 5s|never|off | soft-errors off | soft-error none | hear-soft
 //! keepalive 60s 10s 3 | keepalive default | keepalive off
 //! icmp 101 v4 3 1 | icmp-ignored 101 v6 1 4           an error of this type and code quotes SEQ; it is taken, or not
+//! too-big 101 1360 | too-big-ignored 101 1360         a router forwards this much of the segment at SEQ; it is believed, or not
+//! path 1360 60s                                       what another connection has learnt, and for how long it holds
 //! linger 5s | linger off                               SO_LINGER
 //! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
@@ -372,9 +374,10 @@ impl Endpoint {
                     error.map_or("closed".into(), word_of)
                 }
                 Event::Lingered(error) => error.map_or("closed".into(), word_of),
-                Event::SoftError(_) | Event::Suspect if !self.soft => continue,
+                Event::SoftError(_) | Event::Suspect | Event::PathMss(_) if !self.soft => continue,
                 Event::SoftError(error) => format!("soft {error:?}"),
                 Event::Suspect => "suspect".into(),
+                Event::PathMss(mss) => format!("path {mss}"),
             };
             if self.told {
                 self.heard.push_back(word);
@@ -547,6 +550,16 @@ impl Endpoint {
                 let error = if words[2] == "v4" { IcmpError::v4(kind, code) } else { IcmpError::v6(kind, code) };
                 let taken = self.verb(|c, env| c.on_icmp(env, seq, error.expect("an error")));
                 assert_eq!(taken, words[0] == "icmp", "at: {}", self.line);
+            }
+            "too-big" | "too-big-ignored" => {
+                let seq = SeqNum::new(n(1).wrapping_add(self.ours));
+                let mss = n(2) as u16;
+                let taken = self.verb(|c, env| c.on_too_big(env, seq, mss));
+                assert_eq!(taken, words[0] == "too-big", "at: {}", self.line);
+            }
+            "path" => {
+                let (mss, until) = (n(1) as u16, self.now + time(words[2]));
+                self.verb(|c, _| c.set_path_mss(mss, until));
             }
             "hear-soft" => self.soft = true,
             "soft-errors" => self.verb(|c, _| c.set_soft_error_reports(words[1] == "on")),
