@@ -61,6 +61,12 @@ pub trait App {
         let _ = (io, conn, error);
     }
 
+    /// The peer marks data as urgent, or more of it: so many octets from the next one this application is given. They come
+    /// through [`App::on_data`] like all others (RFC 9293 section 3.8.5).
+    fn on_urgent(&mut self, io: &mut Io<'_>, conn: ConnId, octets: u32) {
+        let _ = (io, conn, octets);
+    }
+
     /// Something is wrong on the way to the peer; the connection goes on trying, and this may be ignored (RFC 9293 section
     /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off.
     fn on_soft_error(&mut self, io: &mut Io<'_>, conn: ConnId, error: SoftError) {
@@ -336,5 +342,26 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_keepalive(&mut self, conn: ConnId, settings: Option<Keepalive>) -> Result<(), Error> {
         self.shard.with(self.now, conn, |c, env| c.set_keepalive(env, settings))
+    }
+
+    /// As [`Io::send`], and the peer is told that this is urgent (`MSG_OOB`; RFC 6093 advises new applications against it).
+    ///
+    /// # Errors
+    /// Those of [`Io::send`].
+    pub fn send_urgent(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_urgent(env, bytes))??;
+        if taken < bytes.len() {
+            self.shard.note_starved(conn);
+        }
+        Ok(taken)
+    }
+
+    /// Octets up to the end of what the peer marked as urgent, from the next one to read; within [`App::on_data`] from behind
+    /// what that was given. `None`: nothing ahead is urgent.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn urgent(&mut self, conn: ConnId) -> Result<Option<u32>, Error> {
+        self.shard.with(self.now, conn, |c, _| c.urgent_unread())
     }
 }

@@ -177,3 +177,43 @@ fn the_user_timeout_is_set_through_the_stack() {
     let out = bench.arrive(header(Flags::ACK, PORTS, 301, snd), &[]);
     assert_eq!((out[0].flags, out[0].seq.value()), (Flags::RST, snd));
 }
+
+/// MUST-30, MUST-32, MUST-33: the application hears of the mark before the data it is about, and can ask for it; what it
+/// sends as urgent leaves with the pointer.
+#[test]
+fn urgent_data_is_marked_both_ways() {
+    #[derive(Default)]
+    struct Marked {
+        conn: Option<ConnId>,
+        heard: Vec<(&'static str, u32)>,
+    }
+    impl App for Marked {
+        fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+            self.conn = Some(conn);
+        }
+        fn on_urgent(&mut self, _: &mut Io<'_>, _: ConnId, octets: u32) {
+            self.heard.push(("urgent", octets));
+        }
+        fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+            self.heard.push(("data", u32::try_from(data.len()).expect("small")));
+            3
+        }
+    }
+    let (mut shard, mut app, now) = (shard(|_| {}), Marked::default(), Instant::ZERO);
+    let arrive = |shard: &mut Shard, app: &mut Marked, header: Header, payload: &[u8]| {
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), header, payload, None), app);
+        drain(shard, now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect::<Vec<_>>()
+    };
+    let snd = arrive(&mut shard, &mut app, header(Flags::SYN, PORTS, 300, 0), &[])[0].seq.value().wrapping_add(1);
+    // With the last ACK of the handshake: the connection, its mark, its data.
+    let urgent = Header { urgent: 7, ..header(Flags::ACK | Flags::URG, PORTS, 301, snd) };
+    arrive(&mut shard, &mut app, urgent, &[1; 10]);
+    assert_eq!(app.heard, [("urgent", 7), ("data", 10)]);
+    let conn = app.conn.expect("accepted");
+    assert_eq!(shard.call(now, |io| io.urgent(conn)), Ok(Some(4)));
+    assert_eq!(shard.call(now, |io| io.skip(conn, 4).and_then(|()| io.urgent(conn))), Ok(None));
+    assert_eq!(shard.call(now, |io| io.send_urgent(conn, &[1; 5])), Ok(5));
+    let sent = drain(&mut shard, now);
+    let (out, _) = segment_of(&sent[0]).expect("TCP");
+    assert_eq!((out.flags.contains(Flags::URG), out.urgent), (true, 5));
+}

@@ -7,6 +7,7 @@ mod linger;
 mod path;
 mod segment;
 mod silence;
+mod urgent;
 
 use crate::{
     challenge::ChallengeLimit,
@@ -82,6 +83,9 @@ pub enum Event {
     Lingered(Option<Error>),
     /// Something is wrong with the path; the connection goes on. An application may ignore it (RFC 9293 MUST-47).
     SoftError(SoftError),
+    /// The peer marks data as urgent, or more of it: so many octets from the next one the application is given (RFC 9293
+    /// section 3.8.5, MUST-32).
+    Urgent(u32),
     /// For the stack: a router says that the path carries segments of this size and no larger, and is believed
     /// ([`Connection::set_path_mss`] is for connections to the same peer).
     PathMss(u16),
@@ -418,7 +422,9 @@ impl Connection {
         let window = self.rcv.acknowledge(env);
         let ack = self.rcv.rcv_nxt();
         let options = Options { timestamps: self.clock.stamp(env.now, ack), ..Options::default() };
-        Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options }
+        let mut header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
+        self.point(&mut header);
+        header
     }
 
     /// When to call [`on_timeout`](Self::on_timeout), unless something else happens before.

@@ -255,6 +255,7 @@ impl Shard {
                 // The application must know of the connection before it gets its data.
                 self.dispatch_established(now, slot, app);
             }
+            self.dispatch_urgent(now, slot, app);
             self.deliver(now, slot, &segment.payload[at..at + len], app);
         }
         self.dispatch(now, slot, app);
@@ -263,6 +264,13 @@ impl Shard {
     fn dispatch_established(&mut self, now: Instant, slot: u32, app: &mut impl App) {
         if self.entry(slot).is_some_and(|e| e.conn.take_established()) {
             self.on_established(now, slot, app);
+        }
+    }
+
+    /// A mark is told before the data it is about.
+    fn dispatch_urgent(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        if let Some(octets) = self.entry(slot).and_then(|e| e.conn.take_urgent()) {
+            self.tell(now, slot, app, |app, io, conn| app.on_urgent(io, conn, octets));
         }
     }
 

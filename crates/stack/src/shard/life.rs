@@ -145,6 +145,7 @@ impl Shard {
                         entry.dead = true;
                     }
                 }
+                Event::Urgent(octets) => self.tell(now, slot, app, |app, io, conn| app.on_urgent(io, conn, octets)),
                 Event::PathMss(mss) => self.learn_path(now, slot, mss),
                 Event::Suspect => self.suspect(now, slot),
                 Event::SoftError(error) => {

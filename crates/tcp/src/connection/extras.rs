@@ -1,7 +1,7 @@
 //! What few connections have, attached when it is first asked for: an idle connection pays a pointer for all of it.
 
 use super::{Connection, DropReason, Duration, Event, Instant, Outcome};
-use crate::{keepalive::Prober, linger::Linger, send::pmtu::Pmtu, soft::Soft};
+use crate::{keepalive::Prober, linger::Linger, recv, send, send::pmtu::Pmtu, soft::Soft};
 
 /// The state of the mechanisms that most connections never use.
 #[derive(Debug, Default)]
@@ -15,12 +15,19 @@ pub(super) struct Extras {
     pub(super) path: Pmtu,
     /// A router's word was believed, and others may want to know.
     pub(super) path_mss: Option<u16>,
+    pub(super) urgent_in: recv::urgent::Urgent,
+    pub(super) urgent_out: send::urgent::Urgent,
+    /// Urgent data is ahead: so many octets from where the application was.
+    pub(super) urgent: Option<u32>,
 }
 
 impl Extras {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         if core::mem::take(&mut self.suspect) {
             return Some(Event::Suspect);
+        }
+        if let Some(octets) = self.urgent.take() {
+            return Some(Event::Urgent(octets));
         }
         if let Some(mss) = self.path_mss.take() {
             return Some(Event::PathMss(mss));
@@ -39,7 +46,11 @@ impl Connection {
 
     /// A segment was processed, or not.
     pub(super) fn heard(&mut self, now: Instant, outcome: &Outcome) {
+        let (una, read) = (self.snd.snd_una(), self.rcv.rcv_nxt() - self.rcv.unread());
         let Some(extras) = &mut self.extras else { return };
+        extras.urgent_out.acknowledged(una);
+        // What was just delivered may yet be kept: marks are forgotten when they are far behind.
+        extras.urgent_in.forget(read - (1 << 30));
         if outcome.dropped.is_none() {
             extras.soft.clear();
         }

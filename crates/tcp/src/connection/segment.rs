@@ -88,6 +88,7 @@ impl Connection {
         if takes_ack && self.snd.plausible_ack(segment.header.ack) {
             let outcome = self.acknowledge(env, segment);
             debug_assert!(outcome.is_none(), "a plausible ACK is taken");
+            self.on_urgent(segment);
         }
         if matches!(self.state, State::Closed | State::TimeWait) {
             return Outcome::default();
@@ -217,6 +218,7 @@ impl Connection {
             self.finish(env, Some(Error::Reset));
             return Outcome { reset, ..dropped(DropReason::NobodyReads) };
         }
+        self.on_urgent(segment);
         let mut outcome = Outcome::default();
         match self.rcv.on_data(env, acceptable) {
             Taken::Nothing | Taken::Kept => {}

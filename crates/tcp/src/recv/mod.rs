@@ -4,6 +4,7 @@ pub(crate) mod acceptability;
 mod ack_policy;
 pub(crate) mod paws;
 mod reassembly;
+pub(crate) mod urgent;
 mod window;
 
 use crate::{

@@ -11,6 +11,7 @@ mod recovery;
 mod rto;
 mod scoreboard;
 mod tlp;
+pub(crate) mod urgent;
 
 use crate::{
     cc::{Congestion, Usage},
@@ -323,7 +324,7 @@ impl Sender {
     }
 
     /// The sequence number behind the last byte queued: the FIN's, if there is one.
-    fn data_end(&self) -> SeqNum {
+    pub(crate) fn data_end(&self) -> SeqNum {
         self.data_start() + self.queue.len()
     }
 

@@ -11,6 +11,7 @@
 //! icmp 101 v4 3 1 | icmp-ignored 101 v6 1 4           an error of this type and code quotes SEQ; it is taken, or not
 //! too-big 101 1360 | too-big-ignored 101 1360         a router forwards this much of the segment at SEQ; it is believed, or not
 //! path 1360 60s                                       what another connection has learnt, and for how long it holds
+//! send-urgent 5 | urgent 3 | urgent none              <UP=5><CTL=URG,ACK> is the pointer of a segment
 //! linger 5s | linger off                               SO_LINGER
 //! batch ... turn                                       what arrives between is answered together
 //! hears connected|data 5|readable|eof|closed|reset|... what the application is told, in order
@@ -51,6 +52,7 @@ pub struct Seg {
     data: u32,
     wnd: Option<u16>,
     flags: Flags,
+    urgent: u16,
     mss: Option<u16>,
     ws: Option<u8>,
     sack_ok: bool,
@@ -82,6 +84,7 @@ fn seg(text: &str) -> Seg {
         data: 0,
         wnd: None,
         flags: Flags::default(),
+        urgent: 0,
         mss: None,
         ws: None,
         sack_ok: false,
@@ -96,6 +99,7 @@ fn seg(text: &str) -> Seg {
             "ACK" => s.ack = Some(num(value)),
             "DATA" => s.data = value.parse().expect("octets"),
             "WND" => s.wnd = Some(value.parse().expect("a window")),
+            "UP" => s.urgent = value.parse().expect("a pointer"),
             "MSS" => s.mss = Some(value.parse().expect("an MSS")),
             "WS" => s.ws = Some(value.parse().expect("a shift")),
             "SACK-OK" => s.sack_ok = value == "1",
@@ -115,6 +119,7 @@ fn seg(text: &str) -> Seg {
                         "ACK" => Flags::ACK,
                         "FIN" => Flags::FIN,
                         "RST" => Flags::RST,
+                        "URG" => Flags::URG,
                         other => panic!("flag {other}"),
                     };
                 }
@@ -377,6 +382,7 @@ impl Endpoint {
                 Event::SoftError(_) | Event::Suspect | Event::PathMss(_) if !self.soft => continue,
                 Event::SoftError(error) => format!("soft {error:?}"),
                 Event::Suspect => "suspect".into(),
+                Event::Urgent(octets) => format!("urgent {octets}"),
                 Event::PathMss(mss) => format!("path {mss}"),
             };
             if self.told {
@@ -434,7 +440,7 @@ impl Endpoint {
             ack: SeqNum::new(s.ack.map_or(0, |ack| self.value(ack, self.ours))),
             flags: s.flags,
             window: s.wnd.unwrap_or(10_000),
-            urgent: 0,
+            urgent: s.urgent,
             options: Options {
                 mss: s.mss,
                 window_scale: s.ws,
@@ -460,6 +466,7 @@ impl Endpoint {
             assert_eq!(header.ack.value(), self.value(ack, self.theirs), "ACK of {shown}");
         }
         assert_eq!(payload.len(), s.data as usize, "DATA of {shown}");
+        assert_eq!(header.urgent, s.urgent, "UP of {shown}");
         let first = header.seq.value().wrapping_sub(self.ours);
         assert!(payload.iter().enumerate().all(|(i, b)| *b == byte(first.wrapping_add(i as u32))), "octets of {shown}");
         if let Some(wnd) = s.wnd {
@@ -560,6 +567,15 @@ impl Endpoint {
             "path" => {
                 let (mss, until) = (n(1) as u16, self.now + time(words[2]));
                 self.verb(|c, _| c.set_path_mss(mss, until));
+            }
+            "send-urgent" => {
+                let bytes: Vec<u8> = (0..n(1)).map(|i| byte(self.next_sent.wrapping_add(i))).collect();
+                let taken = self.verb(|c, env| c.send_urgent(env, &bytes)).expect("open");
+                self.next_sent = self.next_sent.wrapping_add(taken as u32);
+            }
+            "urgent" => {
+                let ahead = self.verb(|c, _| c.urgent_unread()).map_or("none".into(), |n| n.to_string());
+                assert_eq!(ahead, words[1], "at: {}", self.line);
             }
             "hear-soft" => self.soft = true,
             "soft-errors" => self.verb(|c, _| c.set_soft_error_reports(words[1] == "on")),
