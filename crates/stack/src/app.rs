@@ -364,4 +364,13 @@ impl Io<'_> {
     pub fn urgent(&mut self, conn: ConnId) -> Result<Option<u32>, Error> {
         self.shard.with(self.now, conn, |c, _| c.urgent_unread())
     }
+
+    /// The DSCP of the connection's packets from now on, 0 to 63: before the first turn after [`Io::connect`] of the SYN too.
+    /// It may change at any time (RFC 9293 MUST-48, SHLD-21), though that reorders. The ECN bits are TCP's own.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_traffic_class(&mut self, conn: ConnId, dscp: u8) -> Result<(), Error> {
+        self.shard.set_dscp(conn, dscp)
+    }
 }

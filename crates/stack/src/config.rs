@@ -32,6 +32,8 @@ pub struct ShardConfig {
     /// The tag that everything which is no reply is sent with (IEEE 802.1Q: 3 bits priority, 1 bit drop eligible, 12 bits
     /// VLAN identifier, not 4095). Replies have the tag, or none, of what they answer.
     pub vlan: Option<u16>,
+    /// TTL or hop limit of what is sent. 1 to 255 (RFC 9293 MUST-49; 64 by RFC 1700).
+    pub hop_limit: u8,
     /// Ports for active opens.
     pub ports: RangeInclusive<u16>,
     /// Connections, in any state but TIME-WAIT and the SYN-RECEIVED of a passive open. 1 to 2^30.
@@ -58,6 +60,7 @@ impl ShardConfig {
             addresses,
             routes: Vec::new(),
             vlan: None,
+            hop_limit: 64,
             ports: DEFAULT_PORTS,
             max_connections: 1 << 20,
             max_half_open: 1 << 18,
@@ -76,6 +79,7 @@ impl ShardConfig {
             range.contains(&value).then_some(()).ok_or(ConfigError { field, value, allowed })
         };
         within("mtu", self.mtu.into(), 576..=65_535, "576 to 65,535 bytes")?;
+        within("hop_limit", self.hop_limit.into(), 1..=255, "1 to 255")?;
         within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
         within("max_half_open", self.max_half_open.into(), 1..=1 << 24, "1 to 2^24")?;
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;

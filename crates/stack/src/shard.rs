@@ -74,6 +74,9 @@ pub(crate) struct Entry {
     mac: MacAddr,
     epoch: Option<u32>,
     vlan: Option<u16>,
+    /// DSCP of its packets, and their IPv6 flow label.
+    dscp: u8,
+    flow_label: u32,
 }
 
 #[derive(Debug, Default)]
@@ -395,6 +398,12 @@ impl Shard {
         }
         self.mark(conn.slot);
         Ok(result)
+    }
+
+    /// The DSCP of a connection's packets from now on, 0 to 63.
+    pub(crate) fn set_dscp(&mut self, conn: ConnId, dscp: u8) -> Result<(), Error> {
+        self.living(conn)?.dscp = dscp & 0x3f;
+        Ok(())
     }
 
     pub(crate) fn addresses(&self, conn: ConnId) -> Result<(SocketAddr, SocketAddr), Error> {

@@ -73,6 +73,15 @@ impl FlowTable {
         hasher.finish() as u32
     }
 
+    /// An IPv6 flow label: 20 bits of the hash that are not the table's, so that nothing of those is given away (RFC 6437
+    /// sections 3 and 6.1).
+    #[allow(clippy::cast_possible_truncation)] // the upper bits
+    pub(crate) fn label(&self, flow: &FlowKey) -> u32 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        flow.hash(&mut hasher);
+        ((hasher.finish() >> 44) as u32).max(1)
+    }
+
     const fn mask(&self) -> usize {
         self.buckets.len() - 1
     }

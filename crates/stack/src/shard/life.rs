@@ -111,11 +111,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn insert(&mut self, entry: Entry) -> Option<u32> {
+    pub(super) fn insert(&mut self, mut entry: Entry) -> Option<u32> {
         if self.connections() >= self.config.max_connections as usize {
             return None;
         }
         let hash = entry.hash;
+        entry.flow_label = self.table.label(&entry.key);
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -348,5 +349,7 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpA
         mac: MacAddr::default(),
         epoch: None,
         vlan: None,
+        dscp: 0,
+        flow_label: 0,
     }
 }

@@ -1,6 +1,6 @@
 //! What is sent: replies first, then the connections that may have something, in turn.
 
-use super::{Env, Instant, IpAddr, MacAddr, Refusal, Shard};
+use super::{Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard};
 use crate::{
     neighbour::{Ask, Asker, Lookup, Resolve},
     reply::{Body, Reply},
@@ -10,7 +10,15 @@ use wire::{arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Header};
 
 /// Segments a connection may send before the next one's turn.
 const BURST: u32 = 32;
-const HOP_LIMIT: u8 = 64;
+
+/// What an IP header says besides who sends what to whom.
+#[derive(Clone, Copy)]
+struct Marks {
+    hop_limit: u8,
+    /// DSCP and ECN.
+    traffic_class: u8,
+    flow_label: u32,
+}
 
 /// What came of asking a connection for a segment.
 enum Turn {
@@ -104,10 +112,13 @@ impl Shard {
         let Some(Emit { mut header, payload_len }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {
             return Turn::Idle;
         };
+        // The two lower bits are ECN's, and not the application's (RFC 9293 SHLD-22).
+        let marks =
+            Marks { hop_limit: self.config.hop_limit, traffic_class: entry.dscp << 2, flow_label: entry.flow_label };
         (header.src_port, header.dst_port) = (src.port(), dst.port());
         let tcp_len = header.len() + payload_len;
         link.emit(frame);
-        emit_ip(src.ip(), dst.ip(), ip::PROTOCOL_TCP, tcp_len, &mut frame[link.len()..]);
+        emit_ip(src.ip(), dst.ip(), ip::PROTOCOL_TCP, marks, tcp_len, &mut frame[link.len()..]);
         header.emit(src.ip(), dst.ip(), &mut frame[at..at + tcp_len]);
         Turn::Sent(at + tcp_len)
     }
@@ -181,15 +192,20 @@ impl Shard {
         let link = eth::Header { dst: reply.dst, src: self.config.mac, vlan: reply.vlan, ethertype };
         link.emit(frame);
         let rest = &mut frame[link.len()..];
+        let plain = Marks { hop_limit: self.config.hop_limit, traffic_class: 0, flow_label: 0 };
         link.len()
             + match reply.body {
-                Body::Tcp { src, dst, header } => emit_tcp(src, dst, &header, rest),
+                Body::Tcp { src, dst, header } => {
+                    let (local, remote) = ((src, header.src_port).into(), (dst, header.dst_port).into());
+                    let flow_label = if src.is_ipv6() { self.table.label(&FlowKey::new(local, remote)) } else { 0 };
+                    emit_tcp(src, dst, Marks { flow_label, ..plain }, &header, rest)
+                }
                 Body::Arp(packet) => {
                     packet.emit(rest);
                     arp::Packet::LEN
                 }
                 Body::Echo { src, dst, rest: identifier, mut data } => {
-                    let len = emit_echo(src, dst, identifier, &data, &self.pool, rest);
+                    let len = emit_echo(src, dst, plain, identifier, &data, &self.pool, rest);
                     data.clear(&mut self.pool);
                     len
                 }
@@ -207,23 +223,23 @@ const fn ip_len(ip: IpAddr) -> usize {
 }
 
 /// A segment without payload; returns the packet's length.
-fn emit_tcp(src: IpAddr, dst: IpAddr, header: &Header, out: &mut [u8]) -> usize {
+fn emit_tcp(src: IpAddr, dst: IpAddr, marks: Marks, header: &Header, out: &mut [u8]) -> usize {
     let (at, len) = (ip_len(src), header.len());
-    emit_ip(src, dst, ip::PROTOCOL_TCP, len, out);
+    emit_ip(src, dst, ip::PROTOCOL_TCP, marks, len, out);
     header.emit(src, dst, &mut out[at..at + len]);
     at + len
 }
 
 /// Writes the IP header before `payload_len` bytes.
-fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, payload_len: usize, out: &mut [u8]) {
+fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, marks: Marks, payload_len: usize, out: &mut [u8]) {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let header = ipv4::Header {
                 src,
                 dst,
                 protocol,
-                ttl: HOP_LIMIT,
-                tos: 0,
+                ttl: marks.hop_limit,
+                tos: marks.traffic_class,
                 // An atomic datagram: the identification means nothing (RFC 6864 section 4.1).
                 ident: 0,
                 dont_fragment: true,
@@ -237,9 +253,9 @@ fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, payload_len: usize, out: &mut
                 src,
                 dst,
                 next_header: protocol,
-                hop_limit: HOP_LIMIT,
-                traffic_class: 0,
-                flow_label: 0,
+                hop_limit: marks.hop_limit,
+                traffic_class: marks.traffic_class,
+                flow_label: marks.flow_label,
                 fragment: None,
             };
             header.emit(payload_len, out);
@@ -251,6 +267,7 @@ fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, payload_len: usize, out: &mut
 fn emit_echo(
     src: IpAddr,
     dst: IpAddr,
+    marks: Marks,
     rest: [u8; 4],
     data: &tcp::ByteQueue,
     pool: &tcp::Pool,
@@ -259,7 +276,7 @@ fn emit_echo(
     // Both families' headers have 8 bytes.
     let (at, len) = (ip_len(src), icmpv4::HEADER_LEN + data.len() as usize);
     let protocol = if src.is_ipv4() { ip::PROTOCOL_ICMP } else { ip::PROTOCOL_ICMPV6 };
-    emit_ip(src, dst, protocol, len, out);
+    emit_ip(src, dst, protocol, marks, len, out);
     let message = &mut out[at..at + len];
     data.copy_at(pool, &mut tcp::Cursor::default(), 0, &mut message[icmpv4::HEADER_LEN..]);
     match (src, dst) {

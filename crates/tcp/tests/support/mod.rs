@@ -535,6 +535,24 @@ impl Endpoint {
             "eager" => self.lazy = false,
             "batch" => self.batch = true,
             "turn" => self.batch = false,
+            "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
+            "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
+            "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),
+            "shutdown-both" => self.verb(|c, env| c.shutdown(env, Half::Both)),
+            "close" | "abort" => {
+                let reset = self.verb(|c, env| if words[0] == "close" { c.close(env) } else { c.abort(env) });
+                self.told = self.told && self.verb(|c, _| c.lingers());
+                self.answer(reset);
+            }
+            _ => self.set(words),
+        }
+        self.settle();
+    }
+
+    /// What few connections have.
+    fn set(&mut self, words: &[&str]) {
+        let n = |i: usize| words[i].parse::<i64>().expect("a number") as u32;
+        match words[0] {
             "linger" => self.verb(|c, _| c.set_linger((words[1] != "off").then(|| time(words[1])))),
             "user-timeout" => {
                 let limit = match words[1] {
@@ -583,18 +601,8 @@ impl Endpoint {
                 let shown = self.verb(|c, _| c.soft_error()).map_or("none".into(), |e| format!("{e:?}"));
                 assert_eq!(shown, words[1..].join(" "), "at: {}", self.line);
             }
-            "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
-            "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
-            "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),
-            "shutdown-both" => self.verb(|c, env| c.shutdown(env, Half::Both)),
-            "close" | "abort" => {
-                let reset = self.verb(|c, env| if words[0] == "close" { c.close(env) } else { c.abort(env) });
-                self.told = self.told && self.verb(|c, _| c.lingers());
-                self.answer(reset);
-            }
             other => panic!("verb {other}"),
         }
-        self.settle();
     }
 
     fn established(&mut self, words: &[&str], active: bool) {

@@ -1,0 +1,81 @@
+//! What the IP header says besides addresses: hop limit, DSCP, flow label.
+
+mod support;
+
+use core::net::IpAddr;
+use stack::{Instant, Shard};
+use support::*;
+use wire::tcp::Flags;
+
+/// TTL or hop limit, traffic class, flow label.
+fn marks(frame: &[u8]) -> (u8, u8, u32) {
+    let ip = &frame[14..];
+    if ip[0] >> 4 == 4 {
+        (ip[8], ip[1], 0)
+    } else {
+        (ip[7], ip[0] << 4 | ip[1] >> 4, u32::from_be_bytes([0, ip[1] & 15, ip[2], ip[3]]))
+    }
+}
+
+fn syn(shard: &mut Shard, app: &mut Counting, peer: IpAddr, port: u16) -> Vec<Vec<u8>> {
+    let local = if peer.is_ipv4() { v4(1) } else { v6(1) };
+    let syn = header(Flags::SYN, (port, PORT), 300, 0);
+    shard.on_frame(Instant::ZERO, &tcp_frame(peer, local, syn, &[], None), app);
+    drain(shard, Instant::ZERO)
+}
+
+/// MUST-49: the hop limit is as configured, of SYN-ACKs and of resets, in both families.
+#[test]
+fn the_hop_limit_is_configured() {
+    for limit in [37, 64] {
+        let (mut shard, mut app) = (shard(|c| c.hop_limit = limit), Counting::default());
+        for peer in [v4(9), v6(9)] {
+            assert_eq!(marks(&syn(&mut shard, &mut app, peer, 1000)[0]).0, limit);
+            let local = if peer.is_ipv4() { v4(1) } else { v6(1) };
+            let stray = header(Flags::ACK, (1001, 99), 300, 5);
+            shard.on_frame(Instant::ZERO, &tcp_frame(peer, local, stray, &[], None), &mut app);
+            assert_eq!(marks(&drain(&mut shard, Instant::ZERO)[0]).0, limit);
+        }
+    }
+}
+
+/// MUST-48, SHLD-21, SHLD-22: DSCP 46 from the SYN on, another one later, on data, ACKs and what is sent again; ECN's bits are
+/// not touched.
+#[test]
+fn the_dscp_is_the_applications() {
+    let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+    let conn = shard.call(now, |io| io.connect((v4(9), 90).into())).expect("a port");
+    shard.call(now, |io| io.set_traffic_class(conn, 46)).expect("open");
+    let syn = drain(&mut shard, now).pop().expect("a SYN");
+    assert_eq!(marks(&syn).1, 46 << 2);
+    let (ours, _) = segment_of(&syn).expect("TCP");
+    let (ports, next) = ((90, ours.src_port), ours.seq.value().wrapping_add(1));
+    let answer = header(Flags::SYN | Flags::ACK, ports, 300, next);
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), answer, &[], None), &mut app);
+    assert_eq!(marks(&drain(&mut shard, now)[0]).1, 46 << 2);
+    // More than six bits are not taken from anybody.
+    shard.call(now, |io| io.set_traffic_class(conn, 0xc0 | 10)).expect("open");
+    shard.call(now, |io| io.send(conn, &[1; 100])).expect("open");
+    assert_eq!(marks(&drain(&mut shard, now)[0]).1, 10 << 2);
+    let again = (0..9).find_map(|_| {
+        let later = shard.next_wakeup().expect("a retransmission is due");
+        shard.advance(later, &mut app);
+        drain(&mut shard, later).pop()
+    });
+    assert_eq!(marks(&again.expect("sent again")).1, 10 << 2);
+}
+
+/// RFC 6437 section 3: one label for all packets of a flow, resets too, not zero, and another for another flow.
+#[test]
+fn a_flow_has_its_label() {
+    let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+    let frame = syn(&mut shard, &mut app, v6(9), 1000).remove(0);
+    let label = marks(&frame).2;
+    assert_ne!(label, 0);
+    assert_ne!(marks(&syn(&mut shard, &mut app, v6(9), 1001)[0]).2, label);
+    // An ACK of what was never sent: the reset of SYN-RECEIVED is a reply, and belongs to the flow.
+    let wrong = header(Flags::ACK, (1000, PORT), 301, 12345);
+    shard.on_frame(now, &tcp_frame(v6(9), v6(1), wrong, &[], None), &mut app);
+    let reset = drain(&mut shard, now);
+    assert_eq!(reset.iter().map(|f| marks(f).2).collect::<Vec<_>>(), [label]);
+}
