@@ -8,7 +8,7 @@ use support::case;
 const PROBE: &str = "out <SEQ=100><ACK=300><CTL=ACK>\n";
 const ANSWER: &str = "in <SEQ=300><ACK=101><CTL=ACK>\n";
 
-/// MUST-25: off by default; a day of silence, and not a segment.
+/// MAY-5, MUST-25: off by default; a day of silence, and not a segment.
 #[test]
 fn they_are_off_by_default() {
     case("established 101 300\nno-timer\nwait 24h\nstate ESTABLISHED");
