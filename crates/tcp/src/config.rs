@@ -45,6 +45,8 @@ pub struct Settings {
     pub challenge_acks: u16,
     /// That interval: 1 ms to a minute.
     pub challenge_interval: Duration,
+    /// Find the path MTU by trying where nobody says that a packet is too big (RFC 4821): a black hole heals.
+    pub mtu_probing: bool,
     /// Offer and use window scaling (RFC 7323 section 2).
     pub window_scaling: bool,
     /// Offer and use timestamps, and with them PAWS (RFC 7323 sections 3 to 5).
@@ -72,6 +74,7 @@ impl Default for Settings {
             delayed_ack: Duration::from_millis(40),
             challenge_acks: 10,
             challenge_interval: Duration::from_secs(1),
+            mtu_probing: true,
             window_scaling: true,
             timestamps: true,
             sack: true,

@@ -503,7 +503,7 @@ impl Connection {
             receive_queue_bytes: self.rcv.unread(),
             srtt: self.snd.srtt(),
             cwnd_bytes: self.snd.cwnd(),
-            send_mss: self.snd.send_mss(),
+            send_mss: self.snd.mss(),
             ssthresh_bytes: self.snd.ssthresh(),
             in_flight_bytes,
             sacked_bytes,

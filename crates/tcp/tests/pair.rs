@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use std::{cmp::Reverse, collections::BTreeMap};
 use support::byte;
 use tcp::{
-    Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, Pool, Settings, Start, State, TimeWait,
-    answer_closed,
+    Config, Congestion, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, Pool, Settings, Start, State,
+    TimeWait, answer_closed,
 };
 use wheel::{Duration, Instant};
 use wire::{
@@ -238,6 +238,15 @@ impl World {
         }
     }
 
+    /// What is said of the flight adds up.
+    fn check(&self) {
+        for info in self.sides.iter().filter_map(|s| s.conn.as_ref()).map(Connection::info) {
+            let queued = info.send_queue_bytes + 1;
+            assert!(info.sacked_bytes + info.lost_bytes <= queued, "{info:?}");
+            assert!(info.in_flight_bytes <= 2 * queued, "{info:?}");
+        }
+    }
+
     fn run(&mut self) {
         for round in 0.. {
             assert!(
@@ -247,6 +256,7 @@ impl World {
             );
             self.settle(0);
             self.settle(1);
+            self.check();
             let frame = self.wire.keys().next().map(|(at, _)| *at);
             let timers = self.sides.iter().filter_map(|s| s.conn.as_ref().and_then(Connection::poll_timeout));
             let half = self.half.map(|half| half.deadline(&self.config));
@@ -300,8 +310,17 @@ proptest! {
         lazy in (any::<bool>(), any::<bool>()),
         buffer in prop_oneof![Just(4096u32), Just(20_000), Just(1 << 20)],
         nodelay in any::<bool>(),
+        (timestamps, sack, newreno, quick) in any::<(bool, bool, bool, bool)>(),
     ) {
-        let settings = Settings { receive_buffer_bytes: buffer, send_buffer_bytes: 16_384, ..Settings::default() };
+        let settings = Settings {
+            receive_buffer_bytes: buffer,
+            send_buffer_bytes: if quick { 100_000 } else { 16_384 },
+            min_rto: Duration::from_millis(if quick { 1 } else { 200 }),
+            timestamps,
+            sack,
+            congestion: if newreno { Congestion::NewReno } else { Congestion::Cubic },
+            ..Settings::default()
+        };
         let config = Config::new(settings).expect("valid");
         let side = |total, end, lazy| Side {
             conn: None, pool: Pool::new(1 << 21), time_wait: None, total, end, queued: 0, received: 0, eof: false, done: false,

@@ -20,7 +20,8 @@ fn ack(ack: u32) -> String {
 /// segments, and so is everything behind it from then on.
 #[test]
 fn a_router_is_believed_while_nothing_larger_has_arrived() {
-    let (first, again) = (out(101, 1460) + &out(1561, 1460), out(101, 1360) + &out(1461, 1360) + &out(2821, 200));
+    let (first, again) =
+        (out(101, 1460) + &out(1561, 1460), out(101, 1360) + &out(1461, 100) + &out(1561, 1360) + &out(2921, 100));
     case(&format!(
         "{OPEN}send 2920\n{first}too-big 101 1360\n{again}hears path 1360\n{}no-timer\nsend 2720\n{}{}{}no-timer",
         ack(3021),
@@ -188,8 +189,9 @@ fn a_guess_is_tried_again_soon() {
         "timer 200ms\n".into(),
         out(3021, 1024),
         ack(4045),
-        out(4045, 1024),
-        out(5069, 872),
+        out(4045, 436),
+        out(4481, 1024),
+        out(5505, 436),
         ack(5941),
         "wait 19s\nsend 1460\n".into(),
         out(5941, 1024),

@@ -9,12 +9,21 @@ use tcp::{Config, Connection, Env, Event, Half, Pool, Settings, Start, State};
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
-    tcp::{Flags, Header, Options, Segment},
+    tcp::{Flags, Header, Options, SackBlocks, Segment},
 };
 
 #[derive(Debug, Clone)]
 enum Op {
-    Segment { seq: (u8, i32), ack: (u8, i32), flags: u8, window: u16, len: usize, ws: Option<u8>, mss: Option<u16> },
+    Segment {
+        seq: (u8, i32),
+        ack: (u8, i32),
+        flags: u8,
+        window: u16,
+        len: usize,
+        ws: Option<u8>,
+        mss: Option<u16>,
+        sack: Vec<(i32, i32)>,
+    },
     Send(usize),
     Read(u32),
     Lazy(bool),
@@ -46,8 +55,18 @@ fn op() -> impl Strategy<Value = Op> {
         len,
         proptest::option::of(0u8..16),
         proptest::option::of(any::<u16>()),
+        proptest::collection::vec((near(), near()), 0..4),
     )
-        .prop_map(|(seq, ack, flags, window, len, ws, mss)| Op::Segment { seq, ack, flags, window, len, ws, mss });
+        .prop_map(|(seq, ack, flags, window, len, ws, mss, sack)| Op::Segment {
+            seq,
+            ack,
+            flags,
+            window,
+            len,
+            ws,
+            mss,
+            sack,
+        });
     prop_oneof![
         12 => segment,
         4 => (0usize..9000).prop_map(Op::Send),
@@ -94,6 +113,7 @@ impl Observer {
         let start = Start { iss: SeqNum::new(iss), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
         let mut syn = tcp::testing::segment(Flags::SYN, irs, 0, &[]);
         syn.header.options.window_scale = Some(2);
+        syn.header.options.sack_permitted = true;
         let conn = if passive {
             Connection::from_half_open(&env, start, &tcp::HalfOpen::new(&env, start, &syn))
         } else {
@@ -224,7 +244,12 @@ impl Observer {
 
     fn run(&mut self, op: &Op) {
         match *op {
-            Op::Segment { seq, ack, flags, window, len, ws, mss } => {
+            Op::Segment { seq, ack, flags, window, len, ws, mss, ref sack } => {
+                let mut blocks = SackBlocks::default();
+                for (start, len) in sack {
+                    let start = self.base(1, self.snd_max, self.snd_max, start.wrapping_mul(3));
+                    blocks.push(start, SeqNum::new(start.value().wrapping_add(*len as u32)));
+                }
                 let seq = self.base(seq.0, self.rcv_nxt, self.edge.unwrap_or(self.rcv_nxt), seq.1);
                 let una =
                     self.snd_max - self.conn.info().send_queue_bytes.min(self.snd_max.since(SeqNum::new(self.iss)));
@@ -236,7 +261,13 @@ impl Observer {
                     flags: Flags::from_bits(flags),
                     window,
                     urgent: 3,
-                    options: Options { mss, window_scale: ws, ..Options::default() },
+                    options: Options {
+                        mss,
+                        window_scale: ws,
+                        sack: blocks,
+                        sack_permitted: true,
+                        ..Options::default()
+                    },
                 };
                 let opening = self.conn.state() == State::SynSent;
                 self.arrive(header, len);

@@ -53,7 +53,7 @@ mod tests {
         }
     }
 
-    /// MUST-19, RFC5681-3.1-c, RFC5681-3.1-d, RFC5681-3.1-e, RFC5681-3.1-f.
+    /// MUST-19, RFC5681-3.1-c, RFC5681-3.1-d, RFC5681-3.1-e.
     #[test]
     fn slow_start_doubles_and_congestion_avoidance_adds_one_mss() {
         let mut c = open();

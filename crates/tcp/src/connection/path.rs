@@ -51,7 +51,7 @@ impl Connection {
     pub fn set_path_mss(&mut self, mss: u16, until: Instant) {
         let mss = mss.max(self.least_mss());
         let overhead = self.option_bytes();
-        let (current, negotiated) = (self.snd.send_mss() + overhead, self.state != State::SynSent);
+        let (current, negotiated) = (self.snd.mss() + overhead, self.state != State::SynSent);
         let path = &mut self.extras().path;
         path.start(mss, until);
         if negotiated {
@@ -77,7 +77,7 @@ impl Connection {
 
     fn lower_mss(&mut self, env: &mut Env<'_>, mss: u16, routers_word: bool) {
         let overhead = self.option_bytes();
-        let (current, mut sizes) = (self.snd.send_mss() + overhead, self.sizes);
+        let (current, mut sizes) = (self.snd.mss() + overhead, self.sizes);
         let extras = self.extras();
         extras.path.lower(env.now, mss, current, routers_word, &mut sizes);
         if routers_word {
@@ -95,7 +95,8 @@ impl Connection {
             return;
         }
         let overhead = self.option_bytes();
-        let full = (self.snd.head_len() == u32::from(self.snd.send_mss())).then(|| self.snd.send_mss() + overhead);
+        let full = (env.config.mtu_probing && self.snd.head_len() == u32::from(self.snd.mss()))
+            .then(|| self.snd.mss() + overhead);
         let (una, least) = (self.snd.snd_una(), self.least_mss());
         if let Some((mss, routers_word)) = self.extras().path.on_timeout(nth, una, full, least) {
             self.lower_mss(env, mss, routers_word);
@@ -119,7 +120,7 @@ impl Connection {
         let Some(size) = due.filter(|size| self.snd.unsent() >= u32::from(*size)) else {
             return self.snd.next_cut(env, option_bytes);
         };
-        let usual = self.snd.send_mss();
+        let usual = self.snd.mss();
         self.snd.raise_mss(size - overhead);
         let cut = self.snd.next_cut(env, option_bytes);
         self.snd.raise_mss(usual);

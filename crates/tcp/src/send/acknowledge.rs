@@ -42,7 +42,7 @@ impl Sender {
         };
         let sooner = env.now - self.path.min_rtt();
         let echoed = ack.echo.map_or(sooner, |age| env.now - age + ECHO_RESOLUTION);
-        let mut delivered = Delivered::new(sooner.min(echoed));
+        let mut delivered = flight.board.delivered(sooner.min(echoed));
         if self.sack && !ack.sack.is_empty() {
             flight.board.sack(ack.number, self.snd_una, ack.sack, &mut delivered);
         }

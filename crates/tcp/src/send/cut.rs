@@ -13,7 +13,7 @@ pub(crate) struct Cut {
     pub(crate) seq: SeqNum,
     pub(crate) len: u32,
     pub(crate) fin: bool,
-    /// It empties the queue.
+    /// It empties the queue, or ends a burst: PSH.
     pub(crate) push: bool,
     /// New data: it may be sent ECN-capable (RFC 3168 section 6.1).
     pub(crate) ect: bool,
@@ -34,9 +34,10 @@ impl Sender {
         let mut flight = self.flight.take();
         let cut = match flight.as_mut() {
             Some(f) => {
-                match f.board.next_lost(mss, self.congestion.window().saturating_sub(f.in_flight(self.mss.into()))) {
-                    Some((seq, end)) => self.cut_lost(env, f.in_flight(self.mss.into()), (seq, end), mss),
-                    None if f.probe.due => self.cut_probe(f, mss),
+                let room = self.congestion.window().saturating_sub(f.in_flight(self.mss.into()));
+                match f.board.next_lost(mss, room) {
+                    Some(range) => self.cut_lost(env, f, range, mss),
+                    None if f.probe_due => self.cut_probe(f, mss),
                     None if f.board.segments() >= most_segments(env) && !self.probe => None,
                     None => self.cut_new(env, f.in_flight(self.mss.into()), mss),
                 }
@@ -44,11 +45,15 @@ impl Sender {
             None => self.cut_new(env, 0, mss),
         };
         self.flight = flight;
+        if cut.is_none() {
+            (self.burst, self.behind) = (0, None);
+        }
         cut
     }
 
     /// A lost segment goes again as soon as the windows allow.
-    fn cut_lost(&mut self, env: &Env<'_>, in_flight: u32, (seq, end): (SeqNum, SeqNum), mss: u32) -> Option<Cut> {
+    fn cut_lost(&mut self, env: &Env<'_>, f: &Flight, (seq, end): (SeqNum, SeqNum), mss: u32) -> Option<Cut> {
+        let in_flight = f.in_flight(self.mss.into());
         let peer = self.snd_wnd.saturating_sub(seq.since(self.snd_una));
         if peer == 0 && !self.probe {
             // The peer has shrunk its window (RFC 9293 section 3.8.6): probe it once nothing is on its way.
@@ -59,14 +64,17 @@ impl Sender {
         }
         let len = end.since(seq).min(mss).min(peer.max(1));
         let room = self.congestion.window().saturating_sub(in_flight);
-        (self.probe || len <= room).then(|| self.cut_again(seq, end, if peer == 0 { 1 } else { len }))
+        (self.probe || len <= room).then(|| self.cut_again(f, seq, end, if peer == 0 { 1 } else { len }))
     }
 
     /// The first `len` numbers of the segment `seq..end` again.
-    fn cut_again(&self, seq: SeqNum, end: SeqNum, len: u32) -> Cut {
+    fn cut_again(&self, f: &Flight, seq: SeqNum, end: SeqNum, len: u32) -> Cut {
         let data = self.data_end().min(end).since(seq).min(len);
         let fin = seq + data == self.data_end() && end.after(self.data_end()) && (len > data || data == 0);
-        self.cut(seq, data, fin)
+        // What ended a burst ends it again, if it leaves with the rest of it.
+        let push = data > 0 && self.behind == Some(seq) && f.board.pushed(seq + data + u32::from(fin));
+        let cut = self.cut(seq, data, fin);
+        Cut { push: cut.push || push, ..cut }
     }
 
     /// RFC 8985 section 7.3: new data if there is and the peer has room for it, else the last segment again.
@@ -79,10 +87,10 @@ impl Sender {
             return Some(self.cut(self.snd_nxt, len, fin));
         }
         let Some((seq, end)) = f.board.tail() else {
-            f.probe.due = false;
+            f.probe_due = false;
             return None;
         };
-        Some(self.cut_again(seq, end, end.since(seq).min(mss + 1)))
+        Some(self.cut_again(f, seq, end, end.since(seq).min(mss + 1)))
     }
 
     fn cut_new(&mut self, env: &Env<'_>, in_flight: u32, mss: u32) -> Option<Cut> {
@@ -115,7 +123,23 @@ impl Sender {
         // A probe sends at least one byte into a closed window (RFC 9293 section 3.8.6.1).
         let room = if self.probe { usable.max(1) } else { usable };
         let len = queued.min(room).min(mss);
-        Some(self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe)))
+        let cut = self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe));
+        let push = cut.push || self.ends_burst(mss, usable.saturating_sub(len) < (queued - len).min(mss));
+        Some(Cut { push, ..cut })
+    }
+
+    /// PSH also ends what leaves at once, if that is more than one segment: the peer's interface has nothing to wait for.
+    /// What leaves at once is at most what the rate of the path takes in a millisecond, at least two segments (as Linux's
+    /// segmentation offload). `full`: the windows let nothing follow.
+    fn ends_burst(&mut self, mss: u32, full: bool) -> bool {
+        if self.burst == 0 {
+            let srtt = self.rto.srtt().map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+            let most = (0xffff / mss).clamp(2, 255);
+            // Twice the window each round trip while it doubles.
+            let rate = u64::from(self.congestion.window()) * 2000 / u64::from(srtt.max(1)) / u64::from(mss);
+            self.burst_limit = u8::try_from(rate.clamp(2, most.into())).unwrap_or(u8::MAX);
+        }
+        self.burst > 0 && (self.burst + 1 >= self.burst_limit || full)
     }
 
     fn start_probing(&mut self, env: &Env<'_>) {

@@ -63,6 +63,11 @@ pub(crate) struct Sender {
     /// ECN is in use, and CWR is to be sent.
     ecn: bool,
     cwr: bool,
+    /// Segments of new data that left at once so far, and how many do at most.
+    burst: u8,
+    burst_limit: u8,
+    /// The number behind what was sent last, if nothing has come between.
+    behind: Option<SeqNum>,
     /// A tail loss probe was sent since the last round-trip sample.
     probed: bool,
     /// A window probe is due.
@@ -75,6 +80,7 @@ pub(crate) struct Sender {
     congestion: Congestion,
     usage: Usage,
     path: rack::Path,
+    tail: tlp::Probe,
     /// What is in flight, segment by segment; nothing while there is none.
     flight: Option<Box<Flight>>,
     /// RFC 6582: SND.NXT when the last recovery began.
@@ -109,6 +115,9 @@ impl Sender {
             sack: false,
             ecn: false,
             cwr: false,
+            burst: 0,
+            burst_limit: 0,
+            behind: None,
             probed: false,
             probe: false,
             queue: ByteQueue::default(),
@@ -118,6 +127,7 @@ impl Sender {
             congestion: Congestion::new(env.config.congestion),
             usage: Usage::default(),
             path: rack::Path::default(),
+            tail: tlp::Probe::default(),
             flight: None,
             recover: iss,
             sampled: iss,
@@ -228,7 +238,7 @@ impl Sender {
         self.rto.srtt()
     }
 
-    pub(crate) const fn send_mss(&self) -> u16 {
+    pub(crate) const fn mss(&self) -> u16 {
         self.mss
     }
 
@@ -380,6 +390,7 @@ impl Sender {
             self.congestion.on_restart(env.now - self.last_sent, self.rto.timeout(env.config), self.mss.into());
         }
         self.last_sent = env.now;
+        self.behind = Some(end);
         let before = cut.seq.before(self.snd_max);
         if self.probe && end.since(self.snd_una) > self.snd_wnd {
             // Beyond the window: the byte stays queued as unsent, but its acknowledgment will be believed.
@@ -401,15 +412,17 @@ impl Sender {
                 self.deadline = None;
             }
         } else {
-            flight.board.sent(cut.seq, end, env.now, before);
+            flight.board.sent(cut.seq, end, env.now, before, cut.push);
+            self.burst = if cut.push { 0 } else { self.burst.saturating_add(1) };
             self.snd_nxt = end;
             self.snd_max = self.snd_max.max(end);
         }
         debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
         flight.sent(end.since(cut.seq), again, env.now);
-        if flight.probe.due {
+        if flight.probe_due {
             // RFC 8985 section 7.3: the timeout is next.
-            flight.probe.sent(self.snd_nxt, again);
+            flight.probe_due = false;
+            self.tail = tlp::Probe::sent(self.snd_nxt, again);
             (self.probed, self.deadline) = (true, None);
         }
         self.note_sent(env, before);
@@ -453,7 +466,7 @@ impl Sender {
     /// The timer that is due first.
     pub(crate) fn timer(&self) -> Option<(Instant, &'static str)> {
         let flight = self.flight.as_ref();
-        let probe = flight.and_then(|f| f.probe.at).map(|at| (at, "loss-probe"));
+        let probe = flight.and_then(|f| f.probe_at).map(|at| (at, "loss-probe"));
         let reorder = flight.and_then(|f| f.reorder_at).map(|at| (at, "reorder"));
         let rto = self.deadline.map(|at| (at, "retransmit"));
         let persist = self.persist.deadline().map(|at| (at, "persist"));
@@ -476,9 +489,9 @@ impl Sender {
             if due(f.reorder_at) {
                 self.reorder_timeout(f, env.now);
             }
-            if due(f.probe.at) {
+            if due(f.probe_at) {
                 // RFC 8985 section 7.3: it goes out, and the timeout runs from now on.
-                (f.probe.at, f.probe.due, rto) = (None, true, false);
+                (f.probe_at, f.probe_due, rto) = (None, true, false);
                 self.deadline = Some(env.now + self.rto.timeout(env.config));
             }
         }
@@ -559,6 +572,36 @@ mod tests {
             sender.on_ack(&mut env, ack(iss - 10 + 10 * n));
             assert_eq!(sender.unacknowledged(), 30 - 10 * n);
             assert!(!sender.syn_due());
+        }
+    }
+    /// PSH ends a burst of several segments that the window cut off; one segment alone waits for the rest without it.
+    #[test]
+    fn psh_ends_a_burst() {
+        let (config, mut pool) = (Config::default(), Pool::new(1 << 20));
+        let mut env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
+        let mut sender = Sender::new(SeqNum::new(0), 10, &env);
+        sender.syn_sent(&env);
+        let none = SackBlocks::default();
+        let ack =
+            |n| Ack { number: SeqNum::new(n), sack: &none, echo: None, ece: false, empty: true, window_changed: false };
+        sender.on_ack(&mut env, ack(1));
+        sender.established(&crate::testing::segment(wire::tcp::Flags::ACK, 0, 1, &[]).header, false);
+        sender.push(&mut env, &[7; 500]);
+        let burst = |sender: &mut Sender, env: &mut Env<'_>| {
+            let mut pushes = std::vec::Vec::new();
+            while let Some(cut) = sender.next_cut(env, 0) {
+                pushes.push(cut.push);
+                sender.sent(env, cut);
+            }
+            pushes
+        };
+        let mut ten = [false; 10];
+        ten[9] = true;
+        assert_eq!(burst(&mut sender, &mut env), ten);
+        // Two duplicates let out one segment each (limited transmit).
+        for _ in 0..2 {
+            sender.on_ack(&mut env, ack(1));
+            assert_eq!(burst(&mut sender, &mut env), [false]);
         }
     }
 }

@@ -77,9 +77,11 @@ pub(crate) struct Latest {
 impl Latest {
     /// RFC 8985 section 6.2, step 2.
     pub(crate) fn advance(&mut self, delivered: &Delivered, now: Instant) {
+        if let Some(sent) = delivered.sent {
+            self.rtt = now - sent;
+        }
         if let Some(latest) = delivered.latest.filter(|d| self.transmission.is_none_or(|t| d.after(t))) {
             self.transmission = Some(latest);
-            self.rtt = now - latest.sent;
         }
     }
 

@@ -56,7 +56,9 @@ pub(crate) struct Flight {
     latest: Latest,
     /// When waiting for a reordered segment ends.
     pub(super) reorder_at: Option<Instant>,
-    pub(super) probe: Probe,
+    /// When a tail loss probe is due, and that it is to be sent at once.
+    pub(super) probe_at: Option<Instant>,
+    pub(super) probe_due: bool,
     /// Without SACK: duplicate ACKs, each a segment that has left the network.
     duplicates: u32,
     undo: Option<Undo>,
@@ -97,7 +99,7 @@ impl Flight {
 }
 
 impl Sender {
-    fn mss(&self) -> u32 {
+    fn smss(&self) -> u32 {
         self.mss.into()
     }
 
@@ -114,7 +116,7 @@ impl Sender {
         }
         self.path.observe(d, self.snd_una, self.snd_nxt);
         f.latest.advance(d, env.now);
-        let verdict = f.probe.acknowledged(ack.number, d.duplicate, duplicate && ack.sack.is_empty());
+        let verdict = self.tail.acknowledged(ack.number, d.duplicate, duplicate && ack.sack.is_empty());
         if verdict == Verdict::Repaired && f.phase == Phase::Open {
             // RFC 8985 section 7.4.2: a loss, though it is repaired.
             self.reduce(f, Signal::Loss);
@@ -136,15 +138,15 @@ impl Sender {
             (f.phase, f.high) = (Phase::Reducing, self.snd_max);
         }
         self.steer(env, f, new, d.bytes, lost);
-        if new {
-            f.probe.due = false;
+        if new || d.bytes > 0 {
+            f.probe_due = false;
         }
     }
 
     /// RFC 5681 section 3.2 and RFC 3042: each duplicate is a segment that has left the network. An acknowledgment fills one
     /// hole; what it acknowledges beyond that had been counted.
     fn count_duplicates(&self, f: &mut Flight, new: bool, duplicate: bool, d: &mut Delivered) {
-        let mss = self.mss();
+        let mss = self.smss();
         if new {
             let counted = f.duplicates.min(d.segments.saturating_sub(1));
             f.duplicates = if f.phase == Phase::Loss { 0 } else { f.duplicates - counted };
@@ -188,7 +190,7 @@ impl Sender {
 
     /// Moves the window: down by proportional rate reduction, or up.
     fn steer(&mut self, env: &Env<'_>, f: &mut Flight, new: bool, delivered: u32, lost: u32) {
-        let mss = self.mss();
+        let mss = self.smss();
         if matches!(f.phase, Phase::Recovery | Phase::Reducing) {
             let progress = Progress { delivered, in_flight: f.in_flight(mss), safe: new && lost == 0, mss };
             if let Some(window) = f.prr.window(progress) {
@@ -205,9 +207,10 @@ impl Sender {
     fn reduce(&mut self, f: &mut Flight, signal: Signal) {
         let before = self.congestion.window();
         f.undo = Some(Undo { congestion: self.congestion.clone(), from: self.snd_una, first: None, copies: 0 });
-        self.congestion.reduce(signal, f.board.outstanding(), self.mss());
+        self.congestion.reduce(signal, f.board.outstanding(), self.smss());
         f.prr = Prr::new(before, self.congestion.ssthresh());
-        f.probe = Probe::default();
+        self.tail = Probe::default();
+        (f.probe_at, f.probe_due) = (None, false);
         // RFC 3168 section 6.1.2: the peer is told, whatever the reason was.
         self.cwr = self.ecn;
     }
@@ -216,7 +219,8 @@ impl Sender {
         if f.phase == Phase::Open {
             self.reduce(f, Signal::Loss);
         }
-        f.probe = Probe::default();
+        self.tail = Probe::default();
+        (f.probe_at, f.probe_due) = (None, false);
         (f.phase, f.high, self.recover) = (Phase::Recovery, self.snd_max, self.snd_max);
     }
 
@@ -253,9 +257,10 @@ impl Sender {
         let wait = if self.sack { self.reordering_wait(f) } else { Duration::ZERO };
         f.board.expire(wait, now);
         f.duplicates = 0;
-        (f.reorder_at, f.probe) = (None, Probe::default());
+        self.tail = Probe::default();
+        (f.reorder_at, f.probe_at, f.probe_due) = (None, None, false);
         (f.phase, f.high, self.recover) = (Phase::Loss, self.snd_max, self.snd_max);
-        self.congestion.set_window(f.in_flight(self.mss()) + self.mss());
+        self.congestion.set_window(f.in_flight(self.smss()) + self.smss());
         self.rto.back_off();
     }
 
@@ -264,7 +269,7 @@ impl Sender {
         f.reorder_at = None;
         if self.detect(f, now) > 0 && matches!(f.phase, Phase::Open | Phase::Reducing) {
             self.enter_recovery(f);
-            let mss = self.mss();
+            let mss = self.smss();
             let progress = Progress { delivered: mss, in_flight: f.in_flight(mss), safe: false, mss };
             if let Some(window) = f.prr.window(progress) {
                 self.congestion.set_window(window);
@@ -276,7 +281,7 @@ impl Sender {
     pub(super) fn schedule_probe(&self, env: &Env<'_>, f: &mut Flight) {
         let quiet = self.sack && f.phase == Phase::Open && f.board.sacked() == 0 && !f.board.is_empty();
         // Section 7.3: one probe, and the next only behind a new sample.
-        f.probe.at = (quiet && !self.probed && !f.probe.is_out()).then(|| {
+        f.probe_at = (quiet && !self.probed && !self.tail.is_out()).then(|| {
             let alone = f.board.segments() == 1;
             let at = env.now + tlp::timeout(self.rto.srtt(), alone, env.config.min_rto);
             self.deadline.map_or(at, |rto| at.min(rto))
@@ -286,7 +291,7 @@ impl Sender {
     /// The path carries less: what is larger than the new MSS will not arrive, and that is no congestion (RFC 1191 section
     /// 6.5).
     pub(super) fn lose_larger(&mut self, f: &mut Flight) {
-        if f.board.lose_larger(self.mss()) > 0 && f.phase == Phase::Open {
+        if f.board.lose_larger(self.smss()) > 0 && f.phase == Phase::Open {
             (f.phase, f.high, f.undo) = (Phase::Loss, self.snd_max, None);
         }
     }

@@ -13,6 +13,8 @@ const LOST: u8 = 2;
 const AGAIN: u8 = 4;
 /// Sent more than once: its acknowledgment is ambiguous.
 const EVER: u8 = 8;
+/// It was sent with PSH.
+const PUSH: u8 = 16;
 
 /// Records kept allocated for the next user of a scoreboard.
 const KEPT_RECORDS: usize = 1024;
@@ -67,6 +69,10 @@ pub(crate) struct Delivered {
     pub(crate) retransmitted: bool,
     /// The transmission delivered that was sent last.
     pub(crate) latest: Option<Transmission>,
+    /// When the segment looked at last was sent: its round-trip time is `RACK.rtt`.
+    pub(crate) sent: Option<Instant>,
+    /// What was delivered farthest before this acknowledgment.
+    fack: SeqNum,
     /// Something never sent again was delivered behind something sent after it.
     pub(crate) reordered: bool,
     /// RFC 2883: this was received twice.
@@ -74,9 +80,11 @@ pub(crate) struct Delivered {
 }
 
 impl Delivered {
-    pub(crate) const fn new(ambiguous_after: Instant) -> Self {
+    const fn new(ambiguous_after: Instant, fack: SeqNum) -> Self {
         Self {
             ambiguous_after,
+            fack,
+            sent: None,
             bytes: 0,
             segments: 0,
             acked: None,
@@ -88,8 +96,8 @@ impl Delivered {
         }
     }
 
-    /// `len` bytes of `record` are delivered for the first time; `fack` is what was delivered farthest before.
-    fn take(&mut self, record: &Record, len: u32, fack: SeqNum, cumulative: bool) {
+    /// `len` bytes of `record` are delivered for the first time.
+    fn take(&mut self, record: &Record, len: u32, cumulative: bool) {
         self.bytes += len;
         self.segments += 1;
         let ever = record.is(EVER);
@@ -98,10 +106,14 @@ impl Delivered {
         } else {
             let times = if cumulative { &mut self.acked } else { &mut self.sacked };
             *times = Some((times.map_or(record.sent, |(first, _)| first), record.sent));
-            self.reordered |= record.end.before(fack);
+            self.reordered |= record.end.before(self.fack);
         }
         let this = Transmission { sent: record.sent, end: record.end };
-        if (!ever || record.sent <= self.ambiguous_after) && self.latest.is_none_or(|latest| this.after(latest)) {
+        if ever && record.sent > self.ambiguous_after {
+            return;
+        }
+        self.sent = Some(record.sent);
+        if self.latest.is_none_or(|latest| this.after(latest)) {
             self.latest = Some(this);
         }
     }
@@ -184,28 +196,31 @@ impl Scoreboard {
         *self = Self { records, again, ..Self::default() };
     }
 
+    /// For the next acknowledgment; see [`Delivered::ambiguous_after`].
+    pub(crate) const fn delivered(&self, ambiguous_after: Instant) -> Delivered {
+        Delivered::new(ambiguous_after, self.fack)
+    }
+
     /// A new segment was sent, behind all others. `before` says whether some of it was sent before (a window probe).
-    pub(crate) fn sent(&mut self, seq: SeqNum, end: SeqNum, now: Instant, before: bool) {
+    /// `push`: with PSH.
+    pub(crate) fn sent(&mut self, seq: SeqNum, end: SeqNum, now: Instant, before: bool, push: bool) {
         if self.records.is_empty() {
             self.fack = seq;
         }
         debug_assert!(self.records.back().is_none_or(|r| r.end == seq), "records lie end to end");
-        self.records.push_back(Record { seq, end, sent: now, flags: if before { EVER } else { 0 } });
+        let flags = if before { EVER } else { 0 } | if push { PUSH } else { 0 };
+        self.records.push_back(Record { seq, end, sent: now, flags });
     }
 
     /// `seq..end`, the beginning of a record or all of some that [`next_lost`](Self::next_lost) joined, was sent again.
     pub(crate) fn sent_again(&mut self, seq: SeqNum, end: SeqNum, now: Instant) {
         let at = self.find(seq);
-        let Some(mut record) = self.records.get(at).copied().filter(|r| r.seq == seq) else { return };
+        let Some(mut record) = self.records.get(at).copied().filter(|r| r.seq == seq && !r.is(SACKED)) else { return };
         if record.end.before(end) {
-            let mut behind = self.find(end - 1) + 1;
-            if let Some(last) = self.records.get_mut(behind - 1).filter(|last| last.end.after(end)) {
-                // Only its beginning went along.
-                last.seq = end;
-                behind -= 1;
-            }
-            self.records.drain(at + 1..behind);
+            let behind = self.find(end - 1) + 1;
+            let push = self.records.drain(at + 1..behind).fold(0, |flags, r| flags | r.flags & PUSH);
             self.records[at].end = end;
+            self.records[at].flags |= push;
             record.end = end;
             self.waiting -= u32::try_from(behind - at - 1).unwrap_or(u32::MAX);
             self.originals = self.originals.min(at + 1);
@@ -215,8 +230,7 @@ impl Scoreboard {
             self.records[at].end = end;
             self.records.insert(at + 1, Record { seq: end, ..record });
             self.seen = SackBlocks::default();
-            // Both halves keep their marks: one segment more of each kind.
-            self.sacked_segments += u32::from(record.is(SACKED));
+            // Both halves keep their marks.
             self.waiting += u32::from(record.is(LOST) && !record.is(AGAIN));
             self.originals = self.originals.min(at + 1);
         }
@@ -229,6 +243,11 @@ impl Scoreboard {
         record.flags |= AGAIN | EVER;
         record.sent = now;
         self.again.push_back(Transmission { sent: now, end: record.end });
+    }
+
+    /// Whether a segment that ended here was sent with PSH.
+    pub(crate) fn pushed(&self, end: SeqNum) -> bool {
+        self.records.get(self.find(end - 1)).is_some_and(|r| r.end == end && r.is(PUSH))
     }
 
     /// Part of the first record was sent as a window probe: its acknowledgment is ambiguous.
@@ -245,7 +264,6 @@ impl Scoreboard {
 
     /// Everything before `una` is acknowledged cumulatively.
     pub(crate) fn acknowledge(&mut self, una: SeqNum, delivered: &mut Delivered) {
-        let fack = self.fack;
         while let Some(head) = self.records.front().copied() {
             if head.seq.after_eq(una) {
                 break;
@@ -256,7 +274,7 @@ impl Scoreboard {
                 self.sacked -= len;
                 self.sacked_segments -= u32::from(whole);
             } else {
-                delivered.take(&head, len, fack, true);
+                delivered.take(&head, len, true);
             }
             if head.is(LOST) {
                 self.lost -= len;
@@ -291,16 +309,15 @@ impl Scoreboard {
                 delivered.duplicate = Some((*start, *end));
             }
         }
-        let fack = self.fack;
         for &(start, end) in slice {
             if start.before(end) && start.after(una) && end.before_eq(last) {
-                self.take_block(start, end, fack, delivered);
+                self.take_block(start, end, delivered);
             }
         }
         self.seen = *blocks;
     }
 
-    fn take_block(&mut self, start: SeqNum, end: SeqNum, fack: SeqNum, delivered: &mut Delivered) {
+    fn take_block(&mut self, start: SeqNum, end: SeqNum, delivered: &mut Delivered) {
         // The block grew from one that was seen: only what is new is looked at, so that a window of data costs its length
         // once and not with every acknowledgment.
         let known = self
@@ -316,19 +333,19 @@ impl Scoreboard {
                 continue;
             }
             if record.seq.after_eq(start) && record.end.before_eq(end) {
-                self.mark_sacked(at, fack, delivered);
+                self.mark_sacked(at, delivered);
             }
             at += 1;
         }
     }
 
-    fn mark_sacked(&mut self, at: usize, fack: SeqNum, delivered: &mut Delivered) {
+    fn mark_sacked(&mut self, at: usize, delivered: &mut Delivered) {
         let record = &mut self.records[at];
         if record.is(SACKED) {
             return;
         }
         let len = record.len();
-        delivered.take(record, len, fack, false);
+        delivered.take(record, len, false);
         if record.is(LOST) {
             self.lost -= len;
             self.waiting -= u32::from(!record.is(AGAIN));
@@ -336,7 +353,7 @@ impl Scoreboard {
         if record.is(AGAIN) {
             self.resent -= len;
         }
-        record.flags = (record.flags & EVER) | SACKED;
+        record.flags = (record.flags & (EVER | PUSH)) | SACKED;
         self.sacked += len;
         self.sacked_segments += 1;
         self.fack = self.fack.max(record.end);
@@ -355,7 +372,7 @@ impl Scoreboard {
         if record.is(AGAIN) {
             self.resent -= len;
         }
-        record.flags = (record.flags & EVER) | LOST;
+        record.flags = (record.flags & (EVER | PUSH)) | LOST;
         self.waiting += 1;
         self.resend = self.resend.min(at);
         len
@@ -388,7 +405,7 @@ impl Scoreboard {
         }
         while let Some(copy) = self.again.front().copied() {
             let at = self.find(copy.end - 1);
-            if self.records.get(at).is_some_and(|r| r.is(AGAIN) && r.sent == copy.sent) {
+            if self.records.get(at).is_some_and(|r| r.is(AGAIN) && r.sent == copy.sent && r.end == copy.end) {
                 if !latest.after(copy) {
                     break;
                 }
@@ -442,8 +459,8 @@ impl Scoreboard {
         (self.lost, self.waiting, self.originals, self.resend) = (0, 0, 0, 0);
     }
 
-    /// The first lost segment that waits for being sent again, joined with what of those behind it fits into `mss` (RFC 9293
-    /// section 3.8.1 lets segments be packed anew) and into the `room` there is.
+    /// The first lost segment that waits for being sent again, joined with those behind it as long as they fit into `mss`
+    /// (RFC 9293 section 3.8.1 lets segments be packed anew) and into the `room` there is.
     pub(crate) fn next_lost(&mut self, mss: u32, room: u32) -> Option<(SeqNum, SeqNum)> {
         if self.waiting == 0 {
             return None;
@@ -456,9 +473,278 @@ impl Scoreboard {
         let rest = self.records.iter().skip(self.resend + 1).take_while(|r| waits(r));
         // No farther than needed: there may be many.
         let most = mss.min(room);
-        let joined = rest.map(|r| r.end).take_while(|end| end.since(first.seq) <= most).last().unwrap_or(first.end);
-        let next = self.records.get(self.find(joined)).filter(|r| r.seq == joined && waits(r));
-        let fits = joined.since(first.seq) < mss && mss <= room && next.is_some();
-        Some((first.seq, if fits { first.seq + mss } else { joined }))
+        let joined = rest.map(|r| r.end).take_while(|end| end.since(first.seq) <= most).last();
+        Some((first.seq, joined.unwrap_or(first.end)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{collections::BTreeSet, vec::Vec};
+
+    const LEN: u32 = 100;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn blocks(list: &[(u32, u32)]) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        for (start, end) in list {
+            blocks.push(SeqNum::new(*start), SeqNum::new(*end));
+        }
+        blocks
+    }
+
+    /// `n` segments of 100 bytes from 0 on, one each millisecond from 1 ms on.
+    fn board(n: u32) -> Scoreboard {
+        let mut board = Scoreboard::default();
+        for i in 0..n {
+            board.sent(SeqNum::new(i * LEN), SeqNum::new((i + 1) * LEN), at(u64::from(i) + 1), false, false);
+        }
+        board
+    }
+
+    fn sack(board: &mut Scoreboard, ack: u32, list: &[(u32, u32)]) -> Delivered {
+        let mut delivered = board.delivered(at(1_000_000));
+        let una = board.records.front().map_or(SeqNum::new(ack), |r| r.seq);
+        board.sack(SeqNum::new(ack), una, &blocks(list), &mut delivered);
+        delivered
+    }
+
+    fn sums(board: &Scoreboard) -> [u32; 5] {
+        let sum = |test: &dyn Fn(&Record) -> bool| board.records.iter().filter(|r| test(r)).map(Record::len).sum();
+        let count = |flags: u8, not: u8| board.records.iter().filter(|r| r.is(flags) && !r.is(not)).count();
+        [
+            sum(&|r| r.is(SACKED)),
+            sum(&|r| r.is(LOST)),
+            sum(&|r| r.is(AGAIN)),
+            u32::try_from(count(SACKED, 0)).expect("few"),
+            u32::try_from(count(LOST, AGAIN)).expect("few"),
+        ]
+    }
+
+    fn check(board: &Scoreboard) {
+        let said = [board.sacked, board.lost, board.resent, board.sacked_segments, board.waiting];
+        assert_eq!(said, sums(board), "{board:?}");
+        let records: Vec<_> = board.records.iter().collect();
+        assert!(records.windows(2).all(|w| w[0].end == w[1].seq), "{board:?}");
+        assert!(records.iter().all(|r| r.len() > 0 && !(r.is(SACKED) && r.is(LOST | AGAIN))), "{board:?}");
+        let lost = |r: &&Record| r.is(LOST) && !r.is(AGAIN);
+        assert!(board.records.iter().take(board.resend).all(|r| !lost(&r)), "{board:?}");
+        // The sum behind the saturating subtraction never goes below zero.
+        assert!(board.outstanding() + board.resent >= board.sacked + board.lost, "{board:?}");
+    }
+
+    /// RFC6675-4-a, RFC2018-8-a: what is reported stays until it is acknowledged, and counts once.
+    #[test]
+    fn blocks_are_marks() {
+        let mut board = board(10);
+        assert_eq!(sack(&mut board, 0, &[(200, 400)]).bytes, 200);
+        assert_eq!(sack(&mut board, 0, &[(200, 500), (800, 900)]).bytes, 200);
+        assert_eq!((board.outstanding(), board.sacked(), board.in_flight()), (1000, 400, 600));
+        let mut delivered = board.delivered(at(1_000_000));
+        board.acknowledge(SeqNum::new(450), &mut delivered);
+        assert_eq!((delivered.bytes, delivered.segments), (200, 2));
+        assert_eq!((board.outstanding(), board.sacked()), (550, 150));
+        check(&board);
+    }
+
+    /// RFC2883-4-a, RFC2883-4-b, RFC2883-5-a: a first block below the acknowledgment it came with, or within the second, tells of
+    /// a duplicate; compared with a later SND.UNA it would be one always.
+    #[test]
+    fn duplicates_are_told_by_the_first_block() {
+        let mut board = board(10);
+        let mut delivered = board.delivered(at(1_000_000));
+        board.acknowledge(SeqNum::new(400), &mut delivered);
+        let told = |d: Delivered| d.duplicate.map(|(s, e)| (s.value(), e.value()));
+        assert_eq!(told(sack(&mut board, 400, &[(300, 400)])), Some((300, 400)));
+        assert_eq!(told(sack(&mut board, 400, &[(500, 550), (450, 550)])), Some((500, 550)));
+        assert_eq!(told(sack(&mut board, 200, &[(300, 400)])), None);
+        assert_eq!(told(sack(&mut board, 400, &[(600, 700)])), None);
+        assert_eq!(told(sack(&mut board, 400, &[(400, 300)])), None);
+    }
+
+    /// RFC8985-6.2-b: lost is what was sent before what was delivered, once the wait is over; the rest has a deadline.
+    #[test]
+    fn loss_is_a_matter_of_time() {
+        let mut board = board(5);
+        let delivered = sack(&mut board, 0, &[(300, 400)]);
+        let latest = delivered.latest.expect("delivered");
+        assert_eq!(latest, Transmission { sent: at(4), end: SeqNum::new(400) });
+        // Sent at 1, 2 and 3 ms; the one sent at 5 ms was sent after it.
+        let wait = Duration::from_millis(10);
+        assert_eq!(board.detect(latest, wait, at(10)), (0, Some(at(11))));
+        assert_eq!(board.detect(latest, wait, at(12)), (200, Some(at(13))));
+        assert_eq!(board.detect(latest, wait, at(100)), (100, None));
+        assert_eq!((board.lost(), board.in_flight()), (300, 100));
+        assert_eq!(board.next_lost(LEN, u32::MAX), Some((SeqNum::new(0), SeqNum::new(100))));
+        check(&board);
+        // Sent at the same time, the sequence number decides.
+        let a = Transmission { sent: at(1), end: SeqNum::new(5) };
+        assert!(a.after(Transmission { sent: at(1), end: SeqNum::new(u32::MAX) }));
+        assert!(!a.after(a) && a.after(Transmission { sent: at(0), end: SeqNum::new(9) }));
+    }
+
+    /// RFC8985-9-a: a copy is lost when what was sent after it is delivered.
+    #[test]
+    fn a_lost_copy_is_found() {
+        let mut board = board(4);
+        let latest = sack(&mut board, 0, &[(100, 200)]).latest.expect("delivered");
+        board.detect(latest, Duration::ZERO, at(20));
+        board.sent_again(SeqNum::new(0), SeqNum::new(100), at(20));
+        board.sent(SeqNum::new(400), SeqNum::new(500), at(21), false, false);
+        assert_eq!(board.next_lost(LEN, u32::MAX), None);
+        let latest = sack(&mut board, 0, &[(400, 500), (100, 200)]).latest.expect("delivered");
+        let (lost, next) = board.detect(latest, Duration::from_millis(10), at(29));
+        // 200..400 were sent long ago, the copy's time is up in a millisecond.
+        assert_eq!((lost, next), (200, Some(at(30))));
+        assert_eq!(board.detect(latest, Duration::from_millis(10), at(30)).0, 100);
+        assert_eq!(board.next_lost(LEN, u32::MAX), Some((SeqNum::new(0), SeqNum::new(100))));
+        check(&board);
+    }
+
+    /// RFC8985-6.2-a: a copy that is acknowledged sooner than any round trip tells nothing.
+    #[test]
+    fn an_ambiguous_copy_is_no_evidence() {
+        let mut board = board(2);
+        board.expire(Duration::ZERO, at(100));
+        board.sent_again(SeqNum::new(0), SeqNum::new(100), at(100));
+        let mut delivered = board.delivered(at(99));
+        board.acknowledge(SeqNum::new(100), &mut delivered);
+        assert_eq!((delivered.bytes, delivered.latest, delivered.sent), (100, None, None));
+        assert!(delivered.retransmitted && delivered.acked.is_none());
+    }
+
+    /// RFC8985-6.3-a: at the timeout the first is lost, and what was sent long enough ago.
+    #[test]
+    fn a_timeout_spares_what_was_just_sent() {
+        let mut board = board(10);
+        assert_eq!(board.expire(Duration::from_millis(5), at(10)), 500);
+        check(&board);
+        let mut board = self::board(3);
+        assert_eq!(board.expire(Duration::from_millis(50), at(10)), 100);
+    }
+
+    /// What was lost is packed anew: joined up to the MSS, cut to a smaller one.
+    #[test]
+    fn lost_segments_are_packed_anew() {
+        let mut board = board(5);
+        board.expire(Duration::ZERO, at(100));
+        assert_eq!(board.next_lost(250, u32::MAX), Some((SeqNum::new(0), SeqNum::new(200))));
+        board.sent_again(SeqNum::new(0), SeqNum::new(200), at(100));
+        check(&board);
+        assert_eq!((board.segments(), board.in_flight()), (4, 200));
+        assert_eq!(board.next_lost(60, u32::MAX), Some((SeqNum::new(200), SeqNum::new(300))));
+        board.sent_again(SeqNum::new(200), SeqNum::new(260), at(100));
+        check(&board);
+        assert_eq!(board.next_lost(60, u32::MAX), Some((SeqNum::new(260), SeqNum::new(300))));
+        assert_eq!((board.segments(), board.in_flight()), (5, 260));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Send(u32),
+        Ack(u32),
+        Sack(Vec<(u32, u32)>),
+        Again(u32),
+        Tail,
+        Detect(u64),
+        Expire(u64),
+        Larger(u32),
+        Unmark,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let place = || prop_oneof![8 => (0u32..60).prop_map(|n| n * 50), 3 => 0u32..3000, 1 => any::<u32>()];
+        let block = (place(), place());
+        prop_oneof![
+            6 => prop_oneof![Just(100u32), Just(50), 1u32..150].prop_map(Op::Send),
+            2 => (0u32..400).prop_map(Op::Ack),
+            5 => proptest::collection::vec(block, 1..5).prop_map(Op::Sack),
+            4 => prop_oneof![Just(1000u32), 1u32..300].prop_map(Op::Again),
+            3 => Just(Op::Tail),
+            4 => (0u64..10).prop_map(Op::Detect),
+            1 => (0u64..10).prop_map(Op::Expire),
+            1 => (50u32..120).prop_map(Op::Larger),
+            1 => Just(Op::Unmark),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever a peer reports: the sums are those of the records, nothing is marked that no block covered, every
+        /// byte is delivered once, and the records cover what was sent and not acknowledged.
+        #[test]
+        fn the_scoreboard_agrees_with_a_set_of_bytes(
+            base in prop_oneof![Just(0u32), Just(0u32.wrapping_sub(900)), Just((1u32 << 31) - 900)],
+            ops in proptest::collection::vec(op(), 1..120),
+        ) {
+            let mut board = Scoreboard::default();
+            let (mut una, mut max, mut now) = (0u32, 0u32, 1u64);
+            let (mut covered, mut delivered_bytes) = (BTreeSet::new(), 0u32);
+            let mut latest: Option<Transmission> = None;
+            let seq = |n: u32| SeqNum::new(base.wrapping_add(n));
+            for op in ops {
+                now += 1;
+                let mut delivered = board.delivered(at(now));
+                match op {
+                    Op::Send(len) => {
+                        board.sent(seq(max), seq(max + len), at(now), false, false);
+                        max += len;
+                    }
+                    Op::Ack(n) => {
+                        una = (una + n).min(max);
+                        board.acknowledge(seq(una), &mut delivered);
+                    }
+                    Op::Sack(list) => {
+                        let list: Vec<_> = list.iter().map(|(s, e)| (base.wrapping_add(*s), base.wrapping_add(*e))).collect();
+                        board.sack(seq(una), seq(una), &blocks(&list), &mut delivered);
+                        for (s, e) in list.iter().map(|(s, e)| (s.wrapping_sub(base), e.wrapping_sub(base))) {
+                            if una < s && s < e && e <= max {
+                                covered.extend(s..e);
+                            }
+                        }
+                    }
+                    Op::Again(mss) => {
+                        if let Some((s, e)) = board.next_lost(mss, u32::MAX) {
+                            let len = e.since(s).min(mss);
+                            board.sent_again(s, s + len, at(now));
+                        }
+                    }
+                    Op::Tail => {
+                        if let Some((s, e)) = board.tail() {
+                            board.sent_again(s, e, at(now));
+                        }
+                    }
+                    Op::Detect(wait) => {
+                        if let Some(latest) = latest {
+                            board.detect(latest, Duration::from_millis(wait), at(now));
+                        }
+                    }
+                    Op::Expire(wait) => {
+                        board.expire(Duration::from_millis(wait), at(now));
+                    }
+                    Op::Larger(mss) => {
+                        board.lose_larger(mss);
+                    }
+                    Op::Unmark => board.unmark_lost(),
+                }
+                delivered_bytes += delivered.bytes;
+                if let Some(l) = delivered.latest {
+                    latest = Some(latest.map_or(l, |old| if l.after(old) { l } else { old }));
+                }
+                check(&board);
+                prop_assert_eq!(board.outstanding(), max - una);
+                prop_assert!(delivered_bytes <= max + 4 * board.sacked.max(max), "bytes are not delivered again and again");
+                for r in board.records.iter().filter(|r| r.is(SACKED)) {
+                    let from = r.seq.value().wrapping_sub(base);
+                    prop_assert!((from..from + r.len()).all(|n| covered.contains(&n)), "{:?}", r);
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Tail loss probe: RFC 8985 section 7. When acknowledgments stay away, one segment asks for them before the timeout does.
 
-use wheel::{Duration, Instant};
+use wheel::Duration;
 use wire::SeqNum;
 
 /// The probe's timeout while nothing has been measured.
@@ -17,31 +17,25 @@ pub(crate) enum Verdict {
     Repaired,
 }
 
+/// A probe that is out: SND.NXT behind it (`TLP.end_seq`), and whether it was a segment sent before. It outlives the flight:
+/// only what is sent next shows whether it was needed.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Probe {
-    /// When it is due.
-    pub(crate) at: Option<Instant>,
-    /// It is to be sent at once.
-    pub(crate) due: bool,
-    /// It was sent: SND.NXT behind it (`TLP.end_seq`), and whether it was a segment sent before.
-    sent: Option<(SeqNum, bool)>,
-}
+pub(crate) struct Probe(Option<(SeqNum, bool)>);
 
 impl Probe {
     /// Whether one was sent and its fate is not known.
-    pub(crate) const fn is_out(&self) -> bool {
-        self.sent.is_some()
+    pub(crate) const fn is_out(self) -> bool {
+        self.0.is_some()
     }
 
-    /// It was sent; `again` if it was a segment sent before.
-    pub(crate) fn sent(&mut self, end: SeqNum, again: bool) {
-        *self = Self { at: None, due: false, sent: Some((end, again)) };
+    pub(crate) const fn sent(end: SeqNum, again: bool) -> Self {
+        Self(Some((end, again)))
     }
 
     /// RFC 8985 section 7.4.2. `duplicate`: what a DSACK says has arrived twice; `bare`: a duplicate acknowledgment without
     /// SACK blocks.
     pub(crate) fn acknowledged(&mut self, ack: SeqNum, duplicate: Option<(SeqNum, SeqNum)>, bare: bool) -> Verdict {
-        let Some((end, again)) = self.sent.filter(|(end, _)| ack.after_eq(*end)) else { return Verdict::Open };
+        let Some((end, again)) = self.0.filter(|(end, _)| ack.after_eq(*end)) else { return Verdict::Open };
         let verdict = if !again || duplicate.is_some_and(|(_, e)| e == end) {
             Verdict::Delivered
         } else if ack.after(end) {
@@ -51,7 +45,7 @@ impl Probe {
         } else {
             return Verdict::Open;
         };
-        self.sent = None;
+        self.0 = None;
         verdict
     }
 }
@@ -83,11 +77,7 @@ mod tests {
     #[test]
     fn what_became_of_a_probe() {
         let (start, end) = (SeqNum::new(0xffff_ff00), SeqNum::new(100));
-        let probe = |again| {
-            let mut probe = Probe::default();
-            probe.sent(end, again);
-            probe
-        };
+        let probe = |again| Probe::sent(end, again);
         assert_eq!(Probe::default().acknowledged(end, None, false), Verdict::Open);
         assert_eq!(probe(true).acknowledged(start, None, false), Verdict::Open);
         assert_eq!(probe(false).acknowledged(end, None, false), Verdict::Delivered);

@@ -1,0 +1,517 @@
+//! Loss recovery on the wire. The traces are what Linux sends in the cases of packetdrill's scripts, or what the RFCs say.
+//!
+//! A line is `+10ms < 1 sack 4001-5001` (10 ms later the peer acknowledges 1 and reports a block; `ts 20` echoes our
+//! timestamp of that millisecond), `> 1:2001` (we send these numbers, in segments of one MSS at most, `F` behind it with FIN),
+//! `write 1000`, `close`, `+10ms` (time passes, timers fire).
+#![allow(clippy::cast_possible_truncation)]
+
+mod support;
+use support::case_with;
+use tcp::{Congestion, Settings};
+
+/// The script of a trace in the segment notation. Our numbers begin at 1, the peer's at 1; the peer's window is 60,000.
+fn script(mss: u32, options: &str, rtt: &str, trace: &str) -> String {
+    let stamps = options.contains("TSval");
+    let mut now = 0;
+    let mut script = format!(
+        "listen 0\nin <SEQ=0><CTL=SYN><MSS={mss}>{options}\nout <SEQ=0><ACK=1><CTL=SYN,ACK>{}\nwait {rtt}\n",
+        if stamps { "<TSval=0><TSecr=1>" } else { "" }
+    );
+    let ms = |time: &str| time.trim_start_matches('+').trim_end_matches("ms").parse::<u32>().expect("milliseconds");
+    let stamp = |now: u32| if stamps { format!("<TSval={now}><TSecr=1>") } else { String::new() };
+    let mss = if stamps { mss - 12 } else { mss };
+    now += ms(rtt);
+    script += &format!(
+        "in <SEQ=1><ACK=1><WND=60000><CTL=ACK>{}\nhears connected\nunlisten\n",
+        if stamps { "<TSval=1><TSecr=0>" } else { "" }
+    );
+    for line in trace.lines().map(|l| l.split("//").next().unwrap_or("").trim()).filter(|l| !l.is_empty()) {
+        let mut words = line.split_whitespace().peekable();
+        if let Some(time) = words.next_if(|w| w.starts_with('+')) {
+            now += ms(time);
+            script += &format!("wait {}\n", &time[1..]);
+        }
+        match words.next() {
+            Some("<") => {
+                let mut ack = format!("in <SEQ=1><ACK={}><WND=60000><CTL=ACK>", words.next().expect("a number"));
+                while let Some(word) = words.next() {
+                    let value = words.next().expect("a value");
+                    ack += &match word {
+                        "sack" => format!("<SACK={value}>"),
+                        "ts" => format!("<TSval=1><TSecr={value}>"),
+                        other => panic!("{other}"),
+                    };
+                }
+                script += &(ack + "\n");
+            }
+            Some(">") => {
+                let range = words.next().expect("a range");
+                let (from, to) = range.trim_end_matches('F').split_once(':').expect("a range");
+                let (mut from, to): (u32, u32) = (from.parse().expect("a number"), to.parse().expect("a number"));
+                loop {
+                    let len = (to - from).min(mss);
+                    let fin = range.ends_with('F') && from + len == to;
+                    let flags = if fin { "FIN,ACK" } else { "ACK" };
+                    script += &format!("out <SEQ={from}><ACK=1><DATA={len}><CTL={flags}>{}\n", stamp(now));
+                    from += len;
+                    if from >= to {
+                        break;
+                    }
+                }
+            }
+            Some("write") => script += &format!("send {}\n", words.next().expect("octets")),
+            Some(verb) => script += &format!("{verb}\n"),
+            None => {}
+        }
+    }
+    script
+}
+
+const SACK: &str = "<SACK-OK=1>";
+
+fn trace(options: &str, rtt: &str, lines: &str) {
+    trace_with(|_| {}, options, rtt, lines);
+}
+
+fn trace_with(change: impl Fn(&mut Settings), options: &str, rtt: &str, lines: &str) {
+    case_with(change, &script(1000, options, rtt, lines));
+}
+
+/// RFC5681-3.2-a, RFC 3042: as limited-transmit-no-sack and -sack.
+#[test]
+fn limited_transmit() {
+    trace(
+        "",
+        "100ms",
+        "write 15000
+         > 1:10001
+         +110ms < 1
+         > 10001:11001
+         +10ms < 1
+         > 11001:12001
+         +10ms < 3001             // reordering: one segment more in flight, one more by slow start
+         > 12001:14001
+         +20ms < 5001
+         > 14001:15001
+         +20ms < 15001",
+    );
+    trace(
+        SACK,
+        "100ms",
+        "write 15000
+         > 1:10001
+         +110ms < 1 sack 1001-2001
+         > 10001:11001
+         +10ms < 1 sack 1001-3001
+         > 11001:12001
+         +10ms < 3001
+         > 12001:14001
+         +20ms < 5001
+         > 14001:15001
+         +20ms < 15001",
+    );
+}
+
+/// RFC5681-3.2-a, RFC6675-5-a: as fr-4pkt and fr-4pkt-sack, and one acknowledgment that reports as much at once.
+#[test]
+fn the_third_duplicate_retransmits() {
+    trace("", "100ms", "write 4000\n> 1:4001\n+100ms < 1\n< 1\n< 1\n> 1:1001\n+100ms < 4001\nno-timer");
+    let sack = "write 4000
+         > 1:4001
+         +100ms < 1 sack 1001-2001
+         < 1 sack 1001-3001
+         < 1 sack 1001-4001
+         > 1:1001
+         +100ms < 4001
+         no-timer";
+    trace(SACK, "100ms", sack);
+    trace(SACK, "100ms", "write 5000\n> 1:5001\n+100ms < 1 sack 1001-5001\n> 1:1001\n+100ms < 5001\nno-timer");
+}
+
+/// RFC5681-3.2-b, RFC 6582: each duplicate is a segment that has left the network; down to ssthresh, 7 of 10, fewer go out
+/// than that, then one for each; a partial acknowledgment brings the next hole, the last ends it at ssthresh.
+#[test]
+fn recovery_without_sack() {
+    let dups = |n: u32| "< 1\n".repeat(n as usize);
+    let open = format!(
+        "write 30000\n> 1:10001\n+100ms < 1\n> 10001:11001\n< 1\n> 11001:12001\n< 1\n> 1:1001\n{}< 1\n> 12001:13001\n\
+         < 1\n> 13001:14001\n< 1\n> 14001:15001\n< 1\n> 15001:16001\n< 1\n> 16001:17001\n< 1\n> 17001:18001\n",
+        dups(2)
+    );
+    trace(
+        "",
+        "100ms",
+        &format!("{open}+100ms < 12001\n> 18001:19001\n+100ms < 19001\n> 19001:26001\n+100ms < 26001\n> 26001:30001"),
+    );
+    // 4001:5001 was lost as well.
+    trace("", "100ms", &format!("{open}+100ms < 4001\n> 4001:5001\n> 18001:19001\n+100ms < 18001\n> 19001:25001"));
+    // RFC 6582 section 3.2, step 1: duplicates of the go-back after a timeout start nothing.
+    trace(
+        "",
+        "100ms",
+        &format!(
+            "write 3000\n> 1:3001\n+300ms\n> 1:1001\n+50ms < 3001\nwrite 2000\n> 3001:5001\n{}+100ms < 5001\nno-timer",
+            "< 3001\n".repeat(5)
+        ),
+    );
+}
+
+/// RFC8985-6.2-b, RFC8985-6.2-c: as fr-4pkt-fack-last-mss: a quarter of the round trip is waited for what may be reordered.
+#[test]
+fn one_block_waits_for_reordering() {
+    trace(
+        SACK,
+        "100ms",
+        "write 4000
+         > 1:4001
+         +100ms < 1 sack 3001-4001
+         +24ms
+         +1ms
+         > 1:1001                 // ssthresh and the window are 7: proportional reduction lets out one at first
+         +100ms < 1001 sack 3001-4001
+         > 1001:3001
+         +100ms < 4001
+         no-timer",
+    );
+    // What arrives within the wait is no loss.
+    trace(SACK, "100ms", "write 4000\n> 1:4001\n+100ms < 1 sack 3001-4001\n+20ms < 4001\nno-timer");
+}
+
+/// RFC8985-7.2-a, RFC8985-7.3-a, RFC8985-7.3-b, RFC8985-6.3-a: as fr-4pkt-fack-last-byte: a part of a segment is no
+/// segment; the probe is the last segment, after two round trips, and the timeout follows one RTO later.
+#[test]
+fn the_tail_is_probed_and_then_timed_out() {
+    trace(
+        SACK,
+        "100ms",
+        "write 4000
+         > 1:4001
+         +100ms < 1 sack 4000-4001
+         +100ms
+         > 3001:4001
+         +300ms
+         > 1:1001
+         +500ms < 1001 sack 4000-4001
+         > 1001:3001
+         +100ms < 3001 sack 4000-4001
+         > 3001:4001
+         +100ms < 4001
+         no-timer",
+    );
+    // The last of five is lost, and the probe repairs it: 2 * SRTT and the receiver's delay, but at most the RTO, SRTT + 4 *
+    // 37.5 ms.
+    trace(SACK, "100ms", "write 5000\n> 1:5001\n+100ms < 4001\n+249ms\n+1ms\n> 4001:5001\n+100ms < 5001\nno-timer");
+    // With one segment in flight the receiver may delay: never later than the RTO.
+    trace(
+        SACK,
+        "100ms",
+        "write 1000\n> 1:1001\n+299ms\n+1ms\n> 1:1001\n+299ms\n+1ms\n> 1:1001\n+100ms < 1001\nno-timer",
+    );
+}
+
+/// RFC8985-7.3-b: new data is the better probe, beyond the window if need be.
+#[test]
+fn the_probe_is_new_data_if_there_is_some() {
+    trace(
+        SACK,
+        "100ms",
+        "write 15000\n> 1:10001\n+200ms\n> 10001:11001\n+100ms < 11001\n> 11001:15001\n+100ms < 15001",
+    );
+}
+
+/// RFC8985-7.4-a: a probe that repaired a loss was needed: the window is reduced once. With a DSACK it was not.
+#[test]
+fn a_loss_that_a_probe_repaired_is_congestion() {
+    let open = "write 10000\n> 1:10001\n+100ms < 9001\n+250ms\n> 9001:10001\n";
+    // 10 and the 9 acknowledged, and one for the probe: 20; CUBIC makes 14 of it.
+    trace(
+        SACK,
+        "100ms",
+        &format!("{open}+100ms < 10001\nwrite 1000\n> 10001:11001\n+100ms < 11001\nwrite 30000\n> 11001:25001"),
+    );
+}
+
+/// RFC6675-5-b, RFC6675-5-c, RFC6937: as prr-ss-10pkt-lost-1.
+#[test]
+fn one_segment_goes_for_each_delivered_when_the_flight_is_at_ssthresh() {
+    trace(
+        SACK,
+        "100ms",
+        "write 10000
+         > 1:10001
+         +110ms < 1 sack 1001-2001
+         +10ms < 1 sack 1001-3001
+         +10ms < 1 sack 1001-4001
+         > 1:1001
+         +20ms write 7000
+         +10ms < 1 sack 1001-5001
+         > 10001:11001
+         +10ms < 1 sack 1001-6001
+         > 11001:12001
+         +10ms < 1 sack 1001-7001
+         > 12001:13001
+         +10ms < 1 sack 1001-8001
+         > 13001:14001
+         +10ms < 1 sack 1001-9001
+         > 14001:15001
+         +10ms < 1 sack 1001-10001
+         > 15001:16001
+         +20ms < 10001
+         > 16001:17001
+         +40ms < 12001
+         +20ms < 17001
+         no-timer",
+    );
+}
+
+/// RFC6675-5-d, RFC8985-9-a: as prr-ss-30pkt-lost-1_4-11_16: packet conservation, then slow start; the retransmission that is lost is found by
+/// what was sent after it.
+#[test]
+fn proportional_rate_reduction_with_a_lost_retransmission() {
+    trace(
+        SACK,
+        "10ms",
+        "write 20000
+         > 1:10001
+         +10ms < 1 sack 4001-5001
+         > 10001:11001
+         +2ms < 1 sack 4001-6001
+         > 11001:12001
+         +2ms < 1 sack 4001-7001
+         > 1:1001
+         +2ms < 1 sack 4001-8001
+         > 1001:2001
+         +2ms < 1 sack 4001-9001
+         > 2001:3001
+         +2ms < 1 sack 4001-10001
+         > 3001:4001
+         +2ms < 1 sack 4001-11001
+         > 12001:13001
+         +2ms < 1 sack 4001-12001
+         > 13001:14001
+         +10ms < 1001 sack 4001-12001
+         > 14001:16001
+         +2ms < 1001 sack 2001-12001
+         > 1001:2001
+         > 16001:17001
+         +2ms < 1001 sack 2001-13001
+         > 17001:18001
+         +2ms < 1001 sack 2001-14001
+         > 18001:19001
+         +10ms < 19001
+         > 19001:20001
+         +10ms < 20001
+         no-timer",
+    );
+}
+
+/// As prr-ss-30pkt-lost1_4: when recovery ends the window is ssthresh.
+#[test]
+fn recovery_ends_at_ssthresh() {
+    trace(
+        SACK,
+        "10ms",
+        "write 10000
+         > 1:10001
+         +10ms < 1 sack 4001-5001
+         +2ms < 1 sack 4001-6001
+         < 1 sack 4001-7001
+         > 1:1001
+         < 1 sack 4001-8001
+         > 1001:2001
+         < 1 sack 4001-9001
+         > 2001:3001
+         < 1 sack 4001-10001
+         > 3001:4001
+         +10ms < 1001 sack 4001-10001
+         < 2001 sack 4001-10001
+         < 3001 sack 4001-10001
+         < 10001
+         +10ms write 10000
+         > 10001:17001
+         +10ms < 17001
+         > 17001:20001
+         +10ms < 20001
+         no-timer",
+    );
+}
+
+/// As prr-ss-ack-below-snd_una-cubic: an acknowledgment that was overtaken still brings its blocks.
+#[test]
+fn an_old_acknowledgment_brings_its_blocks() {
+    trace(
+        SACK,
+        "10ms",
+        "write 10000
+         > 1:10001
+         +10ms < 1 sack 1001-2001
+         < 1 sack 1001-3001
+         < 1 sack 1001-3001,8001-9001
+         > 1:1001
+         +12ms < 4001 sack 8001-9001
+         > 4001:7001
+         write 10000
+         +2ms < 3001 sack 5001-7001
+         > 7001:8001
+         > 10001:11001
+         +1ms                     // a quarter of 10 ms behind the round trip that was seen last
+         > 9001:10001
+         +9ms < 11001
+         > 11001:18001
+         +10ms < 18001
+         > 18001:20001
+         +10ms < 20001
+         no-timer",
+    );
+}
+
+/// As sack-route-refresh-ip-tos: what is `SACKed` is not sent again.
+#[test]
+fn only_the_holes_are_sent_again() {
+    trace(
+        SACK,
+        "10ms",
+        "write 10000
+         > 1:10001
+         +10ms < 1001 sack 3001-4001,6001-10001
+         > 1001:3001
+         > 4001:6001
+         +10ms < 10001
+         no-timer",
+    );
+}
+
+/// RFC2018-5-a, RFC2018-8-a, RFC6675-4-a: a peer that withdraws what it has reported gets it again.
+#[test]
+fn a_reneging_peer_is_survived() {
+    trace(
+        SACK,
+        "100ms",
+        "write 4000
+         > 1:4001
+         +100ms < 1 sack 1001-2001
+         < 1 sack 1001-3001
+         < 1 sack 1001-4001
+         > 1:1001
+         +100ms < 1001            // and no blocks: it has forgotten them
+         +249ms
+         +1ms
+         > 1001:2001
+         +100ms < 2001
+         > 2001:4001
+         +100ms < 4001
+         no-timer",
+    );
+}
+
+/// RFC5681-3.1-f, RFC6675-5.1-a: after a timeout one segment, then two; what is `SACKed` is left out; no second reduction.
+#[test]
+fn a_timeout_goes_on_with_slow_start_around_what_is_sacked() {
+    trace(
+        SACK,
+        "100ms",
+        "write 10000
+         > 1:10001
+         +100ms < 1 sack 6001-7001
+         +25ms
+         > 1:1001                 // after a quarter of the round trip; and nothing else arrives
+         +300ms
+         > 1:1001
+         +100ms < 1001 sack 6001-7001
+         > 1001:3001
+         +100ms < 3001 sack 6001-7001
+         > 3001:6001
+         > 7001:8001
+         +100ms < 8001
+         > 8001:10001
+         +100ms < 10001
+         no-timer",
+    );
+}
+
+/// RFC6298-5.5-a: the timeout doubles while nothing is heard, and only the first segment goes.
+#[test]
+fn timeouts_double() {
+    // The third timeout would make the path suspect of a black hole.
+    trace_with(
+        |s| s.mtu_probing = false,
+        "",
+        "100ms",
+        "write 3000\n> 1:3001\n+300ms\n> 1:1001\n+600ms\n> 1:1001\n+1200ms\n> 1:1001\n+100ms < 3001\nno-timer",
+    );
+}
+
+/// RFC5681-3.1-e, RFC9438-4.8-a: ssthresh is half of the flight with `NewReno`, 0.7 of the window with CUBIC.
+#[test]
+fn slow_start_after_a_timeout_ends_at_ssthresh() {
+    let lines = |ssthresh: u32| {
+        let next = 7001 + ssthresh * 1000;
+        format!(
+            "write 40000\n> 1:10001\n+300ms\n> 1:1001\n+100ms < 1001\n> 1001:3001\n+100ms < 3001\n> 3001:7001\n\
+             +100ms < 7001\n> 7001:{next}"
+        )
+    };
+    trace_with(|s| s.congestion = Congestion::NewReno, "", "100ms", &lines(5));
+    trace("", "100ms", &lines(7));
+}
+
+/// RFC2883-5-a, RFC9438-4.9: both copies arrived: the window is what it was.
+#[test]
+fn a_duplicate_report_undoes_the_reduction() {
+    trace(
+        SACK,
+        "100ms",
+        "write 20000
+         > 1:10001
+         +100ms < 1 sack 1001-2001
+         > 10001:11001
+         < 1 sack 1001-3001
+         > 11001:12001
+         < 1 sack 1001-4001
+         > 1:1001
+         +50ms < 5001             // the first was late; the copy has just left
+         +50ms < 6001 sack 1-1001 // six are in flight: the window of ten, and one by slow start
+         > 12001:17001
+         +50ms < 17001
+         > 17001:20001
+         +50ms < 20001",
+    );
+}
+
+/// RFC4015: an acknowledgment that echoes a timestamp of before the retransmission is one of the original.
+#[test]
+fn the_echoed_timestamp_undoes_a_spurious_timeout() {
+    trace(
+        "<SACK-OK=1><TSval=1><TSecr=0>",
+        "100ms",
+        "write 30000
+         > 1:9881
+         +200ms
+         > 9881:10869             // the probe: new data
+         +300ms
+         > 1:989                  // the path had only paused
+         +1ms < 989 ts 100
+         > 10869:11857
+         +1ms < 9881 ts 100
+         > 11857:29641           // 20 in flight",
+    );
+}
+
+/// RFC3168-6.1.2-a is the connection's test; here garbage blocks: outside of the flight, empty, reversed, of half the number
+/// space. None of them is believed (RFC 2018 section 4).
+#[test]
+fn garbage_blocks_change_nothing() {
+    trace(
+        SACK,
+        "100ms",
+        "write 4000
+         > 1:4001
+         +100ms < 1 sack 4001-5001,2001-2001,3001-2001,1-2147483648
+         < 1 sack 1-4001,2001-100001
+         < 1 sack 4000001-4001001,3000000000-3000001000
+         +100ms
+         > 3001:4001              // the probe: nothing was reported
+         +50ms < 4001
+         no-timer",
+    );
+}
