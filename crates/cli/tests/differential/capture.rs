@@ -69,8 +69,8 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// All TCP between `under_test` and anybody, in a namespace.
-    pub(crate) fn start(namespace: &str, under_test: &[IpAddr]) -> Self {
+    /// All TCP of a namespace; `under_test` is D.
+    pub(crate) fn start(namespace: &str, under_test: IpAddr) -> Self {
         let open = || {
             let all = Protocol::from_raw(u32::from(ETH_P_ALL.to_be()).try_into().unwrap());
             socket(AddressFamily::PACKET, SocketType::RAW, Some(all)).unwrap()
@@ -80,8 +80,8 @@ impl Capture {
         set_socket_timeout(&packets, Timeout::Recv, Some(Duration::from_millis(20))).unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (theirs, stopped, ours) = (Arc::clone(&log), Arc::clone(&stop), under_test.to_vec());
-        let thread = std::thread::spawn(move || read(&packets, &theirs, &stopped, &ours));
+        let (theirs, stopped) = (Arc::clone(&log), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || read(&packets, &theirs, &stopped, under_test));
         Self { log, stop, thread: Some(thread) }
     }
 
@@ -112,7 +112,7 @@ impl Drop for Capture {
     }
 }
 
-fn read(packets: &OwnedFd, log: &Mutex<Log>, stop: &AtomicBool, under_test: &[IpAddr]) {
+fn read(packets: &OwnedFd, log: &Mutex<Log>, stop: &AtomicBool, under_test: IpAddr) {
     let mut frame = [0; 1 << 16];
     while !stop.load(Ordering::Relaxed) {
         let Ok((_, len)) = recv(packets, &mut frame[..], RecvFlags::empty()) else { continue };
@@ -127,11 +127,10 @@ fn read(packets: &OwnedFd, log: &Mutex<Log>, stop: &AtomicBool, under_test: &[Ip
 }
 
 impl Log {
-    fn add(&mut self, segment: &Segment, under_test: &[IpAddr]) {
+    fn add(&mut self, segment: &Segment, under_test: IpAddr) {
         self.last = Some(Instant::now());
         let (from, to) = segment.ports;
-        let (side, ports) =
-            if under_test.contains(&segment.source) { (Side::D, (to, from)) } else { (Side::P, (from, to)) };
+        let (side, ports) = if under_test == segment.source { (Side::D, (to, from)) } else { (Side::P, (from, to)) };
         let has = |flag| segment.flags & flag != 0;
         let mut note = |kind| self.seen.push(Seen { ports, side, kind });
         if has(RST) {

@@ -8,30 +8,38 @@ use crate::run::Transcript;
 
 /// The kernel's transcript in the words of design.md's table.
 ///
-/// A socket tells an error once; afterwards it answers as one that is closed, with 0 or EPIPE. Ours keeps to the error. After
-/// a FIN of the peer the socket calls a reset EPIPE; the table calls it `ConnectionReset`, and only our own shutdown
-/// `BrokenPipe`. What was read to its end stays so for both.
+/// * A socket tells an error once; afterwards it answers as one that is closed, with 0 or EPIPE. Ours keeps to the error.
+/// * After a FIN of the peer the socket calls a reset EPIPE; the table calls it `ConnectionReset`, and only our own shutdown
+///   `BrokenPipe`. What was read to its end stays so for both.
+/// * Our handle lives, and a shutdown of it does nothing, until what came before an end in order is read; a socket is not
+///   connected any more.
 pub(crate) fn as_we_say_it(kernel: &Transcript) -> Transcript {
     const RESET: Answer = Answer::Failed(ErrorKind::ConnectionReset);
-    let mut kernel = kernel.clone();
-    let (mut told, mut fin, mut reset_after_fin) = (false, false, false);
-    for step in &mut kernel.steps {
+    let mut said = kernel.clone();
+    let (mut told, mut told_reader, mut fin, mut reset, mut reset_after_fin) = (false, false, false, false, false);
+    for (at, step) in said.steps.iter_mut().enumerate() {
         for (call, answer) in step.answers.iter_mut().filter(|(call, _)| call.side == Side::D) {
-            let sends = matches!(call.verb, Verb::Send(_));
-            if sends && *answer == Answer::Failed(ErrorKind::BrokenPipe) && (told || reset_after_fin) {
-                *answer = RESET;
-            }
-            if call.verb == Verb::Recv && *answer == Answer::Eof && told && !fin {
-                *answer = RESET;
-            }
+            *answer = match (call.verb, *answer) {
+                (Verb::Send(_), Answer::Failed(ErrorKind::BrokenPipe)) if told || reset_after_fin => RESET,
+                (Verb::Recv, Answer::Eof) if told_reader || (told && !fin) => RESET,
+                (Verb::ShutWrite | Verb::ShutRead | Verb::ShutBoth, Answer::Failed(ErrorKind::NotConnected))
+                    if !reset && unread_at_d(kernel, at) > 0 =>
+                {
+                    Answer::Done
+                }
+                (_, answer) => answer,
+            };
             told |= *answer == RESET;
+            told_reader |= *answer == RESET && call.verb == Verb::Recv;
         }
         for (side, kind) in &step.segments {
-            fin |= *side == Side::P && *kind == Kind::Fin;
+            reset |= *kind == Kind::Rst;
             reset_after_fin |= *side == Side::P && *kind == Kind::Rst && fin;
+            // A FIN behind data that D answers with a reset is not taken.
+            fin |= *side == Side::P && *kind == Kind::Fin && !step.segments.contains(&(Side::D, Kind::Rst));
         }
     }
-    kernel
+    said
 }
 
 /// The first step from which on a programme is decided to differ.

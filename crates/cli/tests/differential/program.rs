@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::ErrorKind;
 
 /// A side of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Side {
     /// The side under test: fourwave, or the kernel in its place.
     D,
@@ -59,6 +59,9 @@ pub(crate) struct Call {
 pub(crate) struct Program {
     pub(crate) opened: Opened,
     pub(crate) steps: Vec<Vec<Call>>,
+    /// In the first step P calls before D, and what P sends is lost until the step is over: both sides act without having
+    /// heard of each other.
+    pub(crate) crossing: bool,
 }
 
 impl fmt::Display for Call {
@@ -79,6 +82,7 @@ impl fmt::Display for Call {
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.opened == Opened::ByD { "D opens" } else { "P opens" })?;
+        f.write_str(if self.crossing { ", first step crossing" } else { "" })?;
         for step in &self.steps {
             f.write_str("; ")?;
             for (at, call) in step.iter().enumerate() {
@@ -189,7 +193,7 @@ pub(crate) fn every_order(everything: bool) -> Vec<Program> {
                             steps.push(end(first, one, kind));
                             steps.extend(other.map(|verb| vec![Call { side: second, verb }]));
                             steps.extend(after(*try_after));
-                            programs.push(Program { opened, steps });
+                            programs.push(Program { opened, steps, crossing: false });
                         }
                     }
                 }
@@ -197,4 +201,65 @@ pub(crate) fn every_order(everything: bool) -> Vec<Program> {
         }
     }
     programs
+}
+
+/// Every pair of ends at the same time, with and without data before each.
+pub(crate) fn crossing() -> Vec<Program> {
+    let mut programs = Vec::new();
+    for opened in [Opened::ByP, Opened::ByD] {
+        for kind in [Before::Nothing, Before::WithTheEnd] {
+            for one in ENDS {
+                for other in ENDS {
+                    for try_after in [After::Read, After::Twice] {
+                        let mut both = end(Side::P, one, kind);
+                        both.extend(end(Side::D, other, kind));
+                        let mut steps = vec![both];
+                        steps.extend(after(try_after));
+                        programs.push(Program { opened, steps, crossing: true });
+                    }
+                }
+            }
+        }
+    }
+    programs
+}
+
+/// Programmes by lot: calls of either side in any order, the same ones for the same seed.
+pub(crate) fn by_lot(seed: u64, count: usize) -> Vec<Program> {
+    /// Sends and receives are frequent, so that there is something left to end. No send needs two segments: the first may be
+    /// answered by a reset before the second leaves, or not.
+    const LOTS: [Verb; 16] = [
+        Verb::Send(31),
+        Verb::Send(32),
+        Verb::Send(33),
+        Verb::Send(34),
+        Verb::Send(1000),
+        Verb::Recv,
+        Verb::Recv,
+        Verb::Recv,
+        Verb::Recv,
+        Verb::ShutWrite,
+        Verb::ShutWrite,
+        Verb::ShutRead,
+        Verb::ShutBoth,
+        Verb::Close,
+        Verb::Close,
+        Verb::Reset,
+    ];
+    const STEPS: usize = 14;
+    let mut state = seed;
+    // Knuth's MMIX generator; its upper bits are the good ones.
+    let mut lot = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut call = move || {
+        let side = if lot(2) == 0 { Side::D } else { Side::P };
+        vec![Call { side, verb: LOTS[lot(LOTS.len())] }]
+    };
+    let mut program = |number: usize| {
+        let opened = if number.is_multiple_of(2) { Opened::ByP } else { Opened::ByD };
+        Program { opened, steps: (0..STEPS).map(|_| call()).collect(), crossing: false }
+    };
+    (0..count).map(&mut program).collect()
 }

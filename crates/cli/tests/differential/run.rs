@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::capture::{Capture, Kind, Ports, Seen};
+use crate::common;
 use crate::decisions;
 use crate::program::{Answer, Call, Opened, Program, Side};
 use crate::side::{Kernel, Party};
@@ -25,20 +26,19 @@ pub(crate) struct Transcript {
 
 /// The peer, and the capture on its interface.
 pub(crate) struct Run {
+    /// Where D listens, and P.
     d: SocketAddr,
     p: SocketAddr,
     peer: Kernel,
     capture: Capture,
+    /// How long nothing must come for a step to be over.
     silence: Duration,
 }
 
 impl Run {
-    pub(crate) fn new(under_test: IpAddr, d: SocketAddr, p: SocketAddr, peer: Kernel) -> Self {
-        Self { d, p, peer, capture: Capture::start("fw-b", &[under_test]), silence: Duration::ZERO }
-    }
-
-    pub(crate) fn set_silence(&mut self, silence: Duration) {
-        self.silence = silence;
+    /// A peer that listens on `p`.
+    pub(crate) fn new(d: SocketAddr, p: SocketAddr, silence: Duration) -> Self {
+        Self { d, p, peer: Kernel::new("fw-b", &[p]), capture: Capture::start("fw-b", d.ip()), silence }
     }
 
     /// Runs programmes at the same time, each on a connection of its own.
@@ -49,21 +49,18 @@ impl Run {
         let index: HashMap<Ports, usize> = ports.iter().enumerate().map(|(number, ports)| (*ports, number)).collect();
         let mut transcripts = vec![Transcript::default(); programs.len()];
         let most = programs.iter().map(|program| program.steps.len()).max().unwrap_or(0);
-        self.rest(&index, &mut transcripts, 0);
+        self.capture.settle(self.silence);
+        self.note(&index, &mut transcripts, 0);
         for at in 0..most {
-            for side in [Side::D, Side::P] {
-                let all = programs.iter().enumerate();
-                let calls = all.flat_map(|(number, program)| {
-                    program.steps.get(at).into_iter().flatten().map(move |call| (number, *call))
-                });
-                let calls: Vec<_> = calls.filter(|(_, call)| call.side == side).collect();
-                let verbs: Vec<_> = calls.iter().map(|(number, call)| (*number, call.verb)).collect();
-                let answers = if side == Side::D { d.calls(&verbs) } else { self.peer.calls(&verbs) };
-                for ((number, call), answer) in calls.into_iter().zip(answers) {
-                    transcripts[number].at(at + 1).answers.push((call, answer));
-                }
+            if at == 0 && programs[0].crossing {
+                assert!(programs.iter().all(|program| program.crossing), "the wire is cut for all of a batch");
+                self.cross(d, programs, &mut transcripts);
+            } else {
+                self.step(Side::D, d, programs, at, &mut transcripts);
+                self.step(Side::P, d, programs, at, &mut transcripts);
+                self.capture.settle(self.silence);
             }
-            self.rest(&index, &mut transcripts, at + 1);
+            self.note(&index, &mut transcripts, at + 1);
         }
         d.forget();
         self.peer.forget();
@@ -85,9 +82,38 @@ impl Run {
         }
     }
 
-    /// Waits until everything has come to rest, and notes the segments of the step.
-    fn rest(&self, index: &HashMap<Ports, usize>, transcripts: &mut [Transcript], at: usize) {
+    /// The calls of one side in a step of all programmes.
+    fn step(&mut self, side: Side, d: &mut dyn Party, programs: &[Program], at: usize, to: &mut [Transcript]) {
+        let all = programs.iter().enumerate();
+        let calls = all
+            .flat_map(|(number, program)| program.steps.get(at).into_iter().flatten().map(move |call| (number, *call)));
+        let calls: Vec<_> = calls.filter(|(_, call)| call.side == side).collect();
+        let verbs: Vec<_> = calls.iter().map(|(number, call)| (*number, call.verb)).collect();
+        let answers = if side == Side::D { d.calls(&verbs) } else { self.peer.calls(&verbs) };
+        for ((number, call), answer) in calls.into_iter().zip(answers) {
+            to[number].at(at + 1).answers.push((call, answer));
+        }
+    }
+
+    /// The first step while P's packets are lost: P has no route. What was lost comes again later.
+    fn cross(&mut self, d: &mut dyn Party, programs: &[Program], to: &mut [Transcript]) {
+        let to_d = format!("{}/{}", self.d.ip(), if self.d.is_ipv4() { 32 } else { 128 });
+        let route = |verb: &str| {
+            let script = format!("ip -n fw-b route {verb} blackhole {to_d}");
+            let output = common::sh(&script);
+            assert!(output.status.success(), "{script}: {}", common::stderr(&output));
+        };
+        route("add");
+        self.step(Side::P, d, programs, 0, to);
+        self.step(Side::D, d, programs, 0, to);
         self.capture.settle(self.silence);
+        route("del");
+        // Retransmission has backed off to 0.4 s or 0.8 s by then.
+        self.capture.settle(self.silence.max(Duration::from_millis(1500)));
+    }
+
+    /// Notes the segments of a step.
+    fn note(&self, index: &HashMap<Ports, usize>, transcripts: &mut [Transcript], at: usize) {
         for Seen { ports, side, kind } in self.capture.take() {
             let Some(number) = index.get(&ports) else { continue };
             let segments = &mut transcripts[*number].at(at).segments;
@@ -138,7 +164,14 @@ pub(crate) fn differences(programs: &[Program], kernel: &[Transcript], fourwave:
         let kernel = decisions::as_we_say_it(kernel);
         let until = decisions::first_decided(&kernel).unwrap_or(usize::MAX);
         let steps = kernel.steps.len().max(fourwave.steps.len());
-        let of = |transcript: &Transcript, at: usize| transcript.steps.get(at).cloned().unwrap_or_default();
+        let of = |transcript: &Transcript, at: usize| {
+            let mut step = transcript.steps.get(at).cloned().unwrap_or_default();
+            if program.crossing && at == 1 {
+                // Whose retransmission comes first is a matter of milliseconds.
+                step.segments.sort_by_key(|(side, _)| *side);
+            }
+            step
+        };
         let Some(first) = (0..steps.min(until)).find(|at| of(&kernel, *at) != of(fourwave, *at)) else { continue };
         let before = (0..first).map(|at| format!("    both      {}\n", of(&kernel, at))).collect();
         let step = [of(&kernel, first).to_string(), of(fourwave, first).to_string()];
