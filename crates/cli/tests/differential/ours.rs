@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use fourwave::{App, ConnId, ConnectionError, Duration, Half, Instant, Io, ListenerId, Running, Stack, io_error_kind};
 
 use crate::program::{Answer, Verb};
-use crate::side::{Party, SOON, within};
+use crate::side::{Party, SOON, linger, within};
 
 enum Command {
     Connect(SocketAddr, Sender<(ConnId, SocketAddr)>),
@@ -64,10 +64,13 @@ impl Puppet {
                 heard.read_shut = true;
                 done(io.shutdown(conn, Half::Both))
             }
-            Verb::Close | Verb::Reset => {
+            Verb::Close | Verb::Reset | Verb::Linger => {
                 heard.given_up = true;
+                if let Some(time) = linger(verb) {
+                    let _ = io.set_linger(conn, Some(time.into()));
+                }
                 // A connection that is over is closed without a word, as a socket is.
-                let _ = if verb == Verb::Close { io.close(conn) } else { io.abort(conn) };
+                let _ = io.close(conn);
                 Answer::Done
             }
         }

@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Close,
     /// SO_LINGER with zero, and close.
     Reset,
+    /// SO_LINGER with more than enough, and close.
+    Linger,
 }
 
 /// What a call returned, in the words of design.md's table.
@@ -75,6 +77,7 @@ impl fmt::Display for Call {
             Verb::ShutBoth => f.write_str("shutdown_rdwr"),
             Verb::Close => f.write_str("close"),
             Verb::Reset => f.write_str("linger0_close"),
+            Verb::Linger => f.write_str("linger_close"),
         }
     }
 }
@@ -96,6 +99,11 @@ impl fmt::Display for Program {
 
 /// The verbs that end something.
 const ENDS: [Verb; 5] = [Verb::ShutWrite, Verb::ShutRead, Verb::ShutBoth, Verb::Close, Verb::Reset];
+
+/// Those, and one that waits for the peer: not for ends that cross.
+fn ends() -> impl Iterator<Item = Verb> {
+    ENDS.into_iter().chain([Verb::Linger])
+}
 
 /// What has been sent when the ends begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,14 +189,17 @@ fn end(side: Side, verb: Verb, kind: Before) -> Vec<Call> {
 /// Every ordered pair of ends, either side first, also only one end; each opened by either side, with every kind of data
 /// before and every kind of try after. `everything` or those with the first kind of try only.
 pub(crate) fn every_order(everything: bool) -> Vec<Program> {
+    let others = || ends().map(Some).chain([None]);
     let mut programs = Vec::new();
     let tries = if everything { &AFTER[..] } else { &AFTER[..1] };
     for opened in [Opened::ByP, Opened::ByD] {
         for kind in BEFORE {
             for (first, second) in [(Side::D, Side::P), (Side::P, Side::D)] {
-                for one in ENDS {
-                    for other in ENDS.map(Some).into_iter().chain([None]) {
-                        for try_after in tries {
+                for one in ends() {
+                    for other in others() {
+                        let lingers = one == Verb::Linger || other == Some(Verb::Linger);
+                        // A close that waits leaves the same behind as one that does not.
+                        for try_after in if lingers { &AFTER[..1] } else { tries } {
                             let mut steps = before(kind);
                             steps.push(end(first, one, kind));
                             steps.extend(other.map(|verb| vec![Call { side: second, verb }]));

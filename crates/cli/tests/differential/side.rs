@@ -14,6 +14,15 @@ use crate::program::{Answer, Verb};
 /// Generous: for what takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// What SO_LINGER is set to before a close.
+pub(crate) fn linger(verb: Verb) -> Option<Duration> {
+    match verb {
+        Verb::Reset => Some(Duration::ZERO),
+        Verb::Linger => Some(SOON),
+        _ => None,
+    }
+}
+
 /// Runs `f` on a thread of a namespace; sockets and threads it makes stay there.
 pub(crate) fn within<T: Send>(namespace: &str, f: impl FnOnce() -> T + Send) -> T {
     let place = File::open(format!("/run/netns/{namespace}")).unwrap();
@@ -61,7 +70,6 @@ impl Kernel {
 
     fn push(&mut self, connection: TcpStream) {
         connection.set_nonblocking(true).unwrap();
-        // As fourwave has it: data goes out at once either way, since nothing is on its way before.
         self.connections.push(Some(connection));
     }
 
@@ -74,9 +82,9 @@ impl Kernel {
             Verb::ShutWrite => connection.shutdown(Shutdown::Write).map(|()| Answer::Done),
             Verb::ShutRead => connection.shutdown(Shutdown::Read).map(|()| Answer::Done),
             Verb::ShutBoth => connection.shutdown(Shutdown::Both).map(|()| Answer::Done),
-            Verb::Close | Verb::Reset => {
-                if verb == Verb::Reset {
-                    set_socket_linger(&*connection, Some(Duration::ZERO)).unwrap();
+            Verb::Close | Verb::Reset | Verb::Linger => {
+                if let Some(time) = linger(verb) {
+                    set_socket_linger(&*connection, Some(time)).unwrap();
                 }
                 self.connections[number] = None;
                 Ok(Answer::Done)
