@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cable;
 mod capture;
 mod decisions;
 mod ours;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use fourwave::{App, ConnId, ConnectionError, Duration, Half, Instant, Io, ListenerId, Running, Stack, io_error_kind};
 
 use crate::program::{Answer, Verb};
-use crate::side::{Party, SOON, linger, within};
+use crate::side::{PATIENCE, Party, SOON, linger, within};
 
 enum Command {
     Connect(SocketAddr, Sender<(ConnId, SocketAddr)>),
@@ -73,6 +73,7 @@ impl Puppet {
                 let _ = io.close(conn);
                 Answer::Done
             }
+            Verb::Patience => done(io.set_user_timeout(conn, Some(PATIENCE.into()))),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) enum Verb {
     Reset,
     /// SO_LINGER with more than enough, and close.
     Linger,
+    /// TCP_USER_TIMEOUT of two seconds.
+    Patience,
 }
 
 /// What a call returned, in the words of design.md's table.
@@ -78,6 +80,7 @@ impl fmt::Display for Call {
             Verb::Close => f.write_str("close"),
             Verb::Reset => f.write_str("linger0_close"),
             Verb::Linger => f.write_str("linger_close"),
+            Verb::Patience => f.write_str("user_timeout"),
         }
     }
 }

@@ -6,13 +6,15 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_user_timeout};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::program::{Answer, Verb};
 
 /// Generous: for what takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// A user timeout.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What SO_LINGER is set to before a close.
 pub(crate) fn linger(verb: Verb) -> Option<Duration> {
@@ -88,6 +90,10 @@ impl Kernel {
                 }
                 self.connections[number] = None;
                 Ok(Answer::Done)
+            }
+            Verb::Patience => {
+                let milliseconds = u32::try_from(PATIENCE.as_millis()).unwrap();
+                set_tcp_user_timeout(&*connection, milliseconds).map(|()| Answer::Done).map_err(Into::into)
             }
         };
         result.unwrap_or_else(failed)

@@ -9,6 +9,7 @@ mod capture;
 mod clients;
 mod configuration;
 mod demo;
+mod failures;
 mod idle;
 mod neighbours;
 mod owned;
