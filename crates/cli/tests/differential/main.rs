@@ -48,6 +48,8 @@ fn compare(family: Family, programs: &[Program]) {
         let kernel = all(&mut Run::new(d, p, silence), &mut Kernel::new("fw-a", &[d]), &left);
         let (d, p) = (address(family.d, 3), address(family.p, 4));
         let fourwave = all(&mut Run::new(d, p, silence), &mut Fourwave::new("fw-a", "fw-a0", &[d]), &left);
+        let decided = kernel.iter().filter(|transcript| decisions::first_decided(transcript).is_some()).count();
+        println!("{} programmes, {decided} of them compared up to a decision", left.len());
         found = differences(&left, &kernel, &fourwave);
         if found.is_empty() {
             return;
