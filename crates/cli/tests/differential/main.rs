@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::common::{LabTurn, ok};
 use crate::ours::Fourwave;
-use crate::program::{Program, by_lot, crossing, every_order};
+use crate::program::{Opened, Program, Side, Verb, by_lot, crossing, every_order};
 use crate::run::{Run, Transcript, differences, report};
 use crate::side::{Kernel, Party};
 
@@ -94,4 +94,41 @@ fn calls_by_lot() {
     let (ipv4, ipv6) = programs.split_at(programs.len() / 2);
     compare(V4, ipv4);
     compare(V6, ipv6);
+}
+
+/// What fourwave does where it is decided to differ: `shutdown(Read)` leaves nothing to read, or unread; what comes later is
+/// answered by a reset, and a write is told of it.
+#[test]
+fn what_was_decided_is_so() {
+    let _lab = LabTurn::take();
+    ok(&["lab", "up"]);
+    let address = |ip: &str, port: u16| SocketAddr::new(ip.parse().unwrap(), port);
+    let (d, p) = (address(V4.d, 7201), address(V4.p, 7202));
+    let late = [
+        (Side::D, Verb::ShutRead, "D.shutdown_rd = Done"),
+        (Side::D, Verb::Recv, "D.recv = Eof"),
+        (Side::P, Verb::Send(22), "P.send 22 = Bytes(22), P>Data(22) D>Rst"),
+        (Side::P, Verb::Recv, "P.recv = Failed(ConnectionReset)"),
+        (Side::D, Verb::Send(21), "D.send 21 = Failed(ConnectionReset)"),
+    ];
+    let queued = [
+        (Side::P, Verb::Send(22), "P.send 22 = Bytes(22), P>Data(22)"),
+        (Side::D, Verb::ShutRead, "D.shutdown_rd = Done"),
+        (Side::D, Verb::Recv, "D.recv = Eof"),
+        (Side::D, Verb::Close, "D.close = Done, D>Fin"),
+        (Side::P, Verb::Recv, "P.recv = Eof"),
+    ];
+    let expected = [late, queued];
+    let program = |calls: &[(Side, Verb, &str)]| {
+        let calls: Vec<_> = calls.iter().map(|(side, verb, _)| (*side, *verb)).collect();
+        Program::of(Opened::ByP, &calls)
+    };
+    let programs: Vec<_> = expected.iter().map(|calls| program(calls)).collect();
+    let transcripts =
+        Run::new(d, p, Duration::from_millis(200)).batch(&mut Fourwave::new("fw-a", "fw-a0", &[d]), &programs);
+    for (transcript, calls) in transcripts.iter().zip(expected) {
+        for (step, (_, _, said)) in transcript.steps[1..].iter().zip(calls) {
+            assert_eq!(step.to_string().trim_end_matches([',', ' ']), said);
+        }
+    }
 }

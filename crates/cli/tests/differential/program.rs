@@ -100,6 +100,14 @@ impl fmt::Display for Program {
     }
 }
 
+impl Program {
+    /// One call per step.
+    pub(crate) fn of(opened: Opened, calls: &[(Side, Verb)]) -> Self {
+        let steps = calls.iter().map(|(side, verb)| vec![Call { side: *side, verb: *verb }]).collect();
+        Self { opened, steps, crossing: false }
+    }
+}
+
 /// The verbs that end something.
 const ENDS: [Verb; 5] = [Verb::ShutWrite, Verb::ShutRead, Verb::ShutBoth, Verb::Close, Verb::Reset];
 
