@@ -2,7 +2,7 @@
 
 use crate::{
     errno::{Errno, Result},
-    socket::{Key, Role},
+    socket::{Key, Role, Socket},
     user,
     world::{Handle, World},
 };
@@ -47,11 +47,17 @@ impl World {
     /// What tcp_poll of Linux says of a socket.
     pub(crate) fn readiness(&mut self, key: Key) -> c_int {
         let buffer = self.settings(|s| s.send_buffer_bytes).unwrap_or(0);
+        if let Some(Socket { role: Role::Listening { first: None, .. }, .. }) = self.sockets.get(&key) {
+            let waiting = self.take_waiting(key);
+            if let Some(Socket { role: Role::Listening { first, .. }, .. }) = self.sockets.get_mut(&key) {
+                *first = waiting;
+            }
+        }
         let Some(socket) = self.sockets.get(&key) else { return 0 };
         let (eof, shut_read, shut_write) = (socket.eof, socket.shut_read, socket.shut_write);
         let mut ready = if socket.error.is_some() { EPOLLERR } else { 0 };
         match &socket.role {
-            Role::Listening { queue, .. } => return if queue.is_empty() { ready } else { ready | EPOLLIN },
+            Role::Listening { first, .. } => return if first.is_none() { ready } else { ready | EPOLLIN },
             Role::Fresh => return ready | EPOLLOUT | EPOLLHUP,
             Role::Connecting(_) => return ready,
             Role::Over => ready |= EPOLLHUP | EPOLLIN | EPOLLRDHUP | EPOLLOUT,

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    Accepted(ConnId, ListenerId),
+    /// Connections wait to be accepted.
+    Acceptable(ListenerId),
     Connected(ConnId),
     /// More bytes are queued.
     Readable(ConnId),
@@ -20,8 +21,8 @@ pub(crate) enum Event {
 pub(crate) struct Heard(pub(crate) VecDeque<Event>);
 
 impl App for Heard {
-    fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, listener: ListenerId) {
-        self.0.push_back(Event::Accepted(conn, listener));
+    fn on_acceptable(&mut self, _: &mut Io<'_>, listener: ListenerId) {
+        self.0.push_back(Event::Acceptable(listener));
     }
 
     fn on_connected(&mut self, _: &mut Io<'_>, conn: ConnId) {

@@ -6,10 +6,13 @@ use crate::{
     world::{Handle, World},
 };
 use libc::c_int;
-use stack::Half;
+use stack::{Half, ListenOptions};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+
+/// The kernel's default for net.core.somaxconn.
+const SOMAXCONN: u32 = 4096;
 
 /// A real file descriptor, because packetdrill closes what is left at the end by itself.
 fn new_fd() -> Result<c_int> {
@@ -79,21 +82,23 @@ impl World {
             _ => return Err(Errno(libc::EINVAL)),
         }
         let local = socket.bound.ok_or(Errno(libc::EADDRNOTAVAIL))?;
-        // Linux takes one more than it is told.
-        let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).saturating_add(1);
-        let listener = self.io(|io| io.listen(local, backlog))??;
-        self.set_role(key, Role::Listening { listener, queue: Default::default() });
+        // Linux has one number for both, at most net.core.somaxconn, and takes a negative one for the most.
+        let backlog = u32::try_from(backlog).unwrap_or(SOMAXCONN).min(SOMAXCONN);
+        let options =
+            ListenOptions { backlog: backlog.max(1), accept_queue: Some(backlog), ..ListenOptions::default() };
+        let listener = self.io(|io| io.listen(local, options))??;
+        self.set_role(key, Role::Listening { listener, first: None });
         Ok(())
     }
 
     /// The next connection of a listener: its file descriptor, its peer, and the listener's family.
     pub(crate) fn accept(&mut self, fd: c_int) -> Result<Option<(c_int, SocketAddr, c_int)>> {
         let key = self.key(fd)?;
-        let Socket { role: Role::Listening { queue, .. }, family, .. } = self.socket(key)? else {
+        let Socket { role: Role::Listening { first, .. }, family, .. } = self.socket(key)? else {
             return Err(Errno(libc::EINVAL));
         };
-        let family = *family;
-        let Some(child) = queue.pop_front() else { return Ok(None) };
+        let (first, family) = (first.take(), *family);
+        let Some(child) = first.or_else(|| self.take_waiting(key)) else { return Ok(None) };
         let fd = self.give_fd(child)?;
         let peer = match self.socket(child)?.conn() {
             Some(conn) => self.on_conn(|io| io.addresses(conn))?.1,
@@ -119,7 +124,11 @@ impl World {
             }
         }
         let remote = remote.ok_or(Errno(libc::EAFNOSUPPORT))?;
-        let conn = self.io(|io| io.connect(remote))??;
+        let local = self.socket(key)?.bound.map(|bound| bound.ip()).filter(|ip| !ip.is_unspecified());
+        let conn = match local {
+            Some(local) => self.io(|io| io.connect_from(local, remote))??,
+            None => self.io(|io| io.connect(remote))??,
+        };
         self.set_role(key, Role::Connecting(conn));
         self.apply_options(key);
         Ok(None)
@@ -194,12 +203,11 @@ impl World {
                 // A dead handle has nothing left to close.
                 let _ = self.on_conn(|io| if aborts { io.abort(conn) } else { io.close(conn) });
             }
-            Role::Listening { queue, .. } => {
-                for child in queue {
-                    if let Some(conn) = self.remove(child).and_then(|child| child.conn()) {
-                        let _ = self.on_conn(|io| io.abort(conn));
-                    }
+            Role::Listening { listener, first } => {
+                if let Some(conn) = first.and_then(|first| self.remove(first)).and_then(|child| child.conn()) {
+                    let _ = self.on_conn(|io| io.abort(conn));
                 }
+                let _ = self.io(|io| io.close_listener(listener));
             }
         }
     }

@@ -15,8 +15,8 @@ pub(crate) enum Role {
     Fresh,
     Listening {
         listener: ListenerId,
-        /// Connections nobody has accepted yet.
-        queue: VecDeque<Key>,
+        /// A connection that was taken off the listener's queue to see that there is one.
+        first: Option<Key>,
     },
     Connecting(ConnId),
     Open(ConnId),

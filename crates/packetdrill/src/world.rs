@@ -199,19 +199,18 @@ impl World {
     }
 
     fn hear(&mut self, event: Event) {
-        if let Event::Accepted(conn, listener) = event {
-            return self.on_accepted(conn, listener);
-        }
-        let (Event::Accepted(conn, _)
-        | Event::Connected(conn)
-        | Event::Readable(conn)
-        | Event::Writable(conn)
-        | Event::PeerClosed(conn)
-        | Event::Closed(conn, ..)) = event;
+        let conn = match event {
+            Event::Acceptable(listener) => return self.on_acceptable(listener),
+            Event::Connected(conn)
+            | Event::Readable(conn)
+            | Event::Writable(conn)
+            | Event::PeerClosed(conn)
+            | Event::Closed(conn, ..) => conn,
+        };
         let Some(key) = self.by_conn.get(&conn).copied() else { return };
         let Some(socket) = self.sockets.get_mut(&key) else { return };
         match event {
-            Event::Accepted(..) => {}
+            Event::Acceptable(_) => {}
             Event::Connected(conn) => {
                 self.set_role(key, Role::Open(conn));
                 self.edge(key, EPOLLIN | EPOLLOUT);
@@ -233,21 +232,24 @@ impl World {
         }
     }
 
-    fn on_accepted(&mut self, conn: ConnId, of: stack::ListenerId) {
-        let found = self.sockets.iter().find_map(|(key, socket)| match socket.role {
-            Role::Listening { listener, .. } if listener == of => Some((*key, socket.family, socket.options.clone())),
-            _ => None,
-        });
-        let Some((parent, family, options)) = found else {
-            let _ = self.on_conn(|io| io.abort(conn));
-            return;
-        };
-        let key = self.add(Socket { options, ..Socket::new(family, Role::Open(conn)) });
-        self.apply_options(key);
-        if let Some(Socket { role: Role::Listening { queue, .. }, .. }) = self.sockets.get_mut(&parent) {
-            queue.push_back(key);
+    fn on_acceptable(&mut self, of: stack::ListenerId) {
+        let found = |socket: &Socket| matches!(socket.role, Role::Listening { listener, .. } if listener == of);
+        if let Some(key) = self.sockets.iter().find_map(|(key, socket)| found(socket).then_some(*key)) {
+            self.edge(key, EPOLLIN);
         }
-        self.edge(parent, EPOLLIN);
+    }
+
+    /// Takes a connection off a listener's queue and makes a socket of it, without a file descriptor yet.
+    pub(crate) fn take_waiting(&mut self, key: Key) -> Option<Key> {
+        let Some(Socket { role: Role::Listening { listener, .. }, family, options, .. }) = self.sockets.get(&key)
+        else {
+            return None;
+        };
+        let (listener, family, options) = (*listener, *family, options.clone());
+        let conn = self.io(|io| io.accept(listener)).ok().flatten()?;
+        let child = self.add(Socket { options, ..Socket::new(family, Role::Open(conn)) });
+        self.apply_options(child);
+        Some(child)
     }
 
     /// Something has happened to a socket: edge-triggered waits hear of it.
