@@ -199,6 +199,14 @@ impl Adapter {
         self.wait(None, |world| world.connected(fd))?.ok_or(Errno(libc::EINPROGRESS))
     }
 
+    /// The outcome of a close that waits is not told: as close(2) of Linux, which answers 0 then.
+    pub(crate) fn close(&self, fd: c_int) -> Result<()> {
+        if let Some(key) = self.call(|world| world.close(fd))? {
+            self.wait(None, |world| Ok(world.lingered(key)))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn receive(&self, fd: c_int, to: &Pieces, flags: c_int) -> Result<usize> {
         let timeout = self.patience(fd, flags);
         self.wait(timeout, |world| world.receive(fd, to, flags))?.ok_or(Errno(libc::EAGAIN))

@@ -247,7 +247,7 @@ extern "C" fn ioctl(userdata: Userdata, fd: c_int, request: c_ulong, argument: *
 }
 
 extern "C" fn close(userdata: Userdata, fd: c_int) -> c_int {
-    guard(userdata, |a| a.call(|world| world.close(fd)).map(|()| 0))
+    guard(userdata, |a| a.close(fd).map(|()| 0))
 }
 
 extern "C" fn shutdown(userdata: Userdata, fd: c_int, how: c_int) -> c_int {

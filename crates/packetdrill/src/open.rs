@@ -184,14 +184,36 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn close(&mut self, fd: c_int) -> Result<()> {
-        match self.fds.remove(&fd) {
+    /// Closes a file descriptor. Answers the socket whose end is to be waited for (`SO_LINGER` with a time).
+    pub(crate) fn close(&mut self, fd: c_int) -> Result<Option<Key>> {
+        let lingering = match self.fds.remove(&fd) {
             None => return Err(Errno(libc::EBADF)),
-            Some(Handle::Epoll) => drop(self.epolls.remove(&fd)),
-            Some(Handle::Socket(key)) => self.close_socket(key),
-        }
+            Some(Handle::Epoll) => {
+                self.epolls.remove(&fd);
+                None
+            }
+            Some(Handle::Socket(key)) if self.lingers(key) => Some(key),
+            Some(Handle::Socket(key)) => {
+                self.close_socket(key);
+                None
+            }
+        };
         close_fd(fd);
-        Ok(())
+        Ok(lingering)
+    }
+
+    /// Closes a connection whose outcome is waited for; false if nobody does.
+    fn lingers(&mut self, key: Key) -> bool {
+        let Some(socket) = self.sockets.get(&key) else { return false };
+        let (Role::Open(conn), Some(time)) = (&socket.role, socket.options.lingers()) else { return false };
+        let conn = *conn;
+        self.on_conn(|io| io.set_linger(conn, Some(time)).and_then(|()| io.close(conn))).is_ok()
+    }
+
+    /// Whether what was waited for has come.
+    pub(crate) fn lingered(&mut self, key: Key) -> Option<()> {
+        let over = self.sockets.get(&key).is_none_or(|socket| matches!(socket.role, Role::Over));
+        over.then(|| drop(self.remove(key)))
     }
 
     fn close_socket(&mut self, key: Key) {

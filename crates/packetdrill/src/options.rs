@@ -8,13 +8,18 @@ use crate::{
     world::World,
 };
 use libc::{c_int, c_void, socklen_t};
-use stack::Duration;
+use stack::{Duration, Keepalive};
 use std::collections::BTreeMap;
 
 // <linux/tcp.h>, where libc's crate lacks them.
 const TCP_NOTSENT_LOWAT: c_int = 25;
 const TCP_CC_INFO: c_int = 26;
 const SO_MEMINFO: c_int = 55;
+
+// Linux's defaults: seconds, seconds, probes.
+const KEEPIDLE: c_int = 7200;
+const KEEPINTVL: c_int = 75;
+const KEEPCNT: c_int = 9;
 
 /// Options that have been set, by level and name.
 #[derive(Debug, Default, Clone)]
@@ -27,6 +32,23 @@ pub(crate) struct Options {
 impl Options {
     fn get(&self, level: c_int, name: c_int, default: c_int) -> c_int {
         self.set.get(&(level, name)).copied().unwrap_or(default)
+    }
+
+    /// How long a close waits for its outcome (`SO_LINGER` on, with some seconds).
+    pub(crate) fn lingers(&self) -> Option<Duration> {
+        let (on, seconds) = self.linger?;
+        u64::try_from(seconds).ok().filter(|seconds| on != 0 && *seconds > 0).map(Duration::from_secs)
+    }
+
+    /// `TCP_KEEPIDLE` and the others; `None` while `SO_KEEPALIVE` is off.
+    fn keepalive(&self) -> Option<Keepalive> {
+        let seconds = |name, default| u64::try_from(self.get(libc::SOL_TCP, name, default)).unwrap_or(1);
+        (self.get(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 0) != 0).then(|| Keepalive {
+            idle: Duration::from_secs(seconds(libc::TCP_KEEPIDLE, KEEPIDLE)),
+            interval: Duration::from_secs(seconds(libc::TCP_KEEPINTVL, KEEPINTVL)),
+            // The stack insists on two.
+            probes: u8::try_from(self.get(libc::SOL_TCP, libc::TCP_KEEPCNT, KEEPCNT)).unwrap_or(u8::MAX).max(2),
+        })
     }
 
     /// A close resets the connection (`SO_LINGER` on, with zero seconds).
@@ -102,6 +124,11 @@ impl World {
                 let time = u64::try_from(value).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
                 self.on_conn(|io| io.set_user_timeout(conn, time))
             }
+            (libc::SOL_SOCKET, libc::SO_KEEPALIVE)
+            | (libc::SOL_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT) => {
+                let keepalive = self.socket(key)?.options.keepalive();
+                self.on_conn(|io| io.set_keepalive(conn, keepalive))
+            }
             _ => Ok(()),
         }
     }
@@ -153,9 +180,9 @@ impl World {
             (libc::SOL_TCP, libc::TCP_MAXSEG) => self.maxseg(key)?,
             _ => {
                 let default = match (level, name) {
-                    (libc::SOL_TCP, libc::TCP_KEEPIDLE) => 7200,
-                    (libc::SOL_TCP, libc::TCP_KEEPINTVL) => 75,
-                    (libc::SOL_TCP, libc::TCP_KEEPCNT) => 9,
+                    (libc::SOL_TCP, libc::TCP_KEEPIDLE) => KEEPIDLE,
+                    (libc::SOL_TCP, libc::TCP_KEEPINTVL) => KEEPINTVL,
+                    (libc::SOL_TCP, libc::TCP_KEEPCNT) => KEEPCNT,
                     (libc::SOL_TCP, libc::TCP_NODELAY | libc::TCP_USER_TIMEOUT) => 0,
                     (libc::SOL_SOCKET, libc::SO_KEEPALIVE) | (libc::SOL_IP, libc::IP_TOS) => 0,
                     (libc::SOL_IPV6, libc::IPV6_TCLASS) => 0,

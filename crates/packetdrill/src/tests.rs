@@ -11,6 +11,7 @@ const US: [u8; 4] = [192, 168, 0, 1];
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const FIN: u8 = 0x01;
+const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 
 /// packetdrill's side.
@@ -244,6 +245,32 @@ fn null_pointers_are_refused_where_nothing_else_can_be_done() {
     assert_eq!(errno(), libc::EINVAL);
     assert_eq!((drill.interface.netdev_receive)(drill.ud(), null_mut(), null_mut(), null_mut()), 0);
     (drill.interface.free)(null_mut());
+}
+
+/// close(2) with `SO_LINGER`: it returns when the FIN is acknowledged, or when the time is over, and with zero at once by a
+/// reset.
+#[test]
+fn a_close_that_lingers_waits_as_long_as_it_was_told() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    let close = |seconds: i32| {
+        let iss = drill.handshake();
+        let conn = drill.accept(fd);
+        let linger = [1i32, seconds];
+        let option = linger.as_ptr().cast();
+        assert_eq!((drill.interface.setsockopt)(drill.ud(), conn, libc::SOL_SOCKET, libc::SO_LINGER, option, 8), 0);
+        let before = drill.now_us();
+        assert_eq!((drill.interface.close)(drill.ud(), conn), 0);
+        let sent = drill.receive().expect("something");
+        assert_eq!(sent.seq, iss + 1);
+        (sent.flags, drill.now_us() - before)
+    };
+    let (flags, waited) = close(0);
+    assert_eq!(flags, RST | ACK);
+    assert!(waited < 1000);
+    let (flags, waited) = close(2);
+    assert_eq!(flags, FIN | ACK);
+    assert!((2_000_000..2_001_000).contains(&waited), "it took {waited} us");
 }
 
 #[test]
