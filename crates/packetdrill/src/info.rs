@@ -58,9 +58,15 @@ impl World {
             out.byte(0, state_number(info.state));
             // tcpi_rto, tcpi_ato, tcpi_snd_mss, tcpi_rcv_mss, tcpi_unacked, ...
             out.word(2, mss);
-            out.word(4, info.send_queue_bytes.div_ceil(mss));
+            // Linux counts segments where the stack counts bytes: tcpi_unacked, tcpi_sacked, tcpi_lost.
+            let outstanding = info.in_flight_bytes + info.sacked_bytes + info.lost_bytes;
+            out.word(4, outstanding.div_ceil(mss));
+            out.word(5, info.sacked_bytes.div_ceil(mss));
+            out.word(6, info.lost_bytes.div_ceil(mss));
             let srtt = info.srtt.map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
             out.word(15, srtt);
+            // TCP_INFINITE_SSTHRESH.
+            out.word(17, info.ssthresh_bytes.map_or(i32::MAX.unsigned_abs(), |bytes| bytes / mss));
             out.word(18, info.cwnd_bytes / mss);
             out.word(23, info.retransmits);
         }
