@@ -106,6 +106,8 @@ impl Sysctls<'_> {
         let switch = |name| self.number(name).map(|value| value != 0);
         settings.timestamps = switch("tcp_timestamps").unwrap_or(settings.timestamps);
         settings.sack = switch("tcp_sack").unwrap_or(settings.sack);
+        // 1: ask and answer; 2, Linux's default: answer only, which the stack doesn't yet.
+        settings.ecn = self.number("tcp_ecn").map_or(settings.ecn, |value| value == 1);
         settings.window_scaling = switch("tcp_window_scaling").unwrap_or(settings.window_scaling);
     }
 

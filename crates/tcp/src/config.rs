@@ -53,6 +53,8 @@ pub struct Settings {
     pub timestamps: bool,
     /// Offer and use selective acknowledgments (RFC 2018).
     pub sack: bool,
+    /// Ask for explicit congestion notification in active opens (RFC 3168).
+    pub ecn: bool,
     /// The congestion control of new connections.
     pub congestion: Congestion,
 }
@@ -78,6 +80,7 @@ impl Default for Settings {
             window_scaling: true,
             timestamps: true,
             sack: true,
+            ecn: false,
             congestion: Congestion::default(),
         }
     }

@@ -12,6 +12,7 @@ mod urgent;
 use crate::{
     challenge::ChallengeLimit,
     closed::Reset,
+    ecn::Echo,
     env::Env,
     error::{DropReason, Error},
     recv::{Receiver, paws::Clock},
@@ -61,6 +62,8 @@ pub struct Emit {
     pub header: Header,
     /// Payload bytes, at `header.len()` of the buffer.
     pub payload_len: usize,
+    /// The packet goes out ECN-capable, ECT(0) (RFC 3168 section 6.1.2).
+    pub ect: bool,
 }
 
 /// What the application should hear.
@@ -155,6 +158,7 @@ pub struct Connection {
     snd: Sender,
     rcv: Receiver,
     clock: Clock,
+    echo: Echo,
     challenge: ChallengeLimit,
     /// When an orphan in FIN-WAIT-2 is given up.
     fin_wait2: Option<Instant>,
@@ -197,6 +201,7 @@ impl Connection {
             snd: Sender::new(start.iss, start.mss, env),
             rcv: Receiver::new(start.mss),
             clock: Clock::new(start.timestamp_offset),
+            echo: Echo::default(),
             challenge: ChallengeLimit::default(),
             fin_wait2: None,
             opened: env.now,
@@ -207,6 +212,11 @@ impl Connection {
     }
 
     // What happened.
+
+    /// The packet of the segment that comes next was marked on its way (CE, RFC 3168), or was not.
+    pub fn congestion_experienced(&mut self, marked: bool) {
+        self.echo.packet(marked);
+    }
 
     /// A segment of this connection arrived; its checksum is verified.
     pub fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
@@ -401,6 +411,9 @@ impl Connection {
         if cut.fin {
             flags |= Flags::FIN;
         }
+        if cut.cwr {
+            flags |= Flags::CWR;
+        }
         let mut header = self.header(env, cut.seq, flags);
         header.options.sack = sack;
         let payload_len = cut.len as usize;
@@ -408,13 +421,13 @@ impl Connection {
         self.snd.sent(env, cut);
         let size = header.options.len() + payload_len;
         self.sizes.sent(u16::try_from(size).unwrap_or(u16::MAX), cut.seq + cut.len);
-        Emit { header, payload_len }
+        Emit { header, payload_len, ect: cut.ect }
     }
 
     fn emit_ack(&mut self, env: &mut Env<'_>, sack: SackBlocks) -> Emit {
         let mut header = self.header(env, self.snd.ack_seq(), Flags::ACK);
         header.options.sack = sack;
-        Emit { header, payload_len: 0 }
+        Emit { header, payload_len: 0, ect: false }
     }
 
     /// A header that acknowledges everything received.
@@ -422,6 +435,7 @@ impl Connection {
         let window = self.rcv.acknowledge(env);
         let ack = self.rcv.rcv_nxt();
         let options = Options { timestamps: self.clock.stamp(env.now, ack), ..Options::default() };
+        let flags = flags | self.echo.flags();
         let mut header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
         self.point(&mut header);
         header

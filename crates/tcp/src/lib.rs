@@ -28,6 +28,7 @@ mod closed;
 mod config;
 mod connection;
 mod cookie;
+mod ecn;
 mod env;
 mod error;
 mod half_open;

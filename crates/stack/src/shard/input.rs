@@ -19,7 +19,12 @@ use wire::{Malformed, arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Segment};
 pub(super) struct Link {
     pub(super) src: MacAddr,
     pub(super) vlan: Option<u16>,
+    /// The packet was marked on its way (CE, RFC 3168 section 5).
+    pub(super) marked: bool,
 }
+
+/// The ECN field of a packet that was marked.
+const CE: u8 = 0b11;
 
 /// Not processed: malformed, or refused.
 pub(super) enum Rejected {
@@ -59,7 +64,7 @@ impl Shard {
             // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
             return Err(Refusal::NotUnicast.into());
         }
-        let link = Link { src: header.src, vlan: header.vlan };
+        let link = Link { src: header.src, vlan: header.vlan, marked: false };
         match header.ethertype {
             eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app),
             eth::ETHERTYPE_IPV6 => self.ipv6(now, link, packet, app),
@@ -78,7 +83,10 @@ impl Shard {
             return Err(Refusal::Fragment.into());
         }
         match header.protocol {
-            ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
+            ip::PROTOCOL_TCP => {
+                let link = Link { marked: header.tos & CE == CE, ..link };
+                self.tcp(now, link, header.src.into(), header.dst.into(), payload, app)
+            }
             ip::PROTOCOL_ICMP => self.icmpv4(now, link, &header, payload, app),
             _ => Err(Refusal::Protocol.into()),
         }
@@ -94,7 +102,10 @@ impl Shard {
             return Err(Refusal::Fragment.into());
         }
         match header.next_header {
-            ip::PROTOCOL_TCP => self.tcp(now, link, header.src.into(), header.dst.into(), payload, app),
+            ip::PROTOCOL_TCP => {
+                let link = Link { marked: header.traffic_class & CE == CE, ..link };
+                self.tcp(now, link, header.src.into(), header.dst.into(), payload, app)
+            }
             ip::PROTOCOL_ICMPV6 => self.icmpv6(now, link, &header, payload, app),
             _ => Err(Refusal::Protocol.into()),
         }
@@ -241,6 +252,7 @@ impl Shard {
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
         let opening = !entry.told || entry.conn.state() == tcp::State::SynSent;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        entry.conn.congestion_experienced(link.marked);
         let outcome = entry.conn.on_segment(&mut env, segment);
         let (local, remote) = (entry.key.local(), entry.key.remote());
         self.mark(slot);

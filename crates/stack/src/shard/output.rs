@@ -10,6 +10,8 @@ use wire::{arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Header};
 
 /// Segments a connection may send before the next one's turn.
 const BURST: u32 = 32;
+/// The ECN field of packets that may be marked (RFC 3168 section 5).
+const ECT_0: u8 = 0b10;
 
 /// What an IP header says besides who sends what to whom.
 #[derive(Clone, Copy)]
@@ -109,12 +111,12 @@ impl Shard {
             eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src.ip()) };
         let at = link.len() + ip_len(src.ip());
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        let Some(Emit { mut header, payload_len }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {
+        let Some(Emit { mut header, payload_len, ect }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {
             return Turn::Idle;
         };
         // The two lower bits are ECN's, and not the application's (RFC 9293 SHLD-22).
-        let marks =
-            Marks { hop_limit: self.config.hop_limit, traffic_class: entry.dscp << 2, flow_label: entry.flow_label };
+        let traffic_class = entry.dscp << 2 | if ect { ECT_0 } else { 0 };
+        let marks = Marks { hop_limit: self.config.hop_limit, traffic_class, flow_label: entry.flow_label };
         (header.src_port, header.dst_port) = (src.port(), dst.port());
         let tcp_len = header.len() + payload_len;
         link.emit(frame);

@@ -62,7 +62,7 @@ impl Shard {
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let half = HalfOpen::new(&env, start, knocker.segment);
         let header = half.syn_ack(&env, start.timestamp_offset);
-        let Link { src: mac, vlan } = knocker.link;
+        let Link { src: mac, vlan, .. } = knocker.link;
         let record = Record::new(knocker.key, half, listener, (mac, vlan), knocker.old.map(Box::new));
         let slot = self.half_opens.add(record, half.deadline(&self.config.tcp)).ok_or(Refusal::BacklogFull)?;
         self.table.insert(knocker.hash, Owner::HalfOpen(slot));
@@ -133,7 +133,7 @@ impl Shard {
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let answer = record.half.on_segment(&env, knocker.segment);
         let (half, listener) = (record.half, record.listener);
-        let (key, Link { src: mac, vlan }) = (&knocker.key, knocker.link);
+        let (key, Link { src: mac, vlan, .. }) = (&knocker.key, knocker.link);
         match answer {
             HalfOpenAnswer::Complete => {
                 // As in Linux (tcp_abort_on_overflow = 0): without room the ACK is dropped, and our SYN-ACK goes out again.

@@ -4,7 +4,7 @@ use super::{
     Connection, DropReason, Emit, Env, Error, Flags, Header, Input, Options, Outcome, Receiver, Reset, Segment, SeqNum,
     Start, State,
 };
-use crate::{half_open::HalfOpen, negotiation::Negotiated};
+use crate::{ecn, half_open::HalfOpen, negotiation::Negotiated};
 
 impl Connection {
     /// A passive open whose handshake a segment completes ([`HalfOpenAnswer::Complete`](crate::HalfOpenAnswer)): give it
@@ -50,10 +50,13 @@ impl Connection {
         } else if env.config.timestamps {
             options.timestamps = Some(self.clock.offer(env.now));
         }
+        // RFC 3168 section 6.1.1.1: who does not answer may not bear the question.
+        let first = self.snd.ack_seq() == self.snd.iss();
+        let flags = if !answer && first && env.config.ecn { flags | ecn::SETUP } else { flags };
         let seq = self.snd.iss();
         self.snd.syn_sent(env);
         let header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
-        Emit { header, payload_len: 0 }
+        Emit { header, payload_len: 0, ect: false }
     }
 
     /// RFC 9293 section 3.10.7.3.
@@ -85,6 +88,11 @@ impl Connection {
             return Outcome::default();
         }
         self.take_ack(env, segment, false);
+        // RFC 3168 section 6.1.1: not after a SYN that did not ask.
+        if env.config.ecn && self.snd.retransmits() == 0 && ecn::agrees(header.flags) {
+            self.snd.set_ecn(true);
+            self.echo.start();
+        }
         self.establish(header);
         self.rcv.request_ack();
         self.text_of_syn(env, segment)

@@ -39,6 +39,6 @@ impl Connection {
             return None;
         }
         let header = self.header(env, self.snd.ack_seq() - 1, Flags::ACK);
-        Some(Emit { header, payload_len: 0 })
+        Some(Emit { header, payload_len: 0, ect: false })
     }
 }

@@ -218,6 +218,9 @@ impl Connection {
             self.finish(env, Some(Error::Reset));
             return Outcome { reset, ..dropped(DropReason::NobodyReads) };
         }
+        if !acceptable.payload().is_empty() {
+            self.echo.data(segment.header.flags);
+        }
         self.on_urgent(segment);
         let mut outcome = Outcome::default();
         match self.rcv.on_data(env, acceptable) {

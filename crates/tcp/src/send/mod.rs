@@ -151,7 +151,6 @@ impl Sender {
     }
 
     /// Whether both ends use ECN (RFC 3168 section 6.1.1).
-    #[allow(dead_code)] // negotiated elsewhere
     pub(crate) fn set_ecn(&mut self, on: bool) {
         self.ecn = on;
     }

@@ -120,6 +120,8 @@ fn seg(text: &str) -> Seg {
                         "FIN" => Flags::FIN,
                         "RST" => Flags::RST,
                         "URG" => Flags::URG,
+                        "ECE" => Flags::ECE,
+                        "CWR" => Flags::CWR,
                         other => panic!("flag {other}"),
                     };
                 }
