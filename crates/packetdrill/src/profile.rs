@@ -1,6 +1,6 @@
 //! What stack the scripts find: `--so_flags`, and the settings that their first line makes with sysctl.
 
-use stack::{Duration, LocalAddress, MacAddr, Route, Settings, ShardConfig, TcpConfig};
+use stack::{Duration, Ecn, LocalAddress, MacAddr, Route, Settings, ShardConfig, TcpConfig};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -106,8 +106,12 @@ impl Sysctls<'_> {
         let switch = |name| self.number(name).map(|value| value != 0);
         settings.timestamps = switch("tcp_timestamps").unwrap_or(settings.timestamps);
         settings.sack = switch("tcp_sack").unwrap_or(settings.sack);
-        // 1: ask and answer; 2, Linux's default: answer only, which the stack doesn't yet.
-        settings.ecn = self.number("tcp_ecn").map_or(settings.ecn, |value| value == 1);
+        settings.ecn = match self.number("tcp_ecn") {
+            Some(0) => Ecn::Off,
+            Some(1) => Ecn::Ask,
+            Some(_) => Ecn::Answer,
+            None => settings.ecn,
+        };
         settings.window_scaling = switch("tcp_window_scaling").unwrap_or(settings.window_scaling);
     }
 

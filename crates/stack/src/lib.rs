@@ -38,6 +38,9 @@ pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
 
-pub use tcp::{Config as TcpConfig, ConfigError, Error, Half, IcmpError, Info, Keepalive, Settings, SoftError, State};
+pub use tcp::{
+    Config as TcpConfig, ConfigError, Congestion, Ecn, Error, Half, IcmpError, Info, Keepalive, Settings, SoftError,
+    State,
+};
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

@@ -445,8 +445,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 512);
-        assert_eq!(size_of::<Entry>(), 632);
-        assert_eq!(size_of::<Slot>(), 640);
+        assert_eq!(size_of::<Connection>(), 520);
+        assert_eq!(size_of::<Entry>(), 640);
+        assert_eq!(size_of::<Slot>(), 648);
     }
 }

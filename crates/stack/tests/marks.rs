@@ -79,3 +79,62 @@ fn a_flow_has_its_label() {
     let reset = drain(&mut shard, now);
     assert_eq!(reset.iter().map(|f| marks(f).2).collect::<Vec<_>>(), [label]);
 }
+
+/// RFC3168-6.1.1-b, RFC3168-6.1.4-a, RFC3168-6.1.3-a: ECT(0) is on new data alone: not on the handshake, pure ACKs, window
+/// probes or what is sent again. A mark on the way in is echoed.
+#[test]
+fn only_new_data_is_ecn_capable() {
+    for (peer, own) in [(v4(9), v4(1)), (v6(9), v6(1))] {
+        let (mut shard, mut app, mut now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+        let ecn = |frame: &[u8]| marks(frame).1 & 3;
+        let arrive = |shard: &mut Shard, app: &mut Counting, now, header, payload: &[u8], mark: u8| {
+            let mut frame = tcp_frame(peer, own, header, payload, None);
+            if peer.is_ipv4() {
+                // The header's checksum is kept right: its ECN field was 0.
+                frame[15] |= mark;
+                let sum = u16::from_be_bytes([frame[24], frame[25]]) - u16::from(mark);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            } else {
+                frame[15] |= mark << 4;
+            }
+            shard.on_frame(now, &frame, app);
+            drain(shard, now)
+        };
+        let setup = header(Flags::SYN | Flags::ECE | Flags::CWR, (1000, PORT), 300, 0);
+        let syn_ack = arrive(&mut shard, &mut app, now, setup, &[], 0);
+        let tcp = |frame: &[u8]| {
+            let at = if peer.is_ipv4() { 34 } else { 54 };
+            wire::tcp::Segment::parse(&frame[at..], own, peer).expect("TCP").header
+        };
+        let answer = tcp(&syn_ack[0]);
+        assert_eq!((ecn(&syn_ack[0]), answer.flags), (0, Flags::SYN | Flags::ACK | Flags::ECE));
+        let next = answer.seq.value().wrapping_add(1);
+        let ack = |n: u32| header(Flags::ACK, (1000, PORT), 301, next.wrapping_add(n));
+        arrive(&mut shard, &mut app, now, ack(0), &[], 0);
+        shard.call(now, |io| io.send(app.accepted[0], &[1; 8])).expect("open");
+        let data = drain(&mut shard, now);
+        assert_eq!((data.len(), ecn(&data[0])), (1, 2), "new data");
+        let mut later = |shard: &mut Shard, app: &mut Counting| loop {
+            now = shard.next_wakeup().expect("a timer").max(now);
+            shard.advance(now, app);
+            let out = drain(shard, now);
+            if !out.is_empty() {
+                return (now, out);
+            }
+        };
+        let (_, again) = later(&mut shard, &mut app);
+        assert_eq!((again.len(), ecn(&again[0])), (1, 0), "sent again");
+        let (now, _) = later(&mut shard, &mut app);
+        let mut closed = ack(8);
+        closed.window = 0;
+        assert!(arrive(&mut shard, &mut app, now, closed, &[], 0).is_empty());
+        shard.call(now, |io| io.send(app.accepted[0], &[1; 8])).expect("open");
+        assert!(drain(&mut shard, now).is_empty());
+        let (now, probe) = later(&mut shard, &mut app);
+        assert_eq!((probe.len(), ecn(&probe[0]), tcp(&probe[0]).flags.contains(Flags::CWR)), (1, 0, false), "a probe");
+        let mut marked = ack(8);
+        marked.window = 0;
+        let out = arrive(&mut shard, &mut app, now, marked, &[7; 4], 3);
+        assert_eq!((out.len(), ecn(&out[0]), tcp(&out[0]).flags), (1, 0, Flags::ACK | Flags::ECE), "an ACK");
+    }
+}

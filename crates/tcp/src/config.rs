@@ -1,5 +1,6 @@
 //! What a shard's connections have in common: parsed once, checked once.
 
+use crate::ecn::Ecn;
 use core::ops::Deref;
 use wheel::Duration;
 
@@ -53,8 +54,8 @@ pub struct Settings {
     pub timestamps: bool,
     /// Offer and use selective acknowledgments (RFC 2018).
     pub sack: bool,
-    /// Ask for explicit congestion notification in active opens (RFC 3168).
-    pub ecn: bool,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: Ecn,
     /// The congestion control of new connections.
     pub congestion: Congestion,
 }
@@ -80,7 +81,7 @@ impl Default for Settings {
             window_scaling: true,
             timestamps: true,
             sack: true,
-            ecn: false,
+            ecn: Ecn::Answer,
             congestion: Congestion::default(),
         }
     }

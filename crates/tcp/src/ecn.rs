@@ -1,7 +1,30 @@
 //! Explicit congestion notification (RFC 3168): who uses it, and the receiver's echo. What a sender does about an echo is
-//! `send`'s. Only active opens ask for it so far; a SYN that asks is answered as by a host that doesn't know it.
+//! `send`'s.
 
 use wire::tcp::Flags;
+
+/// Whether connections use ECN (RFC 3168 section 6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ecn {
+    /// Never.
+    Off,
+    /// If the peer asks (Linux's default).
+    Answer,
+    /// Active opens ask, and passive ones answer.
+    Ask,
+}
+
+impl Ecn {
+    /// Whether active opens ask.
+    pub(crate) const fn asks(self) -> bool {
+        matches!(self, Self::Ask)
+    }
+
+    /// Whether a passive open agrees: the SYN must be an ECN-setup SYN.
+    pub(crate) const fn agrees_to(self, syn: Flags) -> bool {
+        !matches!(self, Self::Off) && syn.contains(SETUP)
+    }
+}
 
 /// What an ECN-setup SYN carries (RFC 3168 section 6.1.1).
 pub(crate) const SETUP: Flags = Flags(Flags::ECE.0 | Flags::CWR.0);

@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     connection::Start,
     cookie::{CookieOptions, Cookies, Family},
+    ecn::Ecn,
     env::Env,
     error::DropReason,
     negotiation::Negotiated,
@@ -26,7 +27,9 @@ use wire::{
 };
 
 /// Stands for a peer that did not offer window scaling.
-const NO_SCALE: u8 = u8::MAX;
+const NO_SCALE: u8 = 0x0f;
+/// Beside the scale: the SYN asked for ECN, and we agree.
+const ECN: u8 = 0x80;
 
 /// A passive open whose SYN-ACK is not acknowledged yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,12 @@ impl HalfOpen {
     #[must_use]
     pub fn new(env: &Env<'_>, start: Start, syn: &Segment<'_>) -> Self {
         let negotiated = Negotiated::new(env.config, start.mss, start.default_peer_mss, &syn.header.options);
-        Self::with(env, start, syn.header.seq, negotiated)
+        let ecn = env.config.ecn.agrees_to(syn.header.flags);
+        Self::with(env, start, syn.header.seq, negotiated).with_ecn(ecn)
+    }
+
+    fn with_ecn(self, ecn: bool) -> Self {
+        Self { scale: self.scale | if ecn { ECN } else { 0 }, ..self }
     }
 
     fn with(env: &Env<'_>, start: Start, irs: SeqNum, negotiated: Negotiated) -> Self {
@@ -112,10 +120,11 @@ impl HalfOpen {
         let negotiated =
             if all.timestamps.is_some() { all } else { Negotiated { window_scale: None, sack: false, ..all } };
         let (iss, _) = cookies.iss(env.now, flow, family, syn.header.seq, all.mss);
-        let half = Self::with(env, Start { iss, ..start }, syn.header.seq, negotiated);
+        let ecn = negotiated.timestamps.is_some() && env.config.ecn.agrees_to(syn.header.flags);
+        let half = Self::with(env, Start { iss, ..start }, syn.header.seq, negotiated).with_ecn(ecn);
         let mut header = half.syn_ack(env, start.timestamp_offset);
         if let Some(timestamps) = &mut header.options.timestamps {
-            let options = CookieOptions { window_scale: half.scale(), sack: half.sack, ecn: false };
+            let options = CookieOptions { window_scale: half.scale(), sack: half.sack, ecn };
             timestamps.val = options.in_tsval(timestamps.val);
         }
         header
@@ -145,7 +154,8 @@ impl HalfOpen {
         };
         let half = Self::with(env, Start { iss, ..start }, irs, negotiated);
         // Nobody knows when the SYN-ACK was sent.
-        Some(Self { again: true, ..half })
+        let ecn = options.is_some_and(|o| o.ecn) && env.config.ecn != Ecn::Off;
+        Some(Self { again: true, ..half.with_ecn(ecn) })
     }
 
     /// The answer to a segment of this connection: RFC 9293 section 3.10.7.4 for SYN-RECEIVED after a passive OPEN.
@@ -260,7 +270,8 @@ impl HalfOpen {
             ..Options::default()
         };
         let window = Receiver::syn_window(env);
-        self.header(self.iss, Flags::SYN | Flags::ACK, window, options)
+        let flags = Flags::SYN | Flags::ACK;
+        self.header(self.iss, if self.uses_ecn() { flags | Flags::ECE } else { flags }, window, options)
     }
 
     /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`; the ports are 0. `offset` as in [`syn_ack`](Self::syn_ack).
@@ -289,6 +300,11 @@ impl HalfOpen {
         }
     }
 
+    /// The SYN asked for ECN, and we agree.
+    pub(crate) const fn uses_ecn(&self) -> bool {
+        self.scale & ECN != 0
+    }
+
     /// Our initial sequence number.
     #[must_use]
     pub const fn iss(&self) -> SeqNum {
@@ -305,7 +321,7 @@ impl HalfOpen {
     }
 
     fn scale(&self) -> Option<u8> {
-        (self.scale != NO_SCALE).then_some(self.scale)
+        Some(self.scale & NO_SCALE).filter(|scale| *scale != NO_SCALE)
     }
 
     /// When the SYN came.

@@ -50,6 +50,7 @@ pub use closed::{Knock, Reset, answer_closed, answer_listen};
 pub use config::{Config, ConfigError, Congestion, Settings};
 pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Start};
 pub use cookie::{CookieOptions, Cookies, Family};
+pub use ecn::Ecn;
 pub use env::Env;
 pub use error::{DropReason, Error};
 pub use half_open::{HalfOpen, HalfOpenAnswer};

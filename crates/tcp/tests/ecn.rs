@@ -3,10 +3,10 @@
 
 mod support;
 use support::case_with;
-use tcp::Settings;
+use tcp::{Ecn, Settings};
 
 fn asking(settings: &mut Settings) {
-    settings.ecn = true;
+    settings.ecn = Ecn::Ask;
 }
 
 /// RFC3168-6.1.2-b: a reduction is told by the first new data behind it, and by that alone.
@@ -30,7 +30,7 @@ fn an_echo_reduces_once_and_is_answered_by_cwr() {
     );
 }
 
-/// RFC 3168 section 6.1.1: flags that are mirrored, or none, are no agreement.
+/// RFC3168-6.1.1-b: flags that are mirrored, or none, are no agreement.
 #[test]
 fn a_peer_that_does_not_agree_is_not_told_of_reductions() {
     for answer in ["SYN,ACK", "SYN,ACK,ECE,CWR"] {
@@ -71,4 +71,92 @@ fn a_syn_sent_again_does_not_ask() {
          send 10
          out <SEQ=110><ACK=300><DATA=10><CTL=ACK>",
     );
+}
+
+/// RFC3168-6.1.1-a: an ECN-setup SYN is answered by ECE alone, any other by neither flag; and not at all if it is off.
+#[test]
+fn a_passive_open_answers() {
+    for (ecn, asked, answer) in [
+        (Ecn::Answer, "SYN,ECE,CWR", "SYN,ACK,ECE"),
+        (Ecn::Ask, "SYN,ECE,CWR", "SYN,ACK,ECE"),
+        (Ecn::Off, "SYN,ECE,CWR", "SYN,ACK"),
+        (Ecn::Answer, "SYN,ECE", "SYN,ACK"),
+        (Ecn::Answer, "SYN,CWR", "SYN,ACK"),
+        (Ecn::Answer, "SYN", "SYN,ACK"),
+    ] {
+        case_with(
+            |s| s.ecn = ecn,
+            &format!(
+                "listen 99
+                 in  <SEQ=299><CTL={asked}>
+                 out <SEQ=99><ACK=300><CTL={answer}>
+                 in  <SEQ=300><ACK=100><CTL=ACK>
+                 hears connected"
+            ),
+        );
+    }
+}
+
+/// RFC3168-6.1.3-a, RFC3168-6.1.5-a: a mark is echoed on every ACK until the peer says that it has heard; a mark on data out
+/// of the window is nothing.
+#[test]
+fn marks_are_echoed_until_cwr() {
+    case_with(
+        |s| s.ecn = Ecn::Answer,
+        "listen 99
+         in  <SEQ=299><CTL=SYN,ECE,CWR>
+         out <SEQ=99><ACK=300><CTL=SYN,ACK,ECE>
+         in  <SEQ=300><ACK=100><CTL=ACK>
+         hears connected
+         in  <SEQ=290><ACK=100><DATA=10><CE=1><CTL=ACK>
+         out <SEQ=100><ACK=300><CTL=ACK>
+         in  <SEQ=300><ACK=100><DATA=10><CE=1><CTL=ACK>
+         out <SEQ=100><ACK=310><CTL=ACK,ECE>
+         hears data 10
+         in  <SEQ=310><ACK=100><DATA=10><CTL=ACK>
+         out <SEQ=100><ACK=320><CTL=ACK,ECE>
+         hears data 10
+         in  <SEQ=320><ACK=100><DATA=10><CTL=ACK,CWR>
+         out <SEQ=100><ACK=330><CTL=ACK>
+         hears data 10",
+    );
+}
+
+/// RFC3168-6.1.2-a, RFC3168-6.1.1-b, SHLD-8: however often the echo is repeated, the window comes down once for each window of data.
+#[test]
+fn one_reduction_for_a_window() {
+    use tcp::{Config, Connection, Env, Pool, Start};
+    use wire::{SeqNum, tcp::Flags};
+    let config = Config::new(Settings { ecn: Ecn::Ask, congestion: tcp::Congestion::NewReno, ..Settings::default() });
+    let (config, mut pool) = (config.expect("valid"), Pool::new(1 << 20));
+    let now = wheel::Instant::ZERO + wheel::Duration::from_secs(1);
+    let mut env = Env { now, config: &config, pool: &mut pool };
+    let start = Start { iss: SeqNum::new(0), mss: 1000, default_peer_mss: 536, timestamp_offset: 0 };
+    let mut conn = Connection::connect(&env, start);
+    let mut out = [0; 2000];
+    assert!(conn.poll_transmit(&mut env, &mut out).expect("a SYN").header.flags.contains(Flags::ECE | Flags::CWR));
+    let from_peer = |flags, ack| {
+        let mut segment = tcp::testing::segment(flags, 0, ack, &[]);
+        segment.header.options.mss = Some(1000);
+        segment.header.window = 60_000;
+        segment.header.seq = SeqNum::new(u32::from(!flags.contains(Flags::SYN)));
+        segment
+    };
+    let _ = conn.on_segment(&mut env, &from_peer(Flags::SYN | Flags::ACK | Flags::ECE, 1));
+    assert_eq!(conn.send(&mut env, &[1; 50_000]), Ok(50_000));
+    // Ten segments, all of them ECN-capable.
+    let sent = |conn: &mut Connection, env: &mut Env<'_>| {
+        let mut out = [0; 2000];
+        core::iter::from_fn(|| conn.poll_transmit(env, &mut out)).filter(|e| e.payload_len > 0).collect::<Vec<_>>()
+    };
+    let first = sent(&mut conn, &mut env);
+    assert!(first.len() == 10 && first.iter().all(|e| e.ect && !e.header.flags.contains(Flags::CWR)));
+    let mut told = 0;
+    for n in 1..=10 {
+        let _ = conn.on_segment(&mut env, &from_peer(Flags::ACK | Flags::ECE, 1 + n * 1000));
+        told += sent(&mut conn, &mut env).iter().filter(|e| e.header.flags.contains(Flags::CWR)).count();
+    }
+    // Half of the nine segments that were in flight behind the first mark.
+    assert_eq!((conn.info().ssthresh_bytes, told), (Some(4500), 1));
+    assert_eq!(conn.info().cwnd_bytes, 4500);
 }

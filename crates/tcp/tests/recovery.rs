@@ -455,7 +455,7 @@ fn slow_start_after_a_timeout_ends_at_ssthresh() {
     trace("", "100ms", &lines(7));
 }
 
-/// RFC2883-5-a, RFC9438-4.9: both copies arrived: the window is what it was.
+/// RFC2883-5-a, RFC 9438 section 4.9: both copies arrived: the window is what it was.
 #[test]
 fn a_duplicate_report_undoes_the_reduction() {
     trace(

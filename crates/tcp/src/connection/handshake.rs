@@ -16,8 +16,17 @@ impl Connection {
         connection.opened = half.began();
         connection.synchronize(env, half.irs(), &half.negotiated());
         connection.clock.stamp(env.now, half.irs() + 1);
+        if half.uses_ecn() {
+            connection.use_ecn();
+        }
         connection.snd.syn_was_sent(env, half.began(), half.timeouts(), half.again());
         connection
+    }
+
+    /// Both ends have agreed on ECN.
+    fn use_ecn(&mut self) {
+        self.snd.set_ecn(true);
+        self.echo.start();
     }
 
     /// The peer's SYN: its sequence number and options.
@@ -52,7 +61,7 @@ impl Connection {
         }
         // RFC 3168 section 6.1.1.1: who does not answer may not bear the question.
         let first = self.snd.ack_seq() == self.snd.iss();
-        let flags = if !answer && first && env.config.ecn { flags | ecn::SETUP } else { flags };
+        let flags = if !answer && first && env.config.ecn.asks() { flags | ecn::SETUP } else { flags };
         let seq = self.snd.iss();
         self.snd.syn_sent(env);
         let header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
@@ -89,9 +98,8 @@ impl Connection {
         }
         self.take_ack(env, segment, false);
         // RFC 3168 section 6.1.1: not after a SYN that did not ask.
-        if env.config.ecn && self.snd.retransmits() == 0 && ecn::agrees(header.flags) {
-            self.snd.set_ecn(true);
-            self.echo.start();
+        if env.config.ecn.asks() && self.snd.retransmits() == 0 && ecn::agrees(header.flags) {
+            self.use_ecn();
         }
         self.establish(header);
         self.rcv.request_ack();

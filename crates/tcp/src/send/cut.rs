@@ -151,7 +151,8 @@ impl Sender {
     }
 
     fn cut(&self, seq: SeqNum, len: u32, fin: bool) -> Cut {
-        let ect = self.ecn && len > 0 && seq == self.snd_max;
+        // RFC 3168 sections 6.1.5 and 6.1.6: neither what is sent again nor a window probe.
+        let ect = self.ecn && len > 0 && seq == self.snd_max && !self.probe;
         let push = seq + len == self.data_end() && len > 0;
         Cut { seq, len, fin, push, ect, cwr: ect && self.cwr }
     }

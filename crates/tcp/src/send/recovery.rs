@@ -126,7 +126,13 @@ impl Sender {
         if f.is_spurious(d, ack.echo.filter(|_| new), env.now) {
             self.undo(f);
         }
-        if f.phase != Phase::Open && self.snd_una.after_eq(f.high) {
+        let over = match f.phase {
+            Phase::Open => false,
+            // Something above it must be acknowledged, so that the peer has seen CWR (as Linux).
+            Phase::Reducing => self.snd_una.after(f.high),
+            Phase::Recovery | Phase::Loss => self.snd_una.after_eq(f.high),
+        };
+        if over {
             self.end(f);
         }
         let lost = if self.sack { self.detect(f, env.now) } else { self.next_hole(f, new) };

@@ -19,7 +19,7 @@
 //!
 //! Every segment must be written down, and every line holds for each of `SHIFTS` of both number spaces. Numbers are
 //! absolute before the shift; `SEQ==0` is never shifted, `EDGE` is the right edge of the endpoint's window. `WND` (raw)
-//! of `in` defaults to 10,000. Options are `MSS=`, `WS=`, `SACK-OK=1`, `TSval=`, `TSecr=` and `SACK=10-20,30-40`; of a SYN's
+//! of `in` defaults to 10,000. Options are `MSS=`, `WS=`, `SACK-OK=1`, `TSval=`, `TSecr=`, `CE=1` (the packet was marked) and `SACK=10-20,30-40`; of a SYN's
 //! only those that are written are compared. An ACK with a RST is compared only where it is written. Bytes are a pattern of their sequence number, checked wherever they go.
 #![allow(dead_code, unreachable_pub)]
 
@@ -58,6 +58,7 @@ pub struct Seg {
     sack_ok: bool,
     ts: Option<Timestamps>,
     sack: Vec<(u32, u32)>,
+    ce: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,7 @@ fn seg(text: &str) -> Seg {
         sack_ok: false,
         ts: None,
         sack: Vec::new(),
+        ce: false,
     };
     for part in text.split('<').skip(1) {
         let part = part.split_once('>').expect("a closing bracket").0;
@@ -101,6 +103,7 @@ fn seg(text: &str) -> Seg {
             "WND" => s.wnd = Some(value.parse().expect("a window")),
             "UP" => s.urgent = value.parse().expect("a pointer"),
             "MSS" => s.mss = Some(value.parse().expect("an MSS")),
+            "CE" => s.ce = value == "1",
             "WS" => s.ws = Some(value.parse().expect("a shift")),
             "SACK-OK" => s.sack_ok = value == "1",
             "TSval" => s.ts.get_or_insert_default().val = value.parse().expect("a timestamp"),
@@ -452,6 +455,9 @@ impl Endpoint {
                 ..Options::default()
             },
         };
+        if let Some(conn) = &mut self.conn {
+            conn.congestion_experienced(s.ce);
+        }
         self.arrive(&Segment { header, payload: &payload });
     }
 
