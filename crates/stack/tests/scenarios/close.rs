@@ -202,7 +202,7 @@ fn s31_data_after_a_full_close_draws_rst() {
          out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
          in  <SEQ=300><ACK=101><CTL=ACK>                FIN-WAIT-2
          in  <SEQ=300><ACK=101><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=101><ACK=300><CTL=RST,ACK>            CLOSED
+         out <SEQ=101><CTL=RST>                         CLOSED
          hears nothing",
     );
     case(
@@ -210,7 +210,7 @@ fn s31_data_after_a_full_close_draws_rst() {
          close
          out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
          in  <SEQ=300><ACK=100><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=101><ACK=300><CTL=RST,ACK>            CLOSED",
+         out <SEQ=100><CTL=RST>                         CLOSED   # what the peer expects next: our FIN is not there",
     );
     case(
         "established 300 100
@@ -233,7 +233,7 @@ fn s31_data_after_shutdown_of_reading_draws_rst() {
         "established 100 300
          shutdown-read
          in  <SEQ=300><ACK=100><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=100><ACK=300><CTL=RST,ACK>            CLOSED
+         out <SEQ=100><CTL=RST>                         CLOSED
          hears reset",
     );
     case(

@@ -213,8 +213,9 @@ impl Connection {
             return Outcome::default();
         }
         if !acceptable.payload().is_empty() && (self.orphan || self.read_shut) {
-            // S31: nobody will read this; the peer must learn it.
-            let reset = Some(self.reset_of_ours(env));
+            // S31: nobody will read this; the peer must learn it. With SEG.ACK for its number, as from CLOSED, the reset is
+            // exactly what the peer expects next (RFC 5961 section 3.2), whatever of ours it has not received yet.
+            let reset = Some(Reset::answer(&segment.header));
             self.finish(env, Some(Error::Reset));
             return Outcome { reset, ..dropped(DropReason::NobodyReads) };
         }
