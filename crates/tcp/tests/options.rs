@@ -74,6 +74,21 @@ fn an_old_timestamp_is_answered_and_dropped() {
     ));
 }
 
+/// RFC7323-4.3-a: a segment whose acknowledgment is not plausible, or missing, does not set TS.Recent: what comes after it would
+/// be taken for old.
+#[test]
+fn a_forged_timestamp_is_not_remembered() {
+    case(&format!(
+        "{STAMPED}
+         in  <SEQ=300><ACK=9999><CTL=FIN,ACK><TSval=200000><TSecr=0> ESTABLISHED
+         out <SEQ=100><ACK=300><CTL=ACK><TSval=0><TSecr=1001>
+         in  <SEQ=300><DATA=10><CTL=><TSval=200000><TSecr=0>         ESTABLISHED
+         in  <SEQ=300><ACK=100><DATA=10><CTL=ACK><TSval=1002><TSecr=0>
+         out <SEQ=100><ACK=310><CTL=ACK><TSval=0><TSecr=1002>
+         hears data 10"
+    ));
+}
+
 /// RFC7323-5.2-a: a reset is not asked for its timestamp.
 #[test]
 fn a_reset_needs_no_timestamp() {

@@ -31,9 +31,6 @@ impl Connection {
         if flags.contains(Flags::RST) {
             return self.reset(env, segment);
         }
-        if let Some(timestamps) = segment.header.options.timestamps {
-            self.clock.update(env.now, segment.header.seq, timestamps.val);
-        }
         if flags.contains(Flags::SYN) {
             return self.challenge(env, DropReason::UnexpectedSyn);
         }
@@ -50,6 +47,11 @@ impl Connection {
             self.establish(&segment.header);
         } else if let Some(outcome) = self.acknowledge(env, segment) {
             return outcome;
+        }
+        // RFC 7323 section 4.3; not before the acknowledgment was found plausible, so that nobody who guesses a place in the
+        // window can set TS.Recent ahead of the peer's clock (as Linux).
+        if let Some(timestamps) = segment.header.options.timestamps {
+            self.clock.update(env.now, segment.header.seq, timestamps.val);
         }
         if self.state == State::Closed || self.state == State::TimeWait {
             return Outcome::default();
