@@ -189,7 +189,6 @@ fn a_zero_window_is_probed_and_reopens() {
          in  <SEQ=100><ACK=300><WND=5000><CTL=ACK>
          out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
          out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
-         in  <SEQ=100><ACK=3220><WND=5000><CTL=ACK>
          out <SEQ=3220><ACK=100><DATA=80><CTL=ACK>",
     );
     // The probe's octet is taken, the window stays closed.
@@ -275,11 +274,12 @@ fn a_shrunken_window_is_survived() {
     // MUST-34, SHLD-15: nothing new beyond it; MUST-35: at zero it is probed.
     case(
         "established 300 100
-         send 5000
+         send 4380
          out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
          out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
          out <SEQ=3220><ACK=100><DATA=1460><CTL=ACK>
          in  <SEQ=100><ACK=1760><WND=1000><CTL=ACK>
+         send 620
          in  <SEQ=100><ACK=4680><WND=0><CTL=ACK>
          timer 200ms
          out <SEQ=4680><ACK=100><DATA=1><CTL=ACK>
@@ -294,7 +294,7 @@ fn what_was_lost_is_sent_again_into_a_small_window_at_once() {
     // RFC 6298 (5.4). Silly-window avoidance is for new data: a window of 1,000 is less than half of the largest seen.
     case(
         "established 300 100
-         send 9000
+         send 8760
          out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
          out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
          out <SEQ=3220><ACK=100><DATA=1460><CTL=ACK>
@@ -455,6 +455,22 @@ fn nagle_holds_a_small_segment_while_one_is_out() {
          out <SEQ=1800><ACK=100><DATA=1><CTL=ACK>
          send 1
          out <SEQ=1801><ACK=100><DATA=1><CTL=ACK>",
+    );
+}
+
+/// SHLD-7 in Minshall's form (RFC 9293 appendix A.3), as Linux and FreeBSD: the last piece of a large write goes at once, a small
+/// one behind it waits.
+#[test]
+fn nagle_does_not_hold_the_end_of_a_large_write() {
+    case(
+        "established 300 100
+         send 2000
+         out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=540><CTL=ACK>
+         send 10
+         in  <SEQ=100><ACK=1760><CTL=ACK>
+         in  <SEQ=100><ACK=2300><CTL=ACK>
+         out <SEQ=2300><ACK=100><DATA=10><CTL=ACK>",
     );
 }
 

@@ -50,8 +50,7 @@ fn every_segment_carries_the_option() {
         "{STAMPED}
          send 1460
          out <SEQ=100><ACK=300><DATA=1448><CTL=ACK><TSval=0><TSecr=1001>
-         in  <SEQ=300><ACK=1548><CTL=ACK><TSval=1002><TSecr=0>
-         out <SEQ=1548><ACK=300><DATA=12><CTL=ACK><TSval=0><TSecr=1002>
+         out <SEQ=1548><ACK=300><DATA=12><CTL=ACK><TSval=0><TSecr=1001>
          in  <SEQ=300><ACK=1560><CTL=ACK><TSval=1003><TSecr=0>
          wait 3ms
          shutdown

@@ -96,6 +96,9 @@ impl Sender {
             // It has done its work; left behind it would come round again after 2 GiB.
             self.recover = number - 1;
         }
+        if number.after(self.small) {
+            self.small = number;
+        }
         self.stop_probing();
         self.rto.forget_back_off();
         self.silent_since = env.now;

@@ -108,7 +108,7 @@ impl Sender {
             usable,
             mss,
             max_window: self.max_window,
-            in_flight: outstanding > 0,
+            small_in_flight: self.small.after(self.snd_una),
             // What a probe has sent was judged when it was sent first.
             nodelay: self.nodelay || self.snd_nxt != self.snd_max,
             closing: self.is_closed(),

@@ -85,6 +85,8 @@ pub(crate) struct Sender {
     flight: Option<Box<Flight>>,
     /// RFC 6582: SND.NXT when the last recovery began.
     recover: SeqNum,
+    /// The number behind the last segment that was smaller than the MSS (Minshall's Nagle).
+    small: SeqNum,
     /// An acknowledgment beyond this gives the next round-trip sample: one for each round trip.
     sampled: SeqNum,
     /// The retransmission timer.
@@ -130,6 +132,7 @@ impl Sender {
             tail: tlp::Probe::default(),
             flight: None,
             recover: iss,
+            small: iss,
             sampled: iss,
             // R2 runs even if the SYN can't leave.
             deadline: Some(env.now + env.config.initial_rto),
@@ -412,6 +415,9 @@ impl Sender {
             }
         } else {
             flight.board.sent(cut.seq, end, env.now, before, cut.push);
+            if cut.len > 0 && cut.len < self.mss.into() {
+                self.small = end;
+            }
             self.burst = if cut.push { 0 } else { self.burst.saturating_add(1) };
             self.snd_nxt = end;
             self.snd_max = self.snd_max.max(end);
@@ -554,8 +560,14 @@ mod tests {
         let ack = |number| Ack { number, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
         sender.on_ack(&mut env, ack(iss + 1));
         sender.established(&crate::testing::segment(wire::tcp::Flags::ACK, 0, 6, &[]).header, false);
-        let numbers =
-            [&mut sender.snd_una, &mut sender.snd_nxt, &mut sender.snd_max, &mut sender.recover, &mut sender.sampled];
+        let numbers = [
+            &mut sender.snd_una,
+            &mut sender.snd_nxt,
+            &mut sender.snd_max,
+            &mut sender.recover,
+            &mut sender.sampled,
+            &mut sender.small,
+        ];
         for at in numbers {
             *at = iss - 10;
         }

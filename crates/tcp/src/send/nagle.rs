@@ -1,5 +1,6 @@
 //! When a segment smaller than the MSS may go: Nagle's algorithm and the sender's side of silly-window avoidance
-//! (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
+//! (RFC 9293 sections 3.7.4 and 3.8.6.2.1), in Minshall's form (RFC 9293 appendix A.3), as Linux has it: what is held back is a
+//! small segment behind a small one, not the last piece of a large write.
 
 /// What is known when the next segment is about to be cut.
 #[derive(Debug, Clone, Copy)]
@@ -12,8 +13,8 @@ pub(crate) struct Decision {
     pub(crate) mss: u32,
     /// The largest window the peer has ever offered.
     pub(crate) max_window: u32,
-    /// Something is sent and not acknowledged.
-    pub(crate) in_flight: bool,
+    /// A segment smaller than the MSS is sent and not acknowledged.
+    pub(crate) small_in_flight: bool,
     pub(crate) nodelay: bool,
     /// The application has closed: nothing will be added to this segment.
     pub(crate) closing: bool,
@@ -31,7 +32,7 @@ pub(crate) fn may_send(d: Decision) -> bool {
     }
     // (2) everything there is, and Nagle allows it.
     if len == d.queued {
-        return d.nodelay || d.closing || !d.in_flight;
+        return d.nodelay || d.closing || !d.small_in_flight;
     }
     // (3) at least Fs = 1/2 of the largest window ever seen.
     len >= d.max_window / 2
@@ -47,7 +48,7 @@ mod tests {
             usable: 10_000,
             mss: 1460,
             max_window: 10_000,
-            in_flight: true,
+            small_in_flight: true,
             nodelay: false,
             closing: false,
         }
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn a_small_segment_waits_only_while_something_is_in_flight() {
         assert!(!may_send(small()));
-        assert!(may_send(Decision { in_flight: false, ..small() }));
+        assert!(may_send(Decision { small_in_flight: false, ..small() }));
         assert!(may_send(Decision { nodelay: true, ..small() }));
         assert!(may_send(Decision { closing: true, ..small() }));
     }
