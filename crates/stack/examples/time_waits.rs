@@ -69,7 +69,15 @@ fn main() {
     );
     // Their 2MSL end.
     let began = std::time::Instant::now();
-    shard.advance(Instant::ZERO + Duration::from_secs(61), &mut Closer);
-    assert_eq!(shard.time_waits(), 0);
-    println!("all of them expired in {:.2} s", began.elapsed().as_secs_f64());
+    let mut turns = 0;
+    while shard.time_waits() > 0 {
+        shard.advance(Instant::ZERO + Duration::from_secs(61), &mut Closer);
+        turns += 1;
+    }
+    let took = began.elapsed();
+    println!(
+        "all of them expired in {:.2} s, {:.0} µs a turn",
+        took.as_secs_f64(),
+        took.as_micros() as f64 / f64::from(turns)
+    );
 }

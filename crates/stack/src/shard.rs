@@ -37,6 +37,10 @@ use wire::MacAddr;
 /// Bytes that must be free in the pool before those that wait for it are called; of a small pool a quarter.
 const STARVED_ROOM: usize = 64 << 10;
 
+/// Records of TIME-WAIT or SYN-RECEIVED whose time is over that are cleared away in one turn: there may be millions, and the
+/// connections that live shall not wait for them.
+const RECORDS_PER_TURN: usize = 1024;
+
 /// A connection and what the shard knows of it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -215,7 +219,9 @@ impl Shard {
             self.on_timer(now, slot, app);
         }
         self.advance_half_opens(now);
-        while let Some((slot, record)) = self.time_waits.expire(now) {
+        // The rest is due at once: in the next turn, behind the frames that have come meanwhile.
+        for _ in 0..RECORDS_PER_TURN {
+            let Some((slot, record)) = self.time_waits.expire(now) else { break };
             let hash = self.table.hash(&record.key);
             self.table.remove(hash, Owner::TimeWait(slot));
         }

@@ -99,3 +99,17 @@ fn the_fin_again_is_answered_with_a_timestamp() {
     shard.advance(Instant::ZERO + Duration::from_secs(111), &mut app);
     assert_eq!(shard.time_waits(), 0);
 }
+
+/// However many end at once, the shard's connections wait for few of them: the rest is due in the next turn.
+#[test]
+fn the_end_of_many_takes_several_turns() {
+    let (mut shard, mut app) = (shard(|c| c.ports = 61_000..=65_535), Counting::default());
+    for _ in 0..1500 {
+        open_and_close(&mut shard, &mut app, Instant::ZERO, None);
+    }
+    let end = Instant::ZERO + Duration::from_secs(61);
+    shard.advance(end, &mut app);
+    assert_eq!((shard.time_waits(), shard.next_wakeup().is_some_and(|at| at <= end)), (1500 - 1024, true));
+    shard.advance(end, &mut app);
+    assert_eq!(shard.time_waits(), 0);
+}

@@ -2,7 +2,7 @@
 //! to be accepted.
 
 use super::{
-    App, ConnId, Entry, Env, FlowKey, Instant, Refusal, Shard,
+    App, ConnId, Entry, Env, FlowKey, Instant, RECORDS_PER_TURN, Refusal, Shard,
     input::Link,
     life::{later, new_entry},
 };
@@ -211,7 +211,10 @@ impl Shard {
 
     /// SYN-ACKs that nobody acknowledged are sent again, or given up. While the replies' queue is full they wait.
     pub(super) fn advance_half_opens(&mut self, now: Instant) {
-        while self.replies.has_room() {
+        for _ in 0..RECORDS_PER_TURN {
+            if !self.replies.has_room() {
+                return;
+            }
             let Some(slot) = self.half_opens.poll(now) else { return };
             let Some(record) = self.half_opens.get_mut(slot) else { continue };
             let deadline = record.half.deadline(&self.config.tcp);
