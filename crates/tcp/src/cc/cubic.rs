@@ -164,6 +164,37 @@ mod tests {
         *now += RTT;
     }
 
+    /// RFC9438-4.10-a: below ssthresh the window grows by what is acknowledged, and by the curve only from there on.
+    #[test]
+    fn slow_start_below_ssthresh() {
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Timeout, 100 * MSS, MSS);
+        c.set_window(MSS);
+        let mut now = Instant::ZERO + RTT;
+        for expected in [2, 4, 8, 16, 32, 64] {
+            round(&mut c, &mut now);
+            assert_eq!(c.window(), expected * MSS);
+        }
+        assert!(c.in_slow_start());
+        // Six segments more are 70; the other 58 of this round trip are the curve's, which is flat at its plateau.
+        round(&mut c, &mut now);
+        assert!(!c.in_slow_start());
+        assert!((70 * MSS..72 * MSS).contains(&c.window()), "{}", c.window());
+    }
+
+    /// MAY-18: who is configured steers: a loss takes three tenths, or half of what is in flight.
+    #[test]
+    fn the_controller_is_configured() {
+        for (kind, expected) in [(Kind::Cubic, 70), (Kind::NewReno, 50)] {
+            let mut c = Congestion::new(kind);
+            c.open(MSS, 0);
+            c.set_window(100 * MSS);
+            c.reduce(Signal::Loss, 100 * MSS, MSS);
+            assert_eq!(c.ssthresh(), expected * MSS);
+        }
+        assert_eq!(Kind::default(), Kind::Cubic);
+    }
+
     /// RFC9438-4.6-a: 100 segments become 70, 2 stay 2 for a loss, and 1 for ECN.
     #[test]
     fn a_loss_takes_three_tenths() {

@@ -328,3 +328,45 @@ impl Receiver {
 fn length(payload: &[u8]) -> u32 {
     u32::try_from(payload.len()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, pool::CHUNK_BYTES, testing::segment};
+    use wire::tcp::Flags;
+
+    /// RFC2018-8-b: what had to make room for data in order is not reported any more, nor is a segment for which there is no
+    /// room.
+    #[test]
+    fn what_is_given_up_is_not_reported() {
+        let (config, mut pool) = (Config::default(), Pool::new(8 * CHUNK_BYTES));
+        let mut env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
+        let mut rcv = Receiver::new(1460);
+        let negotiated = Negotiated { mss: 1460, window_scale: None, sack: true, timestamps: None };
+        rcv.synchronize(SeqNum::new(99), &negotiated, &env);
+        let arrive = |rcv: &mut Receiver, env: &mut Env<'_>, seq: u32, len: usize| {
+            let bytes = [7; 16 * CHUNK_BYTES];
+            let segment = segment(Flags::ACK, seq, 1, &bytes[..len]);
+            let acceptable = acceptability::check(rcv.window(), &segment).expect("within the window");
+            rcv.on_data(env, &acceptable)
+        };
+        let reported = |rcv: &Receiver| -> std::vec::Vec<(u32, u32)> {
+            rcv.sack_blocks().as_slice().iter().map(|(start, end)| (start.value(), end.value())).collect()
+        };
+        // Six of eight chunks hold what the application has not read, two what is out of order.
+        assert_eq!(arrive(&mut rcv, &mut env, 100, 2 * CHUNK_BYTES), Taken::InPlace);
+        rcv.keep(env.pool, &[7; 2 * CHUNK_BYTES]);
+        let next = 100 + 2 * 2048;
+        assert_eq!(arrive(&mut rcv, &mut env, next + 20_000, 100), Taken::Kept);
+        assert_eq!(arrive(&mut rcv, &mut env, next + 30_000, 100), Taken::Kept);
+        assert_eq!(reported(&rcv), [(next + 30_000, next + 30_100), (next + 20_000, next + 20_100)]);
+        assert_eq!(arrive(&mut rcv, &mut env, next, 4 * CHUNK_BYTES), Taken::Queued);
+        assert_eq!(reported(&rcv).len(), 2);
+        // Two more in order take the place of those.
+        let next = next + 4 * 2048;
+        assert_eq!(arrive(&mut rcv, &mut env, next, 2 * CHUNK_BYTES), Taken::Queued);
+        assert_eq!((rcv.rcv_nxt().value(), reported(&rcv).len()), (next + 2 * 2048, 0));
+        assert_eq!(arrive(&mut rcv, &mut env, next + 20_000, 100), Taken::NoMemory);
+        assert_eq!(reported(&rcv).len(), 0);
+    }
+}

@@ -567,7 +567,7 @@ mod tests {
         assert_eq!(told(sack(&mut board, 400, &[(400, 300)])), None);
     }
 
-    /// RFC8985-6.2-b: lost is what was sent before what was delivered, once the wait is over; the rest has a deadline.
+    /// RFC8985-6.2-b, RFC8985-4-a: lost is what was sent before what was delivered, once the wait is over; the rest has a deadline.
     #[test]
     fn loss_is_a_matter_of_time() {
         let mut board = board(5);
