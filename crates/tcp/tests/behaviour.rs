@@ -11,7 +11,8 @@ use wheel::Duration;
 /// MUST-18, MUST-19, RFC6298-2.2-a, RFC6298-3-a, RFC6298-5-a, RFC6298-5.5-a.
 #[test]
 fn rto_follows_the_measured_round_trip() {
-    // R = 100 ms in the handshake: SRTT 100, RTTVAR 50, RTO 300 ms. It doubles; new data acknowledged ends that.
+    // R = 100 ms in the handshake: SRTT 100, RTTVAR 50, RTO 300 ms. It doubles, until there is a sample again
+    // (Karn's algorithm; RFC 6298 section 5, note behind 5.7).
     case_with(
         |s| s.min_rto = Duration::from_millis(1),
         "connect 100
@@ -31,8 +32,18 @@ fn rto_follows_the_measured_round_trip() {
          no-timer
          send 10
          out <SEQ=111><ACK=301><DATA=10><CTL=ACK>
-         timer 300ms
-         out <SEQ=111><ACK=301><DATA=10><CTL=ACK>",
+         wait 100ms
+         in  <SEQ=301><ACK=121><CTL=ACK>                # SRTT 100, RTTVAR 37.5
+         send 10
+         out <SEQ=121><ACK=301><DATA=10><CTL=ACK>
+         timer 250ms
+         out <SEQ=121><ACK=301><DATA=10><CTL=ACK>
+         wait 100ms
+         in  <SEQ=301><ACK=131><CTL=ACK>                # sent twice: no sample
+         send 10
+         out <SEQ=131><ACK=301><DATA=10><CTL=ACK>
+         timer 500ms
+         out <SEQ=131><ACK=301><DATA=10><CTL=ACK>",
     );
 }
 

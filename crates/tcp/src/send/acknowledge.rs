@@ -66,7 +66,7 @@ impl Sender {
 
     /// The peer has our SYN. Nothing else can have been sent before.
     fn on_syn_acked(&mut self, env: &mut Env<'_>, ack: &Ack<'_>) {
-        self.congestion.open(self.mss.into(), self.rto.backoff());
+        self.congestion.open(self.mss.into(), self.rto.timeouts());
         self.rto.established(env.config);
         let rtt =
             if self.retransmits == 0 { Some(env.now - self.last_sent) } else { ack.echo.filter(|e| !e.is_zero()) };
@@ -100,7 +100,7 @@ impl Sender {
             self.small = number;
         }
         self.stop_probing();
-        self.rto.forget_back_off();
+        self.rto.acknowledged();
         self.silent_since = env.now;
         // RFC 6298 (5.2), (5.3).
         self.deadline = (self.snd_una != self.snd_max).then(|| env.now + self.rto.timeout(env.config));

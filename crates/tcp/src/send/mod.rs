@@ -465,7 +465,7 @@ impl Sender {
 
     /// How often in a row the retransmission timer has expired.
     pub(crate) const fn timeouts(&self) -> u8 {
-        self.rto.backoff()
+        self.rto.timeouts()
     }
 
     /// The timer that is due first.

@@ -255,7 +255,7 @@ impl Sender {
 
     /// The retransmission timer expired with data outstanding: RFC 6298 (5.4) to (5.6), RFC 8985 section 6.3.
     pub(super) fn expire(&mut self, f: &mut Flight, now: Instant) {
-        let again = self.rto.backoff() > 0;
+        let again = self.rto.timeouts() > 0;
         if f.phase == Phase::Open || (f.phase == Phase::Loss && !again) {
             self.reduce(f, Signal::Timeout);
         }

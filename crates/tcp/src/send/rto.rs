@@ -14,13 +14,15 @@ pub(crate) struct Rto {
     srtt: Duration,
     rttvar: Duration,
     rto: Duration,
-    /// Doublings since the last acknowledgment of new data.
+    /// Doublings since the last sample.
     backoff: u8,
+    /// Timeouts since the last acknowledgment of new data.
+    timeouts: u8,
 }
 
 impl Rto {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { srtt: Duration::ZERO, rttvar: Duration::ZERO, rto: config.initial_rto, backoff: 0 }
+        Self { srtt: Duration::ZERO, rttvar: Duration::ZERO, rto: config.initial_rto, backoff: 0, timeouts: 0 }
     }
 
     /// The current timeout, backed off.
@@ -33,20 +35,26 @@ impl Rto {
         (self.srtt != Duration::ZERO).then_some(self.srtt)
     }
 
-    pub(crate) const fn backoff(&self) -> u8 {
-        self.backoff
+    /// How often in a row the timer has expired.
+    pub(crate) const fn timeouts(&self) -> u8 {
+        self.timeouts
     }
 
     /// RFC 6298 (5.5): the timer expired.
     pub(crate) fn back_off(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
+        self.timeouts = self.timeouts.saturating_add(1);
     }
 
-    /// New data is acknowledged, or the timer expired for nothing. Karn's second half would keep the back-off until a sample
-    /// that is not ambiguous; like Linux and RFC 6298 section 5 (note behind 5.7) we let any acknowledgment of new data
-    /// end it, SRTT is untouched by it.
+    /// New data is acknowledged. The back-off stays until there is a sample again, as Karn's algorithm has it and as RFC 6298
+    /// section 5 notes behind (5.7): the path may have become slower than the timeout.
+    pub(crate) fn acknowledged(&mut self) {
+        self.timeouts = 0;
+    }
+
+    /// The timer expired for nothing.
     pub(crate) fn forget_back_off(&mut self) {
-        self.backoff = 0;
+        (self.backoff, self.timeouts) = (0, 0);
     }
 
     /// The handshake is over; RFC 6298 (5.7) if our SYN was sent more than once.
@@ -54,7 +62,7 @@ impl Rto {
         if self.backoff > 0 {
             self.rto = AFTER_LOST_SYN.max(config.min_rto);
         }
-        self.backoff = 0;
+        self.forget_back_off();
     }
 
     /// RFC 6298 (2.2) and (2.3).
@@ -70,6 +78,7 @@ impl Rto {
         }
         let rto = self.srtt + (self.rttvar * 4).max(GRANULARITY);
         self.rto = rto.max(config.min_rto).min(config.max_rto);
+        self.backoff = 0;
     }
 }
 
