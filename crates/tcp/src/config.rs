@@ -23,7 +23,8 @@ pub struct Settings {
     pub send_buffer_bytes: u32,
     /// RTO before the first RTT sample (RFC 6298 section 2.1: 1 s). At least `min_rto`.
     pub initial_rto: Duration,
-    /// The least RTO. RFC 6298 section 2.4 says 1 s; Linux and this stack take 200 ms, 1 ms suits a data centre.
+    /// The least RTO, and the least by which it exceeds SRTT, as Linux. RFC 6298 section 2.4 says 1 s; Linux and this stack take
+    /// 200 ms, 1 ms suits a data centre.
     pub min_rto: Duration,
     /// The largest RTO (RFC 6298 section 2.5: at least 60 s).
     pub max_rto: Duration,

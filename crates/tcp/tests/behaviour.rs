@@ -59,8 +59,8 @@ fn an_ack_of_new_data_restarts_the_timer() {
          send 10
          out <SEQ=310><ACK=100><DATA=10><CTL=ACK>
          wait 150ms
-         in  <SEQ=100><ACK=310><CTL=ACK>                # RTT 150 ms: SRTT 19 ms, RTTVAR 38 ms, RTO the floor
-         timer 200ms
+         in  <SEQ=100><ACK=310><CTL=ACK>                # RTT 150 ms: SRTT 18.75 ms, RTTVAR 37.5 ms, and the floor
+         timer 218750us
          out <SEQ=310><ACK=100><DATA=10><CTL=ACK>
          in  <SEQ=100><ACK=320><CTL=ACK>
          no-timer",

@@ -198,9 +198,9 @@ fn the_tail_is_probed_and_then_timed_out() {
          +100ms < 4001
          no-timer",
     );
-    // The last of five is lost, and the probe repairs it: 2 * SRTT and the receiver's delay, but at most the RTO, SRTT + 4 *
-    // 37.5 ms.
-    trace(SACK, "100ms", "write 5000\n> 1:5001\n+100ms < 4001\n+249ms\n+1ms\n> 4001:5001\n+100ms < 5001\nno-timer");
+    // The last of five is lost, and the probe repairs it: 2 * SRTT and the receiver's delay, but at most the RTO, SRTT + 200
+    // ms.
+    trace(SACK, "100ms", "write 5000\n> 1:5001\n+100ms < 4001\n+299ms\n+1ms\n> 4001:5001\n+100ms < 5001\nno-timer");
     // With one segment in flight the receiver may delay: never later than the RTO.
     trace(
         SACK,
@@ -222,7 +222,7 @@ fn the_probe_is_new_data_if_there_is_some() {
 /// RFC8985-7.4-a: a probe that repaired a loss was needed: the window is reduced once. With a DSACK it was not.
 #[test]
 fn a_loss_that_a_probe_repaired_is_congestion() {
-    let open = "write 10000\n> 1:10001\n+100ms < 9001\n+250ms\n> 9001:10001\n";
+    let open = "write 10000\n> 1:10001\n+100ms < 9001\n+300ms\n> 9001:10001\n";
     // 10 and the 9 acknowledged, and one for the probe: 20; CUBIC makes 14 of it.
     trace(
         SACK,
@@ -394,7 +394,7 @@ fn a_reneging_peer_is_survived() {
          < 1 sack 1001-4001
          > 1:1001
          +100ms < 1001            // and no blocks: it has forgotten them
-         +249ms
+         +299ms
          +1ms
          > 1001:2001
          +100ms < 2001

@@ -11,6 +11,8 @@ const AFTER_LOST_SYN: Duration = Duration::from_secs(3);
 /// SRTT, RTTVAR, and the back-off.
 #[derive(Debug, Clone)]
 pub(crate) struct Rto {
+    /// There was a sample.
+    measured: bool,
     srtt: Duration,
     rttvar: Duration,
     rto: Duration,
@@ -22,7 +24,14 @@ pub(crate) struct Rto {
 
 impl Rto {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { srtt: Duration::ZERO, rttvar: Duration::ZERO, rto: config.initial_rto, backoff: 0, timeouts: 0 }
+        Self {
+            measured: false,
+            srtt: Duration::ZERO,
+            rttvar: Duration::ZERO,
+            rto: config.initial_rto,
+            backoff: 0,
+            timeouts: 0,
+        }
     }
 
     /// The current timeout, backed off.
@@ -32,7 +41,7 @@ impl Rto {
 
     /// The smoothed round-trip time, `None` before the first sample.
     pub(crate) fn srtt(&self) -> Option<Duration> {
-        (self.srtt != Duration::ZERO).then_some(self.srtt)
+        self.measured.then_some(self.srtt)
     }
 
     /// How often in a row the timer has expired.
@@ -67,17 +76,19 @@ impl Rto {
 
     /// RFC 6298 (2.2) and (2.3).
     pub(crate) fn sample(&mut self, r: Duration, config: &Config) {
-        let r = r.max(Duration::from_nanos(1));
-        if self.srtt == Duration::ZERO {
-            self.srtt = r;
+        if !self.measured {
+            (self.measured, self.srtt) = (true, r);
             self.rttvar = r / 2;
         } else {
             let error = if self.srtt > r { self.srtt - r } else { r - self.srtt };
             self.rttvar = (self.rttvar * 3 + error) / 4;
             self.srtt = (self.srtt * 7 + r) / 8;
         }
-        let rto = self.srtt + (self.rttvar * 4).max(GRANULARITY);
-        self.rto = rto.max(config.min_rto).min(config.max_rto);
+        // Linux's floor lies under the variance alone, so that the timeout exceeds the round trip by the time a peer may sit
+        // on its ACK: with both under one floor each delayed ACK of a path of 180 ms would be a timeout. It never falls
+        // below `min_rto`, as (2.4) asks.
+        let rto = self.srtt + (self.rttvar * 4).max(config.min_rto).max(GRANULARITY);
+        self.rto = rto.min(config.max_rto);
         self.backoff = 0;
     }
 }
@@ -126,7 +137,18 @@ mod tests {
         let config = Config::default();
         let mut rto = Rto::new(&config);
         rto.sample(Duration::from_micros(5), &config);
-        assert_eq!(rto.timeout(&config), Duration::from_millis(200));
+        assert_eq!(rto.timeout(&config), Duration::from_micros(200_005));
+    }
+
+    /// A steady path of 180 ms: its variance fades, the margin for a delayed ACK stays (Linux's `__tcp_set_rto`).
+    #[test]
+    fn the_floor_is_a_margin_above_the_round_trip() {
+        let config = Config::default();
+        let mut rto = Rto::new(&config);
+        for _ in 0..100 {
+            rto.sample(Duration::from_millis(180), &config);
+        }
+        assert_eq!(rto.timeout(&config), Duration::from_millis(380));
     }
 
     /// RFC6298-5.7-a.
