@@ -136,5 +136,20 @@ fn only_new_data_is_ecn_capable() {
         marked.window = 0;
         let out = arrive(&mut shard, &mut app, now, marked, &[7; 4], 3);
         assert_eq!((out.len(), ecn(&out[0]), tcp(&out[0]).flags), (1, 0, Flags::ACK | Flags::ECE), "an ACK");
+        // Whatever else there is goes out and is acknowledged.
+        let all = |n: u32| header(Flags::ACK, (1000, PORT), 305, next.wrapping_add(n));
+        let rest = arrive(&mut shard, &mut app, now, all(9), &[], 0);
+        let len: usize = rest.iter().map(|f| wire_payload(f, own, peer)).sum();
+        arrive(&mut shard, &mut app, now, all(9 + u32::try_from(len).expect("short")), &[], 0);
+        shard.call(now, |io| io.shutdown(app.accepted[0], stack::Half::Write)).expect("open");
+        let out = drain(&mut shard, now);
+        assert_eq!((out.len(), ecn(&out[0])), (1, 0), "a FIN without data");
+        assert!(tcp(&out[0]).flags.contains(Flags::FIN));
     }
+}
+
+/// The octets of data in a frame of ours.
+fn wire_payload(frame: &[u8], own: core::net::IpAddr, peer: core::net::IpAddr) -> usize {
+    let at = if own.is_ipv4() { 34 } else { 54 };
+    wire::tcp::Segment::parse(&frame[at..], own, peer).expect("TCP").payload.len()
 }

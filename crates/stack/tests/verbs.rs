@@ -108,6 +108,54 @@ fn a_close_that_lingers_is_told_its_outcome() {
     assert_eq!((&bench.app.closed[..], bench.shard.connections()), (&[Some(Error::Reset)][..], 0));
 }
 
+/// Closes with a linger time as soon as it hears of a connection, or of its data if it is `late`.
+#[derive(Debug, Default)]
+struct Hasty {
+    late: bool,
+    data: usize,
+    closed: Vec<Option<Error>>,
+}
+
+impl Hasty {
+    fn close(io: &mut Io<'_>, conn: ConnId) {
+        io.set_linger(conn, Some(Duration::from_secs(5))).expect("open");
+        io.close(conn).expect("open");
+    }
+}
+
+impl App for Hasty {
+    fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        if !self.late {
+            Self::close(io, conn);
+        }
+    }
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, _: &[u8]) -> usize {
+        self.data += 1;
+        Self::close(io, conn);
+        0
+    }
+    fn on_closed(&mut self, _: &mut Io<'_>, _: ConnId, error: Option<Error>) {
+        self.closed.push(error);
+    }
+}
+
+/// S31 within a callback: data that comes with the last ACK of the handshake is not given to who has closed, and what he left
+/// unread is answered by a reset; who lingers is told so.
+#[test]
+fn data_for_who_lingers_is_a_reset_he_hears_of() {
+    for late in [false, true] {
+        let (mut shard, mut app, now) = (shard(|_| {}), Hasty { late, ..Hasty::default() }, Instant::ZERO);
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), header(Flags::SYN, PORTS, 300, 0), &[], None), &mut app);
+        let syn_ack = drain(&mut shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0;
+        let ack = header(Flags::ACK, PORTS, 301, syn_ack.seq.value().wrapping_add(1));
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), ack, &[1; 10], None), &mut app);
+        let out: Vec<Header> = drain(&mut shard, now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect();
+        assert!(out.iter().any(|h| h.flags.contains(Flags::RST)), "{out:?}");
+        assert_eq!((app.data, &app.closed[..]), (usize::from(late), &[Some(Error::Aborted)][..]));
+        assert_eq!((shard.connections(), shard.chunks_in_use()), (0, 0));
+    }
+}
+
 #[test]
 fn a_close_with_linger_zero_is_a_reset() {
     let mut bench = Bench::new();

@@ -62,4 +62,14 @@ mod tests {
         assert_ne!(generator.isn(Instant::ZERO, &(1, 2)), generator.isn(Instant::ZERO, &(1, 3)));
         assert_ne!(generator.isn(Instant::ZERO, &(1, 2)), IsnGenerator::new([8; 16]).isn(Instant::ZERO, &(1, 2)));
     }
+
+    /// RFC7323-7-a: of its own for each connection and key, and not what gives the ISN away.
+    #[test]
+    fn the_offset_of_timestamps_is_the_connections() {
+        let (generator, other) = (IsnGenerator::new([7; 16]), IsnGenerator::new([8; 16]));
+        assert_eq!(generator.timestamp_offset(&(1, 2)), generator.timestamp_offset(&(1, 2)));
+        assert_ne!(generator.timestamp_offset(&(1, 2)), generator.timestamp_offset(&(1, 3)));
+        assert_ne!(generator.timestamp_offset(&(1, 2)), other.timestamp_offset(&(1, 2)));
+        assert_ne!(generator.timestamp_offset(&(1, 2)), generator.isn(Instant::ZERO, &(1, 2)).value());
+    }
 }

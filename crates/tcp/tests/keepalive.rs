@@ -23,10 +23,11 @@ fn the_first_probe_comes_after_two_hours() {
     ));
 }
 
-/// MUST-27: 30 s and 90 s.
+/// MUST-27: 30 s and 90 s; and the time between probes that nobody answers.
 #[test]
 fn the_interval_can_be_set() {
     for idle in [30, 90] {
+        case(&format!("established 101 300\nkeepalive {idle}s 7s 3\ntimer {idle}s\n{PROBE}timer 7s\n{PROBE}"));
         case(&format!(
             "established 101 300\nkeepalive {idle}s 10s 3\ntimer {idle}s\n{PROBE}{ANSWER}timer {idle}s\n{PROBE}"
         ));

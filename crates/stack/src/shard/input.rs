@@ -1,7 +1,7 @@
 //! What a frame does: Ethernet, ARP, IP, ICMP, TCP.
 
 use super::{
-    App, Entry, Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
+    App, Entry, Env, Error, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
     ndp::{is_ndp, solicits},
     passive::Knocker,
 };
@@ -289,7 +289,10 @@ impl Shard {
     /// Hands bytes over in place, and keeps what the application leaves.
     fn deliver(&mut self, now: Instant, slot: u32, data: &[u8], app: &mut impl App) {
         let mut taken = 0;
-        self.tell(now, slot, app, |app, io, conn| taken = app.on_data(io, conn, data).min(data.len()));
+        // Who lingers hears of the outcome and of nothing else.
+        if !self.entry(slot).is_some_and(|e| e.conn.lingers()) {
+            self.tell(now, slot, app, |app, io, conn| taken = app.on_data(io, conn, data).min(data.len()));
+        }
         let rest = &data[taken..];
         if rest.is_empty() {
             return;
@@ -301,8 +304,12 @@ impl Shard {
             conn.keep(&mut env, rest);
         } else if conn.state() != tcp::State::Closed {
             // Closed within the callback with data left unread: that is a reset (RFC 2525 section 2.17).
+            let lingers = conn.lingers();
             *dead = false;
             let _ = self.abort(now, id);
+            if lingers {
+                self.call(now, |io| app.on_closed(io, id, Some(Error::Aborted)));
+            }
         }
     }
 

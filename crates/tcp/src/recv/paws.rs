@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(clock.recent(), Some(9));
     }
 
-    /// RFC7323-7-a: a millisecond clock from an offset of the connection's own.
+    /// RFC7323-7-a: a millisecond clock from an offset that it is given (`isn` has that one).
     #[test]
     fn the_clock_ticks_in_milliseconds_from_its_offset() {
         let mut clock = with(7, 5, at(0));
