@@ -149,7 +149,7 @@ fn only_new_data_is_ecn_capable() {
 }
 
 /// The octets of data in a frame of ours.
-fn wire_payload(frame: &[u8], own: core::net::IpAddr, peer: core::net::IpAddr) -> usize {
+fn wire_payload(frame: &[u8], own: IpAddr, peer: IpAddr) -> usize {
     let at = if own.is_ipv4() { 34 } else { 54 };
     wire::tcp::Segment::parse(&frame[at..], own, peer).expect("TCP").payload.len()
 }
