@@ -283,7 +283,9 @@ impl Shard {
         let due = entry.conn.poll_timeout().is_some_and(|at| at <= now);
         if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-            entry.conn.on_timeout(&mut env);
+            if let Some(reset) = entry.conn.on_timeout(&mut env) {
+                self.reset_to(slot, reset);
+            }
             self.dispatch(now, slot, app);
             self.mark(slot);
         }

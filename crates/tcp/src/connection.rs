@@ -231,22 +231,24 @@ impl Connection {
         outcome
     }
 
-    /// [`poll_timeout`](Self::poll_timeout)'s time has come.
-    pub fn on_timeout(&mut self, env: &mut Env<'_>) {
+    /// [`poll_timeout`](Self::poll_timeout)'s time has come. Returns the reset to send to a peer that has answered no
+    /// keep-alive: if it is there after all it learns that the connection is not.
+    #[must_use]
+    pub fn on_timeout(&mut self, env: &mut Env<'_>) -> Option<Reset> {
         self.rcv.on_timeout(env.now);
         self.on_linger_timeout(env.now);
         if self.fin_wait2.is_some_and(|at| at <= env.now) {
-            return self.finish(env, None);
+            self.finish(env, None);
+            return None;
         }
         let (r2, timeouts) = (self.r2(env), self.snd.timeouts());
         let over = self.user_deadline().is_some_and(|at| at <= env.now);
         if over || !self.snd.on_timeout(env, r2) {
-            return self.finish(env, Some(self.silence()));
+            self.finish(env, Some(self.silence()));
+            return None;
         }
         self.on_retransmission(env, timeouts);
-        if !self.on_keepalive_timeout(env) {
-            self.finish(env, Some(self.silence()));
-        }
+        self.on_keepalive_timeout(env)
     }
 
     // What the application wants.

@@ -260,11 +260,9 @@ impl Shard {
         if entry.over {
             return Ok(());
         }
-        let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan);
-        let known = mac != MacAddr::default();
         let closed = entry.conn.state() == tcp::State::Closed || entry.unread_end;
-        if let Some(reset) = reset.filter(|_| known) {
-            self.reset(mac, vlan, local, remote, reset);
+        if let Some(reset) = reset {
+            self.reset_to(conn.slot, reset);
         }
         if closed {
             let Some(entry) = self.entry(conn.slot) else { return Ok(()) };
@@ -276,6 +274,15 @@ impl Shard {
             self.finish(conn.slot);
         }
         Ok(())
+    }
+
+    /// Queues a reset to a connection's peer, if its neighbour is known.
+    pub(super) fn reset_to(&mut self, slot: u32, reset: Reset) {
+        let Some(entry) = self.entry(slot) else { return };
+        let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan);
+        if mac != MacAddr::default() {
+            self.reset(mac, vlan, local, remote, reset);
+        }
     }
 
     /// Queues a reset that leaves from `local`.

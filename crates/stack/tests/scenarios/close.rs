@@ -465,7 +465,7 @@ fn s35_close_wait_never_times_out() {
          {probe}
          hears nothing
          timer 10s
-         state CLOSED
+         out <SEQ=300><ACK=101><CTL=RST,ACK>            CLOSED
          hears timed-out"
     ));
 }

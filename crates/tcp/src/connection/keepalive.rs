@@ -1,6 +1,6 @@
 //! Keep-alives of a connection: RFC 9293 section 3.8.4.
 
-use super::{Connection, Emit, Env, Flags, Instant};
+use super::{Connection, Emit, Env, Flags, Instant, Reset};
 use crate::keepalive::{Keepalive, Prober, Verdict};
 
 impl Connection {
@@ -22,13 +22,17 @@ impl Connection {
         self.may_probe().then(|| prober.deadline())
     }
 
-    /// False when the peer is gone.
-    pub(super) fn on_keepalive_timeout(&mut self, env: &Env<'_>) -> bool {
+    /// The peer may be gone: then the connection is, and a reset says so, as Linux and the BSDs have it.
+    pub(super) fn on_keepalive_timeout(&mut self, env: &mut Env<'_>) -> Option<Reset> {
         let (quiet, may_probe) = (self.snd.is_idle(), self.may_probe());
-        let Some(extras) = self.extras.as_mut().filter(|_| may_probe) else { return true };
+        let extras = self.extras.as_mut().filter(|_| may_probe)?;
         let user_timeout = extras.user_timeout;
         let verdict = extras.keepalive.as_mut().map(|k| k.on_timeout(env.now, quiet, user_timeout));
-        verdict != Some(Verdict::GiveUp)
+        (verdict == Some(Verdict::GiveUp)).then(|| {
+            let reset = self.reset_of_ours(env);
+            self.finish(env, Some(self.silence()));
+            reset
+        })
     }
 
     /// `<SEQ=SND.NXT-1><ACK=RCV.NXT><CTL=ACK>` without data (SHLD-12): not acceptable, so it is answered.

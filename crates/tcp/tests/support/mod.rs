@@ -413,7 +413,8 @@ impl Endpoint {
     fn fire(&mut self, at: Instant) {
         self.now = self.now.max(at);
         if self.conn.as_ref().and_then(Connection::poll_timeout).is_some_and(|at| at <= self.now) {
-            self.verb(|c, env| c.on_timeout(env));
+            let reset = self.verb(|c, env| c.on_timeout(env));
+            self.answer(reset);
         }
         if let Some(mut half) = self.half.filter(|half| half.deadline(&self.config) <= self.now) {
             let env = Env { now: self.now, config: &self.config, pool: &mut self.pool };
