@@ -129,6 +129,11 @@ impl World {
                 let keepalive = self.socket(key)?.options.keepalive();
                 self.on_conn(|io| io.set_keepalive(conn, keepalive))
             }
+            (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
+                // The ECN bits are TCP's own; -1 is the default.
+                let dscp = u8::try_from(value).unwrap_or(0) >> 2;
+                self.on_conn(|io| io.set_traffic_class(conn, dscp))
+            }
             _ => Ok(()),
         }
     }

@@ -172,6 +172,24 @@ fn a_connection_is_accepted_read_from_and_closed() {
     assert_eq!(drill.receive(), None, "nothing is left that would ever send");
 }
 
+/// `IP_TOS` marks what is sent from then on (RFC 9293 MUST-48, SHLD-21).
+#[test]
+fn the_traffic_class_is_the_connections() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    drill.handshake();
+    let conn = drill.accept(fd);
+    let i = &drill.interface;
+    let tos = 0x10i32;
+    let option = (&raw const tos).cast();
+    assert_eq!((i.setsockopt)(drill.ud(), conn, libc::SOL_IP, libc::IP_TOS, option, 4), 0);
+    assert_eq!((i.write)(drill.ud(), conn, b"yes".as_ptr().cast(), 3), 3);
+    let mut buffer = [0u8; 4096];
+    let (mut count, mut time) = (buffer.len(), 0);
+    (i.netdev_receive)(drill.ud(), buffer.as_mut_ptr().cast(), &raw mut count, &raw mut time);
+    assert_eq!((count, buffer[1]), (43, 0x10));
+}
+
 #[test]
 fn a_blocked_accept_sleeps_until_the_handshake_is_complete() {
     let drill = Drill::new();
