@@ -35,7 +35,8 @@ impl World {
         let n = self.unread(key)?.min(room);
         if n == 0 {
             let socket = self.socket(key)?;
-            return match socket.error.take() {
+            // What ended our writing behind the peer's FIN is not told to who reads.
+            return match socket.error.take_if(|error| error.0 != libc::EPIPE) {
                 Some(error) => Err(error),
                 None if socket.eof || socket.shut_read => Ok(Some(0)),
                 None => Ok(None),

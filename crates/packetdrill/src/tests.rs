@@ -172,6 +172,22 @@ fn a_connection_is_accepted_read_from_and_closed() {
     assert_eq!(drill.receive(), None, "nothing is left that would ever send");
 }
 
+/// A reset in CLOSE-WAIT is EPIPE on Linux; reading goes on saying that the peer has closed.
+#[test]
+fn a_reset_behind_the_fin_ends_our_writing() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    let iss = drill.handshake();
+    let conn = drill.accept(fd);
+    drill.inject(ACK | FIN, 1, iss + 1, &[]);
+    assert_eq!(drill.receive(), Some(Seen { flags: ACK, seq: iss + 1, ack: 2, payload: 0 }));
+    drill.inject(RST, 2, 0, &[]);
+    let mut buffer = [0u8; 8];
+    assert_eq!(drill.read(conn, buffer.as_mut_ptr().cast(), 8).0, 0);
+    assert_eq!((drill.interface.write)(drill.ud(), conn, b"yes".as_ptr().cast(), 3), -1);
+    assert_eq!(errno(), libc::EPIPE);
+}
+
 /// `IP_TOS` marks what is sent from then on (RFC 9293 MUST-48, SHLD-21).
 #[test]
 fn the_traffic_class_is_the_connections() {

@@ -222,9 +222,11 @@ impl World {
                 self.edge(key, EPOLLIN | EPOLLRDHUP);
             }
             Event::Closed(_, error, rest) => {
+                // Behind the peer's FIN a reset only ends our writing.
+                let reset_behind_fin = socket.eof && error == Some(stack::Error::Reset);
                 socket.eof = true;
                 socket.shut_write = true;
-                socket.error = error.map(Errno::from);
+                socket.error = if reset_behind_fin { Some(Errno(libc::EPIPE)) } else { error.map(Errno::from) };
                 socket.rest = rest.into();
                 self.set_role(key, Role::Over);
                 self.edge(key, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
