@@ -68,8 +68,23 @@ impl World {
             return Err(Errno(libc::EAFNOSUPPORT));
         }
         self.check_ours(address)?;
+        if address.port() != 0 && self.is_taken(key, address)? {
+            return Err(Errno(libc::EADDRINUSE));
+        }
         self.socket(key)?.bound = Some(address);
         Ok(())
+    }
+
+    /// Another socket is bound there. As on Linux `SO_REUSEADDR` of both lets them share it unless one listens, `SO_REUSEPORT` of
+    /// both always.
+    fn is_taken(&mut self, key: Key, address: SocketAddr) -> Result<bool> {
+        let ours = self.socket(key)?.options.clone();
+        Ok(self.sockets.iter().any(|(other, socket)| {
+            let Some(bound) = socket.bound.filter(|_| *other != key) else { return false };
+            let same = bound.ip() == address.ip() || bound.ip().is_unspecified() || address.ip().is_unspecified();
+            let listens = matches!(socket.role, Role::Listening { .. });
+            same && bound.port() == address.port() && !ours.shares_with(&socket.options, listens)
+        }))
     }
 
     pub(crate) fn listen(&mut self, fd: c_int, backlog: c_int) -> Result<()> {

@@ -51,6 +51,12 @@ impl Options {
         })
     }
 
+    /// Whether two sockets may be bound to one address; the other one `listens`.
+    pub(crate) fn shares_with(&self, other: &Self, listens: bool) -> bool {
+        let both = |name| [self, other].iter().all(|o| o.get(libc::SOL_SOCKET, name, 0) != 0);
+        both(libc::SO_REUSEPORT) || (both(libc::SO_REUSEADDR) && !listens)
+    }
+
     /// A close resets the connection (`SO_LINGER` on, with zero seconds).
     pub(crate) fn aborts(&self) -> bool {
         matches!(self.linger, Some((on, 0)) if on != 0)

@@ -172,6 +172,25 @@ fn a_connection_is_accepted_read_from_and_closed() {
     assert_eq!(drill.receive(), None, "nothing is left that would ever send");
 }
 
+/// bind(2): EADDRINUSE, while somebody listens there though both say `SO_REUSEADDR`.
+#[test]
+fn an_address_is_bound_once() {
+    let drill = Drill::new();
+    let i = &drill.interface;
+    let listener = drill.listener();
+    let address = address(US, 8080);
+    let one = 1i32;
+    let option = (&raw const one).cast();
+    let fd = (i.socket)(drill.ud(), libc::AF_INET, libc::SOCK_STREAM, 0);
+    for fd in [listener, fd] {
+        assert_eq!((i.setsockopt)(drill.ud(), fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, option, 4), 0);
+        assert_eq!((i.bind)(drill.ud(), fd, address.as_ptr().cast(), 16), -1);
+    }
+    assert_eq!(errno(), libc::EADDRINUSE);
+    assert_eq!((i.close)(drill.ud(), listener), 0);
+    assert_eq!((i.bind)(drill.ud(), fd, address.as_ptr().cast(), 16), 0);
+}
+
 /// A reset in CLOSE-WAIT is EPIPE on Linux; reading goes on saying that the peer has closed.
 #[test]
 fn a_reset_behind_the_fin_ends_our_writing() {
