@@ -112,6 +112,8 @@ impl Sysctls<'_> {
             Some(_) => Ecn::Answer,
             None => settings.ecn,
         };
+        let linear = self.number("tcp_syn_linear_timeouts").and_then(|n| n.try_into().ok());
+        settings.syn_linear_timeouts = linear.unwrap_or(settings.syn_linear_timeouts);
         settings.window_scaling = switch("tcp_window_scaling").unwrap_or(settings.window_scaling);
     }
 

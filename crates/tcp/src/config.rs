@@ -30,6 +30,9 @@ pub struct Settings {
     pub max_rto: Duration,
     /// R2 of RFC 9293 section 3.8.3: data unacknowledged for so long closes the connection. At least 100 s (SHLD-11).
     pub r2: Duration,
+    /// SYNs of an active open that are sent again before the RTO begins to double, 0 to 20. RFC 6298 (5.5) doubles from the first
+    /// on, as this stack does by default; Linux since 6.5 and FreeBSD send four a second apart.
+    pub syn_linear_timeouts: u8,
     /// R2 for a SYN: at least 3 minutes (MUST-23).
     pub syn_r2: Duration,
     /// How long SYN-RECEIVED lasts: by default five SYN-ACKs again, as Linux. At least 3 s.
@@ -70,6 +73,7 @@ impl Default for Settings {
             min_rto: Duration::from_millis(200),
             max_rto: Duration::from_secs(120),
             r2: Duration::from_secs(15 * 60),
+            syn_linear_timeouts: 0,
             syn_r2: Duration::from_secs(3 * 60),
             syn_received: Duration::from_secs(63),
             orphan_r2: Duration::from_secs(100),
@@ -145,6 +149,10 @@ impl Config {
         time("challenge_interval", s.challenge_interval, ms, Duration::from_secs(60), "1 ms to a minute")?;
         if s.challenge_acks == 0 {
             return Err(ConfigError { field: "challenge_acks", value: 0, allowed: "1 or more" });
+        }
+        if s.syn_linear_timeouts > 20 {
+            let value = s.syn_linear_timeouts.into();
+            return Err(ConfigError { field: "syn_linear_timeouts", value, allowed: "0 to 20" });
         }
         let window_scale = (0..=14).find(|shift| s.receive_buffer_bytes >> shift <= 0xffff).unwrap_or(14);
         Ok(Self { settings, window_scale })

@@ -145,6 +145,23 @@ fn a_syn_is_given_up_after_three_minutes() {
     ));
 }
 
+/// As Linux's `tcp_syn_linear_timeouts` = 4 and FreeBSD's table: 1, 1, 1, 1, 1, 2, 4 s. The first RTO of data is 3 s all the same
+/// (RFC 6298 (5.7)).
+#[test]
+fn the_first_syns_may_be_sent_again_without_back_off() {
+    let syn = "out <SEQ=100><CTL=SYN>\n";
+    let again: String = [1, 1, 1, 1, 1, 2, 4].map(|secs| format!("timer {secs}s\n{syn}")).concat();
+    case_with(|s| s.syn_linear_timeouts = 4, &format!("connect 100\n{syn}{again}timer 8s\n{syn}"));
+    case_with(
+        |s| s.syn_linear_timeouts = 4,
+        &format!(
+            "connect 100\n{syn}timer 1s\n{syn}in <SEQ=300><ACK=101><CTL=SYN,ACK>\nout <SEQ=101><ACK=301><CTL=ACK>\n\
+             hears connected\nsend 10\nout <SEQ=101><ACK=301><DATA=10><CTL=ACK>\ntimer 3s\n\
+             out <SEQ=101><ACK=301><DATA=10><CTL=ACK>"
+        ),
+    );
+}
+
 /// MUST-20, SHLD-11, RFC9293-3.9.1.1-b, RFC9293-3.10.8-a.
 #[test]
 fn data_is_given_up_after_r2() {

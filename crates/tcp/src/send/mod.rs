@@ -506,7 +506,7 @@ impl Sender {
                 None if self.syn_acked => {}
                 None => {
                     // RFC 6298 (5.4), (5.5): the SYN again.
-                    self.rto.back_off();
+                    self.rto.back_off_syn(env.config);
                     self.snd_nxt = self.snd_una;
                 }
             }

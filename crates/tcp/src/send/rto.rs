@@ -55,6 +55,15 @@ impl Rto {
         self.timeouts = self.timeouts.saturating_add(1);
     }
 
+    /// The timer of our SYN expired: the first times it may be configured not to back off.
+    pub(crate) fn back_off_syn(&mut self, config: &Config) {
+        if self.timeouts < config.syn_linear_timeouts {
+            self.timeouts += 1;
+        } else {
+            self.back_off();
+        }
+    }
+
     /// New data is acknowledged. The back-off stays until there is a sample again, as Karn's algorithm has it and as RFC 6298
     /// section 5 notes behind (5.7): the path may have become slower than the timeout.
     pub(crate) fn acknowledged(&mut self) {
@@ -68,7 +77,7 @@ impl Rto {
 
     /// The handshake is over; RFC 6298 (5.7) if our SYN was sent more than once.
     pub(crate) fn established(&mut self, config: &Config) {
-        if self.backoff > 0 {
+        if self.timeouts > 0 {
             self.rto = AFTER_LOST_SYN.max(config.min_rto);
         }
         self.forget_back_off();
