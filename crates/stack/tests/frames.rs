@@ -5,15 +5,18 @@ mod support;
 
 use proptest::prelude::*;
 use stack::{Duration, Instant, Shard};
+use std::sync::OnceLock;
 use support::*;
 use wire::{
+    SeqNum,
     arp::Operation,
+    icmpv4,
     ndp::{self, Packet},
-    tcp::Flags,
+    tcp::{Flags, Header, Options, SackBlocks, Timestamps},
 };
 
 /// A shard with a listener, an open connection from port 1000, one in CLOSE-WAIT, and one in TIME-WAIT.
-fn world() -> (Shard, Counting, Instant, Vec<Vec<u8>>) {
+fn world() -> (Shard, Counting, Instant, &'static [Vec<u8>]) {
     let now = Instant::ZERO + Duration::from_secs(3);
     let (mut shard, mut app) = (shard(|_| {}), Counting::default());
     let iss = open(&mut shard, &mut app, now, 1000, 300);
@@ -28,7 +31,17 @@ fn world() -> (Shard, Counting, Instant, Vec<Vec<u8>>) {
     shard.on_frame(now, &tcp_frame(v4(9), v4(1), last, &[], None), &mut app);
     drain(&mut shard, now);
     assert_eq!(shard.time_waits(), 1);
-    // Well-formed frames of every kind, for each of them.
+    let (rich, data) = open_rich(&mut shard, &mut app, now);
+    let frames = FRAMES.get_or_init(|| frames(&[(1000, iss), (1001, half), (1002, old)], rich, &data));
+    (shard, app, now, frames)
+}
+
+/// Every world is the same, and so are the frames for it.
+static FRAMES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+
+/// Well-formed frames of every kind, for each of the connections; the numbers are ours before what they acknowledge.
+fn frames(conns: &[(u16, u32); 3], rich: u32, data: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let [(_, iss), (_, half), (_, old)] = *conns;
     let mut frames = vec![
         arp_frame(Operation::Request, [10, 0, 0, 9], [10, 0, 0, 1]),
         arp_frame(Operation::Reply, [10, 0, 0, 9], [10, 0, 0, 1]),
@@ -55,7 +68,104 @@ fn world() -> (Shard, Counting, Instant, Vec<Vec<u8>>) {
             }
         }
     }
-    (shard, app, now, frames)
+    frames.extend(rich_frames(rich));
+    frames.extend(errors_about(&data[0]));
+    frames
+}
+
+/// The port of a connection with every option: window scale, timestamps, SACK and ECN. It has data in flight.
+const RICH: u16 = 1003;
+
+/// Opens it: SND.UNA, and the frames with its data.
+fn open_rich(shard: &mut Shard, app: &mut Counting, now: Instant) -> (u32, Vec<Vec<u8>>) {
+    let mut syn = header(Flags::SYN | Flags::ECE | Flags::CWR, (RICH, PORT), 300, 0);
+    let timestamps = Some(Timestamps { val: 50, ecr: 0 });
+    syn.options =
+        Options { mss: Some(1460), window_scale: Some(7), sack_permitted: true, timestamps, ..Options::default() };
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), syn, &[], None), app);
+    let answer = drain(shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0;
+    let una = answer.seq.value().wrapping_add(1);
+    let echoed = answer.options.timestamps.expect("agreed on").val;
+    let mut ack = header(Flags::ACK, (RICH, PORT), 301, una);
+    ack.options.timestamps = Some(Timestamps { val: 51, ecr: echoed });
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), ack, &[], None), app);
+    drain(shard, now);
+    let conn = *app.accepted.last().expect("open");
+    shard.call(now, |io| io.send(conn, &[1; 9000])).expect("open");
+    (una, drain(shard, now))
+}
+
+/// What a peer may send on it: urgent pointers, marks, timestamps, blocks of any kind, options nobody knows.
+fn rich_frames(una: u32) -> Vec<Vec<u8>> {
+    let stamped = |flags: Flags, seq: u32, ack: u32, ms: u32| {
+        let mut h = header(flags, (RICH, PORT), seq, ack);
+        h.options.timestamps = Some(Timestamps { val: 52u32.wrapping_add(ms), ecr: ms });
+        h
+    };
+    let mut frames = Vec::new();
+    let mut add = |h, payload: &[u8]| frames.push(tcp_frame(v4(9), v4(1), h, payload, None));
+    for urgent in [0, 1, 7, 0xffff] {
+        let h = stamped(Flags::ACK | Flags::URG, 301, una, 0);
+        add(Header { urgent, ..h }, &[5; 9]);
+        add(Header { urgent, seq: SeqNum::new(290), ..h }, &[]);
+    }
+    for flags in [Flags::ECE, Flags::CWR, Flags::ECE | Flags::CWR] {
+        add(stamped(Flags::ACK | flags, 301, una, 0), &[6; 3]);
+    }
+    for ms in [0, 1 << 31, (1 << 31) - 1, u32::MAX] {
+        add(stamped(Flags::ACK, 301, una, ms), &[]);
+        add(stamped(Flags::ACK, 400, una, ms), &[8; 40]);
+    }
+    let lists: [&[(u32, u32)]; 8] = [
+        &[(1448, 2896)],
+        &[(0, 1448), (2896, 4344)],
+        &[(4344, 2896)],
+        &[(0, u32::MAX)],
+        &[(7000, 7000)],
+        &[(1, 2), (3, 4), (5, 6)],
+        &[(1 << 31, 1 << 30)],
+        &[(20_000, 30_000), (8000, 9001)],
+    ];
+    for list in lists {
+        let mut h = stamped(Flags::ACK, 301, una, 0);
+        for (start, end) in list {
+            h.options.sack.push(SeqNum::new(una.wrapping_add(*start)), SeqNum::new(una.wrapping_add(*end)));
+        }
+        add(h, &[]);
+    }
+    // Every kind, with no length, one too short, every one that fits, and one too long.
+    for kind in [0u8, 1, 2, 3, 4, 5, 6, 8, 14, 19, 28, 29, 30, 34, 69, 253, 255] {
+        for len in [0u8, 1, 2, 3, 4, 10, 18, 41, 255] {
+            frames.push(raw_options(una, kind, len));
+        }
+    }
+    frames
+}
+
+/// A segment with 40 bytes of options, of which the first is of this kind and claims this length.
+fn raw_options(una: u32, kind: u8, len: u8) -> Vec<u8> {
+    let mut frame = tcp_frame(v4(9), v4(1), header(Flags::ACK, (RICH, PORT), 301, una), &[1; 44], None);
+    frame[34 + 12] = 15 << 4;
+    frame[54..56].copy_from_slice(&[kind, len]);
+    repair(&mut frame);
+    frame
+}
+
+/// ICMP errors of every kind about a frame of ours, from a router, quoting as little and as much as there may be.
+fn errors_about(frame: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (kind, code) in [(3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (3, 13), (3, 99), (4, 0), (5, 1), (11, 0), (12, 0)] {
+        for mtu in [0u16, 68, 1400] {
+            for quoted in [0, 20, 27, 28, 200] {
+                let [high, low] = mtu.to_be_bytes();
+                let body = &frame[14..frame.len().min(14 + quoted)];
+                let mut message = vec![0; 8 + body.len()];
+                icmpv4::emit(kind, code, [0, 0, high, low], body, &mut message);
+                all.push(ip_frame([192, 0, 2, 77].into(), v4(1), 1, &message, None));
+            }
+        }
+    }
+    all
 }
 
 /// The peer asks for our IPv6 address, or tells its own.
@@ -81,7 +191,7 @@ fn check(shard: &mut Shard, now: Instant) -> Result<(), TestCaseError> {
     prop_assert!(frames < 2000);
     let counters = shard.counters();
     prop_assert_eq!(counters.frames_in, counters.frames_accounted(), "{:?}", counters);
-    prop_assert!(shard.connections() <= 3 + 8 && shard.time_waits() <= 8);
+    prop_assert!(shard.connections() <= 4 + 8 && shard.time_waits() <= 8);
     prop_assert!(shard.chunks_in_use() <= 512);
     Ok(())
 }
@@ -91,7 +201,8 @@ fn every_well_formed_frame_at_every_length() {
     let (_, _, _, frames) = world();
     for frame in frames {
         let (mut shard, mut app, now, _) = world();
-        for len in (0..=frame.len()).rev() {
+        // Behind the headers one length is as another.
+        for len in (0..=frame.len()).rev().filter(|len| *len < 120 || len % 16 == 0 || *len == frame.len()) {
             shard.on_frame(now, &frame[..len], &mut app);
             check(&mut shard, now).expect("accounted for");
         }
@@ -103,15 +214,8 @@ fn every_well_formed_frame_at_every_length() {
     }
 }
 
-/// Repairs the checksums of an IPv4 TCP frame, so that what was changed reaches the connection.
+/// Repairs the checksums of a frame with TCP or ICMP, so that what was changed reaches the connection.
 fn repair(frame: &mut [u8]) {
-    if frame.len() < 54 || frame[12..14] != [8, 0] || frame[14] != 0x45 || frame[23] != 6 {
-        return;
-    }
-    let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-    if total < 40 || frame.len() < 14 + total {
-        return;
-    }
     let fold = |mut sum: u32| {
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
@@ -121,12 +225,33 @@ fn repair(frame: &mut [u8]) {
     let words = |bytes: &[u8]| {
         bytes.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)]))).sum::<u32>()
     };
-    frame[24..26].fill(0);
-    let ip = fold(words(&frame[14..34]));
-    frame[24..26].copy_from_slice(&ip.to_be_bytes());
-    frame[50..52].fill(0);
-    let tcp = fold(words(&frame[26..34]) + 6 + (total as u32 - 20) + words(&frame[34..14 + total]));
-    frame[50..52].copy_from_slice(&tcp.to_be_bytes());
+    let (at, end, protocol, addresses) = match &*frame {
+        [_, _, _, _, _, _, _, _, _, _, _, _, 8, 0, 0x45, _, high, low, ..] if frame.len() >= 54 => {
+            (34, 14 + usize::from(u16::from_be_bytes([*high, *low])), frame[23], 26..34)
+        }
+        [_, _, _, _, _, _, _, _, _, _, _, _, 0x86, 0xdd, 0x60..=0x6f, _, _, _, high, low, ..] if frame.len() >= 62 => {
+            (54, 54 + usize::from(u16::from_be_bytes([*high, *low])), frame[20], 22..54)
+        }
+        _ => return,
+    };
+    if end > frame.len() || end < at + 8 {
+        return;
+    }
+    if at == 34 {
+        frame[24..26].fill(0);
+        let ip = fold(words(&frame[14..34]));
+        frame[24..26].copy_from_slice(&ip.to_be_bytes());
+    }
+    let pseudo = words(&frame[addresses]) + u32::from(protocol) + (end - at) as u32;
+    let (place, pseudo) = match protocol {
+        6 if end >= at + 20 => (at + 16, pseudo),
+        1 => (at + 2, 0),
+        58 => (at + 2, pseudo),
+        _ => return,
+    };
+    frame[place..place + 2].fill(0);
+    let sum = fold(words(&frame[at..end]) + pseudo);
+    frame[place..place + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 #[derive(Debug, Clone)]
@@ -193,6 +318,69 @@ proptest! {
     }
 }
 
+/// A number near one that means something: the left edge, the window's, or anything.
+fn near() -> impl Strategy<Value = u32> {
+    prop_oneof![4 => 0u32..20_000, 2 => (0u32..3000).prop_map(u32::wrapping_neg), 1 => any::<u32>()]
+}
+
+prop_compose! {
+    /// A segment as a peer of the connection with every option may send it; its numbers are offsets from what is in flight.
+    fn any_segment()(
+        bits in prop_oneof![3 => Just(Flags::ACK.bits()), 2 => any::<u8>().prop_map(|b| b | Flags::ACK.bits()), 1 => any::<u8>()],
+        seq in near(),
+        ack in near(),
+        window in any::<u16>(),
+        urgent in any::<u16>(),
+        sack in proptest::collection::vec((near(), near()), 0..4),
+        timestamps in proptest::option::weighted(0.9, (near(), near())),
+        syn in proptest::option::weighted(0.1, (any::<u16>(), any::<u8>(), any::<bool>())),
+        len in prop_oneof![Just(0usize), 1usize..1400],
+        mark in 0u8..4,
+    ) -> (Header, Vec<(u32, u32)>, usize, u8) {
+        let timestamps = timestamps.map(|(val, ecr)| Timestamps { val: val.wrapping_add(52), ecr });
+        let options = Options {
+            mss: syn.map(|s| s.0),
+            window_scale: syn.map(|s| s.1),
+            sack_permitted: syn.is_some_and(|s| s.2),
+            timestamps,
+            ..Options::default()
+        };
+        let (seq, ack) = (SeqNum::new(seq.wrapping_add(301)), SeqNum::new(ack));
+        let h = Header { src_port: RICH, dst_port: PORT, seq, ack, flags: Flags::from_bits(bits), window, urgent, options };
+        (h, sack, len, mark)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A peer that is within its rights to send, and doesn't care what.
+    #[test]
+    fn a_peer_without_sense(segments in proptest::collection::vec((any_segment(), 0u64..400), 1..100)) {
+        let (mut shard, mut app, mut now, _) = world();
+        let mut bare = self::shard(|_| {});
+        let (una, _) = open_rich(&mut bare, &mut Counting::default(), now);
+        for ((mut header, sack, len, mark), ms) in segments {
+            header.ack += una;
+            header.options.sack = SackBlocks::default();
+            for (start, end) in sack {
+                header.options.sack.push(SeqNum::new(una) + start, SeqNum::new(una) + end);
+            }
+            let mut frame = tcp_frame(v4(9), v4(1), header, &vec![7; len], None);
+            frame[15] |= mark;
+            repair(&mut frame);
+            shard.on_frame(now, &frame, &mut app);
+            check(&mut shard, now)?;
+            let end = now + Duration::from_millis(ms);
+            pass(&mut shard, &mut app, &mut now, end);
+        }
+        shard.abort_all(now);
+        let end = now + Duration::from_secs(300);
+        pass(&mut shard, &mut app, &mut now, end);
+        prop_assert_eq!((shard.connections(), shard.time_waits(), shard.chunks_in_use()), (0, 0, 0));
+    }
+}
+
 #[test]
 fn a_flood_of_requests_is_bounded() {
     let (mut shard, mut app, now, frames) = world();
@@ -200,6 +388,6 @@ fn a_flood_of_requests_is_bounded() {
         shard.on_frame(now, &frames[n % frames.len()], &mut app);
     }
     assert_eq!(shard.counters().frames_in, shard.counters().frames_accounted());
-    assert!(shard.connections() <= 11 && shard.chunks_in_use() <= 512);
+    assert!(shard.connections() <= 12 && shard.chunks_in_use() <= 512);
     assert!(drain(&mut shard, now).len() <= 1200);
 }

@@ -2,7 +2,7 @@
 
 use crate::rng::Rng;
 use sim::Fate;
-use stack::{Duration, MacAddr};
+use stack::{Duration, Instant, MacAddr};
 use std::{cell::RefCell, collections::VecDeque, net::IpAddr, rc::Rc};
 use wire::{
     SeqNum, eth, icmpv4, icmpv6, ip, ipv4, ipv6,
@@ -33,6 +33,21 @@ pub(crate) struct Network {
     seen: VecDeque<(usize, Vec<u8>)>,
     /// What routers have to say, and to whom.
     pub(crate) errors: Vec<(usize, Vec<u8>)>,
+    /// `RANDOM_TRACE=1` shows every frame.
+    trace: bool,
+    /// The time of the latest event.
+    pub(crate) now: Instant,
+}
+
+/// A frame for people.
+fn shown(frame: &[u8]) -> String {
+    match parse(frame) {
+        Some((_, src, dst, h)) => {
+            let (from, to) = ((src, h.src_port), (dst, h.dst_port));
+            format!("{from:?} {to:?} {:?} seq {} ack {} win {} len {}", h.flags, h.seq, h.ack, h.window, frame.len())
+        }
+        None => format!("{} other bytes", frame.len()),
+    }
 }
 
 /// A frame's IP packet is not ARP or neighbour discovery, which nothing protects but Ethernet's own check sequence.
@@ -46,11 +61,22 @@ fn is_tcp(frame: &[u8]) -> bool {
 
 impl Network {
     pub(crate) fn new(weather: Weather, rng: Rng) -> Rc<RefCell<Self>> {
-        let network = Self { weather: Some(weather), rng, seen: VecDeque::new(), errors: Vec::new() };
+        let (seen, errors, now) = (VecDeque::new(), Vec::new(), Instant::ZERO);
+        let trace = std::env::var_os("RANDOM_TRACE").is_some();
+        let network = Self { weather: Some(weather), rng, seen, errors, trace, now };
         Rc::new(RefCell::new(network))
     }
 
     pub(crate) fn tamper(&mut self, from: usize, frame: &mut [u8]) -> Fate {
+        let sent = self.trace.then(|| shown(frame));
+        let fate = self.fate(from, frame);
+        if let Some(sent) = sent {
+            eprintln!("{:?} {from} {sent} {fate:?}", self.now);
+        }
+        fate
+    }
+
+    fn fate(&mut self, from: usize, frame: &mut [u8]) -> Fate {
         let tcp = is_tcp(frame);
         if tcp {
             self.seen.push_back((from, frame.to_vec()));
@@ -137,7 +163,11 @@ impl Network {
         let mut segment = vec![0; forged.len()];
         segment.extend(&payload[..len]);
         forged.emit(src, dst, &mut segment);
-        Some((1 - from, packet(link, src, dst, ip::PROTOCOL_TCP, &segment)))
+        let frame = packet(link, src, dst, ip::PROTOCOL_TCP, &segment);
+        if self.trace {
+            eprintln!("{:?} forged {}", self.now, shown(&frame));
+        }
+        Some((1 - from, frame))
     }
 
     /// An ICMP error about a segment with a number that is not in flight, to who would have sent it.

@@ -37,6 +37,8 @@ pub(crate) struct Pair {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) pairs: BTreeMap<SocketAddr, Pair>,
+    /// A listener may answer by cookies.
+    pub(crate) cookies: bool,
 }
 
 impl Ledger {
@@ -103,6 +105,8 @@ struct Endpoint {
     /// What it set that may end it: a user timeout or keep-alives.
     impatient: bool,
     established: bool,
+    /// When it was opened, or established.
+    since: Instant,
     peer_closed: bool,
     shut: bool,
     read_shut: bool,
@@ -214,6 +218,7 @@ impl Player {
             reading,
             impatient,
             established,
+            since: io.now(),
             peer_closed,
             shut,
             read_shut: false,
@@ -465,7 +470,7 @@ impl App for Player {
         self.told += 1;
         let e = self.live.get_mut(&conn).expect("a handle that is held");
         assert!(!e.established, "told twice");
-        e.established = true;
+        (e.established, e.since) = (true, io.now());
         self.push(io, conn);
     }
 
@@ -517,11 +522,11 @@ impl App for Player {
                 self.live.insert(conn, e);
                 self.verify(conn, &rest[..n]);
                 let e = self.live.remove(&conn).expect("just put there");
-                self.judge(&e, error);
+                self.judge(io.now(), &e, error);
                 return;
             }
         }
-        self.judge(&e, error);
+        self.judge(io.now(), &e, error);
     }
 
     fn on_turn(&mut self, io: &mut Io<'_>) {
@@ -538,9 +543,9 @@ impl App for Player {
 
 impl Player {
     /// Whether an end that is told is one that there was reason for.
-    fn judge(&self, e: &Endpoint, error: Option<Error>) {
+    fn judge(&self, now: Instant, e: &Endpoint, error: Option<Error>) {
         let mut ledger = self.ledger.borrow_mut();
-        let peer = ledger.peer(e.who).cloned();
+        let (peer, cookies) = (ledger.peer(e.who).cloned(), ledger.cookies);
         let end = ledger.end(e.who);
         end.over = Some(Over::Told(error));
         let opening = e.who.opens && !e.established;
@@ -557,6 +562,9 @@ impl Player {
             // Who is accepted but late may hear of the end of what it had: anything before is the peer's word.
             Some(Error::Reset) => {
                 let alive = peer.as_ref().is_some_and(|p| p.over.is_none() && !p.rude);
+                // Data that overtakes the segment which completes a handshake by cookie finds a listener.
+                let young = e.who.opens && cookies && now < e.since + Duration::from_secs(5);
+                let alive = alive && !young;
                 assert!(
                     !alive || end.rude,
                     "{:?} was reset though the peer is there and has done nothing: {peer:?}",

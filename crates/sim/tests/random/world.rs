@@ -79,6 +79,7 @@ pub(crate) fn run(seed: u64) {
     let mut host = |n: u8| {
         let shard = shard(&mut rng, n);
         let options = options(&mut rng);
+        ledger.borrow_mut().cookies |= options.syn_cookies != SynCookies::Never;
         let local = SocketAddr::new(address(n, v6), PORT);
         let mut app = Player::new(Rng::new(rng.next()), ledger.clone(), local, options);
         let count = 1 + rng.below(8);
@@ -123,9 +124,9 @@ pub(crate) fn run(seed: u64) {
 
 /// Runs until then, or until a router has something to say.
 fn turn(world: &mut World<Player, Player>, network: &Rc<RefCell<Network>>, until: Instant) {
-    let (turns, idle, last) = (Cell::new(0u64), Cell::new(0u64), Cell::new((Instant::ZERO, 0, 0)));
+    let (idle, last) = (Cell::new(0u64), Cell::new((Instant::ZERO, 0, 0)));
     world.run_until(until, |world| {
-        turns.set(turns.get() + 1);
+        network.borrow_mut().now = world.now();
         let state = (world.now(), world.frames(), world.a.app.told + world.b.app.told);
         // Nothing was sent, nobody was told anything: that may be a timer that moved, but not again and again.
         idle.set(if (state.1, state.2) == (last.get().1, last.get().2) { idle.get() + 1 } else { 0 });
