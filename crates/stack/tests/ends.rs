@@ -347,3 +347,45 @@ fn data_out_of_order_of_many_leaves_data_in_order_to_others() {
     assert_eq!(bench.app.got, vec![4; 100_000]);
     assert_eq!(bench.call(|io| io.send(conn, &[1; 10_000])), Ok(10_000), "and memory to send with");
 }
+
+/// Fills the pool with what it sends as soon as it is connected to, and reads ten octets of what comes.
+#[derive(Debug, Default)]
+struct Greedy {
+    got: Vec<u8>,
+    eof: usize,
+    conn: Option<ConnId>,
+}
+
+impl App for Greedy {
+    fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        self.conn = Some(conn);
+        while io.send(conn, &[1; 4096]) == Ok(4096) {}
+    }
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        self.got.extend(&data[..10]);
+        10
+    }
+    fn on_peer_closed(&mut self, _: &mut Io<'_>, _: ConnId) {
+        self.eof += 1;
+    }
+}
+
+/// RFC9293-3.10.3-a, A15: data and FIN come with the last ACK of a handshake, and the application leaves no memory for what
+/// it does not read at once. The end is not told without it.
+#[test]
+fn no_data_is_lost_before_an_end_that_is_told() {
+    let mut shard = shard(|config| config.pool_bytes = 16 << 10);
+    let (mut app, now) = (Greedy::default(), Instant::ZERO);
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), header(Flags::SYN, (1000, PORT), 300, 0), &[], None), &mut app);
+    let syn_ack = drain(&mut shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0;
+    let last = header(Flags::FIN | Flags::ACK, (1000, PORT), 301, syn_ack.seq.value().wrapping_add(1));
+    let data: Vec<u8> = (0..100).collect();
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), last, &data, None), &mut app);
+    let acks: Vec<u32> =
+        drain(&mut shard, now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h.ack.value()).collect();
+    let mut rest = [0; 200];
+    let n = shard.call(now, |io| io.read(app.conn.expect("open"), &mut rest)).expect("open");
+    app.got.extend(&rest[..n]);
+    assert_eq!((app.eof, acks.last()), (1, Some(&402)));
+    assert_eq!(app.got, data);
+}

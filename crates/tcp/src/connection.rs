@@ -280,7 +280,7 @@ impl Connection {
     /// Queues what the application left of bytes that were delivered in place.
     pub fn keep(&mut self, env: &mut Env<'_>, rest: &[u8]) {
         if !self.read_shut {
-            self.rcv.keep(env.pool, rest);
+            self.rcv.keep(env.pool, rest, !self.state.may_receive());
         }
     }
 

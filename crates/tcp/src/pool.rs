@@ -204,6 +204,15 @@ impl ByteQueue {
         bytes.len() - rest.len()
     }
 
+    /// Appends all of `bytes`, above the pool's limit if need be: for what can't come again, a segment's at most.
+    pub(crate) fn push_all(&mut self, pool: &mut Pool, bytes: &[u8]) {
+        let limit = pool.limit;
+        pool.limit = u32::MAX;
+        let kept = self.push(pool, bytes);
+        pool.limit = limit;
+        debug_assert_eq!(kept, bytes.len());
+    }
+
     fn link(&mut self, pool: &mut Pool, chunk: u32) {
         if self.tail == NONE {
             self.head = chunk;

@@ -156,6 +156,8 @@ impl Receiver {
         };
         if segment.fin() && kept {
             self.fin_at = Some(segment.seq() + length(segment.payload()));
+        } else if !kept && self.fin_at == Some(self.rcv_nxt) {
+            self.fin_at = None;
         }
         match taken {
             Taken::Nothing => {}
@@ -235,8 +237,13 @@ impl Receiver {
 
     /// Keeps what the application left of data delivered in place.
     ///
-    /// What there is no memory for counts as never received: nothing of it was acknowledged yet, and it comes again.
-    pub(crate) fn keep(&mut self, pool: &mut Pool, rest: &[u8]) {
+    /// What there is no memory for counts as never received: nothing of it was acknowledged yet, and it comes again. Not so if
+    /// it was the `last` before the FIN, which has been told already: there was room for that, though the application may have
+    /// used it up since.
+    pub(crate) fn keep(&mut self, pool: &mut Pool, rest: &[u8], last: bool) {
+        if last {
+            return self.queue.push_all(pool, rest);
+        }
         let kept = self.queue.push(pool, rest);
         if kept < rest.len() {
             self.rcv_nxt = self.rcv_nxt - length(&rest[kept..]);
@@ -355,7 +362,7 @@ mod tests {
         };
         // Six of eight chunks hold what the application has not read, two what is out of order.
         assert_eq!(arrive(&mut rcv, &mut env, 100, 2 * CHUNK_BYTES), Taken::InPlace);
-        rcv.keep(env.pool, &[7; 2 * CHUNK_BYTES]);
+        rcv.keep(env.pool, &[7; 2 * CHUNK_BYTES], false);
         let next = 100 + 2 * 2048;
         assert_eq!(arrive(&mut rcv, &mut env, next + 20_000, 100), Taken::Kept);
         assert_eq!(arrive(&mut rcv, &mut env, next + 30_000, 100), Taken::Kept);
