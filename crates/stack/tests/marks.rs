@@ -153,3 +153,21 @@ fn wire_payload(frame: &[u8], own: IpAddr, peer: IpAddr) -> usize {
     let at = if own.is_ipv4() { 34 } else { 54 };
     wire::tcp::Segment::parse(&frame[at..], own, peer).expect("TCP").payload.len()
 }
+
+/// RFC3168-6.1.1-b: who was not asked, or is not to answer, sends nothing that is ECN-capable.
+#[test]
+fn without_agreement_nothing_is_ecn_capable() {
+    let asks = Flags::SYN | Flags::ECE | Flags::CWR;
+    for (ecn, syn) in [(stack::Ecn::Answer, Flags::SYN), (stack::Ecn::Off, asks)] {
+        let settings = stack::Settings { ecn, ..stack::Settings::default() };
+        let (mut app, now) = (Counting::default(), Instant::ZERO);
+        let mut shard = shard(|config| config.tcp = stack::TcpConfig::new(settings).expect("valid"));
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), header(syn, (1000, PORT), 300, 0), &[], None), &mut app);
+        let answer = drain(&mut shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0;
+        let ack = header(Flags::ACK, (1000, PORT), 301, answer.seq.value().wrapping_add(1));
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), ack, &[], None), &mut app);
+        shard.call(now, |io| io.send(app.accepted[0], &[1; 8])).expect("open");
+        let data = drain(&mut shard, now);
+        assert_eq!((data.len(), marks(&data[0]).1 & 3), (1, 0));
+    }
+}

@@ -317,6 +317,26 @@ fn a_shrunken_window_is_survived() {
     );
 }
 
+/// MUST-34, MUST-35, SHLD-17: a window that shrinks to nothing, below what is in flight and lost: nothing is sent into it but
+/// probes of one octet, and all of it once it opens.
+#[test]
+fn a_window_that_is_taken_back_is_probed() {
+    case(
+        "established 300 100
+         send 2920
+         out <SEQ=300><ACK=100><DATA=1460><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         wait 200ms
+         timer 400ms
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=301><WND=5000><CTL=ACK>
+         out <SEQ=301><ACK=100><DATA=1459><CTL=ACK>     # the congestion window is one segment
+         in  <SEQ=100><ACK=1760><WND=5000><CTL=ACK>
+         out <SEQ=1760><ACK=100><DATA=1460><CTL=ACK>",
+    );
+}
+
 /// SHLD-16, RFC7323-2.4-b.
 #[test]
 fn what_was_lost_is_sent_again_into_a_small_window_at_once() {

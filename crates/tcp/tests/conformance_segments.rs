@@ -8,7 +8,7 @@ use tcp::{Config, Connection, Env, HalfOpen, Settings, Start};
 use wheel::Duration;
 use wire::{
     SeqNum,
-    tcp::{Flags, Segment},
+    tcp::{Flags, Options, Segment},
 };
 
 fn out(from: u32, n: u32) -> String {
@@ -31,6 +31,13 @@ fn a_window_is_an_unsigned_number() {
         ack(70_300, 65_535),
         out(70_300, 65), // and now 80,000; the last 535 bytes of the window would be silly
     ));
+    // In a SYN-ACK: ten segments, the initial window, fit into 32,800.
+    let segments: String =
+        (0..10).map(|n| format!("out <SEQ={}><ACK=300><DATA=1460><CTL=ACK>\n", 100 + 1460 * n)).collect();
+    case(&format!(
+        "connect 99\nout <SEQ=99><CTL=SYN>\nin <SEQ=299><ACK=100><WND=32800><CTL=SYN,ACK><MSS=1460>\n\
+         out <SEQ=100><ACK=300><CTL=ACK>\nhears connected\nsend 30000\n{segments}"
+    ));
 }
 
 /// MUST-61: PSH is on the segment that empties the queue, and on no other.
@@ -45,14 +52,20 @@ fn the_last_segment_of_the_queue_is_pushed() {
     endpoint.end();
 }
 
-/// MUST-65, MAY-3: the MSS is in the SYN, be it the default, and in nothing behind it.
+/// MUST-65, MAY-3, RFC2018-2-a: the MSS is in the SYN, be it the default, and in nothing behind it; nor are SACK-Permitted and
+/// Window Scale.
 #[test]
 fn the_mss_is_in_every_syn_and_nowhere_else() {
     for passive in [false, true] {
         let mut endpoint = Endpoint::new(settings(), 0, 0);
         let start = Start { iss: SeqNum::new(7), mss: 536, default_peer_mss: 536, timestamp_offset: 0 };
         let mut env = Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
-        let syn = tcp::testing::segment(Flags::SYN, 99, 0, &[]);
+        let options = Options { window_scale: Some(3), sack_permitted: true, ..Options::default() };
+        let with_options = |mut segment: Segment<'static>| {
+            segment.header.options = options;
+            segment
+        };
+        let syn = with_options(tcp::testing::segment(Flags::SYN, 99, 0, &[]));
         let mut buffer = vec![0; 2000];
         let (mut conn, header) = if passive {
             let half = HalfOpen::new(&env, start, &syn);
@@ -64,7 +77,10 @@ fn the_mss_is_in_every_syn_and_nowhere_else() {
         };
         assert_eq!((header.flags.contains(Flags::SYN), header.options.mss), (true, Some(536)));
         let flags = if passive { Flags::ACK } else { Flags::SYN | Flags::ACK };
-        let answer = tcp::testing::segment(flags, if passive { 100 } else { 99 }, 8, &[]);
+        let mut answer = tcp::testing::segment(flags, if passive { 100 } else { 99 }, 8, &[]);
+        if !passive {
+            answer = with_options(answer);
+        }
         let _ = conn.on_segment(&mut env, &answer);
         conn.send(&mut env, &[1; 100]).expect("open");
         let data = tcp::testing::segment(Flags::FIN | Flags::ACK, 100, 8, &[2; 10]);
@@ -72,6 +88,8 @@ fn the_mss_is_in_every_syn_and_nowhere_else() {
         let mut segments = 0;
         while let Some(emit) = conn.poll_transmit(&mut env, &mut buffer) {
             assert_eq!((emit.header.flags.contains(Flags::SYN), emit.header.options.mss), (false, None));
+            let Options { sack_permitted, window_scale, .. } = emit.header.options;
+            assert_eq!((sack_permitted, window_scale), (false, None));
             segments += 1;
         }
         assert!(segments > 0);

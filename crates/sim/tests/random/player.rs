@@ -111,6 +111,8 @@ struct Endpoint {
     shut: bool,
     read_shut: bool,
     lingers: bool,
+    /// It lingers for no time: its close is a reset.
+    zero: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -223,6 +225,7 @@ impl Player {
             shut,
             read_shut: false,
             lingers: false,
+            zero: false,
         };
         self.live.insert(conn, endpoint);
         let end = io.now() + self.rng.ms(10_000);
@@ -259,6 +262,7 @@ impl Player {
             }
             Ending::Close => self.close(io, conn),
             Ending::LingerZero => {
+                e.zero = true;
                 io.set_linger(conn, Some(Duration::ZERO)).expect("alive");
                 self.close(io, conn);
             }
@@ -276,7 +280,7 @@ impl Player {
     /// Gives the handle up, whatever is queued.
     fn close(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let Some(e) = self.live.get_mut(&conn) else { return };
-        let zero = e.ending == Ending::LingerZero;
+        let zero = e.zero;
         let unread = io.unread(conn).expect("alive");
         {
             let mut ledger = self.ledger.borrow_mut();
@@ -364,11 +368,18 @@ impl Player {
         if !end.eof {
             end.eof = true;
             let peer = peer.expect("somebody sent the FIN");
-            assert!(peer.fin, "a FIN that nobody sent");
+            assert!(peer.fin, "a FIN that nobody sent: {who:?} {peer:?}");
             assert_eq!(end.received, peer.sent, "the end comes behind everything");
         }
         drop(ledger);
         self.push(io, conn);
+    }
+
+    /// There was no room for all it has to send; now there is, and nobody has said so.
+    fn missed_room(&self, io: &mut Io<'_>, conn: ConnId, e: &Endpoint) -> bool {
+        let sent = self.ledger.borrow_mut().end(e.who).sent;
+        let idle = io.info(conn).is_ok_and(|info| info.send_queue_bytes == 0);
+        !e.shut && sent < e.total && idle && io.send(conn, &[e.who.octet(sent)]) == Ok(1)
     }
 
     fn task(&mut self, io: &mut Io<'_>, task: Task) {
@@ -406,6 +417,7 @@ impl Player {
             Task::Deadline(conn) => match self.live.get(&conn) {
                 // It hears of its end in time.
                 Some(e) if e.lingers => panic!("{:?} lingers for ever", e.who),
+                Some(e) if e.established && self.missed_room(io, conn, e) => panic!("{:?} was not told of room", e.who),
                 Some(_) if self.rng.percent(20) => self.abort(io, conn),
                 Some(_) => self.close(io, conn),
                 None => {}
