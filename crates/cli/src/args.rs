@@ -6,6 +6,7 @@ mod parse;
 mod ping;
 mod serve;
 mod stack;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub(crate) use parse::{NumberList, Prefix};
 pub(crate) use ping::PingArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, XdpMode};
+pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
 
 /// A TCP/IP stack in user space, on AF_XDP.
 #[derive(Debug, Parser)]
@@ -81,7 +83,8 @@ impl std::error::Error for UsageError {}
 #[command(after_help = "Examples:\n  \
     fourwave ss\n  \
     fourwave ss --json\n  \
-    fourwave ss --pid 4242 --steering\n\n\
+    fourwave ss --pid 4242 --steering\n  \
+    fourwave ss --counters\n\n\
     Reads a running fourwave process. TIME-WAIT records are listed as well.")]
 pub(crate) struct SsArgs {
     /// Which process [default: all of this machine]
@@ -91,6 +94,10 @@ pub(crate) struct SsArgs {
     /// The XDP program's counters, per verdict, instead of connections
     #[arg(long)]
     pub(crate) steering: bool,
+
+    /// The stack's counters but for those at zero, instead of connections
+    #[arg(long, conflicts_with = "steering")]
+    pub(crate) counters: bool,
 
     /// One JSON document on stdout
     #[arg(long)]

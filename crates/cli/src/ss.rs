@@ -12,6 +12,14 @@ pub(crate) const TIME_WAIT: &str = "TIME-WAIT";
 /// The state of a listener, if it is listed.
 pub(crate) const LISTEN: &str = "LISTEN";
 
+/// A counter of the stack.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Counter {
+    pub(crate) pid: u32,
+    pub(crate) counter: String,
+    pub(crate) value: u64,
+}
+
 /// A counter of the XDP program.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Verdict {
@@ -29,6 +37,16 @@ pub(crate) fn run(args: &SsArgs) -> anyhow::Result<()> {
         }
         for row in verdicts {
             out::result(&format!("{:<12}{:<24}{:>16}", row.pid, row.verdict, row.packets));
+        }
+        return Ok(());
+    }
+    if args.counters {
+        let counters = counters(args.pid)?;
+        if args.json {
+            return out::json(&counters);
+        }
+        for row in counters.iter().filter(|row| row.value > 0) {
+            out::result(&format!("{:<12}{:<36}{:>16}", row.pid, row.counter, row.value));
         }
         return Ok(());
     }
@@ -57,6 +75,17 @@ fn steering(pid: Option<u32>) -> anyhow::Result<Vec<Verdict>> {
         let asked = process.steering().with_context(|| format!("process {} does not answer", process.pid));
         let verdict = |count: Count| Verdict { pid: process.pid, verdict: count.name, packets: count.value };
         all.extend(asked?.into_iter().map(verdict));
+    }
+    Ok(all)
+}
+
+/// The stack's counters of one process, or of all that run.
+fn counters(pid: Option<u32>) -> anyhow::Result<Vec<Counter>> {
+    let mut all = Vec::new();
+    for process in processes(pid)? {
+        let asked = process.counters().with_context(|| format!("process {} does not answer", process.pid));
+        let counter = |count: Count| Counter { pid: process.pid, counter: count.name, value: count.value };
+        all.extend(asked?.into_iter().map(counter));
     }
     Ok(all)
 }

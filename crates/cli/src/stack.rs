@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fourwave::{Address, App, Stack};
+use fourwave::{Address, App, ConnId, Io, Keepalive, ListenOptions, Settings, Stack};
 
-use crate::args::{CopyMode, Idle, StackConfig, XdpMode};
+use crate::args::{Congestion, CopyMode, Ecn, Idle, StackConfig, SynCookies, TcpConfig, XdpMode};
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
@@ -37,11 +37,74 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     };
     let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
     let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
+    let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
     })
+}
+
+fn settings(tcp: &TcpConfig) -> Settings {
+    let default = Settings::default();
+    Settings {
+        time_wait: tcp.time_wait.map_or(default.time_wait, duration),
+        ecn: match tcp.ecn {
+            Ecn::Off => fourwave::Ecn::Off,
+            Ecn::Answer => fourwave::Ecn::Answer,
+            Ecn::Ask => fourwave::Ecn::Ask,
+        },
+        congestion: match tcp.congestion {
+            Congestion::Cubic => fourwave::Congestion::Cubic,
+            Congestion::Newreno => fourwave::Congestion::NewReno,
+        },
+        ..default
+    }
+}
+
+fn listen_options(tcp: &TcpConfig) -> ListenOptions {
+    let default = ListenOptions::default();
+    ListenOptions {
+        backlog: tcp.backlog.unwrap_or(default.backlog),
+        syn_cookies: match tcp.syn_cookies {
+            SynCookies::Never => fourwave::SynCookies::Never,
+            SynCookies::WhenFull => fourwave::SynCookies::WhenFull,
+            SynCookies::Always => fourwave::SynCookies::Always,
+            SynCookies::From(n) => fourwave::SynCookies::From(n),
+        },
+        ..default
+    }
+}
+
+/// What is set for each connection that is accepted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Accepted {
+    keepalive: Option<Keepalive>,
+    user_timeout: Option<fourwave::Duration>,
+}
+
+impl Accepted {
+    pub(crate) fn of(tcp: &TcpConfig) -> Self {
+        let default = Keepalive::default();
+        let keepalive = tcp.keepalive.map(duration);
+        Self {
+            keepalive: keepalive.map(|idle| Keepalive { idle, interval: idle.min(default.interval), ..default }),
+            user_timeout: tcp.user_timeout.map(duration),
+        }
+    }
+
+    pub(crate) fn set(&self, io: &mut Io<'_>, conn: ConnId) {
+        if self.keepalive.is_some() {
+            let _ = io.set_keepalive(conn, self.keepalive);
+        }
+        if self.user_timeout.is_some() {
+            let _ = io.set_user_timeout(conn, self.user_timeout);
+        }
+    }
+}
+
+fn duration(time: Duration) -> fourwave::Duration {
+    fourwave::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Runs an application until the end is asked for, or until it ends by itself; gives it back.

@@ -1,6 +1,6 @@
 //! How a stack is started.
 
-use crate::{Address, App, CopyMode, Error, Idle, Running, Settings, XdpMode, raw};
+use crate::{Address, App, CopyMode, Error, Idle, ListenOptions, Running, Settings, XdpMode, raw};
 use runtime::{Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -22,6 +22,14 @@ impl Stack {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.options.listen.push(address);
+        self
+    }
+
+    /// Backlog, SYN cookies and the like of what [`Stack::listen`] names; checked when the stack starts. An accept queue is
+    /// for listeners that the application opens itself ([`Io::listen`](crate::Io::listen)).
+    #[must_use]
+    pub fn listen_options(mut self, options: ListenOptions) -> Self {
+        self.options.listen_options = options;
         self
     }
 

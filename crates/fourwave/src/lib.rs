@@ -25,8 +25,8 @@ mod builder;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, ConnId, ConnectError, Duration, Error as ConnectionError, Half, IcmpError, Instant, Io, Keepalive,
-    ListenError, ListenOptions, ListenerId, Settings, SoftError, State, SynCookies,
+    App, Congestion, ConnId, ConnectError, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
+    Keepalive, ListenError, ListenOptions, ListenerId, Settings, SoftError, State, SynCookies,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
 pub use runtime::{Address, Error, Finished, Idle, Running, control, interface_for, io_error_kind, raw};

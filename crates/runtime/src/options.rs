@@ -1,7 +1,7 @@
 //! What a stack is started with.
 
 use crate::idle::Idle;
-use stack::Settings;
+use stack::{ListenOptions, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use xdp::{CopyMode, XdpMode};
@@ -32,8 +32,8 @@ pub struct Options {
     pub vlan: Option<u16>,
     /// What to listen on.
     pub listen: Vec<SocketAddr>,
-    /// Connections of a listener that may be half open at once.
-    pub backlog: u32,
+    /// What those are opened with.
+    pub listen_options: ListenOptions,
     /// Ports of active opens; `None`: there are none, and on a shared address all ports but those listened on stay the
     /// kernel's.
     pub ports: Option<RangeInclusive<u16>>,
@@ -58,7 +58,7 @@ impl Options {
             address: None,
             vlan: None,
             listen: Vec::new(),
-            backlog: 4096,
+            listen_options: ListenOptions::default(),
             ports: None,
             idle: Idle::default(),
             xdp_mode: XdpMode::Auto,

@@ -191,7 +191,8 @@ fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Sha
             let has = shard.config().addresses.iter().map(|a| a.ip.to_string()).collect::<Vec<_>>().join(", ");
             return Err(Error::NotOurs { ip: address.ip(), interface: facts.name.clone(), has });
         }
-        shard.listen(*address, options.backlog).map_err(|reason| Error::Listen { address: *address, reason })?;
+        let opened = shard.listen(*address, options.listen_options.clone());
+        opened.map_err(|reason| Error::Listen { address: *address, reason })?;
     }
     Ok(shard)
 }

@@ -2,13 +2,18 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::parse::{parse_list, parse_prefix};
-use super::{CopyMode, Idle, NumberList, Prefix, Stack, UsageError, XdpMode};
+use super::parse::{parse_list, parse_patience, parse_prefix, parse_time_wait};
+use super::tcp::{MOST_HALF_OPEN, parse_syn_cookies};
+use super::{
+    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Stack, SynCookies, TcpArgs, UsageError, XdpMode,
+};
 
-/// What a file may say: the flags of [`super::StackArgs`] by their own names.
+/// What a file may say: the flags of [`super::StackArgs`] and [`ListenArgs`] by their own names. What is for listening has
+/// no effect on commands that do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct FileArgs {
@@ -22,6 +27,17 @@ pub(super) struct FileArgs {
     pub(super) idle: Option<Idle>,
     pub(super) xdp_mode: Option<XdpMode>,
     pub(super) copy: Option<CopyMode>,
+    #[serde(default, deserialize_with = "time_wait")]
+    time_wait: Option<Duration>,
+    ecn: Option<Ecn>,
+    congestion: Option<Congestion>,
+    #[serde(default, deserialize_with = "backlog")]
+    backlog: Option<u32>,
+    syn_cookies: Option<SynCookies>,
+    #[serde(default, deserialize_with = "patience")]
+    keepalive: Option<Duration>,
+    #[serde(default, deserialize_with = "patience")]
+    user_timeout: Option<Duration>,
 }
 
 impl FileArgs {
@@ -30,6 +46,19 @@ impl FileArgs {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| UsageError(format!("cannot read --config {}: {error}", path.display())))?;
         Self::parse(&text).map_err(|why| UsageError(format!("{}: {why}", path.display())))
+    }
+
+    pub(super) const fn tcp(&self) -> TcpArgs {
+        TcpArgs { time_wait: self.time_wait, ecn: self.ecn, congestion: self.congestion }
+    }
+
+    pub(super) const fn listen(&self) -> ListenArgs {
+        ListenArgs {
+            backlog: self.backlog,
+            syn_cookies: self.syn_cookies,
+            keepalive: self.keepalive,
+            user_timeout: self.user_timeout,
+        }
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -56,6 +85,42 @@ impl<'de> Deserialize<'de> for NumberList {
     }
 }
 
+impl<'de> Deserialize<'de> for SynCookies {
+    /// A word or a number, as on the command line.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_syn_cookies(&Word::deserialize(deserializer)?.0).map_err(D::Error::custom)
+    }
+}
+
+/// A number, quoted or not, or a name: as it would be typed.
+struct Word(String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self(text)),
+            toml::Value::Integer(number) => Ok(Self(number.to_string())),
+            toml::Value::Float(number) => Ok(Self(number.to_string())),
+            other => Err(D::Error::custom(format!("a number or a name, not a {}", other.type_str()))),
+        }
+    }
+}
+
+fn time_wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_time_wait(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
+}
+
+fn patience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_patience(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
+}
+
+fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let word = Word::deserialize(deserializer)?.0;
+    let backlog = word.parse().ok().filter(|n| *n <= MOST_HALF_OPEN);
+    let wrong = || D::Error::custom(format!("backlog `{word}` is no number from 0 to {MOST_HALF_OPEN}"));
+    backlog.map(Some).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +141,17 @@ mod tests {
         assert_eq!(file.idle, Some(Idle::Sleep));
         assert_eq!(file.xdp_mode, Some(XdpMode::Native));
         assert_eq!(file.copy, Some(CopyMode::ZeroCopy));
+        let file = FileArgs::parse(
+            "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
+             keepalive = 60\nuser-timeout = 30\n",
+        )
+        .unwrap();
+        assert_eq!((file.ecn, file.congestion), (Some(Ecn::Ask), Some(Congestion::Newreno)));
+        assert_eq!(file.time_wait, Some(Duration::from_millis(1500)));
+        assert_eq!((file.backlog, file.syn_cookies), (Some(100), Some(SynCookies::From(50))));
+        let times = [60, 30].map(|s| Some(Duration::from_secs(s)));
+        assert_eq!([file.keepalive, file.user_timeout], times);
+        assert_eq!(FileArgs::parse("syn-cookies = \"always\"").unwrap().syn_cookies, Some(SynCookies::Always));
         assert_eq!(FileArgs::parse("copy = \"copy\"").unwrap().copy, Some(CopyMode::Copied));
         assert_eq!(FileArgs::parse("").unwrap(), FileArgs::default());
     }
@@ -87,6 +163,9 @@ mod tests {
             ("idle = \"lazy\"", ["line 1", "`lazy`", "adaptive"]),
             ("queues = \"3-1\"", ["line 1", "3-1", "backwards"]),
             ("address = \"10.0.0.1\"", ["line 1", "prefix", "10.77.0.1/24"]),
+            ("\ntime-wait = 0", ["line 2", "seconds", "1 to 240"]),
+            ("syn-cookies = \"sometimes\"", ["line 1", "`sometimes`", "when-full"]),
+            ("backlog = -1", ["line 1", "`-1`", "0 to 16777216"]),
             ("idle = \"busy\"\nidle = \"sleep\"", ["line 2", "duplicate", "key"]),
         ];
         for (text, words) in cases {

@@ -64,6 +64,15 @@ pub(super) fn parse_pause(text: &str) -> Result<Duration, String> {
     seconds_within(text, 0.0, 600.0)
 }
 
+/// 2MSL.
+pub(super) fn parse_time_wait(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 1.0, 240.0)
+}
+
+pub(super) fn parse_patience(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 1.0, 86_400.0)
+}
+
 fn seconds_within(text: &str, least: f64, most: f64) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok();
     let seconds = seconds.filter(|seconds| (least..=most).contains(seconds));

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::{KernelWait, Stack, StackArgs, UsageError};
+use super::{KernelWait, ListenArgs, Stack, StackArgs, UsageError};
 use crate::serve;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0\n  \
     fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0 --idle busy --cores 0\n  \
+    fourwave serve echo --listen 10.77.0.1:7 --syn-cookies always --time-wait 1 --keepalive 60\n  \
     fourwave serve discard --listen 127.0.0.1:9000 --stack kernel\n  \
     fourwave serve echo --listen 10.77.0.50:7 --config stack.toml\n\n\
     Says `listening on ADDR:PORT` on stderr when it is ready. Ctrl-C ends it.")]
@@ -30,11 +31,14 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     at: StackArgs,
+
+    #[command(flatten)]
+    connections: ListenArgs,
 }
 
 impl ServeArgs {
     pub(crate) fn resolve(self) -> Result<serve::Config, UsageError> {
-        let at = self.at.resolve()?;
+        let at = self.at.resolve_with(self.connections)?;
         if at.stack == Stack::Raw && self.service != serve::Service::Echo {
             let message = "--stack raw has no connections: it can only `serve echo`";
             return Err(UsageError(message.into()));

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::UsageError;
 use super::file::FileArgs;
 use super::parse::{NumberList, Prefix, parse_list, parse_prefix};
+use super::{ListenArgs, TcpArgs, TcpConfig, UsageError};
 
 /// Whose TCP does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -135,6 +135,9 @@ pub(crate) struct StackArgs {
     /// Who moves the bytes [default: auto]
     #[arg(long, value_enum)]
     copy: Option<CopyMode>,
+
+    #[command(flatten)]
+    tcp: TcpArgs,
 }
 
 /// Whose TCP, and where and how the stack runs; checked.
@@ -153,12 +156,19 @@ pub(crate) struct StackConfig {
     pub(crate) idle: Idle,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) copy: CopyMode,
+    pub(crate) tcp: TcpConfig,
 }
 
 impl StackArgs {
     /// What was typed, else what the file says, else the defaults.
     pub(super) fn resolve(self) -> Result<StackConfig, UsageError> {
+        self.resolve_with(ListenArgs::default())
+    }
+
+    /// As [`StackArgs::resolve`], for a command that listens.
+    pub(super) fn resolve_with(self, listen: ListenArgs) -> Result<StackConfig, UsageError> {
         let file = self.config.as_deref().map(FileArgs::read).transpose()?.unwrap_or_default();
+        let tcp = TcpConfig::resolve(self.tcp.or(file.tcp()), listen.or(file.listen()));
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
         let vlan = self.vlan.or(file.vlan);
         if vlan.is_some_and(|id| address.is_none() || !(1..=4094).contains(&id)) {
@@ -188,6 +198,7 @@ impl StackArgs {
             idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
             xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),
             copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),
+            tcp,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What is typed, and what becomes of it.
 
 use super::*;
-use crate::ping;
+use crate::{ping, serve};
 use clap::CommandFactory;
 use std::time::Duration;
 
@@ -66,4 +66,53 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     std::fs::remove_file(&path).unwrap();
     let missing = ping(&line).unwrap_err().to_string();
     assert!(missing.contains("--config") && missing.contains("No such file"), "{missing}");
+}
+
+fn serve(line: &str) -> Result<serve::Config, UsageError> {
+    match parse(line).unwrap().command {
+        Command::Serve(args) => args.resolve(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn connections_are_as_the_flags_say_then_the_file_then_the_defaults() {
+    let plain = "fourwave serve echo --listen 10.77.0.1:7";
+    let tcp = serve(plain).unwrap().at.tcp;
+    assert_eq!((tcp.time_wait, tcp.backlog, tcp.keepalive, tcp.user_timeout), (None, None, None, None));
+    assert_eq!((tcp.ecn, tcp.congestion, tcp.syn_cookies), (Ecn::Answer, Congestion::Cubic, SynCookies::WhenFull));
+
+    let path = std::env::temp_dir().join(format!("fourwave-tcp-{}.toml", std::process::id()));
+    std::fs::write(&path, "backlog = 9\nsyn-cookies = \"never\"\nkeepalive = 7\n").unwrap();
+    let flags = "--time-wait 1 --ecn ask --congestion newreno --syn-cookies 5 --user-timeout 2.5";
+    let tcp = serve(&format!("{plain} {flags} --config {}", path.display())).unwrap().at.tcp;
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((tcp.ecn, tcp.congestion, tcp.syn_cookies), (Ecn::Ask, Congestion::Newreno, SynCookies::From(5)));
+    let seconds = |s| Some(Duration::from_millis(s));
+    assert_eq!((tcp.time_wait, tcp.user_timeout), (seconds(1000), seconds(2500)));
+    assert_eq!((tcp.backlog, tcp.keepalive), (Some(9), seconds(7000)));
+}
+
+#[test]
+fn connections_out_of_range_are_usage_errors_that_say_what_is_allowed() {
+    let cases = [
+        ("--time-wait 0", "1 to 240"),
+        ("--time-wait 241", "1 to 240"),
+        ("--time-wait soon", "1 to 240"),
+        ("--backlog 16777217", "0..=16777216"),
+        ("--syn-cookies sometimes", "when-full"),
+        ("--syn-cookies 16777217", "0 to 16777216"),
+        ("--keepalive 0.5", "1 to 86400"),
+        ("--user-timeout 86401", "1 to 86400"),
+        ("--ecn on", "answer"),
+        ("--congestion bbr", "newreno"),
+    ];
+    for (flags, allowed) in cases {
+        let error = parse(&format!("fourwave serve echo --listen 10.77.0.1:7 {flags}")).unwrap_err();
+        let said = error.to_string();
+        assert_eq!(error.exit_code(), 2, "{flags}");
+        assert!(said.contains(allowed), "{flags}: {said}");
+    }
+    assert!(parse("fourwave ping 10.77.0.1:7 --backlog 5").is_err(), "ping does not listen");
+    assert!(parse("fourwave ping 10.77.0.1:7 --ecn ask --time-wait 1").is_ok());
 }

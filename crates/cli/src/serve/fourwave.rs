@@ -2,23 +2,26 @@
 
 use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
-use crate::stack;
+use crate::stack::{self, Accepted};
 use crate::stop::Stop;
 use fourwave::{App, ConnId, ConnectionError, Io, ListenerId};
 
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.listen.ip())?.listen(config.listen);
+    let accepted = Accepted::of(&config.at.tcp);
+    let ready = |how: &str| ready(config.listen, how);
     match config.service {
-        Service::Echo => stack::run(builder, Echo::default(), stop, |how| ready(config.listen, how)),
-        Service::Discard => stack::run(builder, Discard, stop, |how| ready(config.listen, how)),
-        Service::Sockperf => stack::run(builder, Sockperf::default(), stop, |how| ready(config.listen, how)),
-        Service::Chargen => stack::run(builder, Chargen::new(), stop, |how| ready(config.listen, how)),
+        Service::Echo => stack::run(builder, Echo { accepted, ending: Vec::new() }, stop, ready),
+        Service::Discard => stack::run(builder, Discard { accepted }, stop, ready),
+        Service::Sockperf => stack::run(builder, Sockperf { accepted, messages: Vec::new() }, stop, ready),
+        Service::Chargen => stack::run(builder, Chargen::new(accepted), stop, ready),
     }
 }
 
 /// Sends back what comes; after the peer's FIN the rest of it, then ours.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Echo {
+    accepted: Accepted,
     /// By connection: the peer has closed.
     ending: Vec<bool>,
 }
@@ -39,6 +42,7 @@ impl App for Echo {
         }
         self.ending[conn.index()] = false;
         let _ = io.set_nodelay(conn, true);
+        self.accepted.set(io, conn);
     }
 
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
@@ -67,8 +71,9 @@ fn discard(io: &mut Io<'_>, conn: ConnId) {
 }
 
 /// Sends back sockperf's messages, marked as a server's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sockperf {
+    accepted: Accepted,
     /// By connection: where in its messages it is.
     messages: Vec<Messages>,
 }
@@ -80,6 +85,7 @@ impl App for Sockperf {
         }
         self.messages[conn.index()] = Messages::default();
         let _ = io.set_nodelay(conn, true);
+        self.accepted.set(io, conn);
     }
 
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
@@ -110,9 +116,15 @@ impl App for Sockperf {
 
 /// Throws away what comes.
 #[derive(Debug)]
-struct Discard;
+struct Discard {
+    accepted: Accepted,
+}
 
 impl App for Discard {
+    fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        self.accepted.set(io, conn);
+    }
+
     fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
         data.len()
     }
@@ -125,14 +137,15 @@ impl App for Discard {
 /// Sends characters without end, to everybody at the pace they read.
 #[derive(Debug)]
 struct Chargen {
+    accepted: Accepted,
     text: Vec<u8>,
     /// By connection: where in the text it goes on.
     at: Vec<usize>,
 }
 
 impl Chargen {
-    fn new() -> Self {
-        Self { text: chargen_text(), at: Vec::new() }
+    fn new(accepted: Accepted) -> Self {
+        Self { accepted, text: chargen_text(), at: Vec::new() }
     }
 
     fn fill(&mut self, io: &mut Io<'_>, conn: ConnId) {
@@ -153,6 +166,7 @@ impl App for Chargen {
             self.at.resize(conn.index() + 1, 0);
         }
         self.at[conn.index()] = 0;
+        self.accepted.set(io, conn);
         self.fill(io, conn);
     }
 

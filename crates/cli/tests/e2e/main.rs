@@ -8,6 +8,7 @@ mod bench;
 mod capture;
 mod clients;
 mod configuration;
+mod connections;
 mod demo;
 mod failures;
 mod idle;

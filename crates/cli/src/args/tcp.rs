@@ -1,0 +1,142 @@
+//! Flags of the connections: what TCP does where there is a choice.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::parse::{parse_patience, parse_time_wait};
+
+/// Half-open connections of a listener, at most.
+pub(super) const MOST_HALF_OPEN: u32 = 1 << 24;
+
+/// Explicit congestion notification (RFC 3168).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Ecn {
+    /// Never
+    Off,
+    /// If the peer asks
+    Answer,
+    /// What it opens asks as well
+    Ask,
+}
+
+/// Who steers the congestion window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Congestion {
+    /// RFC 9438
+    Cubic,
+    /// RFC 5681 and 6582
+    Newreno,
+}
+
+/// When a SYN is answered by a cookie (RFC 4987).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SynCookies {
+    Never,
+    WhenFull,
+    Always,
+    /// While so many are half open.
+    From(u32),
+}
+
+/// Of every connection, as far as it was typed.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct TcpArgs {
+    /// TIME-WAIT lasts so long, 1 to 240 [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_time_wait)]
+    pub(super) time_wait: Option<Duration>,
+
+    /// Explicit congestion notification [default: answer]
+    #[arg(long, value_enum)]
+    pub(super) ecn: Option<Ecn>,
+
+    /// Congestion control [default: cubic]
+    #[arg(long, value_enum)]
+    pub(super) congestion: Option<Congestion>,
+}
+
+/// Of a listener and what it accepts, as far as it was typed.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Its connections (without effect with --stack kernel)")]
+pub(crate) struct ListenArgs {
+    /// Connections that may be half open at once, 0 to 2^24 [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_HALF_OPEN)))]
+    pub(super) backlog: Option<u32>,
+
+    /// SYNs answered by a cookie: never, when-full (the backlog), always, or while N are half open [default: when-full]
+    #[arg(long, value_name = "WHEN", value_parser = parse_syn_cookies)]
+    pub(super) syn_cookies: Option<SynCookies>,
+
+    /// Ask a silent peer whether it is there after so long, 1 to 86400, and then as often, but each 75 s at least; nine
+    /// questions without an answer end it [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_patience)]
+    pub(super) keepalive: Option<Duration>,
+
+    /// Give up a peer that acknowledges nothing, or reads nothing, for so long, 1 to 86400 [default: 15 minutes]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_patience)]
+    pub(super) user_timeout: Option<Duration>,
+}
+
+/// What TCP does where there is a choice, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TcpConfig {
+    /// `None`: the stack's default, here and below.
+    pub(crate) time_wait: Option<Duration>,
+    pub(crate) ecn: Ecn,
+    pub(crate) congestion: Congestion,
+    pub(crate) backlog: Option<u32>,
+    pub(crate) syn_cookies: SynCookies,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) user_timeout: Option<Duration>,
+}
+
+impl TcpArgs {
+    /// What `self` has, else what `other` has.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            time_wait: self.time_wait.or(other.time_wait),
+            ecn: self.ecn.or(other.ecn),
+            congestion: self.congestion.or(other.congestion),
+        }
+    }
+}
+
+impl ListenArgs {
+    /// What `self` has, else what `other` has.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            backlog: self.backlog.or(other.backlog),
+            syn_cookies: self.syn_cookies.or(other.syn_cookies),
+            keepalive: self.keepalive.or(other.keepalive),
+            user_timeout: self.user_timeout.or(other.user_timeout),
+        }
+    }
+}
+
+impl TcpConfig {
+    pub(super) fn resolve(tcp: TcpArgs, listen: ListenArgs) -> Self {
+        Self {
+            time_wait: tcp.time_wait,
+            ecn: tcp.ecn.unwrap_or(Ecn::Answer),
+            congestion: tcp.congestion.unwrap_or(Congestion::Cubic),
+            backlog: listen.backlog,
+            syn_cookies: listen.syn_cookies.unwrap_or(SynCookies::WhenFull),
+            keepalive: listen.keepalive,
+            user_timeout: listen.user_timeout,
+        }
+    }
+}
+
+pub(super) fn parse_syn_cookies(text: &str) -> Result<SynCookies, String> {
+    match text {
+        "never" => return Ok(SynCookies::Never),
+        "when-full" => return Ok(SynCookies::WhenFull),
+        "always" => return Ok(SynCookies::Always),
+        _ => {}
+    }
+    let number = text.parse().ok().filter(|n| *n <= MOST_HALF_OPEN).map(SynCookies::From);
+    number.ok_or(format!("`{text}` is neither never, when-full nor always, nor a number from 0 to {MOST_HALF_OPEN}"))
+}
