@@ -123,6 +123,9 @@ impl Sender {
         // A probe sends at least one byte into a closed window (RFC 9293 section 3.8.6.1).
         let room = if self.probe { usable.max(1) } else { usable };
         let len = queued.min(room).min(mss);
+        if len > 0 && len < mss && !self.probe {
+            self.small = self.snd_nxt + len;
+        }
         let cut = self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe));
         let push = cut.push || self.ends_burst(mss, usable.saturating_sub(len) < (queued - len).min(mss));
         Some(Cut { push, ..cut })

@@ -415,9 +415,6 @@ impl Sender {
             }
         } else {
             flight.board.sent(cut.seq, end, env.now, before, cut.push);
-            if cut.len > 0 && cut.len < self.mss.into() {
-                self.small = end;
-            }
             self.burst = if cut.push { 0 } else { self.burst.saturating_add(1) };
             self.snd_nxt = end;
             self.snd_max = self.snd_max.max(end);
