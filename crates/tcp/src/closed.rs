@@ -108,6 +108,8 @@ mod tests {
     #[test]
     fn listen_answers_as_rfc_9293_3_10_7_2() {
         assert_eq!(answer_listen(&segment(Flags::RST, 500, 0, &[])), Knock::Ignore);
+        assert_eq!(answer_listen(&segment(Flags::RST | Flags::ACK, 500, 700, &[])), Knock::Ignore);
+        assert_eq!(answer_listen(&segment(Flags::RST | Flags::SYN, 500, 0, &[])), Knock::Ignore);
         let refuse = Knock::Refuse(Reset { seq: seq(700), ack: None, timestamps: None });
         assert_eq!(answer_listen(&segment(Flags::ACK, 500, 700, &[])), refuse);
         assert_eq!(answer_listen(&segment(Flags::SYN | Flags::ACK, 500, 700, &[])), refuse);

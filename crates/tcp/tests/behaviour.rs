@@ -723,6 +723,19 @@ fn send_after_shutdown_is_a_broken_pipe() {
          send 1
          hears broken-pipe",
     );
+    // The FIN that waits for ESTABLISHED is behind everything, too.
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN>
+         in  <SEQ=300><CTL=SYN>                         SYN-RECEIVED
+         out <SEQ=100><ACK=301><CTL=SYN,ACK>
+         shutdown
+         send 1
+         hears broken-pipe
+         in  <SEQ=301><ACK=101><CTL=ACK>                FIN-WAIT-1
+         out <SEQ=101><ACK=301><CTL=FIN,ACK>
+         hears connected",
+    );
 }
 
 /// RFC9293-3.10.2-a, RFC9293-3.10.7.3-c.

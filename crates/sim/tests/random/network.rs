@@ -3,7 +3,7 @@
 use crate::rng::Rng;
 use sim::Fate;
 use stack::{Duration, Instant, MacAddr};
-use std::{cell::RefCell, collections::VecDeque, net::IpAddr, rc::Rc};
+use std::{cell::RefCell, collections::VecDeque, net::IpAddr, ops::Range, rc::Rc};
 use wire::{
     SeqNum, eth, icmpv4, icmpv6, ip, ipv4, ipv6,
     tcp::{Flags, Header, Options, SackBlocks, Segment, Timestamps},
@@ -22,6 +22,8 @@ pub(crate) struct Weather {
     pub(crate) honest_hole: bool,
     /// How late an overtaken frame is, at most.
     pub(crate) late: Duration,
+    /// When nothing arrives at all.
+    pub(crate) night: Option<Range<Instant>>,
 }
 
 /// Shared by the link and the world.
@@ -92,7 +94,7 @@ impl Network {
             return Fate::Drop;
         }
         let rng = &mut self.rng;
-        if rng.percent(weather.loss) {
+        if rng.percent(weather.loss) || weather.night.as_ref().is_some_and(|night| night.contains(&self.now)) {
             return Fate::Drop;
         }
         if tcp && rng.percent(weather.corrupted) {

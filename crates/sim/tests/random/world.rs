@@ -56,16 +56,20 @@ fn options(rng: &mut Rng) -> ListenOptions {
     }
 }
 
-fn weather(rng: &mut Rng, delay: Duration) -> Weather {
+fn weather(rng: &mut Rng, delay: Duration, v6: bool) -> Weather {
     let most = |rng: &mut Rng, chance, percent: u64| if rng.percent(chance) { rng.below(percent + 1) } else { 0 };
     Weather {
         loss: most(rng, 60, 20),
         duplicates: most(rng, 40, 10),
         reordered: most(rng, 40, 20),
         corrupted: most(rng, 30, 5),
-        hole: rng.percent(20).then(|| 1280 + rng.index(220)),
+        hole: rng.percent(20).then(|| if v6 { 1280 + rng.index(220) } else { 576 + rng.index(924) }),
         honest_hole: rng.percent(50),
         late: delay * 3,
+        night: rng.percent(20).then(|| {
+            let begins = Instant::ZERO + rng.ms(30_000);
+            begins..begins + Duration::from_millis(rng.magnitude(100_000))
+        }),
     }
 }
 
@@ -75,7 +79,7 @@ pub(crate) fn run(seed: u64) {
     let both = rng.percent(30);
     let v6 = rng.percent(50);
     let delay = Duration::from_micros(20 + rng.magnitude(60_000));
-    let network = Network::new(weather(&mut rng, delay), Rng::new(rng.next()));
+    let network = Network::new(weather(&mut rng, delay, v6), Rng::new(rng.next()));
     let mut host = |n: u8| {
         let shard = shard(&mut rng, n);
         let options = options(&mut rng);

@@ -30,6 +30,7 @@ fn s11_a_listener_ignores_rst_and_refuses_ack() {
     case(
         "listen 300
          in  <SEQ=500><CTL=RST>                         LISTEN
+         in  <SEQ=500><ACK=700><CTL=RST,ACK>            LISTEN
          in  <SEQ=500><ACK=700><CTL=ACK>                LISTEN
          out <SEQ=700><CTL=RST>                         LISTEN
          in  <SEQ=500><ACK=700><CTL=SYN,ACK>            LISTEN
