@@ -711,6 +711,16 @@ fn the_third_duplicate_ack_retransmits() {
     case(&format!("{open}{}{}{}{}{}", out(300, 10), data(0), data(1), data(2), data(3)));
 }
 
+/// RFC1122-4.2.2.20-a, RFC1122-4.2.2.20-b: the end of the handshake sets SND.WL1 and SND.WL2, so that an ACK with the same
+/// numbers sets the window, wherever in the number space they are.
+#[test]
+fn the_same_numbers_again_set_the_window() {
+    let segments: String =
+        (0..8).map(|n| format!("out <SEQ={}><ACK=300><DATA=1460><CTL=ACK>\n", 100 + 1460 * n)).collect();
+    // Of the 10,000 of the handshake six would fit.
+    case(&format!("established 100 300\nin <SEQ=300><ACK=100><WND=12000><CTL=ACK>\nsend 30000\n{segments}"));
+}
+
 // What the application may do when.
 
 /// RFC9293-3.10.2-a.
