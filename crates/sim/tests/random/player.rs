@@ -141,13 +141,15 @@ pub(crate) struct Player {
     /// No new connections from here on.
     until: Instant,
     pub(crate) told: u64,
+    /// The pool is never scarce: what waits for room waits for its own. (Of a scarce one a quarter must be free first.)
+    pub(crate) roomy: bool,
 }
 
 impl Player {
     pub(crate) fn new(rng: Rng, ledger: Rc<RefCell<Ledger>>, local: SocketAddr, options: ListenOptions) -> Self {
         let until = Instant::ZERO + Duration::from_secs(60);
         let (live, tasks) = (HashMap::new(), BTreeMap::new());
-        Self { rng, ledger, live, tasks, count: 0, local, options, listener: None, until, told: 0 }
+        Self { rng, ledger, live, tasks, count: 0, local, options, listener: None, until, told: 0, roomy: false }
     }
 
     /// Plans to listen, and maybe to stop and to begin again.
@@ -379,7 +381,7 @@ impl Player {
     fn missed_room(&self, io: &mut Io<'_>, conn: ConnId, e: &Endpoint) -> bool {
         let sent = self.ledger.borrow_mut().end(e.who).sent;
         let idle = io.info(conn).is_ok_and(|info| info.send_queue_bytes == 0);
-        !e.shut && sent < e.total && idle && io.send(conn, &[e.who.octet(sent)]) == Ok(1)
+        self.roomy && !e.shut && sent < e.total && idle && io.send(conn, &[e.who.octet(sent)]) == Ok(1)
     }
 
     fn task(&mut self, io: &mut Io<'_>, task: Task) {

@@ -86,6 +86,7 @@ pub(crate) fn run(seed: u64) {
         ledger.borrow_mut().cookies |= options.syn_cookies != SynCookies::Never;
         let local = SocketAddr::new(address(n, v6), PORT);
         let mut app = Player::new(Rng::new(rng.next()), ledger.clone(), local, options);
+        app.roomy = shard.config().pool_bytes >= 16 << 20;
         let count = 1 + rng.below(8);
         if n == 1 || both {
             app.opens(count, SocketAddr::new(address(3 - n, v6), PORT));
@@ -96,6 +97,9 @@ pub(crate) fn run(seed: u64) {
         Host { shard, app }
     };
     let (a, b) = (host(1), host(2));
+    if std::env::var_os("RANDOM_TRACE").is_some() {
+        eprintln!("{:?}\n{:?}\n{:?}", a.shard.config(), b.shard.config(), network.borrow().weather);
+    }
     let link = network.clone();
     let mut world =
         World::new(a, b, delay).with_tamper(move |from, frame| link.borrow_mut().tamper(from, frame.as_mut_slice()));
