@@ -209,6 +209,18 @@ fn the_tail_is_probed_and_then_timed_out() {
     );
 }
 
+/// RFC8985-7.3-a: the acknowledgment of a probe that sent something again is no sample (Karn), and without one there is no
+/// second probe: what expires next is the timeout, and doubles.
+#[test]
+fn no_second_probe_without_a_sample() {
+    trace(
+        SACK,
+        "100ms",
+        "write 2000\n> 1:2001\n+100ms < 1001\n+299ms\n+1ms\n> 1001:2001\n+100ms < 2001\n\
+         write 1000\n> 2001:3001\n+299ms\n+1ms\n> 2001:3001\n+599ms\n+1ms\n> 2001:3001\n+100ms < 3001\nno-timer",
+    );
+}
+
 /// RFC8985-7.3-b: new data is the better probe, beyond the window if need be.
 #[test]
 fn the_probe_is_new_data_if_there_is_some() {
