@@ -16,7 +16,7 @@ use crate::{
     env::Env,
     error::{DropReason, Error},
     recv::{Receiver, paws::Clock},
-    send::{Cut, Sender, pmtu::Sizes},
+    send::{Cut, Sender, pmtu::Sizes, sooner},
     soft::SoftError,
     state::{Input, State},
     time_wait::TimeWait,
@@ -450,13 +450,11 @@ impl Connection {
     }
 
     fn timer(&self) -> Option<(&'static str, Instant)> {
-        let send = self.snd.timer().map(|(at, name)| (name, at));
-        let ack = self.rcv.deadline().map(|at| ("delayed-ack", at));
-        let fin_wait2 = self.fin_wait2.map(|at| ("fin-wait-2", at));
-        let linger = self.linger_until().map(|at| ("linger", at));
-        let user = self.user_deadline().map(|at| ("user-timeout", at));
-        let keepalive = self.keepalive_deadline().map(|at| ("keepalive", at));
-        [send, ack, fin_wait2, linger, user, keepalive].into_iter().flatten().min_by_key(|(_, at)| *at)
+        let first = sooner(self.snd.timer(), "delayed-ack", self.rcv.deadline());
+        let first = sooner(first, "fin-wait-2", self.fin_wait2);
+        let first = sooner(first, "linger", self.linger_until());
+        let first = sooner(first, "user-timeout", self.user_deadline());
+        sooner(first, "keepalive", self.keepalive_deadline())
     }
 
     /// The next thing the application, or the stack, should hear. Call until `None`.

@@ -27,6 +27,20 @@ use rto::Rto;
 use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::Header};
 
+/// The timer that is due first, the one before of two at the same time. Asked for with every segment, so without a list of
+/// them: sorting one costs more than all the rest of a timer.
+pub(crate) fn sooner(
+    first: Option<(&'static str, Instant)>,
+    name: &'static str,
+    at: Option<Instant>,
+) -> Option<(&'static str, Instant)> {
+    match (first, at) {
+        (Some((_, due)), Some(at)) if due <= at => first,
+        (_, Some(at)) => Some((name, at)),
+        (_, None) => first,
+    }
+}
+
 /// Our FIN: it follows whatever is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fin {
@@ -466,13 +480,12 @@ impl Sender {
     }
 
     /// The timer that is due first.
-    pub(crate) fn timer(&self) -> Option<(Instant, &'static str)> {
+    pub(crate) fn timer(&self) -> Option<(&'static str, Instant)> {
         let flight = self.flight.as_ref();
-        let probe = flight.and_then(|f| f.probe_at).map(|at| (at, "loss-probe"));
-        let reorder = flight.and_then(|f| f.reorder_at).map(|at| (at, "reorder"));
-        let rto = self.deadline.map(|at| (at, "retransmit"));
-        let persist = self.persist.deadline().map(|at| (at, "persist"));
-        [reorder, probe, rto, persist].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let first = sooner(None, "reorder", flight.and_then(|f| f.reorder_at));
+        let first = sooner(first, "loss-probe", flight.and_then(|f| f.probe_at));
+        let first = sooner(first, "retransmit", self.deadline);
+        sooner(first, "persist", self.persist.deadline())
     }
 
     /// Acts on the timers that are due. False when the peer has been silent for `r2` (RFC 9293 section 3.8.3).
