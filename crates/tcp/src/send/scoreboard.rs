@@ -217,7 +217,12 @@ impl Scoreboard {
         let at = self.find(seq);
         let Some(mut record) = self.records.get(at).copied().filter(|r| r.seq == seq && !r.is(SACKED)) else { return };
         if record.end.before(end) {
-            let behind = self.find(end - 1) + 1;
+            let mut behind = self.find(end - 1) + 1;
+            if let Some(last) = self.records.get_mut(behind - 1).filter(|last| last.end.after(end)) {
+                // The peer's window had room for its beginning only.
+                last.seq = end;
+                behind -= 1;
+            }
             let push = self.records.drain(at + 1..behind).fold(0, |flags, r| flags | r.flags & PUSH);
             self.records[at].end = end;
             self.records[at].flags |= push;
@@ -626,6 +631,21 @@ mod tests {
         check(&board);
         let mut board = self::board(3);
         assert_eq!(board.expire(Duration::from_millis(50), at(10)), 100);
+    }
+
+    /// The peer's window may cut through a segment that was joined: its rest stays.
+    #[test]
+    fn a_joined_segment_may_be_cut() {
+        let mut board = board(3);
+        board.expire(Duration::ZERO, at(100));
+        assert_eq!(board.next_lost(300, u32::MAX), Some((SeqNum::new(0), SeqNum::new(300))));
+        for (end, segments) in [(150, 3), (300, 2)] {
+            let from = board.next_lost(300, u32::MAX).expect("lost").0;
+            board.sent_again(from, SeqNum::new(end), at(100));
+            check(&board);
+            assert_eq!((board.segments(), board.outstanding()), (segments, 300));
+        }
+        assert_eq!((board.next_lost(300, u32::MAX), board.in_flight()), (None, 300));
     }
 
     /// What was lost is packed anew: joined up to the MSS, cut to a smaller one.
