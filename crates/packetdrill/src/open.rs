@@ -128,9 +128,11 @@ impl World {
         if family == libc::AF_UNSPEC {
             return self.disconnect(key).map(Some);
         }
-        match self.socket(key)?.role {
+        let socket = self.socket(key)?;
+        match socket.role {
             Role::Fresh => {}
             Role::Connecting(_) => return Err(Errno(libc::EALREADY)),
+            Role::Open(_) if std::mem::take(&mut socket.connecting) => return Ok(Some(())),
             Role::Open(_) | Role::Listening { .. } => return Err(Errno(libc::EISCONN)),
             Role::Over => {
                 let error = self.socket(key)?.error.take();
@@ -145,6 +147,7 @@ impl World {
             None => self.io(|io| io.connect(remote))??,
         };
         self.set_role(key, Role::Connecting(conn));
+        self.socket(key)?.connecting = true;
         self.apply_options(key);
         Ok(None)
     }
@@ -155,7 +158,10 @@ impl World {
         let socket = self.socket(key)?;
         match (&socket.role, socket.error.take()) {
             (Role::Connecting(_), None) => Ok(None),
-            (Role::Open(_), None) => Ok(Some(())),
+            (Role::Open(_), None) => {
+                socket.connecting = false;
+                Ok(Some(()))
+            }
             (_, error) => {
                 *socket = Socket {
                     fd: socket.fd,

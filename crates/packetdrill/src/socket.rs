@@ -32,6 +32,8 @@ pub(crate) struct Socket {
     pub(crate) options: Options,
     pub(crate) bound: Option<SocketAddr>,
     pub(crate) role: Role,
+    /// A connect under way has not told its outcome: the next one does.
+    pub(crate) connecting: bool,
     /// What the next call returns, once (`SO_ERROR`).
     pub(crate) error: Option<Errno>,
     /// The peer has closed its direction.
@@ -51,6 +53,7 @@ impl Socket {
             options: Options::default(),
             bound: None,
             role,
+            connecting: false,
             error: None,
             eof: false,
             shut_read: false,

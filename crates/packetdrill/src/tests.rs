@@ -172,6 +172,35 @@ fn a_connection_is_accepted_read_from_and_closed() {
     assert_eq!(drill.receive(), None, "nothing is left that would ever send");
 }
 
+/// connect(2) again, once the handshake is complete, tells its outcome as on Linux; the next is EISCONN.
+#[test]
+fn the_second_connect_tells_the_outcome_of_the_first() {
+    let drill = Drill::new();
+    let i = &drill.interface;
+    let fd = (i.socket)(drill.ud(), libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0);
+    let ours = address(US, 8080);
+    assert_eq!((i.bind)(drill.ud(), fd, ours.as_ptr().cast(), 16), 0);
+    let peer = address(PEER, 5000);
+    let connect = || ((i.connect)(drill.ud(), fd, peer.as_ptr().cast(), 16), errno());
+    assert_eq!(connect(), (-1, libc::EINPROGRESS));
+    assert_eq!(connect(), (-1, libc::EALREADY));
+    let mut buffer = [0u8; 4096];
+    let (mut count, mut time) = (buffer.len(), 0);
+    (i.netdev_receive)(drill.ud(), buffer.as_mut_ptr().cast(), &raw mut count, &raw mut time);
+    let (mut answer, syn) = (datagram(SYN | ACK, 0, 0, &[]), &buffer[20..count]);
+    // To the port the SYN came from, acknowledging it.
+    answer[22..24].copy_from_slice(&syn[..2]);
+    let iss = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
+    answer[28..32].copy_from_slice(&(iss + 1).to_be_bytes());
+    answer[36..38].copy_from_slice(&[0; 2]);
+    let base: u32 = [PEER, US].concat().chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(c[1])).sum();
+    let sum = checksum(&answer[20..], base + 6 + 20);
+    answer[36..38].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!((i.netdev_send)(drill.ud(), answer.as_ptr().cast(), answer.len()), 0);
+    assert_eq!(connect().0, 0);
+    assert_eq!(connect(), (-1, libc::EISCONN));
+}
+
 /// bind(2): EADDRINUSE, while somebody listens there though both say `SO_REUSEADDR`.
 #[test]
 fn an_address_is_bound_once() {
