@@ -70,6 +70,8 @@ fn remembered(level: c_int, name: c_int) -> Option<c_int> {
         (libc::SOL_IP, libc::IP_MTU_DISCOVER) => Some(libc::IP_PMTUDISC_WANT),
         (libc::SOL_IP, libc::IP_FREEBIND) | (libc::SOL_IPV6, libc::IPV6_V6ONLY) => Some(0),
         (libc::SOL_TCP, TCP_NOTSENT_LOWAT) => Some(-1),
+        // A hint that Linux forgets as well: the stack acknowledges at once as long as quick ACKs last.
+        (libc::SOL_TCP, libc::TCP_QUICKACK) => Some(1),
         _ => None,
     }
 }

@@ -172,6 +172,16 @@ fn a_connection_is_accepted_read_from_and_closed() {
     assert_eq!(drill.receive(), None, "nothing is left that would ever send");
 }
 
+/// A hint, which Linux follows for as long as it likes: taken and no more.
+#[test]
+fn quick_acks_may_be_asked_for() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    let one = 1i32;
+    let option = (&raw const one).cast();
+    assert_eq!((drill.interface.setsockopt)(drill.ud(), fd, libc::SOL_TCP, libc::TCP_QUICKACK, option, 4), 0);
+}
+
 /// connect(2) again, once the handshake is complete, tells its outcome as on Linux; the next is EISCONN.
 #[test]
 fn the_second_connect_tells_the_outcome_of_the_first() {
