@@ -67,9 +67,11 @@ pub(crate) struct Flight {
 impl Flight {
     /// For the next connection.
     pub(crate) fn reset(&mut self) {
-        self.board.reset();
-        let board = core::mem::take(&mut self.board);
-        *self = Self { board, ..Self::default() };
+        let Self { board, phase, high, prr, latest, reorder_at, probe_at, probe_due, duplicates, undo } = self;
+        board.reset();
+        (*phase, *high, *duplicates, *probe_due) = (Phase::Open, SeqNum::default(), 0, false);
+        (*reorder_at, *probe_at, *undo) = (None, None, None);
+        (*prr, *latest) = (Prr::default(), Latest::default());
     }
 
     /// Bytes believed to be in the network.

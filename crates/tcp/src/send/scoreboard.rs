@@ -190,10 +190,29 @@ impl Scoreboard {
     pub(crate) fn reset(&mut self) {
         self.records.clear();
         self.again.clear();
-        self.records.shrink_to(KEPT_RECORDS);
-        self.again.shrink_to(KEPT_RECORDS);
-        let (records, again) = (core::mem::take(&mut self.records), core::mem::take(&mut self.again));
-        *self = Self { records, again, ..Self::default() };
+        if self.records.capacity() > KEPT_RECORDS {
+            self.records.shrink_to(KEPT_RECORDS);
+        }
+        if self.again.capacity() > KEPT_RECORDS {
+            self.again.shrink_to(KEPT_RECORDS);
+        }
+        // In place, and by name, so that a new field is not forgotten: this runs whenever nothing is in flight any more.
+        let Self {
+            records: _,
+            again: _,
+            originals,
+            resend,
+            sacked,
+            lost,
+            resent,
+            sacked_segments,
+            waiting,
+            fack,
+            seen,
+        } = self;
+        (*originals, *resend) = (0, 0);
+        (*sacked, *lost, *resent, *sacked_segments, *waiting) = (0, 0, 0, 0, 0);
+        (*fack, *seen) = (SeqNum::default(), SackBlocks::default());
     }
 
     /// For the next acknowledgment; see [`Delivered::ambiguous_after`].
