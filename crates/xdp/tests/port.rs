@@ -351,7 +351,8 @@ fn the_group_of_an_owned_ipv6_address_is_taken_in() {
     let opened = lab.in_a(|| open(&config(A), address));
     assert!(joined());
     drop(opened);
-    assert!(!joined());
+    // The socket is closed by then, but a program another test is just starting holds a copy of it until its exec.
+    support::eventually("the group is left", || !joined());
     // For a shared one the kernel sees to it.
     let shared = LocalAddress::shared(address, None);
     let _opened = lab.in_a(|| xdp::open(&config(A), &[0], &[shared]).unwrap());
