@@ -2,20 +2,20 @@
 
 mod support;
 
-use sim::{Fate, World};
+use sim::{Duo, Fate, World};
 use stack::{Duration, Error, Refusal, TcpConfig};
 use support::{Client, Echo, host, shard};
 
 const PORT: &str = "10.0.0.2:7";
 
-fn world(total: usize) -> World<Client, Echo> {
+fn world(total: usize) -> Duo<Client, Echo> {
     let mut b = host(2, Echo::default());
     b.shard.listen(PORT.parse().expect("an address"), 16).expect("free");
     World::new(host(1, Client::new(PORT, total)), b, Duration::from_micros(50))
 }
 
 /// What must hold after every lifetime, once 2MSL have passed.
-fn nothing_is_left(world: &mut World<Client, Echo>) {
+fn nothing_is_left(world: &mut Duo<Client, Echo>) {
     world.run(Duration::from_secs(121));
     for shard in [&world.a.shard, &world.b.shard] {
         assert_eq!((shard.connections(), shard.time_waits(), shard.chunks_in_use()), (0, 0, 0));

@@ -5,7 +5,7 @@ use crate::{
     player::{self, Ledger, Player},
     rng::Rng,
 };
-use sim::{Host, World};
+use sim::{Duo, Host, World};
 use stack::{
     Congestion, Duration, Ecn, Instant, ListenOptions, LocalAddress, MacAddr, Settings, Shard, ShardConfig, SynCookies,
     TcpConfig,
@@ -115,7 +115,7 @@ pub(crate) fn run(seed: u64) {
             for _ in 0..=rng.below(3) {
                 let forged = network.borrow_mut().forged();
                 if let Some((to, frame)) = forged {
-                    world.inject(to, frame);
+                    world.inject(to, &frame);
                 }
             }
         }
@@ -131,7 +131,7 @@ pub(crate) fn run(seed: u64) {
 }
 
 /// Runs until then, or until a router has something to say.
-fn turn(world: &mut World<Player, Player>, network: &Rc<RefCell<Network>>, until: Instant) {
+fn turn(world: &mut Duo<Player, Player>, network: &Rc<RefCell<Network>>, until: Instant) {
     let (idle, last) = (Cell::new(0u64), Cell::new((Instant::ZERO, 0, 0)));
     world.run_until(until, |world| {
         network.borrow_mut().now = world.now();
@@ -144,11 +144,11 @@ fn turn(world: &mut World<Player, Player>, network: &Rc<RefCell<Network>>, until
     });
     let errors = std::mem::take(&mut network.borrow_mut().errors);
     for (to, frame) in errors {
-        world.inject(to, frame);
+        world.inject(to, &frame);
     }
 }
 
-fn nothing_is_left(world: &mut World<Player, Player>) {
+fn nothing_is_left(world: &mut Duo<Player, Player>) {
     for shard in [&world.a.shard, &world.b.shard] {
         let counters = shard.counters();
         assert_eq!(counters.frames_in, counters.frames_accounted(), "every frame is accounted for: {counters:?}");

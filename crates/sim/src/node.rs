@@ -1,0 +1,130 @@
+//! What stands at the ends of links: hosts made of real shards, or anything else that takes and gives frames.
+
+use stack::{App, Instant, MacAddr, Shard};
+
+/// Something that takes and gives Ethernet frames, in virtual time.
+///
+/// The world calls a node in turns: [`on_frame`](Self::on_frame) for every frame that arrives now, then
+/// [`advance`](Self::advance), then [`poll_transmit`](Self::poll_transmit) until there is nothing more, then
+/// [`next_wakeup`](Self::next_wakeup).
+pub trait Node {
+    /// The station's address: switches send its frames there.
+    fn mac(&self) -> MacAddr;
+
+    /// The most bytes of a frame that [`poll_transmit`](Self::poll_transmit) writes.
+    fn frame_bytes(&self) -> usize;
+
+    /// A frame arrived.
+    fn on_frame(&mut self, now: Instant, frame: &[u8]);
+
+    /// Time has passed, or frames have arrived: timers fire, the application has its turn.
+    fn advance(&mut self, now: Instant);
+
+    /// Writes the next frame to send, and returns its length; `None` when there is none (for now).
+    fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize>;
+
+    /// When the node's turn is at the latest, if no frame arrives before.
+    fn next_wakeup(&self) -> Option<Instant>;
+}
+
+impl<N: Node + ?Sized> Node for Box<N> {
+    fn mac(&self) -> MacAddr {
+        (**self).mac()
+    }
+    fn frame_bytes(&self) -> usize {
+        (**self).frame_bytes()
+    }
+    fn on_frame(&mut self, now: Instant, frame: &[u8]) {
+        (**self).on_frame(now, frame);
+    }
+    fn advance(&mut self, now: Instant) {
+        (**self).advance(now);
+    }
+    fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
+        (**self).poll_transmit(now, frame)
+    }
+    fn next_wakeup(&self) -> Option<Instant> {
+        (**self).next_wakeup()
+    }
+}
+
+/// A host: a shard, and the application on it.
+#[derive(Debug)]
+pub struct Host<A> {
+    /// The shard.
+    pub shard: Shard,
+    /// Its application.
+    pub app: A,
+}
+
+impl<A: App> Node for Host<A> {
+    fn mac(&self) -> MacAddr {
+        self.shard.config().mac
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.shard.frame_bytes()
+    }
+
+    fn on_frame(&mut self, now: Instant, frame: &[u8]) {
+        self.shard.on_frame(now, frame, &mut self.app);
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.shard.advance(now, &mut self.app);
+        self.shard.call(now, |io| self.app.on_turn(io));
+    }
+
+    fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
+        self.shard.poll_transmit(now, frame)
+    }
+
+    fn next_wakeup(&self) -> Option<Instant> {
+        [self.shard.next_wakeup(), self.app.wake_at()].into_iter().flatten().min()
+    }
+}
+
+/// The nodes of a world, by number.
+pub trait Nodes {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Node `n`, below [`count`](Self::count).
+    fn node(&self, n: usize) -> &dyn Node;
+
+    /// Node `n`, to be called.
+    fn node_mut(&mut self, n: usize) -> &mut dyn Node;
+}
+
+impl<N: Node> Nodes for Vec<N> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+    fn node(&self, n: usize) -> &dyn Node {
+        &self[n]
+    }
+    fn node_mut(&mut self, n: usize) -> &mut dyn Node {
+        &mut self[n]
+    }
+}
+
+/// Two nodes of different kinds: number 0 is `a`, number 1 is `b`.
+#[derive(Debug)]
+pub struct Pair<A, B> {
+    /// The first.
+    pub a: A,
+    /// The second.
+    pub b: B,
+}
+
+impl<A: Node, B: Node> Nodes for Pair<A, B> {
+    fn count(&self) -> usize {
+        2
+    }
+    fn node(&self, n: usize) -> &dyn Node {
+        if n == 0 { &self.a } else { &self.b }
+    }
+    fn node_mut(&mut self, n: usize) -> &mut dyn Node {
+        if n == 0 { &mut self.a } else { &mut self.b }
+    }
+}
