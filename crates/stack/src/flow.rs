@@ -29,6 +29,28 @@ impl FlowKey {
         SocketAddr::new(self.local.to_canonical(), self.local_port)
     }
 
+    /// Addresses and ports of a connection of IPv4, for hashing.
+    #[inline]
+    pub(crate) fn as_v4(&self) -> Option<[u8; 12]> {
+        let (local, remote) = (self.local.to_ipv4_mapped()?, self.remote.to_ipv4_mapped()?);
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&local.octets());
+        bytes[4..8].copy_from_slice(&remote.octets());
+        bytes[8..10].copy_from_slice(&self.local_port.to_ne_bytes());
+        bytes[10..].copy_from_slice(&self.remote_port.to_ne_bytes());
+        Some(bytes)
+    }
+
+    /// Addresses and ports of either family, for hashing.
+    pub(crate) fn bytes(&self) -> [u8; 36] {
+        let mut bytes = [0; 36];
+        bytes[..16].copy_from_slice(&self.local.octets());
+        bytes[16..32].copy_from_slice(&self.remote.octets());
+        bytes[32..34].copy_from_slice(&self.local_port.to_ne_bytes());
+        bytes[34..].copy_from_slice(&self.remote_port.to_ne_bytes());
+        bytes
+    }
+
     /// Whether it is a connection of IPv4.
     #[must_use]
     pub const fn is_ipv4(&self) -> bool {

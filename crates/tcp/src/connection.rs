@@ -397,6 +397,12 @@ impl Connection {
         }
     }
 
+    /// True when [`poll_transmit`](Self::poll_transmit) would return `None`, and it need not be called; false says nothing.
+    pub fn sent_all(&mut self) -> bool {
+        let nothing = self.state.is_synchronized() && !self.rcv.ack_wanted() && self.extras.is_none();
+        nothing && self.snd.sent_all()
+    }
+
     /// What a SACK option takes, as far as it fits.
     fn bytes_of(&self, sack: &SackBlocks) -> u32 {
         match u32::try_from(sack.len()).unwrap_or(0).min(if self.clock.is_on() { 3 } else { 4 }) {

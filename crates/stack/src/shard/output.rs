@@ -25,6 +25,8 @@ struct Marks {
 /// What came of asking a connection for a segment.
 enum Turn {
     Sent(usize),
+    /// The last there was to send.
+    Last(usize),
     /// Nothing (more) to send.
     Idle,
     /// Something to send, but the neighbour is not known yet: it has been put on its waiting list.
@@ -68,12 +70,15 @@ impl Shard {
                     }
                     return Some(len);
                 }
+                Turn::Last(len) => {
+                    self.counters.frames_out += 1;
+                    self.counters.segments_out += 1;
+                    self.end_turn(slot);
+                    self.arm(slot);
+                    return Some(len);
+                }
                 turn => {
-                    self.burst = 0;
-                    self.dirty.pop_front();
-                    if let Some(entry) = self.entry(slot) {
-                        entry.dirty = false;
-                    }
+                    self.end_turn(slot);
                     if matches!(turn, Turn::Waiting) {
                         self.hold_up(now, slot);
                     } else {
@@ -87,6 +92,15 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// The connection at the head of the queue leaves it.
+    fn end_turn(&mut self, slot: u32) {
+        self.burst = 0;
+        self.dirty.pop_front();
+        if let Some(entry) = self.entry(slot) {
+            entry.dirty = false;
+        }
     }
 
     /// One segment of a connection.
@@ -122,7 +136,8 @@ impl Shard {
         link.emit(frame);
         emit_ip(src.ip(), dst.ip(), ip::PROTOCOL_TCP, marks, tcp_len, &mut frame[link.len()..]);
         header.emit(src.ip(), dst.ip(), &mut frame[at..at + tcp_len]);
-        Turn::Sent(at + tcp_len)
+        // Most often one segment is all there is: it need not be asked for another.
+        if !entry.over && entry.conn.sent_all() { Turn::Last(at + tcp_len) } else { Turn::Sent(at + tcp_len) }
     }
 
     /// What a connection has to send can't leave: its timers run all the same.

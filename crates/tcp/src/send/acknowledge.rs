@@ -26,7 +26,41 @@ pub(crate) struct Ack<'a> {
 
 impl Sender {
     /// Takes any plausible acknowledgment: new, duplicate, or old with SACK blocks.
+    #[inline]
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
+        if self.is_smooth(&ack) {
+            self.on_smooth_ack(env, &ack);
+        } else {
+            self.on_any_ack(env, ack);
+        }
+    }
+
+    /// The usual acknowledgment, which says nothing of losses.
+    fn is_smooth(&self, ack: &Ack<'_>) -> bool {
+        self.acknowledges_new(ack.number)
+            && ack.sack.is_empty()
+            && !ack.ece
+            && !self.tail.is_out()
+            && self.flight.as_ref().is_some_and(|f| f.is_smooth())
+    }
+
+    /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
+    fn on_smooth_ack(&mut self, env: &mut Env<'_>, ack: &Ack<'_>) {
+        let Some(mut flight) = self.flight.take() else { return };
+        let mut delivered = flight.board.delivered(env.now);
+        flight.board.acknowledge_unmarked(ack.number, &mut delivered);
+        self.measure(env, &delivered, ack);
+        self.advance(env, ack.number);
+        self.on_smooth_evidence(env, &mut flight, &delivered);
+        if flight.board.is_empty() {
+            env.pool.give_flight(flight);
+        } else {
+            self.schedule_probe(env, &mut flight);
+            self.flight = Some(flight);
+        }
+    }
+
+    fn on_any_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
         let new = self.acknowledges_new(ack.number);
         if !self.syn_acked {
             if new {

@@ -51,6 +51,16 @@ impl Sender {
         cut
     }
 
+    /// True when [`next_cut`](Self::next_cut) would return `None` because there is nothing to send; false says nothing.
+    pub(crate) fn sent_all(&mut self) -> bool {
+        let resends = |f: &Flight| f.board.waits() || f.probe_due;
+        let sent_all = !self.has_unsent() && !self.flight.as_ref().is_some_and(|f| resends(f));
+        if sent_all {
+            (self.burst, self.behind) = (0, None);
+        }
+        sent_all
+    }
+
     /// A lost segment goes again as soon as the windows allow.
     fn cut_lost(&mut self, env: &Env<'_>, f: &Flight, (seq, end): (SeqNum, SeqNum), mss: u32) -> Option<Cut> {
         let in_flight = f.in_flight(self.mss.into());

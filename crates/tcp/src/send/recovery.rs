@@ -79,6 +79,11 @@ impl Flight {
         self.board.in_flight().saturating_sub(self.duplicates.saturating_mul(mss))
     }
 
+    /// Nothing was lost, `SACKed` or sent again, or all of that is over.
+    pub(super) fn is_smooth(&self) -> bool {
+        self.phase == Phase::Open && self.undo.is_none() && self.duplicates == 0 && !self.board.is_marked()
+    }
+
     /// A segment of `bytes` was sent.
     pub(super) fn sent(&mut self, bytes: u32, again: bool, now: Instant) {
         self.prr.sent(bytes);
@@ -149,6 +154,16 @@ impl Sender {
         if new || d.bytes > 0 {
             f.probe_due = false;
         }
+    }
+
+    /// The same of new data's acknowledgment without blocks and ECE while all [is smooth](Flight::is_smooth) and no tail loss
+    /// probe is out: nothing can have been lost, undone or repaired.
+    pub(super) fn on_smooth_evidence(&mut self, env: &Env<'_>, f: &mut Flight, d: &Delivered) {
+        self.path.observe(d, self.snd_una, self.snd_nxt);
+        f.latest.advance(d, env.now);
+        f.reorder_at = None;
+        self.steer(env, f, true, d.bytes, 0);
+        f.probe_due = false;
     }
 
     /// RFC 5681 section 3.2 and RFC 3042: each duplicate is a segment that has left the network. An acknowledgment fills one

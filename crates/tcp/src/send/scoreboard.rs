@@ -139,6 +139,8 @@ pub(crate) struct Scoreboard {
     fack: SeqNum,
     /// The blocks seen last: what lies within them needs no second look.
     seen: SackBlocks,
+    /// No record behind this was ever `SACKed`, lost or sent before; `None`: no record was.
+    marked: Option<SeqNum>,
 }
 
 impl Scoreboard {
@@ -162,6 +164,11 @@ impl Scoreboard {
     /// RFC 6675's pipe: bytes that are believed to be in the network.
     pub(crate) fn in_flight(&self) -> u32 {
         (self.outstanding() + self.resent).saturating_sub(self.sacked + self.lost)
+    }
+
+    /// Something lost waits for being sent again.
+    pub(crate) const fn waits(&self) -> bool {
+        self.waiting > 0
     }
 
     pub(crate) const fn sacked(&self) -> u32 {
@@ -209,10 +216,21 @@ impl Scoreboard {
             waiting,
             fack,
             seen,
+            marked,
         } = self;
         (*originals, *resend) = (0, 0);
         (*sacked, *lost, *resent, *sacked_segments, *waiting) = (0, 0, 0, 0, 0);
-        (*fack, *seen) = (SeqNum::default(), SackBlocks::default());
+        (*fack, *seen, *marked) = (SeqNum::default(), SackBlocks::default(), None);
+    }
+
+    /// Some record may be `SACKed`, lost, or sent more than once.
+    pub(crate) const fn is_marked(&self) -> bool {
+        self.marked.is_some()
+    }
+
+    /// A record is about to be marked.
+    fn mark(&mut self) {
+        self.marked = self.records.back().map(|last| last.end);
     }
 
     /// For the next acknowledgment; see [`Delivered::ambiguous_after`].
@@ -229,6 +247,9 @@ impl Scoreboard {
         debug_assert!(self.records.back().is_none_or(|r| r.end == seq), "records lie end to end");
         let flags = if before { EVER } else { 0 } | if push { PUSH } else { 0 };
         self.records.push_back(Record { seq, end, sent: now, flags });
+        if before {
+            self.mark();
+        }
     }
 
     /// `seq..end`, the beginning of a record or all of some that [`next_lost`](Self::next_lost) joined, was sent again.
@@ -258,6 +279,7 @@ impl Scoreboard {
             self.waiting += u32::from(record.is(LOST) && !record.is(AGAIN));
             self.originals = self.originals.min(at + 1);
         }
+        self.mark();
         let record = &mut self.records[at];
         let len = record.len();
         if !record.is(AGAIN) {
@@ -279,6 +301,7 @@ impl Scoreboard {
         if let Some(head) = self.records.front_mut() {
             head.flags |= EVER;
         }
+        self.mark();
     }
 
     /// The index of the record that holds `seq`, or of the first behind it.
@@ -315,6 +338,34 @@ impl Scoreboard {
             self.originals = self.originals.saturating_sub(1);
             self.resend = self.resend.saturating_sub(1);
         }
+        self.fack = self.fack.max(una);
+        if self.marked.is_some_and(|end| una.after_eq(end)) {
+            self.marked = None;
+            self.again.clear();
+        }
+    }
+
+    /// [`acknowledge`](Self::acknowledge) where no record is marked.
+    pub(crate) fn acknowledge_unmarked(&mut self, una: SeqNum, delivered: &mut Delivered) {
+        debug_assert!(!self.is_marked(), "marks would be lost");
+        let mut gone = 0;
+        while let Some(head) = self.records.front_mut().filter(|r| r.seq.before(una)) {
+            let (sent, end) = (head.sent, head.end);
+            delivered.acked = Some((delivered.acked.map_or(sent, |(first, _)| first), sent));
+            delivered.latest = Some(Transmission { sent, end });
+            delivered.sent = Some(sent);
+            delivered.segments += 1;
+            if end.after(una) {
+                delivered.bytes += una.since(head.seq);
+                head.seq = una;
+                break;
+            }
+            delivered.bytes += head.len();
+            self.records.pop_front();
+            gone += 1;
+        }
+        self.originals = self.originals.saturating_sub(gone);
+        self.resend = self.resend.saturating_sub(gone);
         self.fack = self.fack.max(una);
     }
 
@@ -364,6 +415,7 @@ impl Scoreboard {
     }
 
     fn mark_sacked(&mut self, at: usize, delivered: &mut Delivered) {
+        self.mark();
         let record = &mut self.records[at];
         if record.is(SACKED) {
             return;
@@ -385,6 +437,7 @@ impl Scoreboard {
 
     /// Marks the record lost: what was sent of it last, that is. Returns its bytes.
     fn mark_lost(&mut self, at: usize) -> u32 {
+        self.mark();
         let record = &mut self.records[at];
         let len = record.len();
         if record.is(LOST) && !record.is(AGAIN) {
