@@ -1,0 +1,12 @@
+//! An impaired path between network namespaces: three of them in a row, and in the middle a forwarder that loses, delays,
+//! reorders, doubles and corrupts frames by a seed. For tests and measurements; no part of the stack.
+#![forbid(unsafe_code)]
+
+mod forward;
+mod lab;
+mod link;
+mod rng;
+
+pub use forward::{Forwarded, Forwarder, Lateness, Placement};
+pub use lab::{End, Lab, within};
+pub use link::{Impairments, Link, LinkCounters};
