@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bench::{Forwarder, Impairments, Lab, Placement};
 use clap::Parser;
+use impairment::{Forwarder, Impairments, Lab, Placement};
 
 /// Two network namespaces, NAME-a (10.79.0.1, fd79::1) and NAME-b (10.79.0.2, fd79::2), joined by a path that loses, delays,
 /// reorders, doubles and corrupts frames by a seed, both ways alike. Ctrl-C removes them and prints what was done, as JSON.

@@ -4,7 +4,7 @@ use crate::common::{json, ok, sh};
 use crate::support::{Server, bulk, eventually, good, lab, peer};
 
 /// A counter of a server.
-fn counter(server: &Server, name: &str) -> u64 {
+pub(crate) fn counter(server: &Server, name: &str) -> u64 {
     let all = json(&ok(&["ss", "--counters", "--json", "--pid", &server.pid().to_string()]));
     let found = all.as_array().unwrap().iter().find(|row| row["counter"] == name);
     found.unwrap_or_else(|| panic!("no {name} in {all}"))["value"].as_u64().unwrap()

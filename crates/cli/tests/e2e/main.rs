@@ -12,6 +12,7 @@ mod connections;
 mod demo;
 mod failures;
 mod idle;
+mod impaired;
 mod neighbours;
 mod owned;
 mod ping;

@@ -94,7 +94,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it and waits until it listens: `echo --listen 10.77.0.1:7 …`.
     pub(crate) fn start(args: &str) -> Self {
-        let mut command = common::in_namespace("fw-a", &["serve"]);
+        Self::start_in("fw-a", args)
+    }
+
+    /// As [`Server::start`], in another namespace.
+    pub(crate) fn start_in(namespace: &str, args: &str) -> Self {
+        let mut command = common::in_namespace(namespace, &["serve"]);
         command.args(args.split(' ')).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
