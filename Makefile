@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test fuzz fuzz-keep packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -25,6 +25,8 @@ SHELL := /bin/bash
 help:
 	@echo "make demo    install what is missing (apt), build, and show it; needs root"
 	echo "make test    formatting, lints, dependency arrows, all tests; needs root"
+	echo "make fuzz TARGET=… [RUNS=… | TIME=…]   one fuzz target, guided by coverage: $(FUZZ_TARGETS)"
+	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
@@ -42,6 +44,45 @@ test: need-root need-cargo need-build need-test need-namespaces
 	step cargo run --quiet --locked --package xtask -- check
 	step cargo test --workspace --locked
 	printf '\nall passed\n'
+
+# Where each target is: a test of this name with `fuzz_` before it. docs/FUZZING.md has the rest.
+FUZZ_wire := --package fourwave-wire --test fuzz
+FUZZ_options := --package fourwave-wire --test fuzz
+FUZZ_wheel := --package fourwave-wheel --test fuzz
+FUZZ_TARGETS := $(sort $(patsubst FUZZ_%,%,$(filter FUZZ_%,$(.VARIABLES))))
+# Executions, or seconds where TIME is given.
+RUNS ?= 1000000
+MAX_LEN ?= 160
+FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+FUZZ_DIR := $(TARGET_DIR)/fuzzing
+# What cargo-bolero and cargo-fuzz set, as far as a stable compiler takes it; --target keeps it from build scripts.
+FUZZ_RUSTFLAGS := --cfg fuzzing --cfg fuzzing_libfuzzer -Cpasses=sancov-module \
+	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+
+# $(1): what libFuzzer is told.
+define run_fuzzer
+	if [ -z "$(FUZZ_$(TARGET))" ]; then
+		echo "Say which target: make $@ TARGET=…, one of $(FUZZ_TARGETS)" >&2
+		exit 2
+	fi
+	command -v c++ >/dev/null || { echo "libFuzzer is compiled by a C++ compiler, which is missing" >&2; exit 1; }
+	mkdir -p "$(FUZZ_DIR)/findings"
+	cargo run --quiet --locked --package fourwave-fuzz -- unpack $(TARGET) "$(FUZZ_DIR)/corpus/$(TARGET)"
+	RUSTFLAGS="$(FUZZ_RUSTFLAGS)" BOLERO_LIBFUZZER_ARGS="$(strip $(1))" \
+		cargo test --quiet --locked --profile fuzz --target $(FUZZ_HOST) --target-dir "$(FUZZ_DIR)/build" \
+		$(FUZZ_$(TARGET)) -- --nocapture fuzz_$(TARGET)
+endef
+
+fuzz: need-cargo
+	@$(call run_fuzzer,$(FUZZ_DIR)/corpus/$(TARGET) -artifact_prefix=$(FUZZ_DIR)/findings/$(TARGET)- -max_len=$(MAX_LEN) \
+		-timeout=10 -print_final_stats=1 $(if $(TIME),-max_total_time=$(TIME),-runs=$(RUNS)))
+
+fuzz-keep: need-cargo
+	@rm -rf "$(FUZZ_DIR)/least/$(TARGET)"
+	mkdir -p "$(FUZZ_DIR)/least/$(TARGET)"
+	$(call run_fuzzer,-merge=1 $(FUZZ_DIR)/least/$(TARGET) $(FUZZ_DIR)/corpus/$(TARGET))
+	cargo run --quiet --locked --package fourwave-fuzz -- pack $(TARGET) "$(FUZZ_DIR)/least/$(TARGET)"
 
 # PACKETDRILL is the program, built elsewhere (github.com/google/packetdrill); crates/packetdrill/README.md has the rest.
 packetdrill:
