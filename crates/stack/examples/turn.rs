@@ -1,8 +1,8 @@
 //! What a turn costs: frames in, the application's answer, frames out, over one connection with timestamps.
-//! `cargo run --release -p fourwave-stack --example turn -- 1000000` prints nanoseconds for each kind of turn.
+//! `cargo run --release -p fourwave-stack --example turn -- 1000000` prints nanoseconds for each kind of turn, those of the fastest of fifty parts.
 //!
 //! Instructions do not depend on what else the machine does: `valgrind --tool=callgrind --collect-atstart=no
-//! --toggle-collect='turn::turns' target/release/examples/turn 10000 echo`, and divide by the number of turns.
+//! --toggle-collect='turn::turns' target/release/examples/turn 9000 echo`, and divide by 10000: a thousand turns come before.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 
 #[path = "../tests/support/mod.rs"]
@@ -36,6 +36,8 @@ struct Peer {
 
 /// The payload of a full segment with timestamps.
 const FULL: usize = 1448;
+/// Parts of a run, of which the fastest counts.
+const SLICES: u32 = 50;
 const STEP: Duration = Duration::from_micros(10);
 /// Where a frame's IP and TCP headers begin, and its payload, behind the timestamps.
 const TCP: usize = 34;
@@ -179,15 +181,22 @@ fn main() {
     for (name, kind) in kinds.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
         let mut wire = Wire::open(kind);
         turns(&mut wire, 1000);
-        let (before, began) = (wire.shard.counters().clone(), std::time::Instant::now());
-        turns(&mut wire, count);
-        let (took, after) = (began.elapsed(), wire.shard.counters());
+        let before = wire.shard.counters().clone();
+        // Other programs take time, never give any: the fastest slice is closest to the truth.
+        let mut fastest = std::time::Duration::MAX;
+        for _ in 0..SLICES {
+            let began = std::time::Instant::now();
+            turns(&mut wire, count / SLICES);
+            fastest = fastest.min(began.elapsed());
+        }
+        let after = wire.shard.counters();
         let frames = (after.frames_in - before.frames_in, after.frames_out - before.frames_out);
+        let of_all = f64::from(count / SLICES * SLICES);
         println!(
             "{name:8} {:6.0} ns, {:.1} frames in and {:.1} out a turn",
-            took.as_nanos() as f64 / f64::from(count),
-            frames.0 as f64 / f64::from(count),
-            frames.1 as f64 / f64::from(count)
+            fastest.as_nanos() as f64 / f64::from(count / SLICES),
+            frames.0 as f64 / of_all,
+            frames.1 as f64 / of_all
         );
     }
 }

@@ -11,9 +11,18 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[inline]
 #[must_use]
 pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
-    // 2^16 and 2^32 are both 1 modulo 2^16 - 1, so whole 32-bit words may be added; and the sum of byte-swapped words
-    // is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
-    let (words, tail) = bytes.as_chunks::<4>();
+    // 2^16, 2^32 and 2^64 are all 1 modulo 2^16 - 1, so whole 64-bit words may be added, carries and all; and the sum of
+    // byte-swapped words is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let (mut even, mut odd) = (0u128, 0u128);
+    for block in blocks {
+        let [a, b, c, d] = words(block);
+        even += u128::from(a);
+        odd += u128::from(b);
+        even += u128::from(c);
+        odd += u128::from(d);
+    }
+    let (words, tail) = rest.as_chunks::<4>();
     let mut native: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     let padded = match *tail {
         [] => [0; 4],
@@ -22,7 +31,25 @@ pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
         [a, b, c, ..] => [a, b, c, 0],
     };
     native += u64::from(u32::from_ne_bytes(padded));
+    if !blocks.is_empty() {
+        native += narrow(even + odd);
+    }
     acc + u64::from(u16::from_be(fold(native)))
+}
+
+/// The four words of a block, in the machine's own order.
+#[inline]
+fn words(block: &[u8; 32]) -> [u64; 4] {
+    let (words, _) = block.as_chunks::<8>();
+    [0, 1, 2, 3].map(|n| u64::from_ne_bytes(words[n]))
+}
+
+/// A number below 2^34 that is the same modulo 2^16 - 1.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // each term is masked to 32 bits
+const fn narrow(sum: u128) -> u64 {
+    const LOW: u128 = 0xffff_ffff;
+    (sum >> 96) as u64 + (sum >> 64 & LOW) as u64 + (sum >> 32 & LOW) as u64 + (sum & LOW) as u64
 }
 
 /// The checksum that makes a message with the running sum `acc` (its checksum field counted as zero) valid.
@@ -73,13 +100,7 @@ const fn address(addr: IpAddr) -> u64 {
 /// The sum of an address's 32-bit words.
 #[inline]
 const fn halves(addr: Ipv6Addr) -> u64 {
-    const LOW: u128 = 0xffff_ffff;
-    let bits = addr.to_bits();
-    // Each term is masked to 32 bits, so the conversions lose nothing.
-    #[allow(clippy::cast_possible_truncation)]
-    {
-        (bits >> 96) as u64 + (bits >> 64 & LOW) as u64 + (bits >> 32 & LOW) as u64 + (bits & LOW) as u64
-    }
+    narrow(addr.to_bits())
 }
 
 /// Adds the carries back in (RFC 1071, section 1) until 16 bits are left.

@@ -161,3 +161,167 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, pool::Pool, testing::segment};
+    use proptest::prelude::*;
+    use std::{format, vec};
+    use wheel::Instant;
+    use wire::tcp::Flags;
+
+    /// What happens to a sender.
+    #[derive(Debug, Clone)]
+    enum Op {
+        Push(usize),
+        Send(u8),
+        /// An acknowledgment of so many 255ths of what is outstanding, with the blocks that lie there.
+        Ack {
+            part: u8,
+            blocks: vec::Vec<(u8, u8)>,
+            echo: Option<u8>,
+            ece: bool,
+            empty: bool,
+            window: u16,
+        },
+        /// So many microseconds pass, and timers expire.
+        Pass(u32),
+        Close,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let blocks = proptest::collection::vec((any::<u8>(), any::<u8>()), 0..3);
+        let part = prop_oneof![Just(255u8), Just(255), Just(0), any::<u8>()];
+        let echo = proptest::option::of(any::<u8>());
+        let window = prop_oneof![4 => Just(60_000u16), 1 => any::<u16>()];
+        let mark = prop_oneof![15 => Just(false), 1 => Just(true)];
+        prop_oneof![
+            6 => (1usize..9000).prop_map(Op::Push),
+            8 => (1u8..9).prop_map(Op::Send),
+            8 => (part, Just(vec![]), echo.clone(), Just(false), any::<bool>(), Just(60_000)).prop_map(
+                |(part, blocks, echo, ece, empty, window)| Op::Ack { part, blocks, echo, ece, empty, window }
+            ),
+            2 => (any::<u8>(), blocks, echo, mark, any::<bool>(), window).prop_map(
+                |(part, blocks, echo, ece, empty, window)| Op::Ack { part, blocks, echo, ece, empty, window }
+            ),
+            5 => (1u32..2000).prop_map(Op::Pass),
+            1 => (1u32..2_000_000).prop_map(Op::Pass),
+            1 => Just(Op::Close),
+        ]
+    }
+
+    struct Twin {
+        sender: Sender,
+        pool: Pool,
+        short: bool,
+        heard: u32,
+    }
+
+    impl Twin {
+        fn new(config: &Config, short: bool, sack: bool) -> Self {
+            let mut pool = Pool::new(1 << 20);
+            let iss = SeqNum::new(u32::MAX - 10_000);
+            let mut env = Env { now: Instant::ZERO, config, pool: &mut pool };
+            let mut sender = Sender::new(iss, 1000, &env);
+            sender.syn_sent(&env);
+            let none = SackBlocks::default();
+            let ack = Ack { number: iss + 1, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
+            sender.on_ack(&mut env, ack);
+            let header = segment(Flags::ACK, 0, (iss + 1).value(), &[]).header;
+            sender.established(&wire::tcp::Header { window: 60_000, ..header }, false);
+            sender.set_sack(sack);
+            sender.set_ecn(true);
+            Self { sender, pool, short, heard: 1 }
+        }
+
+        fn apply(&mut self, now: Instant, config: &Config, op: &Op) {
+            let Self { sender, pool, short, heard } = self;
+            let mut env = Env { now, config, pool };
+            match op {
+                Op::Push(n) if !sender.is_closed() => {
+                    sender.push(&mut env, &[7; 9000][..*n]);
+                }
+                Op::Push(_) => {}
+                Op::Send(n) => {
+                    for _ in 0..*n {
+                        let Some(cut) = sender.next_cut(&env, 0) else { break };
+                        sender.sent(&mut env, cut);
+                    }
+                }
+                Op::Ack { part, blocks, echo, ece, empty, window } => {
+                    let outstanding = sender.snd_max.since(sender.snd_una);
+                    let at = |part: u8| sender.snd_una + outstanding * u32::from(part) / 255;
+                    let mut sack = SackBlocks::default();
+                    for (start, end) in blocks {
+                        sack.push(at(*start), at(*end));
+                    }
+                    *heard += 1;
+                    let mut header = segment(Flags::ACK, *heard, at(*part).value(), &[]).header;
+                    header.window = *window;
+                    let ack = Ack {
+                        number: header.ack,
+                        sack: &sack,
+                        echo: echo.map(|ms| Duration::from_millis(ms.into())),
+                        ece: *ece,
+                        empty: *empty,
+                        window_changed: sender.changes_window(&header),
+                    };
+                    if *short {
+                        sender.on_ack(&mut env, ack)
+                    } else {
+                        sender.on_any_ack(&mut env, ack)
+                    }
+                    sender.update_window(&env, &header, false);
+                }
+                Op::Pass(_) => {
+                    if sender.timer().is_some_and(|(_, at)| at <= now) {
+                        sender.on_timeout(&env, Duration::MAX);
+                    }
+                }
+                Op::Close => sender.close(),
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever came before, the short way for the usual acknowledgment leaves the sender as the long way does.
+        #[test]
+        fn the_short_way_comes_to_the_same(ops in proptest::collection::vec(op(), 1..150), sack: bool) {
+            let config = Config::default();
+            let (mut short, mut long) = (Twin::new(&config, true, sack), Twin::new(&config, false, sack));
+            let mut now = Instant::ZERO + Duration::from_millis(10);
+            for op in ops {
+                if let Op::Pass(micros) = op {
+                    now += Duration::from_micros(micros.into());
+                }
+                short.apply(now, &config, &op);
+                long.apply(now, &config, &op);
+                prop_assert_eq!(format!("{:?}", short.sender), format!("{:?}", long.sender));
+            }
+        }
+    }
+
+    /// A request, its acknowledgment, a burst, the acknowledgments of its parts: all of that goes the short way.
+    #[test]
+    fn what_is_usual_goes_the_short_way() {
+        let config = Config::default();
+        let Twin { mut sender, mut pool, .. } = Twin::new(&config, true, true);
+        let mut env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
+        let none = SackBlocks::default();
+        for segments in [1u32, 5] {
+            sender.push(&mut env, &[7; 9000][..segments as usize * 1000]);
+            while let Some(cut) = sender.next_cut(&env, 0) {
+                sender.sent(&mut env, cut);
+            }
+            for _ in 0..segments {
+                let number = sender.snd_una + 1000;
+                let ack = Ack { number, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
+                assert!(sender.is_smooth(&ack));
+                assert!(!sender.is_smooth(&Ack { ece: true, ..ack }));
+                sender.on_ack(&mut env, ack);
+            }
+            assert_eq!(sender.snd_una, sender.snd_max);
+        }
+    }
+}
