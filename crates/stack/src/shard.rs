@@ -218,12 +218,11 @@ impl Shard {
         while let Some(slot) = self.wheel.poll(now) {
             self.on_timer(now, slot, app);
         }
-        self.advance_half_opens(now);
-        // The rest is due at once: in the next turn, behind the frames that have come meanwhile.
-        for _ in 0..RECORDS_PER_TURN {
-            let Some((slot, record)) = self.time_waits.expire(now) else { break };
-            let hash = self.table.hash(&record.key);
-            self.table.remove(hash, Owner::TimeWait(slot));
+        if self.half_open() > 0 {
+            self.advance_half_opens(now);
+        }
+        if self.time_waits() > 0 {
+            self.expire_time_waits(now);
         }
         if self.feeds_starved() {
             for conn in core::mem::take(&mut self.starved) {
@@ -244,6 +243,15 @@ impl Shard {
                     self.on_dead_neighbour(now, conn, ip, app);
                 }
             }
+        }
+    }
+
+    fn expire_time_waits(&mut self, now: Instant) {
+        // The rest is due at once: in the next turn, behind the frames that have come meanwhile.
+        for _ in 0..RECORDS_PER_TURN {
+            let Some((slot, record)) = self.time_waits.expire(now) else { break };
+            let hash = self.table.hash(&record.key);
+            self.table.remove(hash, Owner::TimeWait(slot));
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Wheel {
     links: Vec<Link>,
     /// Per level, a bit for each slot that holds a timer.
     occupied: [u64; LEVELS as usize],
+    /// A bit for each level that has a slot in use.
+    levels: u16,
     /// The tick the wheel stands at: all timers before it have expired.
     position: u64,
     /// The latest tick `poll` was told of; the position gets there when nothing is left to expire.
@@ -68,7 +70,7 @@ impl Wheel {
         let mut links = Vec::with_capacity(keys.saturating_add(SENTINELS as usize));
         links.extend((0..SENTINELS).map(|slot| Link { next: slot, prev: slot, ..Link::UNARMED }));
         let position = floor_tick(start);
-        Self { links, occupied: [0; LEVELS as usize], position, now: position, armed: 0 }
+        Self { links, occupied: [0; LEVELS as usize], levels: 0, position, now: position, armed: 0 }
     }
 
     /// Arms the timer of `key`, or moves it if it is armed. A `deadline` in the past is due at once.
@@ -166,8 +168,11 @@ impl Wheel {
     /// The next slot in use and the tick at which it begins.
     #[inline]
     fn next_slot(&self) -> Option<(u32, u64)> {
-        let (level, slots) = (0..LEVELS).zip(&self.occupied).find(|&(_, &slots)| slots != 0)?;
-        let digit = slots.trailing_zeros();
+        if self.levels == 0 {
+            return None;
+        }
+        let level = self.levels.trailing_zeros();
+        let digit = self.occupied[level as usize].trailing_zeros();
         let shift = level * SLOT_BITS;
         let above = self.position >> shift >> SLOT_BITS << SLOT_BITS << shift;
         Some((level * SLOTS + digit, above | u64::from(digit) << shift))
@@ -198,6 +203,7 @@ impl Wheel {
         #[allow(clippy::cast_possible_truncation)]
         let digit = (tick >> (level * SLOT_BITS)) as u32 % SLOTS;
         self.occupied[level as usize] |= 1 << digit;
+        self.levels |= 1 << level;
 
         let sentinel = level * SLOTS + digit;
         let last = self.links[sentinel as usize].prev;
@@ -222,7 +228,11 @@ impl Wheel {
     /// Records that a slot's list is empty.
     #[inline]
     fn vacate(&mut self, slot: u32) {
-        self.occupied[(slot / SLOTS) as usize] &= !(1 << (slot % SLOTS));
+        let level = slot / SLOTS;
+        self.occupied[level as usize] &= !(1 << (slot % SLOTS));
+        if self.occupied[level as usize] == 0 {
+            self.levels &= !(1 << level);
+        }
     }
 
     #[inline]
