@@ -49,6 +49,8 @@ test: need-root need-cargo need-build need-test need-namespaces
 FUZZ_wire := --package fourwave-wire --test fuzz
 FUZZ_options := --package fourwave-wire --test fuzz
 FUZZ_wheel := --package fourwave-wheel --test fuzz
+FUZZ_scoreboard := --package fourwave-tcp --lib
+FUZZ_reassembly := --package fourwave-tcp --lib
 FUZZ_TARGETS := $(sort $(patsubst FUZZ_%,%,$(filter FUZZ_%,$(.VARIABLES))))
 # Executions, or seconds where TIME is given.
 RUNS ?= 1000000

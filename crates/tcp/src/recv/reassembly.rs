@@ -168,6 +168,9 @@ fn move_front(pool: &mut Pool, from: &mut ByteQueue, to: &mut ByteQueue) -> u32 
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 #[allow(clippy::cast_possible_truncation)] // places in streams of 4,000 bytes
 mod tests {
     use super::*;
