@@ -384,12 +384,15 @@ impl Scoreboard {
                 delivered.duplicate = Some((*start, *end));
             }
         }
+        // A block of what is not sent yet is none, and must be looked at when it has become one.
+        let mut seen = SackBlocks::default();
         for &(start, end) in slice {
             if start.before(end) && start.after(una) && end.before_eq(last) {
                 self.take_block(start, end, delivered);
+                seen.push(start, end);
             }
         }
-        self.seen = *blocks;
+        self.seen = seen;
     }
 
     fn take_block(&mut self, start: SeqNum, end: SeqNum, delivered: &mut Delivered) {
@@ -706,6 +709,16 @@ mod tests {
         check(&board);
         let mut board = self::board(3);
         assert_eq!(board.expire(Duration::from_millis(50), at(10)), 100);
+    }
+
+    /// RFC 2018 section 4: what a block reports before it was even sent is not believed, but when it was sent it is.
+    #[test]
+    fn a_block_ahead_of_its_time_is_looked_at_again() {
+        let mut board = board(3);
+        assert_eq!(sack(&mut board, 0, &[(300, 400)]).bytes, 0);
+        board.sent(SeqNum::new(300), SeqNum::new(400), at(4), false, false);
+        assert_eq!(sack(&mut board, 0, &[(300, 400)]).bytes, 100);
+        check(&board);
     }
 
     /// The peer's window may cut through a segment that was joined: its rest stays.
