@@ -5,26 +5,64 @@ use crate::{
     socket::{Key, Role},
     world::World,
 };
-use stack::State;
+use stack::{Detail, Duration, Info, Recovery, State};
 use tcp_info::Layout;
 
+/// `struct tcp_info` of <linux/tcp.h>: single bytes first, words from 8 on, longs from 104 on.
 mod tcp_info {
-    /// `struct tcp_info` of <linux/tcp.h>: single bytes first, words from 8 on, longs from 104 on.
     pub(super) struct Layout(pub(super) [u8; Self::LEN]);
+
+    /// Where a field lies.
+    #[derive(Clone, Copy)]
+    pub(super) enum Field {
+        State = 0,
+        CaState = 1,
+        Retransmits = 2,
+        Probes = 3,
+        Backoff = 4,
+        Options = 5,
+        Scales = 6,
+        Rto = 8,
+        SndMss = 16,
+        Unacked = 24,
+        Sacked = 28,
+        Lost = 32,
+        Retrans = 36,
+        Rtt = 68,
+        RttVar = 72,
+        SndSsthresh = 76,
+        SndCwnd = 80,
+        Reordering = 88,
+        TotalRetrans = 100,
+        NotSent = 144,
+        MinRtt = 148,
+        ReordSeen = 220,
+        SndWnd = 228,
+    }
 
     impl Layout {
         /// What packetdrill asks for is at most this long.
         pub(super) const LEN: usize = 280;
 
-        pub(super) fn byte(&mut self, at: usize, value: u8) {
-            self.0[at] = value;
+        pub(super) fn byte(&mut self, at: Field, value: u8) {
+            self.0[at as usize] = value;
         }
 
-        /// The `n`th 32-bit word behind the leading bytes.
-        pub(super) fn word(&mut self, n: usize, value: u32) {
-            self.0[8 + 4 * n..12 + 4 * n].copy_from_slice(&value.to_ne_bytes());
+        pub(super) fn word(&mut self, at: Field, value: u32) {
+            let at = at as usize;
+            self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }
     }
+}
+use tcp_info::Field;
+
+/// Linux's `tcp_reordering` while no reordering was seen.
+const REORDERING: u32 = 3;
+/// `TCP_INFINITE_SSTHRESH`.
+const NO_SSTHRESH: u32 = i32::MAX.unsigned_abs();
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// The numbers of <net/tcp_states.h>.
@@ -44,6 +82,48 @@ const fn state_number(state: State) -> u8 {
     }
 }
 
+/// `enum tcp_ca_state`.
+const fn recovery_number(recovery: Recovery) -> u8 {
+    match recovery {
+        Recovery::Open => 0,
+        Recovery::Disorder => 1,
+        Recovery::Reducing => 2,
+        Recovery::Recovery => 3,
+        Recovery::Loss => 4,
+    }
+}
+
+/// Linux's windows are segments where ours are bytes.
+fn fill(out: &mut Layout, info: &Info, detail: &Detail) {
+    let mss = u32::from(info.send_mss).max(1);
+    out.byte(Field::State, state_number(info.state));
+    out.byte(Field::CaState, recovery_number(detail.recovery));
+    out.byte(Field::Retransmits, detail.timeouts);
+    out.byte(Field::Probes, detail.window_probes);
+    out.byte(Field::Backoff, detail.backoff);
+    let (theirs, ours) = detail.window_scale.unwrap_or_default();
+    // TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE, TCPI_OPT_ECN.
+    let options = [detail.timestamps, detail.sack, detail.window_scale.is_some(), detail.ecn];
+    out.byte(Field::Options, options.iter().rev().fold(0, |bits, on| bits << 1 | u8::from(*on)));
+    out.byte(Field::Scales, ours << 4 | theirs);
+    out.word(Field::Rto, micros(detail.rto));
+    out.word(Field::SndMss, mss);
+    out.word(Field::Unacked, detail.outstanding);
+    out.word(Field::Sacked, detail.sacked);
+    out.word(Field::Lost, detail.lost);
+    out.word(Field::Retrans, detail.resent);
+    out.word(Field::Rtt, micros(info.srtt.unwrap_or_default()));
+    out.word(Field::RttVar, micros(detail.rttvar));
+    out.word(Field::SndSsthresh, info.ssthresh_bytes.map_or(NO_SSTHRESH, |bytes| bytes / mss));
+    out.word(Field::SndCwnd, info.cwnd_bytes / mss);
+    out.word(Field::Reordering, u32::from(detail.reordering).max(REORDERING));
+    out.word(Field::TotalRetrans, info.retransmits);
+    out.word(Field::NotSent, detail.unsent_bytes);
+    out.word(Field::MinRtt, micros(detail.min_rtt));
+    out.word(Field::ReordSeen, detail.reordered.into());
+    out.word(Field::SndWnd, detail.peer_window_bytes);
+}
+
 impl World {
     pub(crate) fn tcp_info(&mut self, key: Key) -> Result<Vec<u8>> {
         let mut out = Layout([0; Layout::LEN]);
@@ -51,24 +131,10 @@ impl World {
             Role::Listening { .. } => State::Listen,
             _ => State::Closed,
         };
-        out.byte(0, state_number(state));
+        out.byte(Field::State, state_number(state));
         if let Some(conn) = self.socket(key)?.conn() {
-            let info = self.on_conn(|io| io.info(conn))?;
-            let mss = u32::from(info.send_mss).max(1);
-            out.byte(0, state_number(info.state));
-            // tcpi_rto, tcpi_ato, tcpi_snd_mss, tcpi_rcv_mss, tcpi_unacked, ...
-            out.word(2, mss);
-            // Linux counts segments where the stack counts bytes: tcpi_unacked, tcpi_sacked, tcpi_lost.
-            let outstanding = info.in_flight_bytes + info.sacked_bytes + info.lost_bytes;
-            out.word(4, outstanding.div_ceil(mss));
-            out.word(5, info.sacked_bytes.div_ceil(mss));
-            out.word(6, info.lost_bytes.div_ceil(mss));
-            let srtt = info.srtt.map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
-            out.word(15, srtt);
-            // TCP_INFINITE_SSTHRESH.
-            out.word(17, info.ssthresh_bytes.map_or(i32::MAX.unsigned_abs(), |bytes| bytes / mss));
-            out.word(18, info.cwnd_bytes / mss);
-            out.word(23, info.retransmits);
+            let (info, detail) = self.on_conn(|io| Ok((io.info(conn)?, io.detail(conn)?)))?;
+            fill(&mut out, &info, &detail);
         }
         Ok(out.0.to_vec())
     }

@@ -6,7 +6,7 @@ use crate::{
     shard::Shard,
 };
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Error, Half, Info, Keepalive, SoftError};
+use tcp::{Detail, Error, Half, Info, Keepalive, SoftError};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
@@ -259,6 +259,14 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn info(&mut self, conn: ConnId) -> Result<Info, Error> {
         self.shard.with(self.now, conn, |c, _| c.info())
+    }
+
+    /// The state of loss recovery and the timers. It counts what is in flight.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn detail(&mut self, conn: ConnId) -> Result<Detail, Error> {
+        self.shard.with(self.now, conn, |c, env| c.detail(env))
     }
 
     /// Our address and the peer's.

@@ -39,8 +39,8 @@ pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
 
 pub use tcp::{
-    Config as TcpConfig, ConfigError, Congestion, Ecn, Error, Half, IcmpError, Info, Keepalive, Settings, SoftError,
-    State,
+    Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, Recovery,
+    Settings, SoftError, State,
 };
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

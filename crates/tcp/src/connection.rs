@@ -1,5 +1,6 @@
 //! A connection: it branches, its halves compute. RFC 9293 section 3.10, event by event.
 
+mod detail;
 mod extras;
 mod handshake;
 mod keepalive;

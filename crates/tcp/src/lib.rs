@@ -59,6 +59,7 @@ pub use isn::IsnGenerator;
 pub use keepalive::Keepalive;
 pub use negotiation::Negotiated;
 pub use pool::{ByteQueue, CHUNK_BYTES, Cursor, Pool};
+pub use send::{Detail, Recovery};
 pub use soft::SoftError;
 pub use state::{Input, State};
 pub use time_wait::{Answer, TimeWait};

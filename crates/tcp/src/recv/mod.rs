@@ -137,6 +137,11 @@ impl Receiver {
         self.edge == self.rcv_nxt && seq == self.rcv_nxt
     }
 
+    /// The shift of the windows we advertise.
+    pub(crate) const fn shift(&self) -> u8 {
+        self.shift
+    }
+
     pub(crate) const fn rcv_nxt(&self) -> SeqNum {
         self.rcv_nxt
     }

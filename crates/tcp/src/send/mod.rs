@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod cut;
+mod detail;
 mod nagle;
 mod persist;
 pub(crate) mod pmtu;
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) use acknowledge::Ack;
 use alloc::boxed::Box;
 pub(crate) use cut::Cut;
+pub use detail::{Detail, Recovery};
 use persist::Persist;
 pub(crate) use recovery::Flight;
 use rto::Rto;

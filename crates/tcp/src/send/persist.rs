@@ -15,6 +15,11 @@ impl Persist {
         self.deadline
     }
 
+    /// Probes since the window closed.
+    pub(crate) const fn probes(&self) -> u8 {
+        self.probes
+    }
+
     /// Arms the timer if it is not; `rto` is the current retransmission timeout.
     pub(crate) fn arm(&mut self, now: Instant, rto: Duration) {
         if self.deadline.is_none() {

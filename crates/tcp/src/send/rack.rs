@@ -17,7 +17,10 @@ pub(crate) struct Path {
     /// The least round-trip time, and when it was measured; zero if none was.
     min_rtt: Duration,
     measured: Instant,
-    reordering_seen: bool,
+    /// How far behind a segment was delivered that was not lost, segments, at most so far; 0 if reordering was never seen.
+    reordering: u16,
+    /// Acknowledgments that showed reordering.
+    reordered: u16,
     /// The reordering window in quarters of the least round-trip time, less one.
     widened: u8,
     persist: u8,
@@ -30,6 +33,11 @@ impl Path {
         self.min_rtt
     }
 
+    /// The farthest reordering seen, segments, and how many acknowledgments showed any.
+    pub(crate) const fn reordering(&self) -> (u16, u16) {
+        (self.reordering, self.reordered)
+    }
+
     /// RFC 8985 section 6.2, step 1: a round-trip time that is not ambiguous.
     pub(crate) fn sample(&mut self, rtt: Duration, now: Instant) {
         if self.min_rtt.is_zero() || rtt <= self.min_rtt || now - self.measured > MIN_RTT_FOR {
@@ -38,8 +46,12 @@ impl Path {
     }
 
     /// Steps 3 and 4: reordering and duplicates that an acknowledgment shows.
-    pub(crate) fn observe(&mut self, delivered: &Delivered, una: SeqNum, snd_nxt: SeqNum) {
-        self.reordering_seen |= delivered.reordered;
+    pub(crate) fn observe(&mut self, delivered: &Delivered, una: SeqNum, snd_nxt: SeqNum, mss: u32) {
+        if delivered.reordered > 0 {
+            let extent = delivered.reordered.div_ceil(mss.max(1));
+            self.reordering = self.reordering.max(u16::try_from(extent).unwrap_or(u16::MAX));
+            self.reordered = self.reordered.saturating_add(1);
+        }
         if self.dsack_round.is_some_and(|round| una.after_eq(round)) {
             self.dsack_round = None;
         }
@@ -60,7 +72,7 @@ impl Path {
 
     /// How long reordering is waited for (`RACK_update_reo_wnd`).
     pub(crate) fn reordering_window(&self, recovering: bool, sacked_segments: u32, srtt: Duration) -> Duration {
-        if !self.reordering_seen && (recovering || sacked_segments >= DUP_THRESHOLD) {
+        if self.reordering == 0 && (recovering || sacked_segments >= DUP_THRESHOLD) {
             return Duration::ZERO;
         }
         (self.min_rtt * (u32::from(self.widened) + 1) / 4).min(srtt)

@@ -84,6 +84,11 @@ impl Flight {
         self.phase == Phase::Open && self.undo.is_none() && self.duplicates == 0 && !self.board.is_marked()
     }
 
+    /// Something has arrived out of order, or was lost (Linux's Disorder).
+    pub(super) fn is_disordered(&self) -> bool {
+        self.board.sacked() > 0 || self.board.lost() > 0 || self.duplicates > 0
+    }
+
     /// A segment of `bytes` was sent.
     pub(super) fn sent(&mut self, bytes: u32, again: bool, now: Instant) {
         self.prr.sent(bytes);
@@ -121,7 +126,7 @@ impl Sender {
         if !self.sack {
             self.count_duplicates(f, new, duplicate, d);
         }
-        self.path.observe(d, self.snd_una, self.snd_nxt);
+        self.path.observe(d, self.snd_una, self.snd_nxt, self.smss());
         f.latest.advance(d, env.now);
         let verdict = self.tail.acknowledged(ack.number, d.duplicate, duplicate && ack.sack.is_empty());
         if verdict == Verdict::Repaired && f.phase == Phase::Open {

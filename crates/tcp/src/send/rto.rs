@@ -44,6 +44,16 @@ impl Rto {
         self.measured.then_some(self.srtt)
     }
 
+    /// RTTVAR.
+    pub(crate) const fn rttvar(&self) -> Duration {
+        self.rttvar
+    }
+
+    /// Doublings since the last sample.
+    pub(crate) const fn backoff(&self) -> u8 {
+        self.backoff
+    }
+
     /// How often in a row the timer has expired.
     pub(crate) const fn timeouts(&self) -> u8 {
         self.timeouts

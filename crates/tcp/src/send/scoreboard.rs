@@ -73,8 +73,8 @@ pub(crate) struct Delivered {
     pub(crate) sent: Option<Instant>,
     /// What was delivered farthest before this acknowledgment.
     fack: SeqNum,
-    /// Something never sent again was delivered behind something sent after it.
-    pub(crate) reordered: bool,
+    /// Something never sent again was delivered behind something sent after it: how far, in bytes; otherwise 0.
+    pub(crate) reordered: u32,
     /// RFC 2883: this was received twice.
     pub(crate) duplicate: Option<(SeqNum, SeqNum)>,
 }
@@ -91,7 +91,7 @@ impl Delivered {
             sacked: None,
             retransmitted: false,
             latest: None,
-            reordered: false,
+            reordered: 0,
             duplicate: None,
         }
     }
@@ -106,7 +106,9 @@ impl Delivered {
         } else {
             let times = if cumulative { &mut self.acked } else { &mut self.sacked };
             *times = Some((times.map_or(record.sent, |(first, _)| first), record.sent));
-            self.reordered |= record.end.before(self.fack);
+            if record.end.before(self.fack) {
+                self.reordered = self.reordered.max(self.fack.since(record.seq));
+            }
         }
         let this = Transmission { sent: record.sent, end: record.end };
         if ever && record.sent > self.ambiguous_after {
@@ -117,6 +119,18 @@ impl Delivered {
             self.latest = Some(this);
         }
     }
+}
+
+/// What is in flight, in segments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// All that is not acknowledged cumulatively.
+    pub(crate) outstanding: u32,
+    pub(crate) sacked: u32,
+    /// Taken for lost, whether sent again or not.
+    pub(crate) lost: u32,
+    /// Sent again, and that copy is in flight.
+    pub(crate) resent: u32,
 }
 
 /// The records of what is in flight, first to last, and their sums.
@@ -181,6 +195,16 @@ impl Scoreboard {
 
     pub(crate) const fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Counts the records: only who looks at the connection asks for this.
+    pub(crate) fn census(&self) -> Census {
+        self.records.iter().fold(Census::default(), |n, record| Census {
+            outstanding: n.outstanding + 1,
+            sacked: n.sacked + u32::from(record.is(SACKED)),
+            lost: n.lost + u32::from(record.is(LOST)),
+            resent: n.resent + u32::from(record.is(AGAIN)),
+        })
     }
 
     /// Bytes of the first record.
