@@ -164,7 +164,7 @@ impl Sender {
     /// The same of new data's acknowledgment without blocks and ECE while all [is smooth](Flight::is_smooth) and no tail loss
     /// probe is out: nothing can have been lost, undone or repaired.
     pub(super) fn on_smooth_evidence(&mut self, env: &Env<'_>, f: &mut Flight, d: &Delivered) {
-        self.path.observe(d, self.snd_una, self.snd_nxt);
+        self.path.observe(d, self.snd_una, self.snd_nxt, self.mss.into());
         f.latest.advance(d, env.now);
         f.reorder_at = None;
         self.steer(env, f, true, d.bytes, 0);

@@ -55,7 +55,7 @@ fn news(d: &Delivered) -> News {
         retransmitted: d.retransmitted,
         latest: d.latest,
         sent: d.sent,
-        reordered: d.reordered,
+        reordered: d.reordered > 0,
         duplicate: d.duplicate,
     }
 }
