@@ -1,5 +1,6 @@
 //! Frames under way, in buffers that are used again.
 
+use crate::check::{Seen, Stamp};
 use std::ops::{Index, IndexMut};
 
 /// To all stations.
@@ -13,8 +14,17 @@ pub(crate) struct Frame {
     pub(crate) dst: u32,
     /// The node that sent it.
     pub(crate) src: u32,
-    /// A link has flipped a bit of it.
+    /// It is not what the node sent: a link has flipped a bit,
     pub(crate) corrupted: bool,
+    /// a tamper node has changed it,
+    pub(crate) altered: bool,
+    /// or no node has sent it.
+    pub(crate) made_up: bool,
+    /// The segment as it was sent.
+    pub(crate) seen: Option<Seen>,
+    pub(crate) stamp: Stamp,
+    /// Its number in the capture.
+    pub(crate) number: usize,
 }
 
 /// All frames under way, by number.
@@ -34,7 +44,8 @@ impl Pool {
         let frame = &mut self[id];
         frame.bytes.clear();
         frame.bytes.extend_from_slice(bytes);
-        frame.corrupted = false;
+        (frame.corrupted, frame.altered, frame.made_up) = (false, false, false);
+        (frame.seen, frame.number) = (None, usize::MAX);
         id
     }
 
@@ -43,11 +54,16 @@ impl Pool {
         let bytes = std::mem::take(&mut self[id].bytes);
         let copy = self.add(&bytes);
         let old = &mut self[id];
-        old.bytes = bytes;
-        let (dst, src, corrupted) = (old.dst, old.src, old.corrupted);
+        let like = Frame { bytes: std::mem::take(&mut old.bytes), seen: old.seen.clone(), ..*old };
+        self[id].bytes = bytes;
         let new = &mut self[copy];
-        (new.dst, new.src, new.corrupted) = (dst, src, corrupted);
+        *new = Frame { bytes: std::mem::take(&mut new.bytes), ..like };
         copy
+    }
+
+    /// Frames in use.
+    pub(crate) fn in_use(&self) -> usize {
+        self.frames.len() - self.free.len()
     }
 
     pub(crate) fn free(&mut self, id: u32) {

@@ -10,16 +10,21 @@
 //! A node is anything that implements [`Node`]: a [`Host`] does, for any [`stack::App`].
 #![forbid(unsafe_code)]
 
+mod capture;
+mod check;
 pub mod forge;
 mod frame;
 mod link;
 mod mark;
 mod network;
 mod node;
+pub mod pcapng;
+mod report;
 mod rng;
 mod topology;
 mod world;
 
+pub use check::Streams;
 pub use link::{LinkConfig, LinkCounters, Loss};
 pub use node::{Host, Node, Nodes, Pair};
 pub use rng::Rng;

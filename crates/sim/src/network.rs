@@ -1,6 +1,7 @@
 //! What is under way, and the queue of what happens next.
 
 use crate::{
+    capture::{Capture, Note},
     forge,
     frame::{FLOOD, Pool},
     link::{Link, Verdict},
@@ -50,6 +51,7 @@ impl PartialOrd for Event {
 pub(crate) struct Network {
     pub(crate) links: Vec<Link>,
     pub(crate) pool: Pool,
+    pub(crate) capture: Capture,
     routes: Routes,
     nodes: usize,
     stations: HashMap<MacAddr, u32>,
@@ -65,6 +67,7 @@ impl Network {
         Self {
             links,
             pool: Pool::default(),
+            capture: Capture::new(),
             routes,
             nodes: topology.nodes,
             stations: macs.zip(0..).collect(),
@@ -122,14 +125,27 @@ impl Network {
                 let (mtu, tells) = (link.config.mtu.unwrap_or(0), link.config.too_big);
                 let src = self.pool[frame].src;
                 let error = tells.then(|| forge::too_big(&self.pool[frame].bytes, mtu)).flatten();
-                self.pool.free(frame);
+                self.lose(frame, n, "too big");
                 if let Some(error) = error {
                     let frame = self.pool.add(&error);
+                    self.pool[frame].made_up = true;
                     self.schedule(now, What::Injected { node: src, frame });
                 }
             }
-            Verdict::Lost | Verdict::Outage | Verdict::QueueDropped => self.pool.free(frame),
+            Verdict::Lost => self.lose(frame, n, "lost"),
+            Verdict::Outage => self.lose(frame, n, "lost in an outage"),
+            Verdict::QueueDropped => self.lose(frame, n, "no room in the queue"),
         }
+    }
+
+    fn lose(&mut self, frame: u32, link: usize, how: &'static str) {
+        self.note(frame, Note::Link(u32::try_from(link).unwrap_or(u32::MAX), how));
+        self.pool.free(frame);
+    }
+
+    /// What has become of a frame, for the capture.
+    pub(crate) fn note(&mut self, frame: u32, note: Note) {
+        self.capture.note(self.pool[frame].number, note);
     }
 
     /// A frame is on a link until then.

@@ -1,5 +1,6 @@
 //! What stands at the ends of links: hosts made of real shards, or anything else that takes and gives frames.
 
+use crate::check::Streams;
 use stack::{App, Instant, MacAddr, Shard};
 
 /// Something that takes and gives Ethernet frames, in virtual time.
@@ -25,6 +26,32 @@ pub trait Node {
 
     /// When the node's turn is at the latest, if no frame arrives before.
     fn next_wakeup(&self) -> Option<Instant>;
+
+    /// Takes a tap on the streams of its connections, and returns whether it can: what its applications write and read is
+    /// then compared with what those of other nodes read and write.
+    fn watch(&mut self, streams: &Streams) -> bool {
+        let _ = streams;
+        false
+    }
+
+    /// Whether what it sends is held against the RFCs. A foreign stack is not the simulator's to judge.
+    fn is_judged(&self) -> bool {
+        true
+    }
+
+    /// What must be true between turns, given how many frames it has taken and given. Returns how much there was to look at.
+    ///
+    /// # Errors
+    /// Says what should hold and does not.
+    fn check(&self, frames_in: u64, frames_out: u64) -> Result<usize, String> {
+        let _ = (frames_in, frames_out);
+        Ok(1)
+    }
+
+    /// What is left when all should be over: connections, timers, memory. `None`: nothing.
+    fn left(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<N: Node + ?Sized> Node for Box<N> {
@@ -45,6 +72,18 @@ impl<N: Node + ?Sized> Node for Box<N> {
     }
     fn next_wakeup(&self) -> Option<Instant> {
         (**self).next_wakeup()
+    }
+    fn watch(&mut self, streams: &Streams) -> bool {
+        (**self).watch(streams)
+    }
+    fn is_judged(&self) -> bool {
+        (**self).is_judged()
+    }
+    fn check(&self, frames_in: u64, frames_out: u64) -> Result<usize, String> {
+        (**self).check(frames_in, frames_out)
+    }
+    fn left(&self) -> Option<String> {
+        (**self).left()
     }
 }
 
@@ -81,6 +120,33 @@ impl<A: App> Node for Host<A> {
 
     fn next_wakeup(&self) -> Option<Instant> {
         [self.shard.next_wakeup(), self.app.wake_at()].into_iter().flatten().min()
+    }
+
+    fn watch(&mut self, streams: &Streams) -> bool {
+        self.shard.set_tap(Some(streams.tap()));
+        true
+    }
+
+    fn check(&self, frames_in: u64, frames_out: u64) -> Result<usize, String> {
+        let counters = self.shard.counters();
+        let counted = (counters.frames_in, counters.frames_out);
+        if counted != (frames_in, frames_out) {
+            return Err(format!("{frames_in} frames in and {frames_out} out are counted as {counted:?}"));
+        }
+        self.shard.invariants()?;
+        Ok(self.shard.connections())
+    }
+
+    fn left(&self) -> Option<String> {
+        let shard = &self.shard;
+        let left = (shard.connections(), shard.half_open(), shard.time_waits(), shard.chunks_in_use());
+        if left != (0, 0, 0, 0) {
+            return Some(format!("connections, half-open, TIME-WAIT, chunks: {left:?}; {:?}", shard.counters()));
+        }
+        if shard.has_output() || shard.next_wakeup().is_some() {
+            return Some(format!("something to send, or a timer: {:?}", shard.next_wakeup()));
+        }
+        None
     }
 }
 

@@ -150,6 +150,7 @@ impl Io<'_> {
     /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] for a dead handle.
     pub fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
         let taken = self.shard.with(self.now, conn, |c, env| c.send(env, bytes))??;
+        self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
             self.shard.note_starved(conn);
         }
@@ -210,6 +211,7 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn skip(&mut self, conn: ConnId, n: usize) -> Result<(), Error> {
+        self.shard.tap_skip(conn, n);
         self.shard.with(self.now, conn, |c, env| c.consume(env, u32::try_from(n).unwrap_or(u32::MAX)))
     }
 
@@ -358,6 +360,7 @@ impl Io<'_> {
     /// Those of [`Io::send`].
     pub fn send_urgent(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
         let taken = self.shard.with(self.now, conn, |c, env| c.send_urgent(env, bytes))??;
+        self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
             self.shard.note_starved(conn);
         }

@@ -27,6 +27,7 @@ mod reply;
 mod route;
 mod shard;
 mod table;
+mod tap;
 mod time_wait;
 
 pub use app::{App, ConnectError, Io};
@@ -37,6 +38,7 @@ pub use handle::ConnId;
 pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
+pub use tap::Tap;
 
 pub use tcp::{
     Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, Recovery,

@@ -3,6 +3,7 @@
 
 mod icmp;
 mod input;
+mod inspect;
 mod life;
 mod list;
 mod ndp;
@@ -26,9 +27,10 @@ use crate::{
     reply::Replies,
     route::{Route, Routes},
     table::{FlowTable, Owner},
+    tap::Tap,
     time_wait::TimeWaits,
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
 use wheel::{Instant, Wheel};
@@ -118,6 +120,7 @@ pub struct Shard {
     starved: Vec<ConnId>,
     starved_room: usize,
     path_mtus: PathMtus,
+    pub(crate) tap: Option<Box<dyn Tap>>,
 }
 
 impl Shard {
@@ -152,6 +155,7 @@ impl Shard {
             starved: Vec::new(),
             starved_room: STARVED_ROOM.min(config.pool_bytes / 4),
             path_mtus: PathMtus::default(),
+            tap: None,
             config,
         })
     }

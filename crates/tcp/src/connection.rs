@@ -3,6 +3,7 @@
 mod detail;
 mod extras;
 mod handshake;
+mod inspect;
 mod keepalive;
 mod linger;
 mod path;

@@ -115,7 +115,7 @@ pub(crate) fn run(seed: u64) {
             for _ in 0..=rng.below(3) {
                 let forged = network.borrow_mut().forged();
                 if let Some((to, frame)) = forged {
-                    world.inject(to, &frame);
+                    world.forge(to, &frame);
                 }
             }
         }
@@ -144,7 +144,7 @@ fn turn(world: &mut Duo<Player, Player>, network: &Rc<RefCell<Network>>, until: 
     });
     let errors = std::mem::take(&mut network.borrow_mut().errors);
     for (to, frame) in errors {
-        world.inject(to, &frame);
+        world.forge(to, &frame);
     }
 }
 

@@ -293,6 +293,7 @@ impl Shard {
         if !self.entry(slot).is_some_and(|e| e.conn.lingers()) {
             self.tell(now, slot, app, |app, io, conn| taken = app.on_data(io, conn, data).min(data.len()));
         }
+        self.tap_read(slot, &data[..taken]);
         let rest = &data[taken..];
         if rest.is_empty() {
             return;

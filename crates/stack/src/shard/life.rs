@@ -203,6 +203,7 @@ impl Shard {
             // Who gives it up within the call has nothing left to end.
             entry.over = true;
         }
+        self.tap_ended(slot, error);
         self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, error));
         self.finish(slot);
     }
@@ -315,6 +316,10 @@ impl Shard {
         if !place.entry.as_ref().is_some_and(|e| e.over) {
             return self.arm(slot);
         }
+        if self.tap.is_some() {
+            self.tap_conn(slot, |tap, flow, iss, irs| tap.gone(flow, iss, irs));
+        }
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
         if let Some(mut entry) = place.entry.take() {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.release(&mut env);

@@ -2,6 +2,7 @@
 
 pub(crate) mod acceptability;
 mod ack_policy;
+mod inspect;
 pub(crate) mod paws;
 mod reassembly;
 pub(crate) mod urgent;

@@ -33,6 +33,19 @@ impl Reassembly {
         self.runs.is_empty()
     }
 
+    /// The first thing that is not as it must be.
+    pub(crate) fn invariants(&self, rcv_nxt: SeqNum) -> Result<(), &'static str> {
+        let mut end = rcv_nxt;
+        for run in &self.runs {
+            // Runs may touch: what lies between them was filled at another time.
+            if run.start.before(end) || run.start == rcv_nxt || run.bytes.is_empty() {
+                return Err("runs out of order lie beyond RCV.NXT, in order, apart from each other");
+            }
+            end = run.end();
+        }
+        if self.runs.len() > MAX_RUNS { Err("runs out of order are limited") } else { Ok(()) }
+    }
+
     /// The bytes around `seq` that lie together: runs that touch are one block.
     fn block(&self, seq: SeqNum) -> Option<(SeqNum, SeqNum)> {
         let at = self.runs.iter().position(|run| run.start.before_eq(seq) && run.end().after(seq))?;

@@ -3,6 +3,7 @@
 mod acknowledge;
 mod cut;
 mod detail;
+mod inspect;
 mod nagle;
 mod persist;
 pub(crate) mod pmtu;

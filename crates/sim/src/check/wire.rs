@@ -1,0 +1,164 @@
+//! What the wire shows: no segment outside of the window the peer advertised, no acknowledgment of what has not arrived, no
+//! window that shrinks, no stream with a hole or an end that moves.
+
+use super::{FastMap, FlowId, Seen, flow::Stream};
+use wire::{SeqNum, tcp::Flags};
+
+/// The flows of a world.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    flows: FastMap<FlowId, Flow>,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    ends: [Stream; 2],
+    /// Segments were altered, or made up, in a way that an end may have believed.
+    tainted: bool,
+}
+
+/// To which streams a segment belongs: the sender's incarnation, and the peer's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stamp(u32, u32);
+
+impl Wire {
+    /// A node sends a segment. Returns to which streams it belongs, and what is wrong with it.
+    pub(crate) fn sent(&mut self, seen: &Seen) -> (Stamp, Result<(), &'static str>) {
+        let flow = self.flows.entry(seen.flow).or_default();
+        let tainted = flow.tainted;
+        let [a, b] = &mut flow.ends;
+        let (own, peer) = if seen.side == 0 { (a, b) } else { (b, a) };
+        if seen.has(Flags::RST) {
+            return (Stamp::default(), Ok(()));
+        }
+        let strange = own.iss.is_some_and(|iss| seen.header.seq.before(iss) || seen.header.seq.after(own.sent));
+        if strange && !seen.has(Flags::SYN) && !own.rebase(seen.header.seq - 1) && own.is_earlier(seen.header.seq) {
+            return (Stamp(u32::MAX, u32::MAX), Ok(()));
+        }
+        let result = own.sends(seen, peer.mss);
+        // Who answers a SYN that somebody has made up goes on talking to nobody.
+        if seen.has(Flags::SYN | Flags::ACK) {
+            own.astray = peer.iss.is_none_or(|iss| seen.header.ack != iss + 1);
+        }
+        if own.astray {
+            return (Stamp(own.incarnation, u32::MAX), result);
+        }
+        let (about, result) = match peer.is_acknowledged(seen, own.scale, tainted) {
+            Ok(about) => (about, result),
+            Err(wrong) => (true, result.and(Err(wrong))),
+        };
+        // An acknowledgment of another incarnation says nothing of this one.
+        let stamp = Stamp(own.incarnation, if about { peer.incarnation } else { u32::MAX });
+        (stamp, if tainted { Ok(()) } else { result })
+    }
+
+    /// A segment is about to arrive at its destination, intact.
+    pub(crate) fn arrives(&mut self, seen: &Seen, stamp: Stamp) {
+        let Some(flow) = self.flows.get_mut(&seen.flow) else { return };
+        let [a, b] = &mut flow.ends;
+        let (own, peer) = if seen.side == 0 { (a, b) } else { (b, a) };
+        if seen.has(Flags::RST) {
+            return;
+        }
+        if stamp.0 == own.incarnation && (seen.len > 0 || seen.header.flags.intersects(Flags::SYN | Flags::FIN)) {
+            own.arrived.add(seen.header.seq, seen.end());
+        }
+        if stamp.1 == peer.incarnation && seen.has(Flags::ACK) {
+            let edge = edge(seen, own.scale, peer.scale);
+            if peer.heard.is_none_or(|heard| edge.after(heard)) {
+                peer.heard = Some(edge);
+            }
+        }
+    }
+
+    /// Somebody has put in, or altered, a segment of this flow so that it looks right.
+    pub(crate) fn taint(&mut self, flow: FlowId) {
+        self.flows.entry(flow).or_default().tainted = true;
+    }
+}
+
+/// The right edge that a segment promises, whose sender and whose receiver have offered these window scales.
+fn edge(seen: &Seen, own: Option<u8>, peer: Option<u8>) -> SeqNum {
+    seen.header.ack + (u32::from(seen.header.window) << shift(seen, own, peer))
+}
+
+/// RFC 7323 section 2.2: the window of a SYN is never scaled, that of others if both SYNs had the option.
+fn shift(seen: &Seen, own: Option<u8>, peer: Option<u8>) -> u8 {
+    if seen.has(Flags::SYN) || peer.is_none() { 0 } else { own.unwrap_or(0).min(14) }
+}
+
+impl Stream {
+    /// Its end sends a segment; the other's SYN had this MSS.
+    fn sends(&mut self, seen: &Seen, peer_mss: Option<u16>) -> Result<(), &'static str> {
+        let (seq, end) = (seen.header.seq, seen.end());
+        if seen.has(Flags::SYN) {
+            // What its first SYN says holds: one that answers somebody else's may say less.
+            if self.begin(seq) {
+                self.scale = seen.header.options.window_scale;
+            }
+            self.mss = seen.header.options.mss.or(Some(if seen.src.is_ipv4() { 536 } else { 1220 }));
+        } else if !seen.has(Flags::ACK) {
+            return Err("a segment without ACK that is no SYN");
+        }
+        let Some(iss) = self.iss else { return Ok(()) };
+        if seq.before(iss) || seq.after(self.sent) {
+            return Err("a sequence number that leaves a hole in the stream");
+        }
+        let octets = usize::try_from(seen.len).unwrap_or(0) + seen.header.options.len();
+        if seen.len > 0 && peer_mss.is_some_and(|mss| octets > mss.into()) {
+            return Err("more in a segment than the peer's MSS");
+        }
+        let fin = seen.has(Flags::FIN).then(|| end - 1);
+        match (self.fin, fin) {
+            (Some(old), Some(new)) if old != new => return Err("a FIN that moves"),
+            (Some(old), _) if seen.len > 0 && (seq + seen.len).after(old) => return Err("data behind the FIN"),
+            (None, Some(new)) if new.before(self.sent) => return Err("a FIN before data"),
+            _ => self.fin = self.fin.or(fin),
+        }
+        self.sent = self.sent.max(end);
+        // One octet beyond is a window probe (RFC 9293 section 3.8.6.1), or a FIN.
+        if !seen.has(Flags::SYN) && !self.astray && self.heard.is_some_and(|edge| end.after(edge + 1)) {
+            return Err("a segment outside of the window the peer advertised");
+        }
+        Ok(())
+    }
+
+    /// The other end, whose SYN had this window scale, sends a segment: what it says of this stream, if it is about it.
+    fn is_acknowledged(&mut self, seen: &Seen, peer_scale: Option<u8>, tainted: bool) -> Result<bool, &'static str> {
+        let ack = seen.header.ack;
+        let Some(iss) = self.iss.filter(|_| seen.has(Flags::ACK)) else { return Ok(false) };
+        if self.acked.is_none() {
+            let ours = ack.after(iss) && ack.before_eq(self.sent);
+            if !ours && !self.rebase(ack - 1) {
+                return Ok(false);
+            }
+        }
+        if ack.after(self.sent) {
+            return Err("an acknowledgment of what was never sent");
+        }
+        if self.acked.is_some_and(|acked| ack.before(acked)) {
+            return Err("an acknowledgment that moves back");
+        }
+        if !self.rebased && !tainted {
+            if !self.arrived.up_to(ack) {
+                return Err("an acknowledgment of what has not arrived");
+            }
+            if seen.header.options.sack.iter().any(|(start, end)| !self.arrived.holds(start, end)) {
+                return Err("a SACK block of what has not arrived");
+            }
+        }
+        self.acked = Some(ack);
+        let shift = shift(seen, peer_scale, self.scale);
+        let edge = edge(seen, peer_scale, self.scale);
+        // Behind the FIN there is nothing that a window could be for.
+        let ended = self.fin.is_some_and(|fin| ack.after(fin));
+        let back = self.promised.filter(|promised| edge.before(*promised)).map_or(0, |promised| promised.since(edge));
+        if !ended && back >= 1 << shift {
+            return Err("a window that shrinks");
+        }
+        if self.promised.is_none_or(|promised| edge.after(promised)) {
+            self.promised = Some(edge);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,67 @@
+//! What simulators ask: whether a shard is as it must be.
+
+use super::{ConnId, FlowKey, Shard};
+use crate::table::Owner;
+use alloc::{format, string::String, vec::Vec};
+use tcp::{Env, State};
+use wheel::Instant;
+use wire::SeqNum;
+
+impl Shard {
+    /// What must be true once [`poll_transmit`](Self::poll_transmit) has nothing more to send: of every connection
+    /// ([`tcp::Connection::invariants`]), of its place in table and wheel, and of the counters.
+    ///
+    /// # Errors
+    /// Says what should hold and does not, and of which connection.
+    pub fn invariants(&self) -> Result<(), String> {
+        let mut states = [0u64; State::ALL.len()];
+        for (slot, place) in (0u32..).zip(&self.slots) {
+            let Some(entry) = &place.entry else { continue };
+            let conn = &entry.conn;
+            let wrong = |what: &str| Err(format!("{what}: {} {} {conn:?}", entry.key.local(), entry.key.remote()));
+            if let Err(what) = conn.invariants() {
+                return wrong(what);
+            }
+            let listed = self.table.find(entry.hash, |owner| owner == Owner::Connection(slot)).is_some();
+            let gone = entry.over || entry.unread_end || conn.state() == State::Closed;
+            if !gone && listed == (conn.state() == State::TimeWait) {
+                return wrong("a connection is in the table until it is over");
+            }
+            let due = conn.poll_timeout().filter(|_| !gone && !entry.dirty);
+            if due.is_some_and(|due| entry.armed.is_none_or(|armed| armed > due)) {
+                return wrong("the wheel calls at the first deadline or before");
+            }
+            states[entry.counted as usize] += 1;
+        }
+        states[State::SynReceived as usize] += self.half_opens.len() as u64;
+        for state in State::ALL.iter().filter(|s| !matches!(s, State::Closed | State::TimeWait)) {
+            if self.counters.in_state(*state) != states[*state as usize] {
+                return Err(format!("counted in {state:?}: {}", self.counters.in_state(*state)));
+            }
+        }
+        let (arrived, accounted) = (self.counters.frames_in, self.counters.frames_accounted());
+        if arrived != accounted {
+            return Err(format!("{arrived} frames arrived, {accounted} are accounted for: {:?}", self.counters));
+        }
+        Ok(())
+    }
+
+    /// A connection's flow and both initial sequence numbers.
+    pub(crate) fn identity(&self, slot: u32) -> Option<(FlowKey, (SeqNum, SeqNum))> {
+        let entry = self.slots.get(slot as usize)?.entry.as_ref()?;
+        Some((entry.key, entry.conn.initial_numbers()))
+    }
+
+    /// Whether a connection's application gets to read what the peer sends.
+    pub(crate) fn reads(&self, slot: u32) -> bool {
+        let entry = self.slots.get(slot as usize).and_then(|place| place.entry.as_ref());
+        entry.is_some_and(|e| e.told && !e.dead && !e.conn.is_read_shut() && !e.conn.lingers())
+    }
+
+    /// A copy of what a connection's application has not read.
+    pub(crate) fn queued(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+        let entry = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation)?.entry.as_ref()?;
+        let env = Env { now: Instant::ZERO, config: &self.config.tcp, pool: &mut self.pool };
+        Some(entry.conn.queued(&env))
+    }
+}

@@ -1,0 +1,52 @@
+//! What simulators and fuzzers ask: whether a connection is as RFC 9293 says it must be.
+
+use super::{Connection, Env, State};
+use alloc::vec::Vec;
+use wire::SeqNum;
+
+impl Connection {
+    /// ISS and IRS; IRS is 0 before the peer's SYN.
+    #[must_use]
+    pub const fn initial_numbers(&self) -> (SeqNum, SeqNum) {
+        (self.snd.iss(), self.rcv.irs)
+    }
+
+    /// Whether the application has shut down reading: what is queued was thrown away.
+    #[must_use]
+    pub const fn is_read_shut(&self) -> bool {
+        self.read_shut
+    }
+
+    /// A copy of the bytes received in order and not yet read.
+    #[must_use]
+    pub fn queued(&self, env: &Env<'_>) -> Vec<u8> {
+        self.rcv.queued(env.pool)
+    }
+
+    /// What must be true whenever nothing is left to transmit, whatever has happened before.
+    ///
+    /// # Errors
+    /// Says what should hold and does not.
+    pub fn invariants(&self) -> Result<(), &'static str> {
+        use State::{CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, SynSent, TimeWait};
+        let holds = |so: bool, what| if so { Ok(()) } else { Err(what) };
+        let live = !matches!(self.state, Closed | TimeWait);
+        self.snd.invariants(live)?;
+        self.rcv.invariants()?;
+        if !live {
+            return Ok(());
+        }
+        let (closed, acked) = (self.snd.is_closed(), self.snd.fin_acknowledged());
+        match self.state {
+            Established | CloseWait => holds(!closed, "a FIN is queued in ESTABLISHED or CLOSE-WAIT")?,
+            FinWait1 | Closing | LastAck => holds(closed && !acked, "our FIN is acknowledged, or there is none")?,
+            FinWait2 => holds(acked, "FIN-WAIT-2 without the acknowledgment of our FIN")?,
+            _ => {}
+        }
+        if self.state == SynSent {
+            holds(self.rcv.unread() == 0, "nothing was received before the peer's SYN")?;
+        }
+        // Who waits for the peer asks again.
+        holds(!self.snd.needs_timer() || self.timer().is_some(), "something is outstanding, and no timer runs")
+    }
+}
