@@ -2,7 +2,7 @@
 
 use wire::SeqNum;
 
-/// Earlier streams that are remembered, by their first number, the one behind their last, and whether they were astray: a listener that answers by cookies has several.
+/// Earlier streams that are remembered: a listener that answers by cookies has several.
 const EARLIER: usize = 256;
 
 /// What arrived of a stream at its receiver.
@@ -56,11 +56,22 @@ impl Arrived {
     }
 }
 
+/// A stream of before.
+#[derive(Debug, Clone, Copy)]
+struct Earlier {
+    iss: SeqNum,
+    /// The number behind its last.
+    end: SeqNum,
+    astray: bool,
+    scale: Option<u8>,
+    mss: Option<u16>,
+}
+
 /// What one end sends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stream {
     pub(super) iss: Option<SeqNum>,
-    earlier: Vec<(SeqNum, SeqNum, bool)>,
+    earlier: Vec<Earlier>,
     /// Counts initial sequence numbers: what is under way from before belongs to another stream.
     pub(super) incarnation: u32,
     /// One above the highest sequence number sent.
@@ -89,7 +100,8 @@ impl Stream {
             return false;
         }
         let mut earlier = std::mem::take(&mut self.earlier);
-        earlier.extend(self.iss.map(|iss| (iss, self.sent, self.astray)));
+        let Self { sent: end, astray, scale, mss, .. } = *self;
+        earlier.extend(self.iss.map(|iss| Earlier { iss, end, astray, scale, mss }));
         if earlier.len() > EARLIER {
             earlier.remove(0);
         }
@@ -98,21 +110,24 @@ impl Stream {
         true
     }
 
-    /// The stream is that of an earlier SYN, if there was one with this number.
+    /// The stream is that of an earlier SYN, if there was one with this number and nothing behind it.
     pub(super) fn rebase(&mut self, iss: SeqNum) -> bool {
-        let known = self.earlier.iter().find(|(first, end, _)| *first == iss && *end == iss + 1).copied();
-        if let Some((.., astray)) = known {
-            let (scale, mss, incarnation) = (self.scale, self.mss, self.incarnation);
-            self.begin(iss);
-            (self.scale, self.mss, self.incarnation, self.rebased, self.astray) =
-                (scale, mss, incarnation, true, astray);
-        }
-        known.is_some()
+        let Some(at) = self.earlier.iter().position(|old| old.iss == iss && old.end == iss + 1) else { return false };
+        let (old, incarnation) = (self.earlier.remove(at), self.incarnation);
+        self.begin(iss);
+        (self.incarnation, self.rebased) = (incarnation, true);
+        (self.astray, self.scale, self.mss) = (old.astray, old.scale, old.mss);
+        true
+    }
+
+    /// More than the SYN was acknowledged already, and this acknowledges only that.
+    pub(super) fn begins_at(&self, ack: SeqNum) -> bool {
+        self.iss.is_some_and(|iss| ack == iss + 1) && self.acked.is_some_and(|acked| acked.after(ack))
     }
 
     /// The number belongs to an earlier stream: TIME-WAIT comes back when the SYN that ended it turns out to be nobody's.
     pub(super) fn is_earlier(&self, seq: SeqNum) -> bool {
-        self.earlier.iter().any(|(first, end, _)| seq.after(*first) && seq.before_eq(*end))
+        self.earlier.iter().any(|old| seq.after(old.iss) && seq.before_eq(old.end))
     }
 }
 

@@ -95,6 +95,10 @@ impl Tap for Streams {
             return;
         }
         let stream = ledger.streams.entry(key).or_default();
+        if stream.reader_gone {
+            // A cookie was believed twice: what this one reads was read before, or never will be whole.
+            return;
+        }
         let at = stream.read;
         stream.read += bytes.len() as u64;
         let known = bytes.len().min(stream.between.len());
@@ -119,7 +123,7 @@ impl Tap for Streams {
     fn read_all(&mut self, flow: &FlowKey, irs: SeqNum) {
         let mut ledger = self.ledger();
         let Some(stream) = ledger.streams.get(&(reversed(flow), irs.value())) else { return };
-        if stream.read != stream.written {
+        if stream.read != stream.written && !stream.reader_gone {
             let (read, written) = (stream.read, stream.written);
             let ends = format!("{} to {}", flow.remote(), flow.local());
             let what = format!("the stream {ends} ended in order: {written} octets were written, {read} read");

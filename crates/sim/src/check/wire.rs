@@ -43,6 +43,10 @@ impl Wire {
         if own.astray {
             return (Stamp(own.incarnation, u32::MAX), result);
         }
+        // A cookie that comes again when its connection is over is believed again: the same numbers, from the beginning.
+        if own.iss.is_some_and(|iss| seen.header.seq == iss + 1) && peer.begins_at(seen.header.ack) {
+            (peer.acked, peer.promised, peer.rebased) = (None, None, true);
+        }
         let (about, result) = match peer.is_acknowledged(seen, own.scale, tainted) {
             Ok(about) => (about, result),
             Err(wrong) => (true, result.and(Err(wrong))),
