@@ -34,6 +34,8 @@ impl Default for Profile {
                 receive_buffer_bytes: 15 << 20,
                 send_buffer_bytes: 4 << 20,
                 min_rto: Duration::from_millis(200),
+                // A Linux host paces for BBR or with the fq qdisc only.
+                pacing: false,
                 ..Settings::default()
             },
             sysctls: Some(PathBuf::from("/proc/sys/net/ipv4")),

@@ -465,8 +465,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 520);
-        assert_eq!(size_of::<Entry>(), 640);
-        assert_eq!(size_of::<Slot>(), 648);
+        assert_eq!(size_of::<Connection>(), 560);
+        assert_eq!(size_of::<Entry>(), 680);
+        assert_eq!(size_of::<Slot>(), 688);
     }
 }

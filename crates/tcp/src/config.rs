@@ -62,6 +62,10 @@ pub struct Settings {
     pub ecn: Ecn,
     /// The congestion control of new connections.
     pub congestion: Congestion,
+    /// The first slow start ends when the round-trip time rises (HyStart++, RFC 9406).
+    pub hystart: bool,
+    /// What the congestion window lets out is spread over the round trip, on paths where that is longer than 100 µs.
+    pub pacing: bool,
 }
 
 impl Default for Settings {
@@ -88,6 +92,8 @@ impl Default for Settings {
             sack: true,
             ecn: Ecn::Answer,
             congestion: Congestion::default(),
+            hystart: true,
+            pacing: true,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! CUBIC (RFC 9438). Sizes are bytes where the RFC has segments, times milliseconds.
 
-use super::{Acked, Window};
+use super::{Acked, Control, Signal, Window, hystart::SlowStart};
 use wheel::{Duration, Instant};
 
 /// beta, the factor of a reduction: 0.7 (section 4.6).
@@ -12,8 +12,9 @@ const ALPHA: (u64, u64) = (9, 17);
 /// No K is as long as that: (2^31 / (0.4 * 48))^(1/3) s is 8 minutes.
 const LONGEST: u64 = 1_000_000;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cubic {
+    slow: SlowStart,
     /// The window at the last reduction: the plateau of the curve.
     w_max: u32,
     /// The window before the last reduction.
@@ -36,6 +37,22 @@ pub(crate) struct Cubic {
 }
 
 impl Cubic {
+    pub(crate) const fn new(slow: SlowStart) -> Self {
+        Self {
+            slow,
+            w_max: 0,
+            prior: 0,
+            epoch: Instant::ZERO,
+            heard: Instant::ZERO,
+            k: 0,
+            w_est: 0,
+            est_credit: 0,
+            credit: 0,
+            started: false,
+            timed_out: false,
+        }
+    }
+
     /// A stage of congestion avoidance begins (section 4.2).
     fn start(&mut self, now: Instant, cwnd: u32, mss: u32) {
         (self.epoch, self.started) = (now, true);
@@ -51,8 +68,8 @@ impl Cubic {
         (self.credit, self.est_credit) = (0, 0);
     }
 
-    /// Section 4.2 to 4.5.
-    pub(crate) fn avoid(&mut self, window: &mut Window, acked: Acked) {
+    /// Sections 4.2 to 4.5: `bytes` of what is acknowledged are congestion avoidance's.
+    fn avoid(&mut self, window: &mut Window, acked: &Acked, bytes: u32) {
         let cwnd = window.cwnd.max(1);
         if !self.started {
             self.start(acked.now, cwnd, acked.mss);
@@ -60,7 +77,7 @@ impl Cubic {
         self.heard = acked.now;
         // Figure 4: alpha is 1 once the old window is reached.
         let (num, den) = if self.w_est < self.prior { ALPHA } else { (1, 1) };
-        let growth = u64::from(acked.bytes) * u64::from(acked.mss) * num / den;
+        let growth = u64::from(bytes) * u64::from(acked.mss) * num / den;
         self.w_est = self.w_est.saturating_add(share(&mut self.est_credit, growth, cwnd));
         let t = acked.now - self.epoch;
         if self.at(t, acked.mss) < self.w_est {
@@ -68,7 +85,7 @@ impl Cubic {
             return;
         }
         let target = self.at(t + acked.srtt, acked.mss).clamp(cwnd, cwnd.saturating_add(cwnd / 2));
-        let growth = u64::from(target - cwnd) * u64::from(acked.bytes);
+        let growth = u64::from(target - cwnd) * u64::from(bytes);
         window.cwnd = cwnd.saturating_add(share(&mut self.credit, growth, cwnd));
     }
 
@@ -83,23 +100,37 @@ impl Cubic {
         if t < k { self.w_max.saturating_sub(part) } else { self.w_max.saturating_add(part) }
     }
 
-    /// ssthresh after a sign of congestion (sections 4.6 to 4.8).
-    pub(crate) fn reduce(&mut self, cwnd: u32, timeout: bool) -> u32 {
+    /// The time since the last acknowledgment does not count.
+    fn pause(&mut self, now: Instant) {
+        self.epoch += now - self.heard;
+        self.heard = now;
+    }
+}
+
+impl Control for Cubic {
+    fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
+        if !acked.limited {
+            // The application leaves the window unused (section 4.2).
+            return self.pause(acked.now);
+        }
+        let rest = self.slow.on_ack(window, acked);
+        if rest > 0 {
+            self.avoid(window, acked, rest);
+        }
+    }
+
+    /// Sections 4.6 to 4.8. The window is reduced, not the flight: it does not grow while it is not used.
+    fn on_congestion(&mut self, window: &Window, signal: Signal, _: u32) -> u32 {
+        let cwnd = window.cwnd;
         self.started = false;
         self.w_max = if cwnd < self.w_max { scale(cwnd, CONVERGENCE) } else { cwnd };
         self.prior = cwnd;
-        self.timed_out = timeout;
+        self.timed_out = signal == Signal::Timeout;
         scale(cwnd, BETA)
     }
 
-    /// The application leaves the window unused: that time does not count (section 4.2).
-    pub(crate) fn not_limited(&mut self, now: Instant) {
-        self.idle(now - self.heard);
-        self.heard = now;
-    }
-
-    pub(crate) fn idle(&mut self, time: Duration) {
-        self.epoch += time;
+    fn on_restart(&mut self, now: Instant) {
+        self.pause(now);
     }
 }
 
@@ -138,11 +169,11 @@ mod tests {
     const RTT: Duration = Duration::from_millis(100);
 
     fn acked(now: Instant, bytes: u32) -> Acked {
-        Acked { now, bytes, srtt: RTT, mss: MSS }
+        testing::acked(now, bytes, RTT, MSS)
     }
 
     fn at_window(cwnd: u32) -> Congestion {
-        let mut c = Congestion::new(Kind::Cubic);
+        let mut c = testing::congestion(Kind::Cubic);
         c.open(MSS, 0);
         c.set_window(cwnd);
         c
@@ -159,7 +190,7 @@ mod tests {
     fn round(c: &mut Congestion, now: &mut Instant) {
         let segments = c.window() / MSS;
         for n in 0..segments {
-            c.on_ack(acked(*now + RTT * n / segments, MSS), true);
+            c.on_ack(&acked(*now + RTT * n / segments, MSS));
         }
         *now += RTT;
     }
@@ -186,7 +217,7 @@ mod tests {
     #[test]
     fn the_controller_is_configured() {
         for (kind, expected) in [(Kind::Cubic, 70), (Kind::NewReno, 50)] {
-            let mut c = Congestion::new(kind);
+            let mut c = testing::congestion(kind);
             c.open(MSS, 0);
             c.set_window(100 * MSS);
             c.reduce(Signal::Loss, 100 * MSS, MSS);
@@ -253,7 +284,7 @@ mod tests {
         let mut rounds = 0.0;
         for _ in 0..11 {
             for _ in 0..c.window() / MSS {
-                c.on_ack(Acked { srtt: rtt, ..acked(now, MSS) }, true);
+                c.on_ack(&Acked { srtt: rtt, ..acked(now, MSS) });
             }
             now += rtt;
             rounds += 1.0;
@@ -264,7 +295,7 @@ mod tests {
         let before = c.window();
         for _ in 0..12 {
             for _ in 0..c.window() / MSS {
-                c.on_ack(Acked { srtt: rtt, ..acked(now, MSS) }, true);
+                c.on_ack(&Acked { srtt: rtt, ..acked(now, MSS) });
             }
             now += rtt;
         }
@@ -284,7 +315,7 @@ mod tests {
             }
             for _ in 0..idle {
                 now += RTT;
-                c.on_ack(acked(now, MSS), false);
+                c.on_ack(&Acked { limited: false, ..acked(now, MSS) });
             }
             round(&mut c, &mut now);
             c.window()
@@ -297,7 +328,7 @@ mod tests {
         round(&mut c, &mut now);
         let before = c.window();
         now += Duration::from_secs(10);
-        c.on_restart(Duration::from_secs(10), Duration::from_secs(20), MSS);
+        c.on_restart(now, Duration::from_secs(10), Duration::from_secs(20), MSS);
         round(&mut c, &mut now);
         assert!(c.window() - before < 3 * MSS, "{before} {}", c.window());
     }

@@ -1,25 +1,39 @@
-//! Congestion control: a controller hears events and answers with a window.
+//! Congestion control: a controller hears events and answers with a window and a pacing rate.
+//!
+//! A controller is one file with a [`Control`]. What all of them share is here: the initial window, validation after a rest,
+//! the floors of ssthresh. How the window comes down step by step is proportional rate reduction's (`send::prr`), and undoing
+//! is a copy of the whole kept from before (RFC 9438 section 4.9): a controller needs no event for it.
 
 mod cubic;
+mod hystart;
 mod newreno;
 mod usage;
 
-use crate::config::Congestion as Kind;
+use crate::config::{Config, Congestion as Kind};
 use cubic::Cubic;
+use hystart::SlowStart;
 use newreno::NewReno;
 pub(crate) use usage::Usage;
 use wheel::{Duration, Instant};
+use wire::SeqNum;
 
 /// New data is acknowledged, and no reduction is under way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Acked {
     pub(crate) now: Instant,
+    /// SND.UNA behind it, and SND.NXT: what rounds are counted by.
+    pub(crate) una: SeqNum,
+    pub(crate) snd_nxt: SeqNum,
     /// Bytes newly delivered.
     pub(crate) bytes: u32,
+    /// The round-trip time this acknowledgment shows, if it shows one.
+    pub(crate) rtt: Option<Duration>,
     /// Smoothed round-trip time, zero if unknown.
     pub(crate) srtt: Duration,
     /// Effective MSS, bytes.
     pub(crate) mss: u32,
+    /// It was the window that had held data back: only then may it grow (RFC 7661, RFC 9438 section 4.2).
+    pub(crate) limited: bool,
 }
 
 /// Why the window is reduced.
@@ -37,7 +51,39 @@ pub(crate) enum Signal {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) cwnd: u32,
+    /// `u32::MAX` before the first sign of congestion.
     pub(crate) ssthresh: u32,
+}
+
+impl Window {
+    const fn in_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
+    }
+
+    /// Linux's pacing of a window: twice of it each round trip while it doubles, then a fifth more than it, so that pacing
+    /// never is what limits. Bytes per second.
+    fn per_round_trip(&self, srtt: Duration) -> u64 {
+        let percent = if self.cwnd < self.ssthresh / 2 { 200 } else { 120 };
+        // 2^32 * 200 * 10^7 is less than 2^64.
+        u64::from(self.cwnd) * percent * 10_000_000 / srtt.as_nanos().max(1)
+    }
+}
+
+/// A congestion controller: events in; the window, ssthresh and the pacing rate out.
+pub(crate) trait Control {
+    /// Data is acknowledged, and no reduction is under way.
+    fn on_ack(&mut self, window: &mut Window, acked: &Acked);
+
+    /// A sign of congestion with `flight` bytes outstanding: ssthresh, without its floor.
+    fn on_congestion(&mut self, window: &Window, signal: Signal, flight: u32) -> u32;
+
+    /// Data is sent again after nothing was outstanding.
+    fn on_restart(&mut self, _now: Instant) {}
+
+    /// Bytes per second at which a window is spread over the round trip.
+    fn pacing_rate(&self, window: &Window, srtt: Duration) -> u64 {
+        window.per_round_trip(srtt)
+    }
 }
 
 /// The controllers; an enum dispatches.
@@ -45,6 +91,15 @@ pub(crate) struct Window {
 enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
+}
+
+macro_rules! dispatch {
+    ($controller:expr, $c:ident => $call:expr) => {
+        match $controller {
+            Controller::NewReno($c) => $call,
+            Controller::Cubic($c) => $call,
+        }
+    };
 }
 
 /// The congestion window of a connection and who steers it.
@@ -55,10 +110,11 @@ pub(crate) struct Congestion {
 }
 
 impl Congestion {
-    pub(crate) fn new(kind: Kind) -> Self {
-        let controller = match kind {
-            Kind::NewReno => Controller::NewReno(NewReno::default()),
-            Kind::Cubic => Controller::Cubic(Cubic::default()),
+    pub(crate) fn new(config: &Config) -> Self {
+        let slow = SlowStart::new(config.hystart, config.pacing);
+        let controller = match config.congestion {
+            Kind::NewReno => Controller::NewReno(NewReno::new(slow)),
+            Kind::Cubic => Controller::Cubic(Cubic::new(slow)),
         };
         Self { window: Window { cwnd: 0, ssthresh: u32::MAX }, controller }
     }
@@ -79,7 +135,12 @@ impl Congestion {
     }
 
     pub(crate) const fn in_slow_start(&self) -> bool {
-        self.window.cwnd < self.window.ssthresh
+        self.window.in_slow_start()
+    }
+
+    /// Bytes per second at which the window is to be sent.
+    pub(crate) fn pacing_rate(&self, srtt: Duration) -> u64 {
+        dispatch!(&self.controller, c => c.pacing_rate(&self.window, srtt))
     }
 
     /// A reduction sets the window itself, step by step.
@@ -87,54 +148,57 @@ impl Congestion {
         self.window.cwnd = bytes;
     }
 
-    /// Data is acknowledged; `limited` if it was the window that had held data back.
-    pub(crate) fn on_ack(&mut self, acked: Acked, limited: bool) {
-        if !limited {
-            // A window that is not used proves nothing about the path (RFC 7661, RFC 9438 section 4.2).
-            if let Controller::Cubic(c) = &mut self.controller {
-                c.not_limited(acked.now);
-            }
-            return;
-        }
-        let mut left = acked;
-        if self.in_slow_start() {
-            // RFC 3465 with L = 2 would be for delayed ACKs; whole batches are acknowledged at once here, as Linux counts.
-            let step = acked.bytes.min(self.window.ssthresh - self.window.cwnd);
-            self.window.cwnd = self.window.cwnd.saturating_add(step);
-            left.bytes -= step;
-        }
-        if left.bytes > 0 {
-            match &mut self.controller {
-                Controller::NewReno(c) => c.avoid(&mut self.window, left),
-                Controller::Cubic(c) => c.avoid(&mut self.window, left),
-            }
-        }
+    pub(crate) fn on_ack(&mut self, acked: &Acked) {
+        dispatch!(&mut self.controller, c => c.on_ack(&mut self.window, acked));
     }
 
     /// Sets ssthresh because of a signal with `flight` bytes outstanding; the window is the caller's to bring down.
     pub(crate) fn reduce(&mut self, signal: Signal, flight: u32, mss: u32) {
         let least = if signal == Signal::Ecn { mss } else { 2 * mss };
-        self.window.ssthresh = match &mut self.controller {
-            Controller::NewReno(c) => c.reduce(self.window.cwnd, flight),
-            Controller::Cubic(c) => c.reduce(self.window.cwnd, signal == Signal::Timeout),
-        }
-        .max(least);
+        let ssthresh = dispatch!(&mut self.controller, c => c.on_congestion(&self.window, signal, flight));
+        self.window.ssthresh = ssthresh.max(least);
     }
 
-    /// RFC 5681 section 4.1: data is sent again after `idle`, longer than an RTO: from the initial window at most.
-    pub(crate) fn on_restart(&mut self, idle: Duration, rto: Duration, mss: u32) {
-        if let Controller::Cubic(c) = &mut self.controller {
-            c.idle(idle);
+    /// Data is sent again after `idle`, during which nothing was. As Linux's `tcp_cwnd_restart`: the window is halved for each
+    /// RTO of it, down to the initial window (RFC 5681 section 4.1, gentler for short rests); ssthresh remembers three
+    /// quarters of what it was (RFC 7661 section 4.4.1), so that slow start goes back there.
+    pub(crate) fn on_restart(&mut self, now: Instant, idle: Duration, rto: Duration, mss: u32) {
+        dispatch!(&mut self.controller, c => c.on_restart(now));
+        if idle <= rto {
+            return;
         }
-        if idle > rto && self.window.cwnd != 0 {
-            self.window.cwnd = self.window.cwnd.min(initial_window(mss));
+        let (cwnd, restart) = (self.window.cwnd, initial_window(mss));
+        self.window.ssthresh = self.window.ssthresh.max(cwnd / 4 * 3);
+        if cwnd > restart {
+            let halvings = (idle.as_nanos() - 1) / rto.as_nanos().max(1);
+            self.window.cwnd = (cwnd >> halvings.min(31)).max(restart);
         }
     }
 }
 
 /// RFC 6928.
-const fn initial_window(mss: u32) -> u32 {
+pub(crate) const fn initial_window(mss: u32) -> u32 {
     let (most, least) = (10 * mss, 2 * mss);
     let least = if least > 14_600 { least } else { 14_600 };
     if most < least { most } else { least }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::{Acked, Congestion, Kind};
+    use crate::config::{Config, Settings};
+    use wheel::{Duration, Instant};
+    use wire::SeqNum;
+
+    /// A controller of a connection without HyStart++.
+    pub(super) fn congestion(congestion: Kind) -> Congestion {
+        let settings = Settings { congestion, hystart: false, ..Settings::default() };
+        Congestion::new(&Config::new(settings).expect("valid"))
+    }
+
+    /// An acknowledgment that shows no round-trip time, of data that the window had limited.
+    pub(super) fn acked(now: Instant, bytes: u32, srtt: Duration, mss: u32) -> Acked {
+        let una = SeqNum::new(0);
+        Acked { now, una, snd_nxt: una, bytes, rtt: None, srtt, mss, limited: true }
+    }
 }

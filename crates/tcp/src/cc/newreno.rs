@@ -1,17 +1,28 @@
 //! Congestion avoidance of RFC 5681 section 3.1.
 
-use super::{Acked, Window};
+use super::{Acked, Control, Signal, Window, hystart::SlowStart};
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct NewReno {
+    slow: SlowStart,
     /// Bytes acknowledged since the window last grew.
     credit: u32,
 }
 
 impl NewReno {
+    pub(crate) const fn new(slow: SlowStart) -> Self {
+        Self { slow, credit: 0 }
+    }
+}
+
+impl Control for NewReno {
     /// One MSS for each window acknowledged.
-    pub(crate) fn avoid(&mut self, window: &mut Window, acked: Acked) {
-        self.credit = self.credit.saturating_add(acked.bytes);
+    fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
+        if !acked.limited {
+            return;
+        }
+        let rest = self.slow.on_ack(window, acked);
+        self.credit = self.credit.saturating_add(rest);
         while self.credit >= window.cwnd.max(1) {
             self.credit -= window.cwnd.max(1);
             window.cwnd = window.cwnd.saturating_add(acked.mss);
@@ -19,9 +30,9 @@ impl NewReno {
     }
 
     /// RFC 5681 (4): half of the flight. What limited transmit sent beyond the window does not count (section 3.2).
-    pub(crate) fn reduce(&mut self, cwnd: u32, flight: u32) -> u32 {
+    fn on_congestion(&mut self, window: &Window, _: Signal, flight: u32) -> u32 {
         self.credit = 0;
-        flight.min(cwnd) / 2
+        flight.min(window.cwnd) / 2
     }
 }
 
@@ -32,11 +43,11 @@ mod tests {
     const MSS: u32 = 1000;
 
     fn acked(bytes: u32) -> Acked {
-        Acked { now: Instant::ZERO, bytes, srtt: Duration::ZERO, mss: MSS }
+        testing::acked(Instant::ZERO, bytes, Duration::ZERO, MSS)
     }
 
     fn open() -> Congestion {
-        let mut c = Congestion::new(Kind::NewReno);
+        let mut c = testing::congestion(Kind::NewReno);
         c.open(MSS, 0);
         c
     }
@@ -45,7 +56,7 @@ mod tests {
     #[test]
     fn initial_window_is_rfc_6928s() {
         for (mss, expected) in [(536, 5360), (1460, 14_600), (4000, 14_600), (8960, 17_920)] {
-            let mut c = Congestion::new(Kind::NewReno);
+            let mut c = testing::congestion(Kind::NewReno);
             c.open(mss, 1);
             assert_eq!(c.window(), expected, "MSS {mss}");
             c.open(mss, 2);
@@ -57,19 +68,19 @@ mod tests {
     #[test]
     fn slow_start_doubles_and_congestion_avoidance_adds_one_mss() {
         let mut c = open();
-        c.on_ack(acked(10_000), true);
+        c.on_ack(&acked(10_000));
         assert_eq!(c.window(), 20_000);
         // Not used: no growth.
-        c.on_ack(acked(10_000), false);
+        c.on_ack(&Acked { limited: false, ..acked(10_000) });
         assert_eq!(c.window(), 20_000);
         c.reduce(Signal::Timeout, 20_000, MSS);
         c.set_window(MSS);
         assert_eq!(c.ssthresh(), 10_000);
         for _ in 0..9 {
-            c.on_ack(acked(1000), true);
+            c.on_ack(&acked(1000));
         }
         assert_eq!(c.window(), 10_000);
-        c.on_ack(acked(10_000), true);
+        c.on_ack(&acked(10_000));
         assert_eq!(c.window(), 11_000);
         c.reduce(Signal::Loss, 3000, MSS);
         assert_eq!(c.ssthresh(), 2000, "2 MSS at least");

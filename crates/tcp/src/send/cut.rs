@@ -34,12 +34,16 @@ impl Sender {
         let mut flight = self.flight.take();
         let cut = match flight.as_mut() {
             Some(f) => {
-                let room = self.congestion.window().saturating_sub(f.in_flight(self.mss.into()));
+                let in_flight = f.in_flight(self.mss.into());
+                let room = self.congestion.window().saturating_sub(in_flight);
+                let held = self.is_held(env.now, in_flight);
                 match f.board.next_lost(mss, room) {
+                    Some((seq, _)) if held && seq != self.snd_una => self.hold(room),
                     Some(range) => self.cut_lost(env, f, range, mss),
                     None if f.probe_due => self.cut_probe(f, mss),
                     None if f.board.segments() >= most_segments(env) && !self.probe => None,
-                    None => self.cut_new(env, f.in_flight(self.mss.into()), mss),
+                    None if held && !self.probe && self.unsent() > 0 => self.hold(room),
+                    None => self.cut_new(env, in_flight, mss),
                 }
             }
             None => self.cut_new(env, 0, mss),

@@ -5,6 +5,7 @@ mod cut;
 mod detail;
 mod inspect;
 mod nagle;
+mod pacing;
 mod persist;
 pub(crate) mod pmtu;
 mod prr;
@@ -96,6 +97,7 @@ pub(crate) struct Sender {
     persist: Persist,
     congestion: Congestion,
     usage: Usage,
+    pacer: pacing::Pacer,
     path: rack::Path,
     tail: tlp::Probe,
     /// What is in flight, segment by segment; nothing while there is none.
@@ -143,8 +145,9 @@ impl Sender {
             cursor: Cursor::default(),
             rto: Rto::new(env.config),
             persist: Persist::default(),
-            congestion: Congestion::new(env.config.congestion),
+            congestion: Congestion::new(env.config),
             usage: Usage::default(),
+            pacer: pacing::Pacer::default(),
             path: rack::Path::default(),
             tail: tlp::Probe::default(),
             flight: None,
@@ -406,7 +409,8 @@ impl Sender {
         if self.snd_una == self.snd_max {
             // Nothing was outstanding: the timers begin here, whatever ran while this could not leave.
             self.deadline = None;
-            self.congestion.on_restart(env.now - self.last_sent, self.rto.timeout(env.config), self.mss.into());
+            let (idle, rto) = (env.now - self.last_sent, self.rto.timeout(env.config));
+            self.congestion.on_restart(env.now, idle, rto, self.mss.into());
         }
         self.last_sent = env.now;
         self.behind = Some(end);
@@ -447,6 +451,7 @@ impl Sender {
         self.note_sent(env, before);
         let in_flight = flight.in_flight(self.mss.into());
         self.usage.sent(in_flight, self.congestion.window(), self.mss.into(), self.snd_una, self.snd_nxt);
+        self.pace(env, cut.len, in_flight);
         if !again {
             self.schedule_probe(env, &mut flight);
         }
@@ -488,7 +493,8 @@ impl Sender {
         let first = sooner(None, "reorder", flight.and_then(|f| f.reorder_at));
         let first = sooner(first, "loss-probe", flight.and_then(|f| f.probe_at));
         let first = sooner(first, "retransmit", self.deadline);
-        sooner(first, "persist", self.persist.deadline())
+        let first = sooner(first, "persist", self.persist.deadline());
+        sooner(first, "pacing", self.pacer.deadline())
     }
 
     /// Acts on the timers that are due. False when the peer has been silent for `r2` (RFC 9293 section 3.8.3).
@@ -502,6 +508,7 @@ impl Sender {
             self.probe = true;
             self.persist.expired(env.now, self.rto.timeout(env.config), env.config);
         }
+        self.pacer.on_timeout(env.now);
         let mut flight = self.flight.take();
         if let Some(f) = &mut flight {
             if due(f.reorder_at) {
@@ -548,6 +555,7 @@ impl Sender {
         self.queue.clear(env.pool);
         self.cursor = Cursor::default();
         self.deadline = None;
+        self.pacer = pacing::Pacer::default();
         self.stop_probing();
         if let Some(flight) = self.flight.take() {
             env.pool.give_flight(flight);

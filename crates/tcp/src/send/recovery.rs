@@ -111,7 +111,7 @@ impl Flight {
 }
 
 impl Sender {
-    fn smss(&self) -> u32 {
+    pub(super) fn smss(&self) -> u32 {
         self.mss.into()
     }
 
@@ -155,7 +155,7 @@ impl Sender {
             f.undo = None;
             (f.phase, f.high) = (Phase::Reducing, self.snd_max);
         }
-        self.steer(env, f, new, d.bytes, lost);
+        self.steer(env, f, new, d, lost);
         if new || d.bytes > 0 {
             f.probe_due = false;
         }
@@ -217,17 +217,18 @@ impl Sender {
     }
 
     /// Moves the window: down by proportional rate reduction, or up.
-    fn steer(&mut self, env: &Env<'_>, f: &mut Flight, new: bool, delivered: u32, lost: u32) {
+    fn steer(&mut self, env: &Env<'_>, f: &mut Flight, new: bool, d: &Delivered, lost: u32) {
         let mss = self.smss();
         if matches!(f.phase, Phase::Recovery | Phase::Reducing) {
-            let progress = Progress { delivered, in_flight: f.in_flight(mss), safe: new && lost == 0, mss };
+            let progress = Progress { delivered: d.bytes, in_flight: f.in_flight(mss), safe: new && lost == 0, mss };
             if let Some(window) = f.prr.window(progress) {
                 self.congestion.set_window(window);
             }
         } else if new {
             let limited = self.usage.allows_growth(self.congestion.window(), self.congestion.in_slow_start());
-            let srtt = self.rto.srtt().unwrap_or_default();
-            self.congestion.on_ack(Acked { now: env.now, bytes: delivered, srtt, mss }, limited);
+            let (una, snd_nxt, srtt) = (self.snd_una, self.snd_nxt, self.rto.srtt().unwrap_or_default());
+            let rtt = d.last_sent().map(|at| env.now - at);
+            self.congestion.on_ack(&Acked { now: env.now, una, snd_nxt, bytes: d.bytes, rtt, srtt, mss, limited });
         }
     }
 

@@ -96,6 +96,11 @@ impl Delivered {
         }
     }
 
+    /// When the last segment of it was sent whose round-trip time is not ambiguous (Karn's algorithm).
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
+        self.acked.filter(|_| !self.retransmitted).or(self.sacked).map(|(_, last)| last)
+    }
+
     /// `len` bytes of `record` are delivered for the first time.
     fn take(&mut self, record: &Record, len: u32, cumulative: bool) {
         self.bytes += len;

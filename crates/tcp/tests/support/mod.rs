@@ -148,9 +148,11 @@ pub fn time(text: &str) -> Duration {
     }
 }
 
-/// The defaults of the scenarios: a receive buffer of 4,096 bytes, so windows are not scaled, and no delayed ACK.
+/// The defaults of the scenarios: a receive buffer of 4,096 bytes, so windows are not scaled, and no delayed ACK. The traces are
+/// those of a sender that does not pace.
 pub fn settings() -> Settings {
-    Settings { receive_buffer_bytes: 4096, delayed_ack: Duration::ZERO, ..Settings::default() }
+    let (delayed_ack, hystart, pacing) = (Duration::ZERO, false, false);
+    Settings { receive_buffer_bytes: 4096, delayed_ack, hystart, pacing, ..Settings::default() }
 }
 
 pub struct Endpoint {
