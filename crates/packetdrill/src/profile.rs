@@ -33,6 +33,9 @@ impl Default for Profile {
                 // tcp_rmem's maximum: it takes a window scale of 8 to offer it.
                 receive_buffer_bytes: 15 << 20,
                 send_buffer_bytes: 4 << 20,
+                // As large from the start as they may be: a script is about one mechanism at a time.
+                receive_buffer_start_bytes: 1 << 30,
+                send_buffer_start_bytes: 1 << 30,
                 min_rto: Duration::from_millis(200),
                 // A Linux host paces for BBR or with the fq qdisc only.
                 pacing: false,

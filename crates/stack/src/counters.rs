@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers: one thread writes them, readers get a copy.
 
-use tcp::{DropReason, State};
+use tcp::{DropReason, PoolCounters, State};
 use wire::Malformed;
 
 /// Why the shard, not a connection, dropped or refused something.
@@ -148,6 +148,8 @@ pub struct Counters {
     pub closed: u64,
     /// Connections that ended by an error.
     pub failed: u64,
+    /// What it has cost that the shard's memory for data is limited; as of the last [`advance`](crate::Shard::advance).
+    pub memory: PoolCounters,
     /// Connections there are, by state: a gauge. TIME-WAIT has records instead.
     states: [u64; State::ALL.len()],
     malformed: [u64; Malformed::COUNT],
@@ -178,6 +180,7 @@ impl Default for Counters {
             connected: 0,
             closed: 0,
             failed: 0,
+            memory: PoolCounters::default(),
             states: [0; State::ALL.len()],
             malformed: [0; Malformed::COUNT],
             refused: [0; Refusal::COUNT],
@@ -260,7 +263,7 @@ impl Counters {
         let malformed = Malformed::ALL.iter().map(|m| (m.name(), self.malformed[m.index()]));
         let refused = Refusal::ALL.iter().map(|(r, name)| (*name, self.refused[*r as usize]));
         let dropped = DropReason::ALL.iter().map(|d| (d.name(), self.dropped[d.index()]));
-        plain.into_iter().chain(malformed).chain(refused).chain(dropped)
+        plain.into_iter().chain(self.memory.iter()).chain(malformed).chain(refused).chain(dropped)
     }
 
     /// What became of the frames that arrived, summed up: equals [`frames_in`](Self::frames_in).

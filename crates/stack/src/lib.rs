@@ -41,8 +41,8 @@ pub use shard::{ConnectionInfo, Cursor, Shard};
 pub use tap::Tap;
 
 pub use tcp::{
-    Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, Recovery,
-    Settings, SoftError, State,
+    Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, PoolCounters,
+    Recovery, Settings, SoftError, State,
 };
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

@@ -219,6 +219,7 @@ impl Shard {
 
     /// Time has passed: timers fire, the application hears of what they did.
     pub fn advance(&mut self, now: Instant, app: &mut impl App) {
+        self.counters.memory = *self.pool.counters();
         while let Some(slot) = self.wheel.poll(now) {
             self.on_timer(now, slot, app);
         }

@@ -408,7 +408,8 @@ fn a_cookie_keeps_every_option_of_who_sends_timestamps() {
         bench.syn(1000);
         let syn_ack = bench.arrive(full_syn(2000, 300, 77), &[]).remove(0).header;
         let (options, stamp) = (syn_ack.options, syn_ack.options.timestamps.expect("agreed"));
-        assert_eq!((options.window_scale, options.sack_permitted, stamp.ecr), (Some(5), true, 77));
+        // The scale of 32 MiB.
+        assert_eq!((options.window_scale, options.sack_permitted, stamp.ecr), (Some(10), true, 77));
         assert_eq!((bench.shard.half_open(), bench.shard.connections()), (1, 0));
         bench.pass(Duration::from_millis(500));
         let snd = syn_ack.seq.value().wrapping_add(1);

@@ -118,6 +118,8 @@ pub struct Info {
     pub send_queue_bytes: u32,
     /// Bytes received in order and not yet read.
     pub receive_queue_bytes: u32,
+    /// The receive buffer: what may lie unread or out of order, bytes.
+    pub receive_buffer_bytes: u32,
     /// Smoothed round-trip time, if measured.
     pub srtt: Option<Duration>,
     /// Congestion window, bytes.
@@ -523,6 +525,7 @@ impl Connection {
             state: self.state,
             send_queue_bytes: self.snd.unacknowledged(),
             receive_queue_bytes: self.rcv.unread(),
+            receive_buffer_bytes: self.rcv.buffer(),
             srtt: self.snd.srtt(),
             cwnd_bytes: self.snd.cwnd(),
             send_mss: self.snd.mss(),

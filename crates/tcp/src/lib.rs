@@ -58,7 +58,7 @@ pub use icmp::IcmpError;
 pub use isn::IsnGenerator;
 pub use keepalive::Keepalive;
 pub use negotiation::Negotiated;
-pub use pool::{ByteQueue, CHUNK_BYTES, Cursor, Pool};
+pub use pool::{ByteQueue, CHUNK_BYTES, Cursor, Pool, PoolCounters};
 pub use send::{Detail, Recovery};
 pub use soft::SoftError;
 pub use state::{Input, State};

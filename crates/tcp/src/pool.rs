@@ -6,12 +6,44 @@ use alloc::{boxed::Box, vec, vec::Vec};
 
 /// Bytes in one chunk: a full-sized Ethernet segment fits, and 32 of them make a 64 KiB slab.
 pub const CHUNK_BYTES: usize = 2048;
-/// What a connection may hold in each direction while the pool is scarce.
-const SCARCE_BYTES: u32 = 64 << 10;
+/// What a connection may hold in each direction however little is free; of a small pool a sixteenth, but two segments.
+const LEAST_SHARE: u32 = 64 << 10;
 /// Scoreboards kept for reuse.
 const SPARE_FLIGHTS: usize = 64;
 const CHUNKS_PER_SLAB: usize = 32;
 const NONE: u32 = u32::MAX;
+
+/// What it has cost that memory is limited, since the pool was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolCounters {
+    /// Chunks that were asked for when the limit had been reached.
+    pub refused: u64,
+    /// Chunks of data out of order that were given up for data nearer to what is read next.
+    pub pruned: u64,
+    /// Segments out of order that were not kept, or not whole, because half of the pool is taken.
+    pub out_of_order_refused: u64,
+    /// Segments out of order that were not kept, or not whole, because their connection holds too many pieces.
+    pub pieces_refused: u64,
+    /// Times a receive buffer would have grown and did not because half of the pool is taken.
+    pub growth_held: u64,
+    /// Data segments that came while their connection's window was held back because the pool is scarce.
+    pub windows_held: u64,
+}
+
+impl PoolCounters {
+    /// Every counter by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("memory_refused", self.refused),
+            ("memory_pruned", self.pruned),
+            ("memory_out_of_order_refused", self.out_of_order_refused),
+            ("memory_pieces_refused", self.pieces_refused),
+            ("memory_growth_held", self.growth_held),
+            ("memory_windows_held", self.windows_held),
+        ]
+        .into_iter()
+    }
+}
 
 /// A bounded pool of [`CHUNK_BYTES`]-sized chunks, linked into [`ByteQueue`]s.
 ///
@@ -23,7 +55,7 @@ pub struct Pool {
     free: u32,
     in_use: u32,
     limit: u32,
-    refused: u64,
+    counters: PoolCounters,
     /// Scoreboards for the next connections that send: a request and its answer shall not cost an allocation.
     #[allow(clippy::vec_box)] // the boxes are what is handed out
     flights: Vec<Box<Flight>>,
@@ -34,7 +66,15 @@ impl Pool {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let limit = u32::try_from(limit_bytes / CHUNK_BYTES).unwrap_or(NONE - 1).clamp(1, NONE - 1);
-        Self { slabs: Vec::new(), next: Vec::new(), free: NONE, in_use: 0, limit, refused: 0, flights: Vec::new() }
+        Self {
+            slabs: Vec::new(),
+            next: Vec::new(),
+            free: NONE,
+            in_use: 0,
+            limit,
+            counters: PoolCounters::default(),
+            flights: Vec::new(),
+        }
     }
 
     pub(crate) fn take_flight(&mut self) -> Box<Flight> {
@@ -60,17 +100,31 @@ impl Pool {
         self.limit
     }
 
-    /// How often a chunk was asked for and the limit had been reached.
+    /// What its limits have cost.
     #[must_use]
-    pub const fn refused(&self) -> u64 {
-        self.refused
+    pub const fn counters(&self) -> &PoolCounters {
+        &self.counters
     }
 
-    /// How much of `buffer_bytes` a connection may use now: all of it, or, while three quarters of the pool are taken, no
-    /// more than [`SCARCE_BYTES`], so that a few connections can't starve the others.
+    pub(crate) fn count(&mut self, f: impl FnOnce(&mut PoolCounters)) {
+        f(&mut self.counters);
+    }
+
+    /// How much of `most` a connection that holds `held` bytes may hold in one direction now: half as much as is free besides.
+    /// So n that take all they can hold n parts of n + 2, and a newcomer finds something ("dynamic thresholds", Choudhury and
+    /// Hahne, 1998). It is never less than a small share: what the application takes as it comes needs a window, and no memory.
     #[must_use]
-    pub fn share(&self, buffer_bytes: u32) -> u32 {
-        if self.in_use > self.limit / 4 * 3 { buffer_bytes.min(SCARCE_BYTES) } else { buffer_bytes }
+    pub fn share(&self, held: u32, most: u32) -> u32 {
+        let (chunk, limit, free) = (CHUNK_BYTES as u64, u64::from(self.limit), u64::from(self.free_chunks()));
+        let least = (limit * chunk / 16).clamp(2 * chunk, LEAST_SHARE.into());
+        let share = (u64::from(held) + free * chunk) / 3;
+        u32::try_from(share.max(least).min(most.into())).unwrap_or(most)
+    }
+
+    /// Half of the pool is taken: no receive buffer grows any more.
+    #[must_use]
+    pub const fn is_pressed(&self) -> bool {
+        self.in_use > self.limit / 2
     }
 
     /// Whether data out of order may be kept: it must leave half of the pool to what is in order and what is sent.
@@ -79,16 +133,20 @@ impl Pool {
         self.in_use < self.limit / 2
     }
 
+    const fn free_chunks(&self) -> u32 {
+        self.limit.saturating_sub(self.in_use)
+    }
+
     /// Whether `bytes` more fit below the limit.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
         // One chunk more: the bytes may begin at the end of one.
-        (self.limit.saturating_sub(self.in_use) as usize) > bytes.div_ceil(CHUNK_BYTES)
+        (self.free_chunks() as usize) > bytes.div_ceil(CHUNK_BYTES)
     }
 
     fn take(&mut self) -> Option<u32> {
         if self.in_use >= self.limit {
-            self.refused += 1;
+            self.counters.refused += 1;
             return None;
         }
         if self.free == NONE {
@@ -385,9 +443,38 @@ mod tests {
         let mut pool = Pool::new(2 * CHUNK_BYTES);
         let mut queue = ByteQueue::default();
         assert_eq!(queue.push(&mut pool, &[7; 3 * CHUNK_BYTES]), 2 * CHUNK_BYTES);
-        assert_eq!(pool.refused(), 1);
+        assert_eq!(pool.counters().refused, 1);
         queue.clear(&mut pool);
         assert_eq!(queue.push(&mut pool, &[7; 10]), 10);
+    }
+
+    /// Each that takes all it may leaves two parts of n + 2 after n of them, rounded to chunks.
+    #[test]
+    fn a_share_is_half_of_what_is_free_besides() {
+        let mut pool = Pool::new(1200 * CHUNK_BYTES);
+        let mut queues = [(); 4].map(|()| ByteQueue::default());
+        // A third, then a third of the two thirds that are left, and so on.
+        for (queue, chunks) in queues.iter_mut().zip([400, 266, 177, 118]) {
+            let share = pool.share(queue.len(), u32::MAX);
+            assert_eq!(share as usize / CHUNK_BYTES, chunks);
+            queue.push(&mut pool, &vec![0; share as usize]);
+            // It has its share now, to the byte, but for the end of a chunk.
+            assert!(pool.share(queue.len(), u32::MAX) <= share);
+        }
+        assert_eq!(pool.share(0, 5000), 5000);
+        for queue in &mut queues {
+            queue.clear(&mut pool);
+        }
+        // However little is free: 64 KiB, of a small pool a sixteenth, but two chunks.
+        for (limit, least) in [(64 << 20, 64 << 10), (1 << 20, 64 << 10), (512 << 10, 32 << 10), (16 << 10, 4096)] {
+            let mut pool = Pool::new(limit);
+            let mut queue = ByteQueue::default();
+            assert!(pool.spares_room() && !pool.is_pressed());
+            queue.push(&mut pool, &vec![0; limit]);
+            assert_eq!(pool.share(0, u32::MAX), least);
+            assert!(!pool.spares_room() && pool.is_pressed());
+            queue.clear(&mut pool);
+        }
     }
 
     #[test]

@@ -305,33 +305,47 @@ fn an_orphan_is_not_kept_by_answers_to_its_probes() {
     case(&format!("{script}timer 51200ms\nstate CLOSED\nno-timer"));
 }
 
+/// Buffers as large from the start as they may be.
+fn fixed() -> Settings {
+    Settings { receive_buffer_bytes: 1 << 20, ..settings() }
+}
+
 #[test]
-fn of_a_scarce_pool_a_connection_gets_64_kib_to_send() {
-    let mut endpoint = Endpoint::new(Settings::default(), 0, 0);
+fn of_a_scarce_pool_a_connection_gets_a_share_to_send() {
+    let mut endpoint = Endpoint::new(fixed(), 0, 0);
     endpoint.pool = Pool::new(4 << 20);
     endpoint.script("established 300 100\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>", false);
-    let mut other = pin(&mut endpoint.pool, 1600);
-    let bytes = vec![0; 1 << 18];
+    let bytes = vec![0; 1 << 19];
     let send = |endpoint: &mut Endpoint| {
         let mut env = Env { now: endpoint.now, config: &endpoint.config, pool: &mut endpoint.pool };
         endpoint.conn.as_mut().expect("open").send(&mut env, &bytes).expect("open")
     };
+    // 34 of 2,048 chunks are free: 64 KiB is the least.
+    let mut other = pin(&mut endpoint.pool, 2048 - 34);
     assert_eq!(send(&mut endpoint), 64 << 10);
     assert_eq!(send(&mut endpoint), 0);
     other.clear(&mut endpoint.pool);
-    assert_eq!(send(&mut endpoint), 1 << 18, "there is room again");
+    // With what it has, 448 chunks: a third of them.
+    let mut other = pin(&mut endpoint.pool, 1600);
+    assert_eq!(send(&mut endpoint), 448 * 2048 / 3 - (64 << 10));
+    assert_eq!(send(&mut endpoint), 0);
+    other.clear(&mut endpoint.pool);
+    assert_eq!(send(&mut endpoint), 1 << 19, "there is room again");
     endpoint.end();
 }
 
 #[test]
-fn of_a_scarce_pool_a_connection_gets_64_kib_to_receive() {
-    // Promised before the pool became scarce or not: the right edge never moves left (SHLD-14), and no further right.
-    for promised_before in [false, true] {
-        let mut endpoint = Endpoint::new(Settings { delayed_ack: Duration::ZERO, ..Settings::default() }, 0, 0);
+fn of_a_scarce_pool_a_connection_gets_a_share_to_receive() {
+    // Promised before the pool became scarce or not: the right edge never moves left (SHLD-14), and no further right. What was
+    // promised is kept as long as there is any memory.
+    let (third, least, rest) = ((8192 - 7000) * 2048 / 3, 64 << 10, 34 * 2048);
+    let cases = [(7000, false, third), (7000, true, 1 << 20), (8192 - 34, false, least), (8192 - 34, true, rest)];
+    for (pinned, promised_before, limit) in cases {
+        let mut endpoint = Endpoint::new(fixed(), 0, 0);
         endpoint.pool = Pool::new(16 << 20);
         let mut other = ByteQueue::default();
         if !promised_before {
-            other = pin(&mut endpoint.pool, 7000);
+            other = pin(&mut endpoint.pool, pinned);
         }
         endpoint.script("lazy\nlisten 99\nin <SEQ=299><CTL=SYN><WS=0><MSS=1460>", false);
         endpoint.out.clear();
@@ -339,7 +353,7 @@ fn of_a_scarce_pool_a_connection_gets_64_kib_to_receive() {
         let (mut seq, mut edge) = (300, SeqNum::new(300 + 65_535));
         for n in 0..1500 {
             if n == 1 && promised_before {
-                other = pin(&mut endpoint.pool, 7000);
+                other = pin(&mut endpoint.pool, pinned);
             }
             endpoint.script(&format!("in <SEQ={seq}><ACK=100><DATA=1460><CTL=ACK>"), false);
             while let Some((header, _)) = endpoint.out.pop_front() {
@@ -351,8 +365,7 @@ fn of_a_scarce_pool_a_connection_gets_64_kib_to_receive() {
         }
         endpoint.heard.clear();
         let held = endpoint.conn.as_ref().map_or(0, Connection::unread);
-        let limit = if promised_before { (1 << 20) + 1460 } else { (64 << 10) + 1460 };
-        assert!((limit - 4000..=limit).contains(&held), "{held} of {limit}");
+        assert!((limit - 4000..=limit + 1460).contains(&held), "{held} of {limit}");
         other.clear(&mut endpoint.pool);
         endpoint.end();
     }

@@ -1,10 +1,11 @@
 //! Segments from SYN-RECEIVED on: RFC 9293 section 3.10.7.4, step by step.
 
-use super::{Connection, DropReason, Env, Error, Flags, Input, Outcome, Reset, Segment, State};
+use super::{Connection, DropReason, Duration, Env, Error, Flags, Input, Outcome, Reset, Segment, State};
 use crate::{
     recv::{
         Taken,
         acceptability::{self, Acceptable},
+        autotune::Clue,
     },
     send::Ack,
 };
@@ -226,7 +227,7 @@ impl Connection {
         }
         self.on_urgent(segment);
         let mut outcome = Outcome::default();
-        match self.rcv.on_data(env, acceptable) {
+        match self.rcv.on_data(env, acceptable, self.clue(env, segment)) {
             Taken::Nothing | Taken::Kept => {}
             Taken::InPlace => outcome.deliver = Some((acceptable.skipped(), acceptable.payload().len())),
             Taken::Queued => self.events.readable = true,
@@ -241,6 +242,15 @@ impl Connection {
             self.on_fin(env);
         }
         outcome
+    }
+
+    /// What a segment says of the round trip.
+    fn clue(&self, env: &Env<'_>, segment: &Segment<'_>) -> Clue {
+        if !self.clock.is_on() {
+            return Clue::Window(self.snd.srtt());
+        }
+        let echo = segment.header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr));
+        Clue::Echo(echo.unwrap_or(Duration::MAX))
     }
 
     fn on_fin(&mut self, env: &mut Env<'_>) {

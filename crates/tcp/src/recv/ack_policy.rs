@@ -17,7 +17,7 @@ pub(crate) struct AckPolicy {
     /// Bytes received in order and not acknowledged.
     pending: u32,
     /// The largest segment seen: what the peer takes for full-sized. At least 536.
-    full: u32,
+    full: u16,
     quick: u8,
 }
 
@@ -30,11 +30,11 @@ impl Default for AckPolicy {
 impl AckPolicy {
     /// Data of `len` bytes arrived; `regular` if it was in order and nothing out of order is held (RFC 5681: anything else
     /// is acknowledged at once).
-    pub(crate) fn on_data(&mut self, len: u32, mss: u32, regular: bool) -> Ack {
+    pub(crate) fn on_data(&mut self, len: u32, mss: u16, regular: bool) -> Ack {
         self.pending = self.pending.saturating_add(len);
-        self.full = self.full.max(len.min(mss));
+        self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
         // SHLD-19: an ACK for at least every second full-sized segment.
-        if !regular || self.pending >= 2 * self.full {
+        if !regular || self.pending >= 2 * u32::from(self.full) {
             return Ack::Now;
         }
         if self.quick > 0 {

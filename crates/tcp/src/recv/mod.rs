@@ -2,6 +2,7 @@
 
 pub(crate) mod acceptability;
 mod ack_policy;
+pub(crate) mod autotune;
 mod inspect;
 pub(crate) mod paws;
 mod reassembly;
@@ -16,6 +17,7 @@ use crate::{
 use acceptability::{Acceptable, Window};
 use ack_policy::{Ack, AckPolicy};
 use alloc::boxed::Box;
+use autotune::{Arrival, Autotune, Clue, Verdict};
 use reassembly::Reassembly;
 use wheel::Instant;
 use wire::{
@@ -52,14 +54,15 @@ pub(crate) struct Receiver {
     mss: u16,
     /// Both sides permit SACK.
     sack: bool,
-    /// Data that came twice, to be reported once (RFC 2883).
-    duplicate: Option<(SeqNum, SeqNum)>,
+    /// Data that came twice, to be reported once (RFC 2883); nothing if both are equal.
+    duplicate: (SeqNum, SeqNum),
     queue: ByteQueue,
     /// Attached only while something is out of order.
     reassembly: Option<Box<Reassembly>>,
     policy: AckPolicy,
-    /// When the delayed ACK is due.
-    delayed: Option<Instant>,
+    tune: Autotune,
+    /// When the delayed ACK is due; [`Instant::MAX`]: there is none.
+    delayed: Instant,
     ack_now: bool,
 }
 
@@ -73,11 +76,12 @@ impl Receiver {
             shift: 0,
             mss,
             sack: false,
-            duplicate: None,
+            duplicate: NOTHING,
             queue: ByteQueue::default(),
             reassembly: None,
             policy: AckPolicy::default(),
-            delayed: None,
+            tune: Autotune::new(Instant::ZERO, 0, 0, SeqNum::default(), SeqNum::default()),
+            delayed: Instant::MAX,
             ack_now: false,
         }
     }
@@ -90,6 +94,8 @@ impl Receiver {
         self.edge = self.rcv_nxt + Self::syn_window(env);
         self.shift = if negotiated.window_scale.is_some() { env.config.window_scale() } else { 0 };
         self.sack = negotiated.sack;
+        let start = env.config.receive_buffer_start();
+        self.tune = Autotune::new(env.now, start, self.mss.into(), self.rcv_nxt, self.edge);
     }
 
     /// Both sides permit SACK.
@@ -107,7 +113,7 @@ impl Receiver {
 
     fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
         if self.sack && start != end {
-            self.duplicate = Some((start, end));
+            self.duplicate = (start, end);
             self.ack_now = true;
         }
     }
@@ -115,7 +121,8 @@ impl Receiver {
     /// The blocks for an ACK, most recent first (RFC 2018 section 4), before them what came twice.
     pub(crate) fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if let Some((start, end)) = self.duplicate {
+        let (start, end) = self.duplicate;
+        if start != end {
             blocks.push(start, end);
         }
         if let Some(runs) = self.reassembly.as_ref().filter(|_| self.sack) {
@@ -126,7 +133,7 @@ impl Receiver {
 
     /// The window a SYN advertises.
     pub(crate) fn syn_window(env: &Env<'_>) -> u32 {
-        env.config.receive_buffer_bytes.min(0xffff)
+        env.config.receive_buffer_start().min(0xffff)
     }
 
     pub(crate) fn window(&self) -> Window {
@@ -151,8 +158,16 @@ impl Receiver {
         self.queue.len()
     }
 
+    /// The receive buffer now, bytes.
+    pub(crate) const fn buffer(&self) -> u32 {
+        self.tune.buffer()
+    }
+
     /// Takes the data (and the place of the FIN) of an acceptable segment.
-    pub(crate) fn on_data(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>) -> Taken {
+    pub(crate) fn on_data(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>, clue: Clue) -> Taken {
+        if !segment.payload().is_empty() {
+            self.measure(env, segment.seq() + length(segment.payload()), clue);
+        }
         let taken = self.take(env, segment);
         // A FIN behind data that may have to come again comes again with it.
         let kept = match taken {
@@ -168,9 +183,9 @@ impl Receiver {
         match taken {
             Taken::Nothing => {}
             Taken::InPlace | Taken::Queued => {
-                match self.policy.on_data(length(segment.payload()), self.mss.into(), self.reassembly.is_none()) {
+                match self.policy.on_data(length(segment.payload()), self.mss, self.reassembly.is_none()) {
                     Ack::Now => self.ack_now = true,
-                    Ack::Delay if self.delayed.is_none() => self.delayed = Some(env.now + env.config.delayed_ack),
+                    Ack::Delay if self.delayed == Instant::MAX => self.delayed = env.now + env.config.delayed_ack,
                     Ack::Delay => {}
                 }
             }
@@ -182,6 +197,18 @@ impl Receiver {
         }
         self.release_filled();
         taken
+    }
+
+    /// Data up to `end` has arrived: the buffer grows with what the application has taken since.
+    fn measure(&mut self, env: &mut Env<'_>, end: SeqNum, clue: Clue) {
+        let taken = self.rcv_nxt - self.queue.len();
+        let arrival = Arrival { now: env.now, clue, end, edge: self.edge, taken };
+        if self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) == Verdict::Held {
+            env.pool.count(|c| c.growth_held += 1);
+        }
+        if env.pool.share(self.queue.len(), self.tune.buffer()) < self.tune.buffer() {
+            env.pool.count(|c| c.windows_held += 1);
+        }
     }
 
     fn take(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>) -> Taken {
@@ -196,7 +223,7 @@ impl Receiver {
             }
             let runs = self.reassembly.get_or_insert_default();
             if let Some((start, end)) = runs.overlap(segment.seq(), payload.len()) {
-                self.duplicate = self.sack.then_some((start, end));
+                self.duplicate = if self.sack { (start, end) } else { NOTHING };
             }
             return if runs.insert(env.pool, segment.seq(), payload) { Taken::Kept } else { Taken::NoMemory };
         }
@@ -279,13 +306,13 @@ impl Receiver {
         self.ack_now
     }
 
-    pub(crate) const fn deadline(&self) -> Option<Instant> {
-        self.delayed
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.delayed).filter(|due| *due != Instant::MAX)
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
-        if self.delayed.is_some_and(|due| due <= now) {
-            self.delayed = None;
+        if self.delayed <= now {
+            self.delayed = Instant::MAX;
             self.ack_now = true;
         }
     }
@@ -299,7 +326,7 @@ impl Receiver {
     }
 
     fn situation(&self, env: &Env<'_>) -> window::Situation {
-        let buffer = env.pool.share(env.config.receive_buffer_bytes);
+        let buffer = env.pool.share(self.queue.len(), self.tune.buffer());
         window::Situation {
             rcv_nxt: self.rcv_nxt,
             edge: self.edge,
@@ -331,11 +358,14 @@ impl Receiver {
     /// The acknowledgment has gone out, or will never.
     pub(crate) fn answered(&mut self) {
         self.ack_now = false;
-        self.delayed = None;
-        self.duplicate = None;
+        self.delayed = Instant::MAX;
+        self.duplicate = NOTHING;
         self.policy.sent();
     }
 }
+
+/// No range.
+const NOTHING: (SeqNum, SeqNum) = (SeqNum::new(0), SeqNum::new(0));
 
 /// A payload's length as sequence space.
 fn length(payload: &[u8]) -> u32 {
@@ -361,7 +391,7 @@ mod tests {
             let bytes = [7; 16 * CHUNK_BYTES];
             let segment = segment(Flags::ACK, seq, 1, &bytes[..len]);
             let acceptable = acceptability::check(rcv.window(), &segment).expect("within the window");
-            rcv.on_data(env, &acceptable)
+            rcv.on_data(env, &acceptable, Clue::Window(None))
         };
         let reported = |rcv: &Receiver| -> std::vec::Vec<(u32, u32)> {
             rcv.sack_blocks().as_slice().iter().map(|(start, end)| (start.value(), end.value())).collect()

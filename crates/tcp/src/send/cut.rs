@@ -21,12 +21,12 @@ pub(crate) struct Cut {
     pub(crate) cwr: bool,
 }
 
-/// Segments in flight, at most: those of a full send buffer, if they are of 256 bytes. A record is 24 bytes.
-fn most_segments(env: &Env<'_>) -> usize {
-    (env.config.send_buffer_bytes / 256) as usize
-}
-
 impl Sender {
+    /// Segments in flight, at most: those of a full send buffer, if they are of 256 bytes. A record is 24 bytes.
+    fn most_segments(&self, env: &Env<'_>) -> usize {
+        (self.buffer(env) / 256) as usize
+    }
+
     /// The next segment the windows, Nagle and the timers allow. `option_bytes` of its room are taken by options that not
     /// every segment has.
     pub(crate) fn next_cut(&mut self, env: &Env<'_>, option_bytes: u32) -> Option<Cut> {
@@ -41,7 +41,7 @@ impl Sender {
                     Some((seq, _)) if held && seq != self.snd_una => self.hold(room),
                     Some(range) => self.cut_lost(env, f, range, mss),
                     None if f.probe_due => self.cut_probe(f, mss),
-                    None if f.board.segments() >= most_segments(env) && !self.probe => None,
+                    None if f.board.segments() >= self.most_segments(env) && !self.probe => None,
                     None if held && !self.probe && self.unsent() > 0 => self.hold(room),
                     None => self.cut_new(env, in_flight, mss),
                 }

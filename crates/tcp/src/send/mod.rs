@@ -1,6 +1,7 @@
 //! The sending half of a connection: what is queued, what is in flight, when to send and when to send again.
 
 mod acknowledge;
+mod autotune;
 mod cut;
 mod detail;
 mod inspect;
@@ -217,14 +218,20 @@ impl Sender {
 
     /// Takes as much of `bytes` as the send buffer and the pool have room for.
     pub(crate) fn push(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> usize {
-        let limit = env.pool.share(env.config.send_buffer_bytes);
-        let room = limit.saturating_sub(self.queue.len()) as usize;
+        let room = self.buffer(env).saturating_sub(self.queue.len()) as usize;
         self.queue.push(env.pool, &bytes[..bytes.len().min(room)])
     }
 
-    /// A third of the send buffer is free again: worth telling an application that waits (as Linux).
+    /// There is room worth telling an application that waits.
     pub(crate) fn writable(&self, env: &Env<'_>) -> bool {
-        self.queue.len() <= env.config.send_buffer_bytes / 3 * 2
+        autotune::is_writable(self.queue.len(), self.buffer(env))
+    }
+
+    /// Bytes the queue may hold now.
+    pub(super) fn buffer(&self, env: &Env<'_>) -> u32 {
+        let sacked = self.flight.as_ref().map_or(0, |f| f.board.sacked());
+        let (start, most) = (env.config.send_buffer_start_bytes, env.config.send_buffer_bytes);
+        env.pool.share(self.queue.len(), autotune::limit(self.congestion.window(), sacked, start, most))
     }
 
     /// FIN follows what is queued.

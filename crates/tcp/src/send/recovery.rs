@@ -167,7 +167,7 @@ impl Sender {
         self.path.observe(d, self.snd_una, self.snd_nxt, self.mss.into());
         f.latest.advance(d, env.now);
         f.reorder_at = None;
-        self.steer(env, f, true, d.bytes, 0);
+        self.steer(env, f, true, d, 0);
         f.probe_due = false;
     }
 

@@ -148,11 +148,19 @@ pub fn time(text: &str) -> Duration {
     }
 }
 
-/// The defaults of the scenarios: a receive buffer of 4,096 bytes, so windows are not scaled, and no delayed ACK. The traces are
-/// those of a sender that does not pace.
+/// The defaults of the scenarios: a receive buffer of 4,096 bytes, so windows are not scaled, no delayed ACK, and buffers that
+/// are as large from the start as they may be. The traces are those of a sender that does not pace.
 pub fn settings() -> Settings {
-    let (delayed_ack, hystart, pacing) = (Duration::ZERO, false, false);
-    Settings { receive_buffer_bytes: 4096, delayed_ack, hystart, pacing, ..Settings::default() }
+    Settings {
+        receive_buffer_bytes: 4096,
+        receive_buffer_start_bytes: 1 << 30,
+        send_buffer_bytes: 1 << 20,
+        send_buffer_start_bytes: 1 << 30,
+        delayed_ack: Duration::ZERO,
+        hystart: false,
+        pacing: false,
+        ..Settings::default()
+    }
 }
 
 pub struct Endpoint {

@@ -81,7 +81,7 @@ impl Bench {
 
     fn insert(&mut self, place: usize, len: usize, mark: u8) {
         let bytes = Self::data(place, len, mark);
-        let (runs, refused) = (self.runs.runs.len(), self.pool.refused());
+        let (runs, refused) = (self.runs.runs.len(), self.pool.counters().refused);
         let kept = self.runs.insert(&mut self.pool, self.next + length(place), &bytes);
         self.latest = Some(self.at(place));
         let before = if kept { Map::new() } else { self.map.clone() };
@@ -95,7 +95,10 @@ impl Bench {
         if kept {
             return;
         }
-        assert!(self.pool.refused() > refused || runs.max(self.runs.runs.len()) == MAX_RUNS, "no reason to refuse");
+        assert!(
+            self.pool.counters().refused > refused || runs.max(self.runs.runs.len()) == MAX_RUNS,
+            "no reason to refuse"
+        );
         let held = self.held();
         assert!(held.len() >= before.len() && before.iter().zip(&held).all(|(old, new)| old.is_none() || old == new));
         assert!(held.iter().zip(&self.map).all(|(held, all)| held.is_none() || held == all), "what never came");
@@ -126,7 +129,7 @@ impl Bench {
         let in_order = self.map.iter().map_while(|byte| *byte).count();
         if moved != in_order {
             // Without memory for a copy all that is out of order goes.
-            assert!(self.pool.refused() > 0 && moved < in_order && self.runs.is_empty());
+            assert!(self.pool.counters().refused > 0 && moved < in_order && self.runs.is_empty());
         }
         self.unread.extend(self.map.drain(..moved).flatten());
         if moved != in_order {

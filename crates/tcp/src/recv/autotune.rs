@@ -1,0 +1,244 @@
+//! How large the receive buffer should be: Dynamic Right-Sizing (Fisk and Feng, 2001), as Linux's tcp_rcv_space_adjust. No RFC
+//! has a rule; RFC 9293 section 3.8.6 asks only that the window never shrinks, and a buffer that never does sees to that.
+//!
+//! What the application takes within a round trip is what the path and the application are good for. Twice as much lets the
+//! sender go on while a loss is repaired, and what comes on top lets it double, as slow start does, before we measure again.
+
+use wheel::{Duration, Instant};
+use wire::SeqNum;
+
+/// How a segment tells that a round trip has passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Clue {
+    /// It echoes a timestamp that we sent so long ago, in whole milliseconds (RFC 7323).
+    Echo(Duration),
+    /// There are no timestamps: only data beyond the window that was promised before. A sender that does not fill the window
+    /// takes several round trips for it; this is the sender's own idea of one, from the handshake at least.
+    Window(Option<Duration>),
+}
+
+/// Data has arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) now: Instant,
+    pub(crate) clue: Clue,
+    /// The number behind the data.
+    pub(crate) end: SeqNum,
+    /// The right edge promised so far.
+    pub(crate) edge: SeqNum,
+    /// The next number for the application: what lies before was taken by it.
+    pub(crate) taken: SeqNum,
+}
+
+/// What a measurement says of the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is large enough, or as large as may be, or it is not known yet.
+    Enough,
+    /// It has grown.
+    Grown,
+    /// It would have grown, but memory is short.
+    Held,
+}
+
+/// One connection's receive buffer, and the measurement under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Autotune {
+    buffer: u32,
+    /// The most the application has taken in a round trip.
+    space: u32,
+    /// Where the application was when the measurement began, which edge had been promised, and when that was, in
+    /// milliseconds modulo 2^32.
+    from: SeqNum,
+    edge: SeqNum,
+    began: u32,
+}
+
+impl Autotune {
+    /// A connection opens with a buffer of `buffer` bytes. A sender that begins with RFC 6928's ten segments is no surprise.
+    pub(crate) fn new(now: Instant, buffer: u32, mss: u32, rcv_nxt: SeqNum, edge: SeqNum) -> Self {
+        Self { buffer, space: buffer.min(10 * mss), from: rcv_nxt, edge, began: milliseconds(now) }
+    }
+
+    /// Bytes the buffer may hold now. It never falls.
+    pub(crate) const fn buffer(&self) -> u32 {
+        self.buffer
+    }
+
+    /// Measures; the buffer grows to `most` at the utmost, and only if there is memory: `spare`.
+    pub(crate) fn on_data(&mut self, arrival: Arrival, most: u32, spare: bool) -> Verdict {
+        let elapsed = milliseconds(arrival.now).wrapping_sub(self.began);
+        let over = match arrival.clue {
+            // We sent it after the measurement had begun, not in the same millisecond.
+            Clue::Echo(age) => age.as_millis() < elapsed.into(),
+            Clue::Window(_) => arrival.end.after(self.edge),
+        };
+        if !over {
+            return Verdict::Enough;
+        }
+        let taken = per_round_trip(arrival.taken.since(self.from), elapsed, arrival.clue);
+        let verdict = self.judge(taken, most, spare);
+        if verdict != Verdict::Held {
+            self.space = self.space.max(taken);
+        }
+        (self.from, self.edge, self.began) = (arrival.taken, arrival.edge, milliseconds(arrival.now));
+        verdict
+    }
+
+    fn judge(&mut self, taken: u32, most: u32, spare: bool) -> Verdict {
+        let wanted = if taken > self.space { wanted(taken, self.space).min(most) } else { 0 };
+        match (wanted > self.buffer, spare) {
+            (false, _) => Verdict::Enough,
+            (true, false) => Verdict::Held,
+            (true, true) => {
+                self.buffer = wanted;
+                Verdict::Grown
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // taken modulo 2^32
+const fn milliseconds(now: Instant) -> u32 {
+    (now.as_nanos() / 1_000_000) as u32
+}
+
+/// What was taken in `elapsed` milliseconds, as if for one round trip only. An echo ends a measurement after one anyway.
+fn per_round_trip(taken: u32, elapsed: u32, clue: Clue) -> u32 {
+    let elapsed = u64::from(elapsed) * 1_000_000;
+    match clue {
+        Clue::Window(Some(rtt)) if rtt.as_nanos() < elapsed && elapsed > 1_000_000 => {
+            u32::try_from(u64::from(taken) * rtt.as_micros() / (elapsed / 1000)).unwrap_or(u32::MAX)
+        }
+        _ => taken,
+    }
+}
+
+/// `taken` bytes went to the application within a round trip, `space` before. Twice that; and as the acknowledgments sent now
+/// let the sender go on a round trip after the one that is under way already, twice the growth again on top, which is a
+/// doubling at most: 2 · taken · (1 + 2 · min(1, growth)).
+fn wanted(taken: u32, space: u32) -> u32 {
+    let (taken, space) = (u64::from(taken), u64::from(space.max(1)));
+    let growth = (taken - space.min(taken)).min(space);
+    u32::try_from(2 * taken + 4 * taken * growth / space).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    const MSS: u32 = 1000;
+    const START: u32 = 64 << 10;
+
+    fn tune() -> Autotune {
+        Autotune::new(at(100), START, MSS, SeqNum::new(1), SeqNum::new(1) + START)
+    }
+
+    /// After `ms` data up to `end` arrives, of which the application has taken all; it echoes what we sent `age` ms ago.
+    fn echo(ms: u64, end: u32, age: u64) -> Arrival {
+        let (taken, edge) = (SeqNum::new(end), SeqNum::new(end) + START);
+        Arrival { now: at(ms), clue: Clue::Echo(Duration::from_millis(age)), end: taken, edge, taken }
+    }
+
+    /// The arithmetic of Linux's tcp_rcv_space_adjust: twice what was taken, six times while it doubles.
+    #[test]
+    fn the_formula() {
+        assert_eq!(wanted(20_000, 10_000), 120_000);
+        assert_eq!(wanted(15_000, 10_000), 60_000);
+        assert_eq!(wanted(10_001, 10_000), 20_006);
+        // More than a doubling is no rate of growth, but a sender that was silent before.
+        assert_eq!(wanted(100_000, 10_000), 600_000);
+        assert_eq!(wanted(1 << 30, 1), u32::MAX);
+    }
+
+    #[test]
+    fn a_measurement_ends_with_the_echo_of_what_was_sent_within_it() {
+        let mut tune = tune();
+        // Sent before it began, or in the same millisecond.
+        assert_eq!(tune.on_data(echo(120, 50_001, 21), 1 << 20, true), Verdict::Enough);
+        assert_eq!(tune.on_data(echo(120, 50_001, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(tune.buffer(), START);
+        // Five times ten segments were taken within the round trip.
+        assert_eq!(tune.on_data(echo(121, 50_001, 20), 1 << 20, true), Verdict::Grown);
+        assert_eq!(tune.buffer(), 300_000);
+        // As much again is no growth; nor is less.
+        assert_eq!(tune.on_data(echo(142, 100_001, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(tune.on_data(echo(163, 100_101, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(tune.buffer(), 300_000);
+        // 200,000 is a doubling and more, but there is a limit.
+        assert_eq!(tune.on_data(echo(184, 300_101, 20), 1 << 20, true), Verdict::Grown);
+        assert_eq!(tune.buffer(), 1 << 20);
+        assert_eq!(tune.on_data(echo(205, 900_101, 20), 1 << 20, true), Verdict::Enough);
+    }
+
+    #[test]
+    fn a_sender_in_slow_start_never_meets_the_window() {
+        // Ten segments, then twice as many each round trip: what it may send two round trips later fits.
+        let (mut tune, mut end, mut burst, mut now) = (tune(), 1, 10 * MSS, 100);
+        while burst < 8 << 20 {
+            end += burst;
+            now += 21;
+            tune.on_data(echo(now, end, 20), 64 << 20, true);
+            assert!(tune.buffer() >= 4 * burst || burst <= START / 4, "{} for {burst}", tune.buffer());
+            burst *= 2;
+        }
+        // And it ends at a small multiple of what was used.
+        assert!(tune.buffer() <= 6 * burst);
+    }
+
+    #[test]
+    fn what_nobody_reads_is_no_reason_to_grow() {
+        let mut tune = tune();
+        for n in 1..100 {
+            let arrival = Arrival { taken: SeqNum::new(1), ..echo(100 + 21 * n, 60_000, 20) };
+            assert_eq!(tune.on_data(arrival, 1 << 20, true), Verdict::Enough);
+        }
+        assert_eq!(tune.buffer(), START);
+    }
+
+    #[test]
+    fn short_memory_puts_growth_off() {
+        let mut tune = tune();
+        assert_eq!(tune.on_data(echo(121, 50_001, 20), 1 << 20, false), Verdict::Held);
+        assert_eq!(tune.buffer(), START);
+        // The same rate is enough to grow by once there is memory.
+        assert_eq!(tune.on_data(echo(142, 100_001, 20), 1 << 20, true), Verdict::Grown);
+        assert_eq!(tune.buffer(), 300_000);
+    }
+
+    #[test]
+    fn without_timestamps_a_window_full_is_a_round_trip_or_several() {
+        let arrive = |tune: &mut Autotune, ms: u64, end: u32, rtt: Option<u64>| {
+            let clue = Clue::Window(rtt.map(Duration::from_millis));
+            tune.on_data(Arrival { clue, ..echo(ms, end, 0) }, 1 << 20, true)
+        };
+        // The first window was 65,536 octets: only what lies beyond proves that a later one was heard of.
+        let mut full = tune();
+        assert_eq!(arrive(&mut full, 120, 1 + START, Some(20)), Verdict::Enough);
+        assert_eq!(arrive(&mut full, 120, 2 + START, Some(20)), Verdict::Grown);
+        assert_eq!(full.buffer(), 6 * (START + 1));
+        // Ten round trips for one window: a tenth of it is in flight, less than the sender began with.
+        let mut slow = tune();
+        assert_eq!(arrive(&mut slow, 300, 2 + START, Some(20)), Verdict::Enough);
+        assert_eq!(slow.buffer(), START);
+        // Nobody knows the round trip: the window is taken for one.
+        let mut unknown = tune();
+        assert_eq!(arrive(&mut unknown, 300, 2 + START, None), Verdict::Grown);
+    }
+
+    #[test]
+    fn the_clock_and_the_numbers_wrap() {
+        let start = SeqNum::new(u32::MAX - 9);
+        let now = Instant::ZERO + Duration::from_millis(u64::from(u32::MAX) - 3);
+        let mut tune = Autotune::new(now, START, MSS, start, start + START);
+        let clue = Clue::Echo(Duration::from_millis(20));
+        let arrival =
+            Arrival { now: now + Duration::from_millis(21), clue, end: start, edge: start, taken: start + 50_000 };
+        assert_eq!(tune.on_data(arrival, 1 << 20, true), Verdict::Grown);
+        assert_eq!(tune.buffer(), 300_000);
+    }
+}
