@@ -21,6 +21,7 @@ mod node;
 pub mod pcapng;
 mod report;
 mod rng;
+mod rules;
 mod topology;
 mod world;
 
@@ -28,5 +29,6 @@ pub use check::Streams;
 pub use link::{LinkConfig, LinkCounters, Loss};
 pub use node::{Host, Node, Nodes, Pair};
 pub use rng::Rng;
+pub use rules::{Action, Rules, Select};
 pub use topology::{Dumbbell, LinkId, Place, Topology};
 pub use world::{Duo, Fate, Tamper, World};

@@ -9,6 +9,7 @@ use crate::{
     network::{Network, What},
     node::{Host, Nodes, Pair},
     report,
+    rules::Rules,
     topology::{LinkId, Topology},
 };
 use stack::{App, Duration, Instant};
@@ -116,6 +117,12 @@ impl<S: Nodes> World<S> {
         }
     }
 
+    /// Puts a tamper node with rules behind every node.
+    #[must_use]
+    pub fn with_rules(self, mut rules: Rules) -> Self {
+        self.with_tamper(move |from, frame| rules.decide(from, frame))
+    }
+
     /// The command that runs this world again, for a report of what went wrong. By default that of the test.
     #[must_use]
     pub fn with_replay(mut self, command: impl Into<String>) -> Self {
@@ -221,9 +228,6 @@ impl<S: Nodes> World<S> {
         match self.nodes.node(n).check(frames_in, frames_out) {
             Ok(looked_at) => self.audits[n].rest = CHECK_EVERY + 2 * looked_at,
             Err(wrong) => self.fail(&format!("node {n}: {wrong}")),
-        }
-        if let Some(wrong) = self.streams.violation() {
-            self.fail(&wrong);
         }
     }
 
@@ -341,6 +345,9 @@ impl<S: Nodes> World<S> {
         audit.idle += 1;
         if audit.idle > IDLE_TURNS {
             self.fail(&format!("node {n} wakes up for nothing"));
+        }
+        if let Some(wrong) = self.streams.violation() {
+            self.fail(&wrong);
         }
         match self.audits[n].rest.checked_sub(1) {
             Some(rest) => self.audits[n].rest = rest,

@@ -5,7 +5,10 @@ use super::FastMap;
 use stack::{FlowKey, Tap};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use wire::SeqNum;
 
@@ -33,7 +36,11 @@ struct Ledger {
 
 /// The streams of a world. Its clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Streams(Arc<Mutex<Ledger>>);
+pub struct Streams {
+    ledger: Arc<Mutex<Ledger>>,
+    /// A violation waits in the ledger.
+    wrong: Arc<AtomicBool>,
+}
 
 impl Streams {
     /// A tap for a shard.
@@ -47,7 +54,7 @@ impl Streams {
     }
 
     pub(crate) fn violation(&self) -> Option<String> {
-        self.ledger().violation.take()
+        self.wrong.load(Ordering::Relaxed).then(|| self.ledger().violation.take()).flatten()
     }
 
     /// Octets that were read, all compared with what was written.
@@ -68,7 +75,7 @@ impl Streams {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,6 +124,7 @@ impl Tap for Streams {
         if let Some(wrong) = wrong {
             let what = format!("the stream {} to {}: {wrong}", flow.remote(), flow.local());
             ledger.violation.get_or_insert(what);
+            self.wrong.store(true, Ordering::Relaxed);
         }
     }
 
@@ -128,6 +136,7 @@ impl Tap for Streams {
             let ends = format!("{} to {}", flow.remote(), flow.local());
             let what = format!("the stream {ends} ended in order: {written} octets were written, {read} read");
             ledger.violation.get_or_insert(what);
+            self.wrong.store(true, Ordering::Relaxed);
         }
     }
 
