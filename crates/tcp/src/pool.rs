@@ -144,7 +144,7 @@ impl Pool {
         (self.free_chunks() as usize) > bytes.div_ceil(CHUNK_BYTES)
     }
 
-    fn take(&mut self) -> Option<u32> {
+    pub(crate) fn take(&mut self) -> Option<u32> {
         if self.in_use >= self.limit {
             self.counters.refused += 1;
             return None;
@@ -170,18 +170,18 @@ impl Pool {
         self.free = first;
     }
 
-    fn give_back(&mut self, chunk: u32) {
+    pub(crate) fn give_back(&mut self, chunk: u32) {
         self.next[chunk as usize] = self.free;
         self.free = chunk;
         self.in_use -= 1;
     }
 
-    fn bytes(&self, chunk: u32) -> &[u8] {
+    pub(crate) fn bytes(&self, chunk: u32) -> &[u8] {
         let at = chunk as usize % CHUNKS_PER_SLAB * CHUNK_BYTES;
         &self.slabs[chunk as usize / CHUNKS_PER_SLAB][at..at + CHUNK_BYTES]
     }
 
-    fn bytes_mut(&mut self, chunk: u32) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, chunk: u32) -> &mut [u8] {
         let at = chunk as usize % CHUNKS_PER_SLAB * CHUNK_BYTES;
         &mut self.slabs[chunk as usize / CHUNKS_PER_SLAB][at..at + CHUNK_BYTES]
     }
@@ -260,6 +260,41 @@ impl ByteQueue {
             rest = &rest[n..];
         }
         bytes.len() - rest.len()
+    }
+
+    /// As [`push`](Self::push); an empty queue begins at `place` of its first chunk.
+    #[allow(clippy::cast_possible_truncation)] // within a chunk
+    pub(crate) fn push_at(&mut self, pool: &mut Pool, place: u32, bytes: &[u8]) -> usize {
+        debug_assert!(self.needs_chunk() || self.next_place() == place, "the queue is in step");
+        if self.tail == NONE && !bytes.is_empty() {
+            let Some(chunk) = pool.take() else { return 0 };
+            self.link(pool, chunk);
+            (self.head_at, self.tail_used) = (place as u16, place as u16);
+        }
+        self.push(pool, bytes)
+    }
+
+    /// Whether the next byte needs another chunk.
+    pub(crate) const fn needs_chunk(&self) -> bool {
+        self.tail == NONE || self.tail_used as usize == CHUNK_BYTES
+    }
+
+    /// Where in its chunk the next byte will lie.
+    pub(crate) fn next_place(&self) -> u32 {
+        if self.needs_chunk() { 0 } else { self.tail_used.into() }
+    }
+
+    /// Appends a chunk of which the bytes `from..to` are used. The queue is empty, or ends with its last chunk's and `from` is 0.
+    #[allow(clippy::cast_possible_truncation)] // within a chunk
+    pub(crate) fn splice(&mut self, pool: &mut Pool, chunk: u32, from: u32, to: u32) {
+        debug_assert!(self.tail == NONE || (self.needs_chunk() && from == 0), "no gap within the queue");
+        let first = self.tail == NONE;
+        self.link(pool, chunk);
+        if first {
+            self.head_at = from as u16;
+        }
+        self.tail_used = to as u16;
+        self.len += to - from;
     }
 
     /// Appends all of `bytes`, above the pool's limit if need be: for what can't come again, a segment's at most.

@@ -267,7 +267,7 @@ fn what_is_in_order_takes_the_place_of_what_is_not() {
     endpoint.pool = Pool::new(16 * tcp::CHUNK_BYTES);
     endpoint.script(
         "established 300 100
-         in  <SEQ=2100><ACK=300><DATA=1000><CTL=ACK>
+         in  <SEQ=2200><ACK=300><DATA=1000><CTL=ACK>
          out <SEQ=300><ACK=100><CTL=ACK>",
         false,
     );

@@ -218,10 +218,7 @@ impl Receiver {
             return Taken::Nothing;
         }
         if segment.seq() != self.rcv_nxt {
-            if !env.pool.spares_room() {
-                return Taken::NoMemory;
-            }
-            let runs = self.reassembly.get_or_insert_default();
+            let runs = self.reassembly.get_or_insert_with(|| Box::new(Reassembly::behind(&self.queue, self.rcv_nxt)));
             if let Some((start, end)) = runs.overlap(segment.seq(), payload.len()) {
                 self.duplicate = if self.sack { (start, end) } else { NOTHING };
             }
@@ -231,14 +228,7 @@ impl Receiver {
             self.rcv_nxt += length(payload);
             return Taken::InPlace;
         }
-        let mut queued = self.queue.push(env.pool, payload);
-        if queued < payload.len() && self.reassembly.is_some() {
-            // What is in order goes before what is not; the peer sends that again (it was not acknowledged).
-            self.drop_out_of_order(env.pool);
-            queued += self.queue.push(env.pool, &payload[queued..]);
-        }
-        self.rcv_nxt += u32::try_from(queued).unwrap_or(u32::MAX);
-        if queued < payload.len() {
+        if self.queue_up(env.pool, payload) < payload.len() {
             return Taken::NoMemory;
         }
         if let Some(runs) = &mut self.reassembly {
@@ -246,6 +236,25 @@ impl Receiver {
             self.ack_now = true;
         }
         Taken::Queued
+    }
+
+    /// Appends what is in order, as far as there is memory: what is out of order makes room for it, the farthest first. (The
+    /// peer sends that again, it was not acknowledged.)
+    fn queue_up(&mut self, pool: &mut Pool, payload: &[u8]) -> usize {
+        let Some(runs) = &mut self.reassembly else {
+            let queued = self.queue.push(pool, payload);
+            self.rcv_nxt += length(&payload[..queued]);
+            return queued;
+        };
+        let mut queued = 0;
+        loop {
+            let more = self.queue.push_at(pool, runs.place(self.rcv_nxt), &payload[queued..]);
+            self.rcv_nxt += length(&payload[queued..queued + more]);
+            queued += more;
+            if queued == payload.len() || !runs.prune_any(pool) {
+                return queued;
+            }
+        }
     }
 
     fn release_filled(&mut self) {

@@ -1,9 +1,9 @@
 //! A fuzz target (docs/FUZZING.md): reassembly against a map from places to bytes.
 
-use super::{MAX_RUNS, Reassembly};
-use crate::pool::{ByteQueue, CHUNK_BYTES, Cursor, Pool};
+use super::Reassembly;
+use crate::pool::{ByteQueue, CHUNK_BYTES, Pool};
 use fuzz::Input;
-use std::{ops::Range, vec, vec::Vec};
+use std::{ops::Range, vec::Vec};
 use wire::{SeqNum, tcp::SackBlocks};
 
 #[test]
@@ -29,9 +29,10 @@ struct Bench {
 fn reassembly(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let next = SeqNum::new([0, 0u32.wrapping_sub(700), (1 << 31) - 700, 7][usize::from(input.below(4))]);
-    // The smallest pool is full after three runs.
+    // The smallest pool is full after three cells.
     let pool = Pool::new([1 << 20, 3 * CHUNK_BYTES, 8 * CHUNK_BYTES][usize::from(input.below(3))]);
-    let (runs, out) = (Reassembly::default(), ByteQueue::default());
+    let out = ByteQueue::default();
+    let runs = Reassembly::behind(&out, next);
     let mut bench = Bench { pool, runs, out, next, map: Map::new(), unread: Vec::new(), latest: None };
     while !input.is_empty() {
         let (op, from, size) = (input.below(16), input.u8(), input.u8());
@@ -70,21 +71,33 @@ impl Bench {
     /// What the runs hold.
     fn held(&self) -> Map {
         let mut held = Map::new();
-        for run in &self.runs.runs {
-            let mut bytes = vec![0; run.bytes.len() as usize];
-            run.bytes.copy_at(&self.pool, &mut Cursor::default(), 0, &mut bytes);
-            held.resize(run.start.since(self.next) as usize, None);
-            held.extend(bytes.into_iter().map(Some));
+        for range in &self.runs.ranges {
+            held.resize(range.start.since(self.next) as usize, None);
+            held.extend((0..range.len()).map(|i| {
+                let (seq, place) = (range.start + i, self.runs.place(range.start + i));
+                let cell =
+                    self.runs.cells.iter().find(|cell| cell.start == seq - place).expect("a range has its cells");
+                Some(self.pool.bytes(cell.chunk)[place as usize])
+            }));
         }
         held
     }
 
     fn insert(&mut self, place: usize, len: usize, mark: u8) {
         let bytes = Self::data(place, len, mark);
-        let (runs, refused) = (self.runs.runs.len(), self.pool.counters().refused);
+        if self.runs.is_empty() {
+            // As the receiver does: there is none while nothing is out of order.
+            self.runs = Reassembly::behind(&self.out, self.next);
+        }
+        let counted = |pool: &Pool| {
+            let c = pool.counters();
+            (c.out_of_order_refused + c.pieces_refused, c.pruned)
+        };
+        let (refused, pruned) = counted(&self.pool);
         let kept = self.runs.insert(&mut self.pool, self.next + length(place), &bytes);
         self.latest = Some(self.at(place));
-        let before = if kept { Map::new() } else { self.map.clone() };
+        let (refused, pruned) = (counted(&self.pool).0 > refused, counted(&self.pool).1 > pruned);
+        let before = if kept && !pruned { Map::new() } else { self.map.clone() };
         if self.map.len() < place + len {
             self.map.resize(place + len, None);
         }
@@ -92,17 +105,16 @@ impl Bench {
             // What is there already stays.
             old.get_or_insert(byte);
         }
-        if kept {
+        assert_eq!(kept, !refused, "what is not kept is counted");
+        if kept && !pruned {
             return;
         }
-        assert!(
-            self.pool.counters().refused > refused || runs.max(self.runs.runs.len()) == MAX_RUNS,
-            "no reason to refuse"
-        );
         let held = self.held();
-        assert!(held.len() >= before.len() && before.iter().zip(&held).all(|(old, new)| old.is_none() || old == new));
         assert!(held.iter().zip(&self.map).all(|(held, all)| held.is_none() || held == all), "what never came");
         assert!(held != self.map, "all of it was kept");
+        // What was there stays, but for the farthest, which makes room for what is nearer.
+        let there = before.iter().zip(&held).all(|(old, new)| old.is_none() || old == new);
+        assert!(there && (pruned || held.len() >= before.len()));
         self.map = held;
     }
 
@@ -121,7 +133,11 @@ impl Bench {
     /// `len` bytes arrive in order, and the application reads most of what there is.
     fn advance(&mut self, len: usize, mark: u8) {
         let bytes = Self::data(0, len, mark);
-        let queued = self.out.push(&mut self.pool, &bytes);
+        let queued = if self.runs.is_empty() {
+            self.out.push(&mut self.pool, &bytes)
+        } else {
+            self.out.push_at(&mut self.pool, self.runs.place(self.next), &bytes)
+        };
         self.unread.extend(&bytes[..queued]);
         self.next += length(queued);
         self.map.drain(..queued.min(self.map.len()));
@@ -171,8 +187,8 @@ impl Bench {
         }
         assert_eq!(self.held(), self.map);
         assert_eq!(self.runs.is_empty(), self.map.is_empty());
-        assert!(self.runs.runs.len() <= MAX_RUNS);
-        assert!(self.runs.runs.windows(2).all(|w| w[0].end().before_eq(w[1].start)));
+        assert_eq!(self.runs.invariants(self.next), Ok(()));
+        assert!(self.runs.ranges.len() <= 64 + self.map.len() / 256 + 1);
         let blocks = self.blocks();
         // Alone, and behind the duplicate, which comes first (RFC 2883 section 4).
         for told in [0, 1] {
