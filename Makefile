@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz fuzz-keep packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test fuzz fuzz-keep sim packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -27,6 +27,7 @@ help:
 	echo "make test    formatting, lints, dependency arrows, all tests; needs root"
 	echo "make fuzz TARGET=… [RUNS=… | TIME=…]   one fuzz target, guided by coverage: $(FUZZ_TARGETS)"
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
+	echo "make sim SEEDS=1..1001   random worlds of the simulator with these seeds; docs/SIMULATOR.md has more"
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
@@ -85,6 +86,11 @@ fuzz-keep: need-cargo
 	mkdir -p "$(FUZZ_DIR)/least/$(TARGET)"
 	$(call run_fuzzer,-merge=1 $(FUZZ_DIR)/least/$(TARGET) $(FUZZ_DIR)/corpus/$(TARGET))
 	cargo run --quiet --locked --package fourwave-fuzz -- pack $(TARGET) "$(FUZZ_DIR)/least/$(TARGET)"
+
+# Worlds of the simulator by their seeds: those from the first number up to the second, which is not one of them.
+SEEDS ?= 1..1001
+sim: need-cargo
+	@SIM_SEEDS="$(SEEDS)" cargo test --release --quiet --locked --package fourwave-sim --test random -- --nocapture
 
 # PACKETDRILL is the program, built elsewhere (github.com/google/packetdrill); crates/packetdrill/README.md has the rest.
 packetdrill:

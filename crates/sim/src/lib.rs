@@ -29,6 +29,6 @@ pub use check::Streams;
 pub use link::{LinkConfig, LinkCounters, Loss};
 pub use node::{Host, Node, Nodes, Pair};
 pub use rng::Rng;
-pub use rules::{Action, Rules, Select};
+pub use rules::{Action, Change, Rules, Select};
 pub use topology::{Dumbbell, LinkId, Place, Topology};
-pub use world::{Duo, Fate, Tamper, World};
+pub use world::{Duo, Fate, Tamper, Witness, World};

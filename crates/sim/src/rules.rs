@@ -145,6 +145,9 @@ impl Select {
     }
 }
 
+/// Changes a segment's header and payload.
+pub type Change = Box<dyn FnMut(&mut Header, &mut Vec<u8>)>;
+
 /// What happens to a segment that was chosen.
 pub enum Action {
     /// It is lost.
@@ -156,7 +159,7 @@ pub enum Action {
     /// It arrives damaged: its checksum is wrong.
     Corrupt,
     /// Its header and payload are changed, and its checksums are right.
-    Alter(Box<dyn FnMut(&mut Header, &mut Vec<u8>)>),
+    Alter(Change),
 }
 
 impl Action {

@@ -34,6 +34,9 @@ pub enum Fate {
 /// Decides over every frame that a node sends: which node, and the frame's bytes, which it may change.
 pub type Tamper = Box<dyn FnMut(usize, &mut Vec<u8>) -> Fate>;
 
+/// Sees every frame that a node sends: which node, and the frame.
+pub type Witness = Box<dyn FnMut(usize, &[u8])>;
+
 /// Nodes, and a network between them, in virtual time. Everything that happens is a function of the seed.
 ///
 /// The nodes are reached through the world itself: `world.a.app` of a [`Pair`], `world[3]` of a `Vec`.
@@ -42,6 +45,7 @@ pub struct World<S> {
     net: Network,
     now: Instant,
     tamper: Option<Tamper>,
+    witness: Option<Witness>,
     frames: u64,
     /// When each node is called next: what the queue of events has of it.
     wakes: Vec<Option<Instant>>,
@@ -72,7 +76,7 @@ struct Audit {
 const CHECK_EVERY: usize = 16;
 
 /// Turns without a frame before a node is taken for one that wakes up for nothing.
-const IDLE_TURNS: u32 = 1_000_000;
+const IDLE_TURNS: u32 = 100_000;
 
 /// Two hosts.
 pub type Duo<A, B> = World<Pair<Host<A>, Host<B>>>;
@@ -103,6 +107,7 @@ impl<S: Nodes> World<S> {
             net,
             now: Instant::ZERO,
             tamper: None,
+            witness: None,
             frames: 0,
             wakes: vec![None; count],
             touched: Vec::new(),
@@ -128,6 +133,16 @@ impl<S: Nodes> World<S> {
     pub fn with_replay(mut self, command: impl Into<String>) -> Self {
         self.replay = Some(command.into());
         self
+    }
+
+    /// The same for a world that there is already.
+    pub fn set_replay(&mut self, command: impl Into<String>) {
+        self.replay = Some(command.into());
+    }
+
+    /// Shows every frame that a node sends, and which node that is.
+    pub fn set_witness(&mut self, witness: impl FnMut(usize, &[u8]) + 'static) {
+        self.witness = Some(Box::new(witness));
     }
 
     /// Where the capture goes if something goes wrong. By default the folder for temporary files.
@@ -370,6 +385,9 @@ impl<S: Nodes> World<S> {
         self.audits[from].frames_out += 1;
         self.audits[from].idle = 0;
         let number = self.net.capture.add(self.now, from, true, bytes, Note::None);
+        if let Some(witness) = &mut self.witness {
+            witness(from, bytes);
+        }
         let seen = check::parse(bytes);
         let stamp = self.judge(from, bytes, seen.as_ref());
         let id = self.net.pool.add(bytes);

@@ -81,3 +81,14 @@ impl fmt::Display for Seen {
         write!(f, "{src} to {dst} {flags:?} seq {seq} ack {ack} win {window} len {len} {options:?}")
     }
 }
+
+/// A segment of a flow between node 0 and node 1, for the tests of the checkers.
+#[cfg(test)]
+pub(super) fn test_segment(side: usize, flags: Flags, seq: u32, ack: u32, window: u16, len: u32) -> Seen {
+    let ends: [SocketAddr; 2] = [([10, 0, 0, 1], 1000).into(), ([10, 0, 0, 2], 2000).into()];
+    let (src, dst) = (ends[side], ends[1 - side]);
+    let (seq, ack) = (SeqNum::new(seq), SeqNum::new(ack));
+    let (src_port, dst_port, options) = (src.port(), dst.port(), wire::tcp::Options::default());
+    let header = Header { src_port, dst_port, seq, ack, flags, window, urgent: 0, options };
+    Seen { flow: FlowId { ends: [1, 2], ports: 3 }, side, src, dst, header, len }
+}

@@ -166,3 +166,110 @@ impl Stream {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::segment::test_segment as segment;
+
+    /// A handshake: each window scale 1, MSS 1000, and 5000 octets of window towards node 0, 4000 towards node 1.
+    fn open() -> Wire {
+        let mut wire = Wire::default();
+        let mut syn = segment(0, Flags::SYN, 999, 0, 65_000, 0);
+        let mut syn_ack = segment(1, Flags::SYN | Flags::ACK, 4999, 1000, 2000, 0);
+        for header in [&mut syn.header, &mut syn_ack.header] {
+            (header.options.mss, header.options.window_scale) = (Some(1000), Some(1));
+        }
+        for seen in [syn, syn_ack, segment(0, Flags::ACK, 1000, 5000, 2500, 0)] {
+            assert_eq!(pass(&mut wire, &seen), Ok(()));
+        }
+        assert_eq!(pass(&mut wire, &segment(1, Flags::ACK, 5000, 1000, 2000, 0)), Ok(()));
+        wire
+    }
+
+    /// A segment is sent, and arrives.
+    fn pass(wire: &mut Wire, seen: &Seen) -> Result<(), &'static str> {
+        let (stamp, result) = wire.sent(seen);
+        wire.arrives(seen, stamp);
+        result
+    }
+
+    #[test]
+    fn data_within_the_window_passes_and_beyond_it_not() {
+        let mut wire = open();
+        for n in 0..4 {
+            assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 1000 + 1000 * n, 5000, 2500, 1000)), Ok(()));
+        }
+        // 2000 << 1 is full. One octet beyond is a window probe.
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 5000, 5000, 2500, 1)), Ok(()));
+        let beyond = Err("a segment outside of the window the peer advertised");
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 5001, 5000, 2500, 1)), beyond);
+    }
+
+    #[test]
+    fn a_window_that_was_sent_but_has_not_arrived_is_no_window() {
+        let mut wire = open();
+        for n in 0..4 {
+            assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 1000 + 1000 * n, 5000, 2500, 1000)), Ok(()));
+        }
+        let update = segment(1, Flags::ACK, 5000, 5000, 2000, 0);
+        let (stamp, result) = wire.sent(&update);
+        assert_eq!(result, Ok(()));
+        let data = segment(0, Flags::ACK, 5000, 5000, 2500, 1000);
+        assert!(wire.sent(&data).1.is_err());
+        let mut wire = open();
+        wire.arrives(&update, stamp);
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 1000, 5000, 2500, 1000)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_acknowledged_was_sent_and_has_arrived() {
+        let mut wire = open();
+        let lost = segment(0, Flags::ACK, 1000, 5000, 2500, 1000);
+        assert_eq!(wire.sent(&lost).1, Ok(()));
+        let unsent = wire.sent(&segment(1, Flags::ACK, 5000, 2001, 2000, 0)).1;
+        assert_eq!(unsent, Err("an acknowledgment of what was never sent"));
+        let lost = wire.sent(&segment(1, Flags::ACK, 5000, 2000, 1500, 0)).1;
+        assert_eq!(lost, Err("an acknowledgment of what has not arrived"));
+    }
+
+    /// RFC 7323 section 2.4: by less than the scale's unit it may, by more not.
+    #[test]
+    fn a_window_shrinks_by_its_rounding_at_most() {
+        let mut wire = open();
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 1000, 5000, 2500, 1)), Ok(()));
+        assert_eq!(pass(&mut wire, &segment(1, Flags::ACK, 5000, 1001, 1999, 0)), Ok(()));
+        let shrunk = pass(&mut wire, &segment(1, Flags::ACK, 5000, 1001, 1998, 0));
+        assert_eq!(shrunk, Err("a window that shrinks"));
+    }
+
+    #[test]
+    fn a_stream_has_no_hole_and_one_end() {
+        let hole = pass(&mut open(), &segment(0, Flags::ACK, 1001, 5000, 2500, 10));
+        assert_eq!(hole, Err("a sequence number that leaves a hole in the stream"));
+        let mut wire = open();
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK | Flags::FIN, 1000, 5000, 2500, 10)), Ok(()));
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK | Flags::FIN, 1010, 5000, 2500, 0)), Ok(()));
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 1011, 5000, 2500, 0)), Ok(()));
+        let behind = pass(&mut wire, &segment(0, Flags::ACK, 1011, 5000, 2500, 1));
+        assert_eq!(behind, Err("data behind the FIN"));
+        let moved = pass(&mut wire, &segment(0, Flags::ACK | Flags::FIN, 1000, 5000, 2500, 9));
+        assert_eq!(moved, Err("a FIN that moves"));
+        let large = pass(&mut open(), &segment(0, Flags::ACK, 1000, 5000, 2500, 1001));
+        assert_eq!(large, Err("more in a segment than the peer's MSS"));
+        let bare = pass(&mut open(), &segment(0, Flags::PSH, 1000, 0, 2500, 1));
+        assert_eq!(bare, Err("a segment without ACK that is no SYN"));
+    }
+
+    #[test]
+    fn sack_blocks_have_arrived() {
+        let mut wire = open();
+        assert_eq!(wire.sent(&segment(0, Flags::ACK, 1000, 5000, 2500, 100)).1, Ok(()));
+        assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, 1100, 5000, 2500, 100)), Ok(()));
+        let mut ack = segment(1, Flags::ACK, 5000, 1000, 2000, 0);
+        ack.header.options.sack.push(SeqNum::new(1100), SeqNum::new(1200));
+        assert_eq!(pass(&mut wire, &ack), Ok(()));
+        ack.header.options.sack.push(SeqNum::new(1099), SeqNum::new(1200));
+        assert_eq!(pass(&mut wire, &ack), Err("a SACK block of what has not arrived"));
+    }
+}

@@ -1,6 +1,6 @@
 //! An application that opens, accepts, sends, reads and ends as its dice say, and compares notes with the other side.
 
-use crate::rng::Rng;
+use sim::Rng;
 use stack::{App, ConnId, Duration, Error, Half, Instant, Io, Keepalive, ListenOptions, ListenerId};
 use std::{cell::RefCell, collections::BTreeMap, collections::HashMap, net::SocketAddr, rc::Rc};
 
@@ -34,22 +34,25 @@ pub(crate) struct Pair {
     pub(crate) accepter: Option<End>,
 }
 
+/// Who opened a connection, and to whom.
+pub(crate) type Flow = (SocketAddr, SocketAddr);
+
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    pub(crate) pairs: BTreeMap<SocketAddr, Pair>,
+    pub(crate) pairs: BTreeMap<Flow, Pair>,
     /// A listener may answer by cookies.
     pub(crate) cookies: bool,
 }
 
 impl Ledger {
     fn end(&mut self, who: Who) -> &mut End {
-        let pair = self.pairs.get_mut(&who.opener).expect("registered");
+        let pair = self.pairs.get_mut(&who.flow).expect("registered");
         if who.opens { &mut pair.opener } else { pair.accepter.as_mut().expect("registered") }
     }
 
     /// The other end, if there ever was one.
     fn peer(&self, who: Who) -> Option<&End> {
-        let pair = &self.pairs[&who.opener];
+        let pair = &self.pairs[&who.flow];
         if who.opens { pair.accepter.as_ref() } else { Some(&pair.opener) }
     }
 }
@@ -57,14 +60,14 @@ impl Ledger {
 /// Which end of which connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Who {
-    opener: SocketAddr,
+    flow: Flow,
     opens: bool,
 }
 
 impl Who {
     /// The octet at a place of what this end sends.
     fn octet(self, at: u64) -> u8 {
-        let key = u64::from(self.opener.port()) << 1 | u64::from(self.opens);
+        let key = u64::from(self.flow.0.port()) << 1 | u64::from(self.opens);
         (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ at.wrapping_mul(0xD6E8_FEB8_6659_FD93)).to_be_bytes()[1]
     }
 }
@@ -388,10 +391,10 @@ impl Player {
         match task {
             Task::Open(to) => {
                 let conn = io.connect(to).expect("room and ports");
-                let (opener, _) = io.addresses(conn).expect("alive");
-                let old = self.ledger.borrow_mut().pairs.insert(opener, Pair::default());
+                let flow = io.addresses(conn).expect("alive");
+                let old = self.ledger.borrow_mut().pairs.insert(flow, Pair::default());
                 assert!(old.is_none(), "ports are not used again so soon");
-                self.begin(io, conn, Who { opener, opens: true });
+                self.begin(io, conn, Who { flow, opens: true });
                 if self.rng.percent(20) {
                     // Before ESTABLISHED.
                     self.push(io, conn);
@@ -454,10 +457,11 @@ impl Player {
 impl App for Player {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
         self.told += 1;
-        let (_, opener) = io.addresses(conn).expect("alive");
+        let (local, remote) = io.addresses(conn).expect("alive");
+        let flow = (remote, local);
         {
             let mut ledger = self.ledger.borrow_mut();
-            let pair = ledger.pairs.get_mut(&opener).expect("somebody has opened it");
+            let pair = ledger.pairs.get_mut(&flow).expect("somebody has opened it");
             if pair.accepter.is_some() {
                 // A cookie is believed twice if the last ACK of the handshake comes again when the connection is over.
                 assert!(pair.accepter.as_ref().is_some_and(|e| e.over.is_some()), "two connections of one address");
@@ -467,7 +471,7 @@ impl App for Player {
             }
             pair.accepter = Some(End::default());
         }
-        self.begin(io, conn, Who { opener, opens: false });
+        self.begin(io, conn, Who { flow, opens: false });
         self.push(io, conn);
     }
 
@@ -602,13 +606,13 @@ impl Player {
 
 /// What must hold of a connection when all is over.
 pub(crate) fn agree(ledger: &Ledger) {
-    for (opener, Pair { opener: a, accepter }) in &ledger.pairs {
-        assert!(a.over.is_some(), "{opener} never ended");
+    for (flow, Pair { opener: a, accepter }) in &ledger.pairs {
+        assert!(a.over.is_some(), "{flow:?} never ended");
         let Some(b) = accepter else { continue };
-        assert!(b.over.is_some(), "the peer of {opener} never ended");
+        assert!(b.over.is_some(), "the peer of {flow:?} never ended");
         for (one, other) in [(a, b), (b, a)] {
             if one.over == Some(Over::Told(None)) && !one.rude && !other.rude {
-                assert_eq!(other.received, one.sent, "{opener}: acknowledged is delivered: {one:?} {other:?}");
+                assert_eq!(other.received, one.sent, "{flow:?}: acknowledged is delivered: {one:?} {other:?}");
             }
         }
     }
