@@ -527,3 +527,36 @@ fn garbage_blocks_change_nothing() {
          no-timer",
     );
 }
+
+/// As cubic-rack-reo-timeout-retrans-failed-incoming-data (Linux's `tcp_may_raise_cwnd`): seven segments of reordering, and the
+/// window of 10 grows by all that is delivered since, in whatever order: 1 + 8.
+#[test]
+fn the_window_grows_on_a_path_that_reorders() {
+    trace(
+        SACK,
+        "20ms",
+        "write 10000
+         > 1:10001
+         +20ms < 1 sack 9001-10001
+         < 1 sack 3001-4001
+         < 10001
+         write 30000
+         > 10001:29001
+         +20ms < 29001
+         > 29001:40001",
+    );
+    // Three segments are no more than what three duplicates allow for: 10 + 8.
+    trace(
+        SACK,
+        "20ms",
+        "write 10000
+         > 1:10001
+         +20ms < 1 sack 3001-4001
+         < 1 sack 1001-2001
+         < 10001
+         write 30000
+         > 10001:28001
+         +20ms < 28001
+         > 28001:40001",
+    );
+}

@@ -38,6 +38,12 @@ impl Path {
         (self.reordering, self.reordered)
     }
 
+    /// The path reorders farther than loss looks like: then the window grows by what is delivered in whatever order, or each
+    /// piece that overtakes another would be growth forgone (as Linux's `tcp_may_raise_cwnd`).
+    pub(crate) const fn reorders(&self) -> bool {
+        self.reordering as u32 > DUP_THRESHOLD
+    }
+
     /// RFC 8985 section 6.2, step 1: a round-trip time that is not ambiguous.
     pub(crate) fn sample(&mut self, rtt: Duration, now: Instant) {
         if self.min_rtt.is_zero() || rtt <= self.min_rtt || now - self.measured > MIN_RTT_FOR {
