@@ -119,6 +119,9 @@ impl Sysctls<'_> {
         };
         let linear = self.number("tcp_syn_linear_timeouts").and_then(|n| n.try_into().ok());
         settings.syn_linear_timeouts = linear.unwrap_or(settings.syn_linear_timeouts);
+        let burst = self.number("tcp_min_tso_segs").and_then(|n| n.try_into().ok());
+        settings.min_burst = burst.unwrap_or(settings.min_burst);
+        settings.slow_start_after_idle = switch("tcp_slow_start_after_idle").unwrap_or(settings.slow_start_after_idle);
         settings.window_scaling = switch("tcp_window_scaling").unwrap_or(settings.window_scaling);
     }
 

@@ -74,6 +74,10 @@ pub struct Settings {
     pub hystart: bool,
     /// What the congestion window lets out is spread over the round trip, on paths where that is longer than 100 µs.
     pub pacing: bool,
+    /// Segments that leave together, at least, however slow the path is: 1 to 40 (Linux's `tcp_min_tso_segs`).
+    pub min_burst: u8,
+    /// Begin again with the initial window at most after an idle time longer than the RTO (RFC 5681 section 4.1).
+    pub slow_start_after_idle: bool,
 }
 
 impl Default for Settings {
@@ -104,6 +108,8 @@ impl Default for Settings {
             congestion: Congestion::default(),
             hystart: true,
             pacing: true,
+            min_burst: 2,
+            slow_start_after_idle: true,
         }
     }
 }
@@ -171,6 +177,9 @@ impl Config {
         if s.syn_linear_timeouts > 20 {
             let value = s.syn_linear_timeouts.into();
             return Err(ConfigError { field: "syn_linear_timeouts", value, allowed: "0 to 20" });
+        }
+        if !(1..=40).contains(&s.min_burst) {
+            return Err(ConfigError { field: "min_burst", value: s.min_burst.into(), allowed: "1 to 40" });
         }
         let window_scale = (0..=14).find(|shift| s.receive_buffer_bytes >> shift <= 0xffff).unwrap_or(14);
         Ok(Self { settings, window_scale })

@@ -560,3 +560,26 @@ fn the_window_grows_on_a_path_that_reorders() {
          > 28001:40001",
     );
 }
+
+/// RFC 5681 section 4.1, and what an operator may choose instead, as slow-start-after-idle: 36 segments are open, and after two
+/// seconds 10 of them or all.
+#[test]
+fn the_window_after_an_idle_time() {
+    for (begins_anew, edge) in [(true, 36001), (false, 56001)] {
+        trace_with(
+            |s| s.slow_start_after_idle = begins_anew,
+            SACK,
+            "100ms",
+            &format!(
+                "write 26000
+                 > 1:10001
+                 +100ms < 10001
+                 > 10001:26001
+                 +100ms < 26001
+                 +2000ms
+                 write 30000
+                 > 26001:{edge}"
+            ),
+        );
+    }
+}

@@ -141,22 +141,29 @@ impl Sender {
             self.small = self.snd_nxt + len;
         }
         let cut = self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe));
-        let push = cut.push || self.ends_burst(mss, usable.saturating_sub(len) < (queued - len).min(mss));
+        let push = cut.push || self.ends_burst(env, mss, usable.saturating_sub(len) < (queued - len).min(mss));
         Some(Cut { push, ..cut })
     }
 
     /// PSH also ends what leaves at once, if that is more than one segment: the peer's interface has nothing to wait for.
-    /// What leaves at once is at most what the rate of the path takes in a millisecond, at least two segments (as Linux's
-    /// segmentation offload). `full`: the windows let nothing follow.
-    fn ends_burst(&mut self, mss: u32, full: bool) -> bool {
-        if self.burst == 0 {
-            let srtt = self.rto.srtt().map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
-            let most = (0xffff / mss).clamp(2, 255);
-            // Twice the window each round trip while it doubles.
-            let rate = u64::from(self.congestion.window()) * 2000 / u64::from(srtt.max(1)) / u64::from(mss);
-            self.burst_limit = u8::try_from(rate.clamp(2, most.into())).unwrap_or(u8::MAX);
+    /// `full`: the windows let nothing follow.
+    fn ends_burst(&mut self, env: &Env<'_>, mss: u32, full: bool) -> bool {
+        if self.burst == 0 || self.burst >= self.burst_limit {
+            (self.burst, self.burst_limit) = (0, self.burst_limit(env, mss));
         }
         self.burst > 0 && (self.burst + 1 >= self.burst_limit || full)
+    }
+
+    /// Segments that leave at once, at most: what the rate of the path takes in a millisecond, at least two unless more are
+    /// configured, and never more than half of the window (as Linux's segmentation offload).
+    pub(super) fn burst_limit(&self, env: &Env<'_>, mss: u32) -> u8 {
+        let srtt = self.rto.srtt().map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+        let most = (0xffff / mss).clamp(2, 255);
+        // Twice the window each round trip while it doubles.
+        let rate = u64::from(self.congestion.window()) * 2000 / u64::from(srtt.max(1)) / u64::from(mss);
+        let half = self.congestion.window() / mss / 2;
+        let limit = rate.max(env.config.min_burst.into()).min(most.into()).min(half.max(1).into());
+        u8::try_from(limit).unwrap_or(u8::MAX)
     }
 
     fn start_probing(&mut self, env: &Env<'_>) {

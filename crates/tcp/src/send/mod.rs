@@ -416,8 +416,9 @@ impl Sender {
         if self.snd_una == self.snd_max {
             // Nothing was outstanding: the timers begin here, whatever ran while this could not leave.
             self.deadline = None;
-            let (idle, rto) = (env.now - self.last_sent, self.rto.timeout(env.config));
-            self.congestion.on_restart(env.now, idle, rto, self.mss.into());
+            let rto = if env.config.slow_start_after_idle { self.rto.timeout(env.config) } else { Duration::MAX };
+            self.congestion.on_restart(env.now, env.now - self.last_sent, rto, self.mss.into());
+            self.burst_limit = self.burst_limit(env, self.mss.into());
         }
         self.last_sent = env.now;
         self.behind = Some(end);
@@ -613,7 +614,7 @@ mod tests {
             assert!(!sender.syn_due());
         }
     }
-    /// PSH ends a burst of several segments that the window cut off; one segment alone waits for the rest without it.
+    /// PSH ends a burst of several segments: half of the window, as Linux; one segment alone waits for the rest without it.
     #[test]
     fn psh_ends_a_burst() {
         let (config, mut pool) = (Config::default(), Pool::new(1 << 20));
@@ -634,9 +635,8 @@ mod tests {
             }
             pushes
         };
-        let mut ten = [false; 10];
-        ten[9] = true;
-        assert_eq!(burst(&mut sender, &mut env), ten);
+        let five = [false, false, false, false, true];
+        assert_eq!(burst(&mut sender, &mut env), [five, five].concat());
         // Two duplicates let out one segment each (limited transmit).
         for _ in 0..2 {
             sender.on_ack(&mut env, ack(1));
