@@ -48,6 +48,7 @@ impl Adapter {
     /// A call that does not block.
     pub(crate) fn call<R>(&self, call: impl FnOnce(&mut World) -> Result<R>) -> Result<R> {
         let mut world = self.lock();
+        world.look_at_device();
         let result = call(&mut world);
         world.pump();
         drop(self.settle(world));
@@ -161,6 +162,7 @@ impl Adapter {
 
     pub(crate) fn usleep(&self, usec: c_uint) {
         let mut world = self.settle(self.lock());
+        world.look_at_device();
         let noting = world.waits.take_noting();
         if !noting.is_empty() {
             drop(world);

@@ -6,9 +6,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `abi`, `calls`, `user`, `sockaddr`, `errno` | C's side: the table of functions, the caller's memory; with `open`'s file descriptors all the unsafe |
+//! | `abi`, `calls`, `user`, `sockaddr`, `errno` | C's side: the table of functions, the caller's memory; with the file descriptors of `open` and `qdisc` all the unsafe |
 //! | `adapter`, `waits`, `clock` | the lock, calls that block, time |
-//! | `world`, `heard`, `frames`, `profile` | the shard, its events, its frames, its settings |
+//! | `world`, `heard`, `frames`, `qdisc`, `profile` | the shard, its events, its frames, its device, its settings |
 //! | `socket`, `open`, `data`, `epoll`, `options`, `info` | sockets as Linux has them |
 
 mod abi;
@@ -24,6 +24,7 @@ mod info;
 mod open;
 mod options;
 mod profile;
+mod qdisc;
 mod sockaddr;
 mod socket;
 #[cfg(test)]

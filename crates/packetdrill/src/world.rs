@@ -7,6 +7,7 @@ use crate::{
     frames,
     heard::{Event, Heard},
     profile::{PEER_MAC, Profile},
+    qdisc::Qdisc,
     socket::{Key, Role, Socket},
     waits::Waits,
 };
@@ -37,6 +38,9 @@ pub(crate) struct World {
     /// Datagrams sent, with their times.
     sent: VecDeque<(Instant, Vec<u8>)>,
     frame: Vec<u8>,
+    qdisc: Qdisc,
+    /// Nothing can leave.
+    closed: bool,
 }
 
 impl World {
@@ -54,6 +58,8 @@ impl World {
             epolls: BTreeMap::new(),
             sent: VecDeque::new(),
             frame: Vec::new(),
+            qdisc: Qdisc::new(),
+            closed: false,
         }
     }
 
@@ -155,6 +161,11 @@ impl World {
         self.pump();
     }
 
+    /// A command of the script may have stopped the device.
+    pub(crate) fn look_at_device(&mut self) {
+        self.closed = self.qdisc.is_closed();
+    }
+
     /// The next datagram we have sent, and when.
     pub(crate) fn take_sent(&mut self) -> Option<(Instant, Vec<u8>)> {
         self.sent.pop_front()
@@ -179,7 +190,9 @@ impl World {
         let Some(mut shard) = self.shard.take() else { return };
         loop {
             shard.advance(now, &mut self.heard);
-            while let Some(len) = shard.poll_transmit(now, &mut self.frame) {
+            while !self.closed
+                && let Some(len) = shard.poll_transmit(now, &mut self.frame)
+            {
                 if let Some(datagram) = frames::unwrap(&self.frame[..len]) {
                     self.sent.push_back((now, datagram.to_vec()));
                 }
@@ -188,7 +201,7 @@ impl World {
             while let Some(ip) = shard.poll_resolve() {
                 shard.on_neighbour(ip, Some(PEER_MAC));
             }
-            if !shard.has_output() && shard.next_wakeup().is_none_or(|at| at > now) {
+            if (self.closed || !shard.has_output()) && shard.next_wakeup().is_none_or(|at| at > now) {
                 break;
             }
         }
