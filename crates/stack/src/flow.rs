@@ -15,12 +15,12 @@ impl FlowKey {
     /// The key of a connection between `local` and `remote`.
     #[must_use]
     pub fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self {
-            local: mapped(local.ip()),
-            remote: mapped(remote.ip()),
-            local_port: local.port(),
-            remote_port: remote.port(),
-        }
+        Self::of(local.ip(), local.port(), remote.ip(), remote.port())
+    }
+
+    #[inline]
+    pub(crate) const fn of(local: IpAddr, local_port: u16, remote: IpAddr, remote_port: u16) -> Self {
+        Self { local: mapped(local), remote: mapped(remote), local_port, remote_port }
     }
 
     /// Our address and port.

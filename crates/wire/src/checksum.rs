@@ -37,6 +37,14 @@ pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
     acc + u64::from(u16::from_be(fold(native)))
 }
 
+/// The sum of the 32-bit words of an IPv4 header without options, in the machine's own order: what is said of it is true of
+/// the sum in network order, but for the order of its bytes.
+#[inline]
+pub(crate) fn native_ipv4(header: &[u8; 20]) -> u64 {
+    let (words, _) = header.as_chunks::<4>();
+    [0, 1, 2, 3, 4].map(|n| u64::from(u32::from_ne_bytes(words[n]))).iter().sum()
+}
+
 /// The four words of a block, in the machine's own order.
 #[inline]
 fn words(block: &[u8; 32]) -> [u64; 4] {

@@ -48,12 +48,12 @@ impl Header {
             return Err(Malformed::Ipv4Version);
         }
         let header_len = usize::from(version_ihl & 0xf) * 4;
-        let with_options = match header_len {
-            Self::LEN => head.as_slice(),
+        let sum = match header_len {
+            Self::LEN => checksum::native_ipv4(head),
             0..Self::LEN => return Err(Malformed::Ipv4HeaderLength),
-            _ => bytes.get(..header_len).ok_or(Malformed::Ipv4HeaderLength)?,
+            _ => checksum::sum(0, bytes.get(..header_len).ok_or(Malformed::Ipv4HeaderLength)?),
         };
-        if !checksum::is_valid(checksum::sum(0, with_options)) {
+        if !checksum::is_valid(sum) {
             return Err(Malformed::Ipv4Checksum);
         }
         let total_len = usize::from(u16::from_be_bytes([len0, len1]));
@@ -112,7 +112,7 @@ impl Header {
         buf[10..12].copy_from_slice(&[0, 0]);
         buf[12..16].copy_from_slice(&self.src.octets());
         buf[16..20].copy_from_slice(&self.dst.octets());
-        let checksum = checksum::finish(checksum::sum(0, buf));
-        buf[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let checksum = checksum::finish(checksum::native_ipv4(buf));
+        buf[10..12].copy_from_slice(&checksum.to_ne_bytes());
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     reply::{Body, Reply},
     table::Owner,
 };
-use core::net::SocketAddr;
 use tcp::{Answer, ByteQueue, Knock, answer_closed, answer_listen};
 use wire::{Malformed, arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Segment};
 
@@ -78,15 +77,15 @@ impl Shard {
 
     fn ipv4(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
         let (header, payload) = ipv4::Header::parse(packet)?;
+        if header.protocol == ip::PROTOCOL_TCP && !header.is_fragment() {
+            let link = Link { marked: header.tos & CE == CE, ..link };
+            return self.tcp(now, link, header.src.into(), header.dst.into(), payload, app);
+        }
         self.check_addresses(header.src.into(), header.dst.into())?;
         if header.is_fragment() {
             return Err(Refusal::Fragment.into());
         }
         match header.protocol {
-            ip::PROTOCOL_TCP => {
-                let link = Link { marked: header.tos & CE == CE, ..link };
-                self.tcp(now, link, header.src.into(), header.dst.into(), payload, app)
-            }
             ip::PROTOCOL_ICMP => self.icmpv4(now, link, &header, payload, app),
             _ => Err(Refusal::Protocol.into()),
         }
@@ -223,21 +222,33 @@ impl Shard {
         bytes: &[u8],
         app: &mut impl App,
     ) -> Result<(), Rejected> {
-        let segment = Segment::parse(bytes, src, dst)?;
-        if segment.header.options.malformed {
-            self.counters.refused(Refusal::TcpOption);
+        // The key of a connection has addresses that were checked; nobody else's segment has one (of IPv6, IPv4's could).
+        if src.is_ipv6() {
+            self.check_addresses(src, dst)?;
         }
-        let local = SocketAddr::new(dst, segment.header.dst_port);
-        let remote = SocketAddr::new(src, segment.header.src_port);
-        let key = FlowKey::new(local, remote);
+        let segment = match Segment::parse(bytes, src, dst) {
+            Ok(segment) => segment,
+            Err(reason) => {
+                self.check_addresses(src, dst)?;
+                return Err(reason.into());
+            }
+        };
+        let key = FlowKey::of(dst, segment.header.dst_port, src, segment.header.src_port);
         let hash = self.table.hash(&key);
         let same = |owner| match owner {
             Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
             Owner::TimeWait(slot) => self.time_waits.is(slot, &key),
             Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == key),
         };
+        let owner = self.table.find(hash, same);
+        if !matches!(owner, Some(Owner::Connection(_))) {
+            self.check_addresses(src, dst)?;
+        }
+        if segment.header.options.malformed {
+            self.counters.refused(Refusal::TcpOption);
+        }
         let knocker = Knocker { key, hash, link, segment: &segment, old: None };
-        match self.table.find(hash, same) {
+        match owner {
             Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
             Some(Owner::TimeWait(slot)) => return self.in_time_wait(now, link, slot, key, hash, &segment),
             Some(Owner::HalfOpen(slot)) => return Ok(self.in_syn_received(now, slot, &knocker, app)?),
@@ -254,12 +265,13 @@ impl Shard {
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);
         let outcome = entry.conn.on_segment(&mut env, segment);
-        let (local, remote) = (entry.key.local(), entry.key.remote());
         self.mark(slot);
         if let Some(reason) = outcome.dropped {
             self.counters.dropped(reason);
         }
-        if let Some(reset) = outcome.reset {
+        if let Some(reset) = outcome.reset
+            && let Some((local, remote)) = self.entry(slot).map(|e| (e.key.local(), e.key.remote()))
+        {
             self.reset(link.src, link.vlan, local, remote, reset);
         }
         if let Some((at, len)) = outcome.deliver {
