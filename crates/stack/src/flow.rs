@@ -1,6 +1,6 @@
 //! What names a connection: both addresses and both ports.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A connection's key, from our side. IPv4 addresses are kept v4-mapped (`::ffff:a.b.c.d`): 36 bytes for either family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,13 +29,32 @@ impl FlowKey {
         SocketAddr::new(self.local.to_canonical(), self.local_port)
     }
 
+    /// Both addresses, ours first.
+    #[inline]
+    pub(crate) const fn addresses(&self) -> (IpAddr, IpAddr) {
+        if self.is_ipv4() {
+            let ([.., a, b, c, d], [.., e, f, g, h]) = (self.local.octets(), self.remote.octets());
+            (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), IpAddr::V4(Ipv4Addr::new(e, f, g, h)))
+        } else {
+            (IpAddr::V6(self.local), IpAddr::V6(self.remote))
+        }
+    }
+
+    /// Both ports, ours first.
+    #[inline]
+    pub(crate) const fn ports(&self) -> (u16, u16) {
+        (self.local_port, self.remote_port)
+    }
+
     /// Addresses and ports of a connection of IPv4, for hashing.
     #[inline]
     pub(crate) fn as_v4(&self) -> Option<[u8; 12]> {
-        let (local, remote) = (self.local.to_ipv4_mapped()?, self.remote.to_ipv4_mapped()?);
+        if !self.is_ipv4() {
+            return None;
+        }
         let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&local.octets());
-        bytes[4..8].copy_from_slice(&remote.octets());
+        bytes[..4].copy_from_slice(&self.local.octets()[12..]);
+        bytes[4..8].copy_from_slice(&self.remote.octets()[12..]);
         bytes[8..10].copy_from_slice(&self.local_port.to_ne_bytes());
         bytes[10..].copy_from_slice(&self.remote_port.to_ne_bytes());
         Some(bytes)
@@ -53,8 +72,9 @@ impl FlowKey {
 
     /// Whether it is a connection of IPv4.
     #[must_use]
+    #[inline]
     pub const fn is_ipv4(&self) -> bool {
-        self.local.to_ipv4_mapped().is_some()
+        self.local.to_bits() >> 32 == 0xffff
     }
 
     /// The peer's address and port.

@@ -7,6 +7,7 @@ mod inspect;
 mod keepalive;
 mod linger;
 mod path;
+mod predicted;
 mod segment;
 mod silence;
 mod urgent;
@@ -224,6 +225,13 @@ impl Connection {
 
     /// A segment of this connection arrived; its checksum is verified.
     pub fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        if self.is_predicted(segment) {
+            return self.on_predicted(env, segment);
+        }
+        self.on_any_segment(env, segment)
+    }
+
+    fn on_any_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
         let before = self.state;
         let outcome = match before {
             State::Closed | State::Listen | State::TimeWait => Outcome::default(),

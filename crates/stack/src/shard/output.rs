@@ -54,7 +54,9 @@ impl Shard {
             self.counters.refused(Refusal::FrameTooSmall);
             return None;
         }
-        if let Some(reply) = self.replies.pop() {
+        if !self.replies.is_empty()
+            && let Some(reply) = self.replies.pop()
+        {
             self.counters.frames_out += 1;
             return Some(self.emit_reply(reply, frame));
         }
@@ -120,10 +122,9 @@ impl Shard {
             }
         }
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Turn::Idle };
-        let (src, dst) = (entry.key.local(), entry.key.remote());
-        let link =
-            eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src.ip()) };
-        let at = link.len() + ip_len(src.ip());
+        let (src, dst) = entry.key.addresses();
+        let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src) };
+        let at = link.len() + ip_len(src);
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let Some(Emit { mut header, payload_len, ect }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {
             return Turn::Idle;
@@ -131,11 +132,11 @@ impl Shard {
         // The two lower bits are ECN's, and not the application's (RFC 9293 SHLD-22).
         let traffic_class = entry.dscp << 2 | if ect { ECT_0 } else { 0 };
         let marks = Marks { hop_limit: self.config.hop_limit, traffic_class, flow_label: entry.flow_label };
-        (header.src_port, header.dst_port) = (src.port(), dst.port());
+        (header.src_port, header.dst_port) = entry.key.ports();
         let tcp_len = header.len() + payload_len;
         link.emit(frame);
-        emit_ip(src.ip(), dst.ip(), ip::PROTOCOL_TCP, marks, tcp_len, &mut frame[link.len()..]);
-        header.emit(src.ip(), dst.ip(), &mut frame[at..at + tcp_len]);
+        emit_ip(src, dst, ip::PROTOCOL_TCP, marks, tcp_len, &mut frame[link.len()..]);
+        header.emit(src, dst, &mut frame[at..at + tcp_len]);
         // Most often one segment is all there is: it need not be asked for another.
         if !entry.over && entry.conn.sent_all() { Turn::Last(at + tcp_len) } else { Turn::Sent(at + tcp_len) }
     }

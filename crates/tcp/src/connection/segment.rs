@@ -170,16 +170,21 @@ impl Connection {
             self.snd.update_window(env, header, unwaited);
         }
         if new {
-            self.on_path_ack(env.now);
-            if self.want_write && self.snd.writable(env) {
-                self.want_write = false;
-                self.events.writable = true;
-            }
+            self.on_progress(env);
             if self.snd.fin_acknowledged() {
                 self.fin_acknowledged(env);
             }
         }
         None
+    }
+
+    /// Something new is acknowledged.
+    pub(super) fn on_progress(&mut self, env: &Env<'_>) {
+        self.on_path_ack(env.now);
+        if self.want_write && self.snd.writable(env) {
+            self.want_write = false;
+            self.events.writable = true;
+        }
     }
 
     /// Hands the acknowledgment to the sender.

@@ -150,6 +150,14 @@ impl Receiver {
         self.shift
     }
 
+    /// `len` octets from `seq` on are the next in order and fit the window, and nothing is out of order.
+    pub(crate) fn expects(&self, seq: SeqNum, len: usize) -> bool {
+        seq == self.rcv_nxt
+            && len <= self.edge.since(self.rcv_nxt) as usize
+            && self.reassembly.is_none()
+            && self.fin_at.is_none()
+    }
+
     pub(crate) const fn rcv_nxt(&self) -> SeqNum {
         self.rcv_nxt
     }

@@ -66,6 +66,11 @@ impl Clock {
         self.peer.as_ref().is_none_or(|peer| peer.may_be_new(now, val))
     }
 
+    /// A segment with this option is as it should be: its timestamp is there if it must be, and no older than the latest.
+    pub(crate) fn expects(&self, timestamps: Option<Timestamps>) -> bool {
+        self.peer.as_ref().is_none_or(|peer| timestamps.is_some_and(|t| !older(t.val, peer.recent)))
+    }
+
     /// Section 4.3: an acceptable segment that begins at or before the last ACK sent brings the timestamp to echo.
     pub(crate) fn update(&mut self, now: Instant, seq: SeqNum, val: u32) {
         let Some(peer) = &mut self.peer else { return };

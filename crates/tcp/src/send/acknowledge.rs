@@ -29,7 +29,7 @@ impl Sender {
     #[inline]
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
         if self.is_smooth(&ack) {
-            self.on_smooth_ack(env, &ack);
+            self.on_smooth_ack(env, ack.number);
         } else {
             self.on_any_ack(env, ack);
         }
@@ -45,12 +45,13 @@ impl Sender {
     }
 
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
-    fn on_smooth_ack(&mut self, env: &mut Env<'_>, ack: &Ack<'_>) {
+    fn on_smooth_ack(&mut self, env: &mut Env<'_>, number: SeqNum) {
         let Some(mut flight) = self.flight.take() else { return };
         let mut delivered = flight.board.delivered(env.now);
-        flight.board.acknowledge_unmarked(ack.number, &mut delivered);
-        self.measure(env, &delivered, ack);
-        self.advance(env, ack.number);
+        flight.board.acknowledge_unmarked(number, &mut delivered);
+        // No echoed timestamp is needed: it is known when all of this was sent.
+        self.measure(env, &delivered, number, None);
+        self.advance(env, number);
         self.on_smooth_evidence(env, &mut flight, &delivered);
         if flight.board.is_empty() {
             env.pool.give_flight(flight);
@@ -83,7 +84,7 @@ impl Sender {
         if new {
             flight.board.acknowledge(ack.number, &mut delivered);
         }
-        self.measure(env, &delivered, &ack);
+        self.measure(env, &delivered, ack.number, ack.echo);
         if new {
             self.advance(env, ack.number);
         }
@@ -142,16 +143,16 @@ impl Sender {
     }
 
     /// Round-trip times: of segments sent once (Karn's algorithm), else of the echoed timestamp (RFC 7323 section 4).
-    fn measure(&mut self, env: &Env<'_>, delivered: &Delivered, ack: &Ack<'_>) {
+    fn measure(&mut self, env: &Env<'_>, delivered: &Delivered, number: SeqNum, echo: Option<Duration>) {
         let times = delivered.acked.filter(|_| !delivered.retransmitted).or(delivered.sacked);
         if let Some((_, last)) = times {
             self.path.sample(env.now - last, env.now);
         }
-        let una = self.snd_una.max(ack.number);
+        let una = self.snd_una.max(number);
         if una.before_eq(self.sampled) {
             return;
         }
-        let echo = ack.echo.filter(|age| ack.number.after(self.snd_una) && !age.is_zero());
+        let echo = echo.filter(|age| number.after(self.snd_una) && !age.is_zero());
         if let Some(rtt) = times.map(|(first, _)| env.now - first).or(echo) {
             self.rto.sample(rtt, env.config);
             (self.sampled, self.probed) = (self.snd_max, false);

@@ -299,6 +299,11 @@ impl Sender {
         ack.after(self.snd_una) && ack.before_eq(self.snd_max)
     }
 
+    /// SND.UNA =< SEG.ACK =< what was sent.
+    pub(crate) fn expects(&self, ack: SeqNum) -> bool {
+        ack.since(self.snd_una) <= self.snd_max.since(self.snd_una)
+    }
+
     /// RFC 5961 section 5.2: SEG.ACK is worth a look, (SND.UNA - MAX.SND.WND) =< SEG.ACK =< SND.NXT.
     pub(crate) fn plausible_ack(&self, ack: SeqNum) -> bool {
         ack.before_eq(self.snd_max)

@@ -218,6 +218,24 @@ impl Options {
     /// in a shorter one they are cut off.
     #[inline]
     pub fn emit(&self, buf: &mut [u8]) {
+        if let Some(timestamps) = self.timestamps.filter(|_| self.are_timestamps_only())
+            && let Some(out) = buf.first_chunk_mut::<12>()
+        {
+            // As `parse`: what nearly every segment after the SYN has.
+            out[..4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10]);
+            out[4..8].copy_from_slice(&timestamps.val.to_be_bytes());
+            out[8..].copy_from_slice(&timestamps.ecr.to_be_bytes());
+            return;
+        }
+        self.emit_list(buf);
+    }
+
+    #[inline]
+    const fn are_timestamps_only(&self) -> bool {
+        self.mss.is_none() && self.window_scale.is_none() && !self.sack_permitted && self.sack.is_empty()
+    }
+
+    fn emit_list(&self, buf: &mut [u8]) {
         let mut out = Writer { rest: buf };
         if let Some(mss) = self.mss {
             let [m0, m1] = mss.to_be_bytes();

@@ -1,0 +1,276 @@
+//! Header prediction (V. Jacobson, 1990): the segment that nearly always comes next, in order and with nothing unusual about
+//! it, goes a short way. It leads to where the long one does (`segment`).
+
+use super::{Connection, Env, Flags, Outcome, Segment, State};
+use crate::recv::acceptability;
+
+/// PSH says nothing that matters.
+const USUAL: Flags = Flags(Flags::ACK.0 | Flags::PSH.0);
+
+impl Connection {
+    /// The connection is open, nothing is out of order, and the segment is the next one and says nothing of a special kind.
+    pub(super) fn is_predicted(&self, segment: &Segment<'_>) -> bool {
+        let header = &segment.header;
+        self.state == State::Established
+            && header.flags | Flags::PSH == USUAL
+            && self.extras.is_none()
+            && !(self.read_shut || self.orphan)
+            && self.clock.expects(header.options.timestamps)
+            && self.rcv.expects(header.seq, segment.payload.len())
+            && self.snd.expects(header.ack)
+    }
+
+    /// What [`on_any_segment`](Self::on_any_segment) comes to for a segment that [is predicted](Self::is_predicted).
+    pub(super) fn on_predicted(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
+        let header = &segment.header;
+        let new = header.ack != self.snd.snd_una();
+        // Whether the window changes means something for duplicates only.
+        self.take_ack(env, segment, !new && self.snd.changes_window(header));
+        self.snd.update_window(env, header, false);
+        if new {
+            self.on_progress(env);
+        }
+        if let Some(timestamps) = header.options.timestamps {
+            self.clock.update(env.now, header.seq, timestamps.val);
+        }
+        if segment.payload.is_empty() {
+            return Outcome::default();
+        }
+        match acceptability::check(self.rcv.window(), segment) {
+            Some(acceptable) => self.text(env, segment, &acceptable),
+            None => Outcome::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Event, Half, Header, Options, Start};
+    use super::*;
+    use crate::{config::Config, pool::Pool};
+    use proptest::prelude::*;
+    use std::{format, vec, vec::Vec};
+    use wheel::{Duration, Instant};
+    use wire::{
+        SeqNum,
+        tcp::{SackBlocks, Timestamps},
+    };
+
+    /// What happens to a connection.
+    #[derive(Debug, Clone)]
+    enum Op {
+        /// A segment, told by how far it is from what is expected.
+        Arrive {
+            seq: i32,
+            len: usize,
+            flags: u8,
+            /// 255ths of what is outstanding, and so many octets off.
+            ack: (u8, i32),
+            window: u16,
+            age: Option<i32>,
+            block: Option<(u8, u8)>,
+            /// How much of the data the application leaves.
+            left: usize,
+        },
+        Write(usize),
+        Read(u32),
+        Transmit,
+        Pass(u32),
+        Shutdown(bool),
+        Close,
+    }
+
+    fn mostly<T: Clone + core::fmt::Debug + 'static>(
+        usual: T,
+        other: impl Strategy<Value = T> + 'static,
+    ) -> impl Strategy<Value = T> {
+        prop_oneof![19 => Just(usual), 1 => other]
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let blocks = proptest::option::of((any::<u8>(), any::<u8>()));
+        let arrive = (
+            mostly(0, prop_oneof![-3000..3000, -2..2]),
+            prop_oneof![2 => Just(0), 2 => 1usize..1448, 1 => 0usize..3],
+            mostly(Flags::ACK.0, prop_oneof![Just(USUAL.0), any::<u8>()]),
+            (prop_oneof![Just(255u8), Just(0), any::<u8>()], mostly(0, -3..3)),
+            prop_oneof![4 => Just(60_000u16), 1 => Just(0), 1 => any::<u16>()],
+            mostly(Some(0), proptest::option::of(-3..3)),
+            mostly(None, blocks),
+            prop_oneof![3 => Just(0usize), 1 => 0usize..1000],
+        )
+            .prop_map(|(seq, len, flags, ack, window, age, block, left)| Op::Arrive {
+                seq,
+                len,
+                flags,
+                ack,
+                window,
+                age,
+                block,
+                left,
+            });
+        prop_oneof![
+            30 => arrive,
+            10 => (1usize..5000).prop_map(Op::Write),
+            5 => (1u32..3000).prop_map(Op::Read),
+            20 => Just(Op::Transmit),
+            10 => (1u32..3000).prop_map(Op::Pass),
+            1 => (1u32..2_000_000).prop_map(Op::Pass),
+            1 => any::<bool>().prop_map(Op::Shutdown),
+            1 => Just(Op::Close),
+        ]
+    }
+
+    struct Twin {
+        conn: Connection,
+        pool: Pool,
+        short: bool,
+        /// How often the short way was gone.
+        predicted: usize,
+    }
+
+    impl Twin {
+        fn new(config: &Config, short: bool, timestamps: bool, sack: bool) -> Self {
+            let mut pool = Pool::new(1 << 18);
+            let mut env = Env { now: Instant::ZERO, config, pool: &mut pool };
+            let iss = SeqNum::new(u32::MAX - 5000);
+            let start = Start { iss, mss: 1460, default_peer_mss: 536, timestamp_offset: 77 };
+            let mut conn = Connection::connect(&env, start);
+            let mut out = [0; 2048];
+            while conn.poll_transmit(&mut env, &mut out).is_some() {}
+            let options = Options {
+                mss: Some(1460),
+                window_scale: Some(2),
+                sack_permitted: sack,
+                timestamps: timestamps.then_some(Timestamps { val: 1000, ecr: 77 }),
+                ..Options::default()
+            };
+            let header = Header {
+                src_port: 0,
+                dst_port: 0,
+                seq: SeqNum::new(u32::MAX - 9000),
+                ack: iss + 1,
+                flags: Flags::SYN | Flags::ACK,
+                window: 60_000,
+                urgent: 0,
+                options,
+            };
+            let _ = conn.on_segment(&mut env, &Segment { header, payload: &[] });
+            assert_eq!(conn.poll_event(), Some(Event::Established));
+            Self { conn, pool, short, predicted: 0 }
+        }
+
+        /// Returns what it says, for comparing.
+        fn apply(&mut self, now: Instant, config: &Config, op: &Op) -> Vec<std::string::String> {
+            let Self { conn, pool, short, predicted } = self;
+            let mut env = Env { now, config, pool };
+            let mut said = Vec::new();
+            match *op {
+                Op::Arrive { seq, len, flags, ack, window, age, block, left } => {
+                    let outstanding = conn.snd.ack_seq().since(conn.snd.snd_una());
+                    let at = |part: u8| conn.snd.snd_una() + outstanding * u32::from(part) / 255;
+                    let mut sack = SackBlocks::default();
+                    if let Some((start, end)) = block {
+                        sack.push(at(start), at(end));
+                    }
+                    let timestamps = age.map(|age| Timestamps {
+                        val: conn.clock.recent().unwrap_or(0).wrapping_add_signed(age),
+                        ecr: crate::recv::paws::clock(now, 77),
+                    });
+                    let header = Header {
+                        src_port: 0,
+                        dst_port: 0,
+                        seq: SeqNum::new(conn.rcv.rcv_nxt().value().wrapping_add_signed(seq)),
+                        ack: SeqNum::new(at(ack.0).value().wrapping_add_signed(ack.1)),
+                        flags: Flags(flags),
+                        window,
+                        urgent: 1,
+                        options: Options { timestamps, sack, ..Options::default() },
+                    };
+                    let payload = vec![7; len];
+                    let segment = Segment { header, payload: &payload };
+                    conn.congestion_experienced(window == 0);
+                    *predicted += usize::from(conn.is_predicted(&segment));
+                    let outcome = if *short {
+                        conn.on_segment(&mut env, &segment)
+                    } else {
+                        conn.on_any_segment(&mut env, &segment)
+                    };
+                    if let Some((at, len)) = outcome.deliver {
+                        conn.keep(&mut env, &payload[at + len - left.min(len)..at + len]);
+                    }
+                    said.push(format!("{outcome:?}"));
+                }
+                Op::Write(n) => said.push(format!("{:?}", conn.send(&mut env, &[7; 5000][..n]))),
+                Op::Read(n) => {
+                    let n = n.min(conn.unread());
+                    conn.consume(&mut env, n);
+                }
+                Op::Transmit => {
+                    let mut out = [0; 2048];
+                    while let Some(emit) = conn.poll_transmit(&mut env, &mut out) {
+                        said.push(format!("{emit:?}"));
+                    }
+                }
+                Op::Pass(_) => {
+                    if conn.poll_timeout().is_some_and(|at| at <= now) {
+                        said.push(format!("{:?}", conn.on_timeout(&mut env)));
+                    }
+                }
+                Op::Shutdown(read) => conn.shutdown(&mut env, if read { Half::Read } else { Half::Write }),
+                Op::Close => said.push(format!("{:?}", conn.close(&mut env))),
+            }
+            while let Some(event) = conn.poll_event() {
+                said.push(format!("{event:?}"));
+            }
+            said.push(format!("{conn:?}"));
+            said
+        }
+    }
+
+    proptest! {
+        /// Whatever came before, a segment that is predicted leads the short way where it leads the long one.
+        #[test]
+        fn the_short_way_leads_there_too(
+            ops in proptest::collection::vec(op(), 1..120),
+            timestamps in mostly(true, Just(false)),
+            sack: bool,
+        ) {
+            let config = Config::default();
+            let mut short = Twin::new(&config, true, timestamps, sack);
+            let mut long = Twin::new(&config, false, timestamps, sack);
+            let mut now = Instant::ZERO + Duration::from_millis(10);
+            for op in ops {
+                if let Op::Pass(micros) = op {
+                    now += Duration::from_micros(micros.into());
+                }
+                prop_assert_eq!(short.apply(now, &config, &op), long.apply(now, &config, &op));
+            }
+        }
+    }
+
+    /// A request, the acknowledgment of the answer with the next request, an acknowledgment alone.
+    #[test]
+    fn what_is_usual_is_predicted() {
+        let config = Config::default();
+        let mut twin = Twin::new(&config, true, true, true);
+        let arrive = |len, flags: Flags| Op::Arrive {
+            seq: 0,
+            len,
+            flags: flags.0,
+            ack: (255, 0),
+            window: 60_000,
+            age: Some(1),
+            block: None,
+            left: 0,
+        };
+        let mut now = Instant::ZERO;
+        for op in
+            [arrive(64, USUAL), Op::Write(64), Op::Transmit, arrive(64, USUAL), Op::Transmit, arrive(0, Flags::ACK)]
+        {
+            now += Duration::from_millis(1);
+            twin.apply(now, &config, &op);
+        }
+        assert_eq!(twin.predicted, 3);
+    }
+}
