@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz fuzz-keep sim packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test fuzz fuzz-keep sim bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -29,6 +29,7 @@ help:
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
 	echo "make sim SEEDS=1..1001   random worlds of the simulator with these seeds; docs/SIMULATOR.md has more"
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
+	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
 	echo "make clean   remove what was built"
@@ -102,6 +103,13 @@ packetdrill:
 	cargo build --quiet --locked --package fourwave-packetdrill
 	PACKETDRILL="$(PACKETDRILL)" PKT_DIR="$(PKT_DIR)" \
 		crates/packetdrill/run.sh "$(TARGET_DIR)/debug/libfourwave_packetdrill.so"
+
+# 2 round-trip times, 6 loss rates, 4 pairs of ends: about 4 minutes a round. The machine should have nothing else to do.
+ROUNDS := 5
+bench-loss: need-root need-cargo need-build need-namespaces
+	@cargo build --release --locked --package fourwave-bench
+	exec "$(TARGET_DIR)/release/goodput" run --rounds "$(ROUNDS)" \
+		--json bench/results/goodput.json --markdown bench/results/goodput.md
 
 build: need-cargo need-build
 	@cargo build --release --locked --package fourwave-cli

@@ -6,12 +6,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::net::sockopt::set_tcp_congestion;
 
 use crate::end::{BLOCK, READY, Received, Sent};
 
 /// To the first that connects, until it has gone.
 pub(crate) fn send(at: SocketAddr) -> anyhow::Result<Sent> {
     let listener = TcpListener::bind(at).with_context(|| format!("cannot listen on {at}"))?;
+    // By the socket: the sysctl of a namespace takes only what the host's allows to everybody.
+    set_tcp_congestion(&listener, "cubic").context("the kernel has no CUBIC")?;
     println!("{READY}");
     let before = retransmits()?;
     let (mut stream, _) = listener.accept()?;

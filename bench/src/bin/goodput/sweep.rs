@@ -168,11 +168,10 @@ impl Tcp {
     }
 }
 
-/// The kernel's side: CUBIC, buffers as large as fourwave's (half of them is what the kernel spends on itself), and nothing
+/// The kernel's side: buffers as large as fourwave's (half of them is what the kernel spends on itself), and nothing
 /// remembered from one connection to the next.
 fn tune(end: &End) -> anyhow::Result<()> {
     for setting in [
-        "net.ipv4.tcp_congestion_control=cubic",
         "net.ipv4.tcp_no_metrics_save=1",
         "net.ipv4.tcp_rmem=4096 131072 8388608",
         "net.ipv4.tcp_wmem=4096 16384 8388608",
