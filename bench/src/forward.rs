@@ -129,14 +129,21 @@ impl Placement {
             set.set(core);
             sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))?;
         }
-        if self.realtime {
-            let thread = gettid().as_raw_nonzero().to_string();
-            let result = Command::new("chrt").args(["-f", "-p", "10", &thread]).stdin(Stdio::null()).status();
-            let status = result.context("cannot run `chrt`: it is in the package util-linux")?;
-            anyhow::ensure!(status.success(), "`chrt` could not make the forwarder's thread a real-time one");
-        }
-        Ok(())
+        if self.realtime { realtime(10) } else { Ok(()) }
     }
+}
+
+/// Lets the calling thread, and those it starts, run ahead of all ordinary ones (`SCHED_FIFO`), by `chrt`. It must sleep when
+/// it has nothing to do.
+///
+/// # Errors
+/// `chrt` is missing, or it is not allowed.
+pub fn realtime(priority: u32) -> anyhow::Result<()> {
+    let (priority, thread) = (priority.to_string(), gettid().as_raw_nonzero().to_string());
+    let result = Command::new("chrt").args(["-f", "-p", &priority, &thread]).stdin(Stdio::null()).status();
+    let status = result.context("cannot run `chrt`: it is in the package util-linux")?;
+    anyhow::ensure!(status.success(), "`chrt` could not make a real-time thread");
+    Ok(())
 }
 
 /// The port on the forwarder's interface towards `end`, where everything for `other` comes in.

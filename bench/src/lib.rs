@@ -7,6 +7,6 @@ mod lab;
 mod link;
 mod rng;
 
-pub use forward::{Forwarded, Forwarder, Lateness, Placement};
+pub use forward::{Forwarded, Forwarder, Lateness, Placement, realtime};
 pub use lab::{End, Lab, within};
 pub use link::{Impairments, Link, LinkCounters};

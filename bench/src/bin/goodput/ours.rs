@@ -19,7 +19,6 @@ fn stack(args: &EndArgs) -> Stack {
         ..Settings::default()
     };
     let idle = match args.idle {
-        Idle::Busy => fourwave::Idle::Busy,
         Idle::Adaptive => fourwave::Idle::Adaptive,
         Idle::Sleep => fourwave::Idle::Sleep,
     };

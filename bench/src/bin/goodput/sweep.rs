@@ -56,7 +56,6 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     pub(crate) fn idle_name(&self) -> &'static str {
         match self.idle {
-            Idle::Busy => "busy",
             Idle::Adaptive => "adaptive",
             Idle::Sleep => "sleep",
         }
