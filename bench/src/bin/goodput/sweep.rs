@@ -21,7 +21,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_delimiter = ',', default_value = "0,0.01,0.1,1,3,10")]
     pub(crate) losses: Vec<f64>,
     /// Round-trip times of the empty path, in microseconds
-    #[arg(long, value_delimiter = ',', default_value = "1000,20000")]
+    #[arg(long, value_delimiter = ',', default_value = "50,1000,20000")]
     pub(crate) rtts_us: Vec<u64>,
     /// Mbit/s of the bottleneck; its queue holds what is under way on the empty path, or 64 KiB if that is more
     #[arg(long, default_value_t = 100)]
@@ -34,8 +34,9 @@ pub(crate) struct RunArgs {
     pub(crate) rounds: u32,
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How fourwave waits
-    #[arg(long, value_enum, default_value_t = Idle::Adaptive)]
+    /// How fourwave waits. It shares a core with the forwarder, and real-time threads that leave a core no rest are stopped
+    /// by the kernel for 5 % of the time.
+    #[arg(long, value_enum, default_value_t = Idle::Sleep)]
     pub(crate) idle: Idle,
     #[arg(long, default_value_t = 0)]
     pub(crate) sender_core: usize,
