@@ -56,13 +56,15 @@ FUZZ_reassembly := --package fourwave-tcp --lib
 FUZZ_TARGETS := $(sort $(patsubst FUZZ_%,%,$(filter FUZZ_%,$(.VARIABLES))))
 # Executions, or seconds where TIME is given.
 RUNS ?= 1000000
-MAX_LEN ?= 160
+MAX_LEN ?= 96
 FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FUZZ_DIR := $(TARGET_DIR)/fuzzing
 # What cargo-bolero and cargo-fuzz set, as far as a stable compiler takes it; --target keeps it from build scripts.
 FUZZ_RUSTFLAGS := --cfg fuzzing --cfg fuzzing_libfuzzer -Cpasses=sancov-module \
 	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+	-Cllvm-args=-sanitizer-coverage-pc-table
+# Where the bytes are what is parsed libFuzzer learns from what they are compared with; elsewhere that only costs time.
+FUZZ_COMPARES := $(if $(filter wire options,$(TARGET)),-Cllvm-args=-sanitizer-coverage-trace-compares)
 
 # $(1): what libFuzzer is told.
 define run_fuzzer
@@ -73,8 +75,8 @@ define run_fuzzer
 	command -v c++ >/dev/null || { echo "libFuzzer is compiled by a C++ compiler, which is missing" >&2; exit 1; }
 	mkdir -p "$(FUZZ_DIR)/findings"
 	cargo run --quiet --locked --package fourwave-fuzz -- unpack $(TARGET) "$(FUZZ_DIR)/corpus/$(TARGET)"
-	RUSTFLAGS="$(FUZZ_RUSTFLAGS)" BOLERO_LIBFUZZER_ARGS="$(strip $(1))" \
-		cargo test --quiet --locked --profile fuzz --target $(FUZZ_HOST) --target-dir "$(FUZZ_DIR)/build" \
+	RUSTFLAGS="$(FUZZ_RUSTFLAGS) $(FUZZ_COMPARES)" BOLERO_LIBFUZZER_ARGS="$(strip $(1))" \
+		cargo test --quiet --locked --profile fuzz --target $(FUZZ_HOST) --target-dir "$(FUZZ_DIR)/build$(if $(FUZZ_COMPARES),-compares)" \
 		$(FUZZ_$(TARGET)) -- --nocapture fuzz_$(TARGET)
 endef
 

@@ -224,7 +224,7 @@ impl Sender {
             if let Some(window) = f.prr.window(progress) {
                 self.congestion.set_window(window);
             }
-        } else if new || (delivered > 0 && self.path.reorders()) {
+        } else if new || (d.bytes > 0 && self.path.reorders()) {
             let limited = self.usage.allows_growth(self.congestion.window(), self.congestion.in_slow_start());
             let (una, snd_nxt, srtt) = (self.snd_una, self.snd_nxt, self.rto.srtt().unwrap_or_default());
             let rtt = d.last_sent().map(|at| env.now - at);

@@ -291,6 +291,7 @@ impl Scoreboard {
                 // The peer's window had room for its beginning only.
                 last.seq = end;
                 behind -= 1;
+                self.seen = SackBlocks::default();
             }
             let push = self.records.drain(at + 1..behind).fold(0, |flags, r| flags | r.flags & PUSH);
             self.records[at].end = end;
@@ -763,6 +764,18 @@ mod tests {
             assert_eq!((board.segments(), board.outstanding()), (segments, 300));
         }
         assert_eq!((board.next_lost(300, u32::MAX), board.in_flight()), (None, 300));
+    }
+
+    /// RFC6675-4-a: a block that held a part of a segment holds all of what is left of it when it was cut there.
+    #[test]
+    fn what_a_cut_leaves_is_looked_at_again() {
+        let mut board = board(3);
+        assert_eq!(sack(&mut board, 0, &[(150, 300)]).bytes, 100);
+        board.expire(Duration::ZERO, at(100));
+        assert_eq!(board.next_lost(300, u32::MAX), Some((SeqNum::new(0), SeqNum::new(200))));
+        board.sent_again(SeqNum::new(0), SeqNum::new(150), at(100));
+        assert_eq!(sack(&mut board, 0, &[(150, 300)]).bytes, 50);
+        check(&board);
     }
 
     /// What was lost is packed anew: joined up to the MSS, cut to a smaller one.

@@ -1,7 +1,7 @@
 //! A fuzz target (docs/FUZZING.md): reassembly against a map from places to bytes.
 
 use super::Reassembly;
-use crate::pool::{ByteQueue, CHUNK_BYTES, Pool};
+use crate::pool::{ByteQueue, CHUNK_BYTES, Pool, PoolCounters};
 use fuzz::Input;
 use std::{ops::Range, vec::Vec};
 use wire::{SeqNum, tcp::SackBlocks};
@@ -11,8 +11,59 @@ fn fuzz_reassembly() {
     fuzz::check("reassembly", reassembly);
 }
 
-/// What is out of order, by its distance from RCV.NXT.
-type Map = Vec<Option<u8>>;
+/// The most places that segments reach.
+const PLACES: usize = 6000;
+
+/// What is out of order, by its distance from RCV.NXT. (Whole slices at a time: with coverage, loops over bytes are dear.)
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Map {
+    bytes: Vec<u8>,
+    there: Vec<bool>,
+}
+
+impl Map {
+    fn len(&self) -> usize {
+        self.there.len()
+    }
+
+    fn grow(&mut self, len: usize) {
+        let more = len.saturating_sub(self.len());
+        self.bytes.extend_from_slice(&[0; PLACES][..more]);
+        self.there.extend_from_slice(&[false; PLACES][..more]);
+    }
+
+    /// Writes where nothing is.
+    fn add(&mut self, place: usize, bytes: &[u8]) {
+        self.grow(place + bytes.len());
+        for (i, byte) in (place..).zip(bytes) {
+            if !self.there[i] {
+                (self.bytes[i], self.there[i]) = (*byte, true);
+            }
+        }
+    }
+
+    /// Whether all that is here is there as well.
+    fn within(&self, other: &Self) -> bool {
+        let same = |i: usize| !self.there[i] || other.there[i] && self.bytes[i] == other.bytes[i];
+        self.len() <= other.len() && (0..self.len()).all(same)
+    }
+
+    /// The nearest `len` places.
+    fn cut(&self, len: usize) -> Self {
+        let len = len.min(self.len());
+        Self { bytes: self.bytes[..len].to_vec(), there: self.there[..len].to_vec() }
+    }
+
+    fn consume(&mut self, n: usize) -> Vec<u8> {
+        self.there.drain(..n);
+        self.bytes.drain(..n).collect()
+    }
+
+    fn clear(&mut self) {
+        self.there.clear();
+        self.bytes.clear();
+    }
+}
 
 struct Bench {
     pool: Pool,
@@ -33,19 +84,28 @@ fn reassembly(bytes: &[u8]) {
     let pool = Pool::new([1 << 20, 3 * CHUNK_BYTES, 8 * CHUNK_BYTES][usize::from(input.below(3))]);
     let out = ByteQueue::default();
     let runs = Reassembly::behind(&out, next);
-    let mut bench = Bench { pool, runs, out, next, map: Map::new(), unread: Vec::new(), latest: None };
+    let mut bench = Bench { pool, runs, out, next, map: Map::default(), unread: Vec::new(), latest: None };
+    let mut crowded = false;
     while !input.is_empty() {
         let (op, from, size) = (input.below(16), input.u8(), input.u8());
-        // Distances of one byte and, less often, of many, so that more than one chunk is needed.
-        let wide = |byte: u8| 1 + usize::from(byte % 192) * if byte < 192 { 1 } else { 33 };
+        // Seldom so large that more than one chunk is needed.
+        let wide = |byte: u8| if byte < 250 { 1 + usize::from(byte % 48) } else { 300 * usize::from(byte - 249) };
         let (from, len) = (wide(from), wide(size));
         match op {
-            0..=9 => bench.insert(from, len, input.u8()),
+            0..=9 => {
+                bench.insert(from, len, input.u8());
+            }
             10 | 11 => bench.overlap(from, len),
             12 | 13 => bench.advance(len, input.u8()),
-            // Many pieces with gaps: the limit on runs is met.
-            14 => (0..usize::from(size % 70)).for_each(|i| bench.insert(from + 2 * i, 1, size)),
-            _ => bench.clear(),
+            // Many pieces with gaps, once: the limit on runs is met.
+            14 if !crowded => {
+                crowded = true;
+                for i in 0..usize::from(size % 70) {
+                    bench.insert(1 + 2 * i, 1, size);
+                }
+            }
+            15 => bench.clear(),
+            _ => {}
         }
         bench.check();
     }
@@ -63,71 +123,80 @@ impl Bench {
         self.next + length(place)
     }
 
-    /// Bytes that differ from segment to segment: it shows which one was kept.
+    /// Bytes that differ from place to place, and from segment to segment: it shows which one was kept.
     fn data(place: usize, len: usize, mark: u8) -> Vec<u8> {
-        (place..place + len).map(|i| i.to_le_bytes()[0].wrapping_mul(31) ^ mark).collect()
+        const PATTERN: [u8; PLACES] = {
+            let mut pattern = [0; PLACES];
+            let mut i = 0;
+            while i < PLACES {
+                pattern[i] = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0];
+                i += 1;
+            }
+            pattern
+        };
+        PATTERN[place + usize::from(mark)..][..len].to_vec()
     }
 
     /// What the runs hold.
     fn held(&self) -> Map {
-        let mut held = Map::new();
+        let mut held = Map::default();
         for range in &self.runs.ranges {
-            held.resize(range.start.since(self.next) as usize, None);
-            held.extend((0..range.len()).map(|i| {
-                let (seq, place) = (range.start + i, self.runs.place(range.start + i));
+            let (start, len) = (range.start.since(self.next) as usize, range.len() as usize);
+            held.grow(start + len);
+            held.there[start..].fill(true);
+            let mut done = 0;
+            while done < len {
+                let (seq, place) = (range.start + length(done), self.runs.place(range.start + length(done)));
                 let cell =
                     self.runs.cells.iter().find(|cell| cell.start == seq - place).expect("a range has its cells");
-                Some(self.pool.bytes(cell.chunk)[place as usize])
-            }));
+                let part = &self.pool.bytes(cell.chunk)[place as usize..];
+                let part = &part[..part.len().min(len - done)];
+                held.bytes[start + done..][..part.len()].copy_from_slice(part);
+                done += part.len();
+            }
         }
         held
     }
 
-    fn insert(&mut self, place: usize, len: usize, mark: u8) {
+    /// Whether all of it was kept.
+    fn insert(&mut self, place: usize, len: usize, mark: u8) -> bool {
         let bytes = Self::data(place, len, mark);
         if self.runs.is_empty() {
             // As the receiver does: there is none while nothing is out of order.
             self.runs = Reassembly::behind(&self.out, self.next);
         }
-        let counted = |pool: &Pool| {
-            let c = pool.counters();
-            (c.out_of_order_refused + c.pieces_refused, c.pruned)
-        };
-        let (refused, pruned) = counted(&self.pool);
+        let before = *self.pool.counters();
         let kept = self.runs.insert(&mut self.pool, self.next + length(place), &bytes);
         self.latest = Some(self.at(place));
-        let (refused, pruned) = (counted(&self.pool).0 > refused, counted(&self.pool).1 > pruned);
-        let before = if kept && !pruned { Map::new() } else { self.map.clone() };
-        if self.map.len() < place + len {
-            self.map.resize(place + len, None);
-        }
-        for (old, byte) in self.map[place..].iter_mut().zip(bytes) {
-            // What is there already stays.
-            old.get_or_insert(byte);
-        }
-        assert_eq!(kept, !refused, "what is not kept is counted");
+        let after = *self.pool.counters();
+        let refused = |c: PoolCounters| c.out_of_order_refused + c.pieces_refused;
+        assert_eq!(kept, refused(before) == refused(after), "what is not kept is counted");
+        let pruned = after.pruned > before.pruned;
+        let mut all = self.map.clone();
+        all.add(place, &bytes);
         if kept && !pruned {
-            return;
+            self.map = all;
+            return true;
         }
         let held = self.held();
-        assert!(held.iter().zip(&self.map).all(|(held, all)| held.is_none() || held == all), "what never came");
-        assert!(held != self.map, "all of it was kept");
-        // What was there stays, but for the farthest, which makes room for what is nearer.
-        let there = before.iter().zip(&held).all(|(old, new)| old.is_none() || old == new);
-        assert!(there && (pruned || held.len() >= before.len()));
+        // What was kept is kept, but for the farthest, which makes room for what is nearer.
+        assert!(if pruned { self.map.cut(held.len()).within(&held) } else { self.map.within(&held) });
+        assert!(held.within(&all), "what never came");
+        assert!(held != all, "all of it was kept");
         self.map = held;
+        false
     }
 
     /// The first stretch of these places that is held, of bytes of one run.
     fn overlap(&self, place: usize, len: usize) {
         let found = self.runs.overlap(self.at(place), len);
-        let part = &self.map[place.min(self.map.len())..(place + len).min(self.map.len())];
-        let first = part.iter().position(Option::is_some);
+        let part = &self.map.there[place.min(self.map.len())..(place + len).min(self.map.len())];
+        let first = part.iter().position(|there| *there);
         assert_eq!(found.map(|(start, _)| start), first.map(|i| self.at(place + i)));
         let Some((start, end)) = found else { return };
         let stretch = start.since(self.next) as usize..end.since(self.next) as usize;
         assert!(stretch.start < stretch.end && stretch.end <= place + len);
-        assert!(self.map[stretch].iter().all(Option::is_some), "all of it is held");
+        assert!(!self.map.there[stretch].contains(&false), "all of it is held");
     }
 
     /// `len` bytes arrive in order, and the application reads most of what there is.
@@ -140,14 +209,14 @@ impl Bench {
         };
         self.unread.extend(&bytes[..queued]);
         self.next += length(queued);
-        self.map.drain(..queued.min(self.map.len()));
+        self.map.consume(queued.min(self.map.len()));
         let moved = self.runs.advance(&mut self.pool, self.next, &mut self.out) as usize;
-        let in_order = self.map.iter().map_while(|byte| *byte).count();
+        let in_order = self.map.there.iter().take_while(|there| **there).count();
         if moved != in_order {
             // Without memory for a copy all that is out of order goes.
             assert!(self.pool.counters().refused > 0 && moved < in_order && self.runs.is_empty());
         }
-        self.unread.extend(self.map.drain(..moved).flatten());
+        self.unread.extend(self.map.consume(moved));
         if moved != in_order {
             self.map.clear();
         }
@@ -172,7 +241,7 @@ impl Bench {
     /// What lies together, as RFC 2018 section 3 has blocks: nothing adjoins one.
     fn blocks(&self) -> Vec<(SeqNum, SeqNum)> {
         let mut blocks: Vec<Range<usize>> = Vec::new();
-        for (place, _) in self.map.iter().enumerate().filter(|(_, byte)| byte.is_some()) {
+        for (place, _) in self.map.there.iter().enumerate().filter(|(_, there)| **there) {
             match blocks.last_mut() {
                 Some(last) if last.end == place => last.end += 1,
                 _ => blocks.push(place..place + 1),
@@ -181,12 +250,9 @@ impl Bench {
         blocks.into_iter().map(|block| (self.at(block.start), self.at(block.end))).collect()
     }
 
-    fn check(&mut self) {
-        while self.map.last() == Some(&None) {
-            self.map.pop();
-        }
+    fn check(&self) {
         assert_eq!(self.held(), self.map);
-        assert_eq!(self.runs.is_empty(), self.map.is_empty());
+        assert_eq!(self.runs.is_empty(), self.map.len() == 0);
         assert_eq!(self.runs.invariants(self.next), Ok(()));
         assert!(self.runs.ranges.len() <= 64 + self.map.len() / 256 + 1);
         let blocks = self.blocks();
