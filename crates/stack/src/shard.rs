@@ -408,8 +408,8 @@ impl Shard {
         conn: ConnId,
         verb: impl FnOnce(&mut Connection, &mut Env<'_>) -> R,
     ) -> Result<R, Error> {
-        self.living(conn)?;
-        let Some(entry) = self.slots[conn.slot as usize].entry.as_mut() else { return Err(Error::NotConnected) };
+        let slot = self.slots.get_mut(conn.slot as usize).filter(|s| s.generation == conn.generation);
+        let entry = slot.and_then(|s| s.entry.as_mut()).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let result = verb(&mut entry.conn, &mut env);
         if entry.unread_end && entry.conn.unread() == 0 {
@@ -417,7 +417,7 @@ impl Shard {
             entry.armed = Some(now);
             self.wheel.start(conn.slot, now);
         }
-        self.mark(conn.slot);
+        Self::mark_entry(entry, conn.slot, &mut self.counters, &mut self.dirty);
         Ok(result)
     }
 
@@ -437,10 +437,15 @@ impl Shard {
     /// counts it under its state.
     fn mark(&mut self, slot: u32) {
         let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
-        self.counters.count_state(&mut entry.counted, entry.conn.state());
+        Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
+    }
+
+    #[inline]
+    fn mark_entry(entry: &mut Entry, slot: u32, counters: &mut Counters, dirty: &mut VecDeque<u32>) {
+        counters.count_state(&mut entry.counted, entry.conn.state());
         if !entry.dirty {
             entry.dirty = true;
-            self.dirty.push_back(slot);
+            dirty.push_back(slot);
         }
     }
 

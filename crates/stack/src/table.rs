@@ -5,6 +5,7 @@
 
 use crate::flow::FlowKey;
 use alloc::{vec, vec::Vec};
+use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 /// Who a table entry belongs to.
@@ -54,15 +55,17 @@ const VACANT: Bucket = Bucket { hash: 0, owner: EMPTY };
 /// Maps flow hashes to owners; the caller compares keys.
 #[derive(Debug)]
 pub(crate) struct FlowTable {
-    hasher: SipHasher13,
+    key: (u64, u64),
     buckets: Vec<Bucket>,
     len: usize,
+    /// The connection that was found last: segments come in trains. Forgotten whenever the table changes.
+    recent: Option<(FlowKey, u32)>,
 }
 
 impl FlowTable {
     /// A table with a secret key, so that nobody outside can aim at one bucket.
     pub(crate) fn new(key: [u8; 16]) -> Self {
-        Self { hasher: SipHasher13::new_with_key(&key), buckets: vec![VACANT; 1024], len: 0 }
+        Self { key: SipHasher13::new_with_key(&key).keys(), buckets: vec![VACANT; 1024], len: 0, recent: None }
     }
 
     #[allow(clippy::cast_possible_truncation)] // 32 bits of the hash are kept
@@ -70,10 +73,12 @@ impl FlowTable {
         self.hash64(flow) as u32
     }
 
-    /// Of IPv4 only what it has: half the rounds, and no other flow's message has that length.
     #[inline]
     fn hash64(&self, flow: &FlowKey) -> u64 {
-        flow.as_v4().map_or_else(|| self.hasher.hash(&flow.bytes()), |bytes| self.hasher.hash(&bytes))
+        let (k0, k1) = self.key;
+        let mut hasher = SipHasher13::new_with_keys(k0, k1);
+        flow.hash_into(&mut hasher);
+        hasher.finish()
     }
 
     /// An IPv6 flow label: 20 bits of the hash that are not the table's, so that nothing of those is given away (RFC 6437
@@ -85,6 +90,18 @@ impl FlowTable {
 
     const fn mask(&self) -> usize {
         self.buckets.len() - 1
+    }
+
+    /// The slot of the connection that was found last, if it has this key.
+    #[inline]
+    pub(crate) fn recent(&self, flow: &FlowKey) -> Option<u32> {
+        self.recent.as_ref().filter(|(key, _)| key == flow).map(|(_, slot)| *slot)
+    }
+
+    /// The connection with this key was found.
+    #[inline]
+    pub(crate) const fn remember(&mut self, flow: FlowKey, slot: u32) {
+        self.recent = Some((flow, slot));
     }
 
     /// The owner with this hash for which `same` holds.
@@ -112,6 +129,7 @@ impl FlowTable {
             self.grow();
         }
         self.len += 1;
+        self.recent = None;
         self.place(Bucket { hash, owner: owner.encode() });
     }
 
@@ -135,6 +153,7 @@ impl FlowTable {
     pub(crate) fn remove(&mut self, hash: u32, owner: Owner) -> bool {
         let Some(mut hole) = self.position(hash, |o| o == owner) else { return false };
         self.len -= 1;
+        self.recent = None;
         // Backward shift: no tombstones, so a look-up never gets slower with churn.
         let mut at = hole;
         loop {
@@ -158,6 +177,7 @@ impl FlowTable {
     pub(crate) fn replace(&mut self, hash: u32, old: Owner, new: Owner) {
         if let Some(at) = self.position(hash, |o| o == old) {
             self.buckets[at].owner = new.encode();
+            self.recent = None;
         }
     }
 }
@@ -167,6 +187,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    /// Whatever changes the table, the connection found last is looked for again.
+    #[test]
+    fn what_was_found_last_is_not_remembered_beyond_a_change() {
+        let key = |port| FlowKey::new("10.0.0.1:80".parse().expect("v4"), ([10, 0, 0, 2], port).into());
+        let changes: [fn(&mut FlowTable); 3] = [
+            |table| table.insert(9, Owner::Connection(9)),
+            |table| assert!(table.remove(7, Owner::Connection(1))),
+            |table| table.replace(7, Owner::Connection(1), Owner::TimeWait(2)),
+        ];
+        for change in changes {
+            let mut table = FlowTable::new([0; 16]);
+            table.insert(7, Owner::Connection(1));
+            assert_eq!(table.recent(&key(1)), None);
+            table.remember(key(1), 1);
+            assert_eq!((table.recent(&key(1)), table.recent(&key(2))), (Some(1), None));
+            change(&mut table);
+            assert_eq!(table.recent(&key(1)), None);
+        }
+    }
 
     proptest! {
         /// Against a map, with hashes that collide on purpose (8 of them, at both ends of the table).

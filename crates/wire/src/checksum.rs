@@ -42,14 +42,18 @@ pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
 #[inline]
 pub(crate) fn native_ipv4(header: &[u8; 20]) -> u64 {
     let (words, _) = header.as_chunks::<4>();
-    [0, 1, 2, 3, 4].map(|n| u64::from(u32::from_ne_bytes(words[n]))).iter().sum()
+    let mut sum = 0;
+    for word in words {
+        sum += u64::from(u32::from_ne_bytes(*word));
+    }
+    sum
 }
 
 /// The four words of a block, in the machine's own order.
 #[inline]
 fn words(block: &[u8; 32]) -> [u64; 4] {
-    let (words, _) = block.as_chunks::<8>();
-    [0, 1, 2, 3].map(|n| u64::from_ne_bytes(words[n]))
+    let [a, b, c, d, ..] = *block.as_chunks::<8>().0 else { return [0; 4] };
+    [u64::from_ne_bytes(a), u64::from_ne_bytes(b), u64::from_ne_bytes(c), u64::from_ne_bytes(d)]
 }
 
 /// A number below 2^34 that is the same modulo 2^16 - 1.

@@ -234,27 +234,42 @@ impl Shard {
             }
         };
         let key = FlowKey::of(dst, segment.header.dst_port, src, segment.header.src_port);
-        let hash = self.table.hash(&key);
-        let same = |owner| match owner {
-            Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
-            Owner::TimeWait(slot) => self.time_waits.is(slot, &key),
-            Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == key),
+        let (owner, hash) = match self.table.recent(&key) {
+            // The hash is for those that are no connection yet.
+            Some(slot) => (Some(Owner::Connection(slot)), 0),
+            None => self.look_up(&key),
         };
-        let owner = self.table.find(hash, same);
         if !matches!(owner, Some(Owner::Connection(_))) {
             self.check_addresses(src, dst)?;
         }
         if segment.header.options.malformed {
             self.counters.refused(Refusal::TcpOption);
         }
+        if let Some(Owner::Connection(slot)) = owner {
+            self.segment(now, link, slot, &segment, app);
+            return Ok(());
+        }
         let knocker = Knocker { key, hash, link, segment: &segment, old: None };
         match owner {
-            Some(Owner::Connection(slot)) => self.segment(now, link, slot, &segment, app),
-            Some(Owner::TimeWait(slot)) => return self.in_time_wait(now, link, slot, key, hash, &segment),
-            Some(Owner::HalfOpen(slot)) => return Ok(self.in_syn_received(now, slot, &knocker, app)?),
-            None => return self.knock(now, &knocker, app),
+            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, link, slot, key, hash, &segment),
+            Some(Owner::HalfOpen(slot)) => Ok(self.in_syn_received(now, slot, &knocker, app)?),
+            _ => self.knock(now, &knocker, app),
         }
-        Ok(())
+    }
+
+    /// Who has this key, and its hash.
+    fn look_up(&mut self, key: &FlowKey) -> (Option<Owner>, u32) {
+        let hash = self.table.hash(key);
+        let same = |owner| match owner {
+            Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
+            Owner::TimeWait(slot) => self.time_waits.is(slot, key),
+            Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == *key),
+        };
+        let owner = self.table.find(hash, same);
+        if let Some(Owner::Connection(slot)) = owner {
+            self.table.remember(*key, slot);
+        }
+        (owner, hash)
     }
 
     /// A segment of a connection.
@@ -265,7 +280,7 @@ impl Shard {
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);
         let outcome = entry.conn.on_segment(&mut env, segment);
-        self.mark(slot);
+        Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
         if let Some(reason) = outcome.dropped {
             self.counters.dropped(reason);
         }

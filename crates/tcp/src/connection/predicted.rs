@@ -2,7 +2,7 @@
 //! it, goes a short way. It leads to where the long one does (`segment`).
 
 use super::{Connection, Env, Flags, Outcome, Segment, State};
-use crate::recv::acceptability;
+use crate::recv::acceptability::Acceptable;
 
 /// PSH says nothing that matters.
 const USUAL: Flags = Flags(Flags::ACK.0 | Flags::PSH.0);
@@ -36,10 +36,7 @@ impl Connection {
         if segment.payload.is_empty() {
             return Outcome::default();
         }
-        match acceptability::check(self.rcv.window(), segment) {
-            Some(acceptable) => self.text(env, segment, &acceptable),
-            None => Outcome::default(),
-        }
+        self.text(env, segment, &Acceptable::whole(segment))
     }
 }
 

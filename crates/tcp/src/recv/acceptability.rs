@@ -12,7 +12,7 @@ pub(crate) struct Window {
     pub(crate) rcv_wnd: u32,
 }
 
-/// Evidence that a segment passed the test; its data and FIN are trimmed to the window. Only [`check`] makes one.
+/// Evidence that a segment passed the test; its data and FIN are trimmed to the window. [`check`] makes one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Acceptable<'a> {
     /// The first octet of `payload`; at or after RCV.NXT.
@@ -24,6 +24,12 @@ pub(crate) struct Acceptable<'a> {
 }
 
 impl<'a> Acceptable<'a> {
+    /// What [`check`] makes of data without SYN and FIN that begins at RCV.NXT and fits the window: the caller has seen to
+    /// both ([`Receiver::expects`](super::Receiver::expects)).
+    pub(crate) const fn whole(segment: &Segment<'a>) -> Self {
+        Self { seq: segment.header.seq, payload: segment.payload, skipped: 0, fin: false }
+    }
+
     pub(crate) const fn seq(&self) -> SeqNum {
         self.seq
     }

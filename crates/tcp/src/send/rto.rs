@@ -36,7 +36,8 @@ impl Rto {
 
     /// The current timeout, backed off.
     pub(crate) fn timeout(&self, config: &Config) -> Duration {
-        (self.rto * (1u32 << self.backoff.min(20))).min(config.max_rto)
+        let rto = if self.backoff == 0 { self.rto } else { self.rto * (1u32 << self.backoff.min(20)) };
+        rto.min(config.max_rto)
     }
 
     /// The smoothed round-trip time, `None` before the first sample.
