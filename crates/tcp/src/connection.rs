@@ -6,6 +6,7 @@ mod handshake;
 mod inspect;
 mod keepalive;
 mod linger;
+mod numbers;
 mod path;
 mod predicted;
 mod segment;
@@ -26,6 +27,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use extras::Extras;
+pub use numbers::Numbers;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,

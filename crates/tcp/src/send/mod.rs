@@ -6,6 +6,7 @@ mod cut;
 mod detail;
 mod inspect;
 mod nagle;
+mod numbers;
 mod pacing;
 mod persist;
 pub(crate) mod pmtu;

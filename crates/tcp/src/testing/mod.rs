@@ -1,5 +1,6 @@
 //! A segment notation for tests, so that a case reads like a packet trace.
 
+pub use crate::connection::Numbers;
 use wire::{
     SeqNum,
     tcp::{Flags, Header, Options, Segment},
