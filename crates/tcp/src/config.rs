@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(error.field, "syn_r2");
     }
 
-    /// The scale is for what the window may grow to (RFC7323-2.2: it can't be changed later).
+    /// The scale is for what the window may grow to (RFC 7323 section 2.2: it can't be changed later).
     #[test]
     fn the_scale_is_for_the_most_and_the_start_lies_within() {
         let with = |most, start| {
