@@ -370,3 +370,26 @@ fn of_a_scarce_pool_a_connection_gets_a_share_to_receive() {
         endpoint.end();
     }
 }
+
+/// RFC8985-7.3-a, MUST-16: the last segment was full and had the FIN behind it. When the probe that sends it again
+/// carries SACK blocks there is room for less, and not for one octet more in the FIN's stead.
+#[test]
+fn a_tail_loss_probe_with_sack_blocks_is_no_larger_than_the_mss() {
+    case(
+        "listen 99
+         in <SEQ=299><CTL=SYN><MSS=1000><SACK-OK=1>
+         out <SEQ=99><ACK=300><CTL=SYN,ACK><SACK-OK=1>
+         wait 50ms
+         in <SEQ=300><ACK=100><CTL=ACK>
+         hears connected
+         batch
+         send 1000
+         shutdown
+         turn
+         out <SEQ=100><ACK=300><DATA=1000><CTL=FIN,ACK>
+         in <SEQ=400><ACK=100><DATA=10><CTL=ACK>
+         out <SEQ=1101><ACK=300><CTL=ACK><SACK=400-410>
+         timer 250ms
+         out <SEQ=100><ACK=300><DATA=988><CTL=ACK><SACK=400-410>",
+    );
+}

@@ -104,7 +104,9 @@ impl Sender {
             f.probe_due = false;
             return None;
         };
-        Some(self.cut_again(f, seq, end, end.since(seq).min(mss + 1)))
+        // A FIN goes along if all data before it fits.
+        let fits = self.data_end().min(end).since(seq) <= mss;
+        Some(self.cut_again(f, seq, end, if fits { end.since(seq) } else { mss }))
     }
 
     fn cut_new(&mut self, env: &Env<'_>, in_flight: u32, mss: u32) -> Option<Cut> {
