@@ -89,6 +89,8 @@ pub(super) struct Stream {
     pub(super) arrived: Arrived,
     /// Its end answers to a SYN that the other has not sent.
     pub(super) astray: bool,
+    /// Its end's connection may be over: a reset was sent or has come, or both FINs were sent.
+    pub(super) over: bool,
     /// It began with an earlier SYN after all: what arrived of it is not known.
     pub(super) rebased: bool,
 }
@@ -120,9 +122,9 @@ impl Stream {
         true
     }
 
-    /// More than the SYN was acknowledged already, and this acknowledges only that.
-    pub(super) fn begins_at(&self, ack: SeqNum) -> bool {
-        self.iss.is_some_and(|iss| ack == iss + 1) && self.acked.is_some_and(|acked| acked.after(ack))
+    /// This acknowledges less than was acknowledged already.
+    pub(super) fn goes_back(&self, ack: SeqNum) -> bool {
+        self.iss.is_some_and(|iss| ack.after(iss)) && self.acked.is_some_and(|acked| acked.after(ack))
     }
 
     /// The number belongs to an earlier stream: TIME-WAIT comes back when the SYN that ended it turns out to be nobody's.

@@ -29,8 +29,10 @@ impl Wire {
         let [a, b] = &mut flow.ends;
         let (own, peer) = if seen.side == 0 { (a, b) } else { (b, a) };
         if seen.has(Flags::RST) {
+            own.over = true;
             return (Stamp::default(), Ok(()));
         }
+        own.over |= own.fin.is_some() && peer.fin.is_some();
         let strange = own.iss.is_some_and(|iss| seen.header.seq.before(iss) || seen.header.seq.after(own.sent));
         if strange && !seen.has(Flags::SYN) && !own.rebase(seen.header.seq - 1) && own.is_earlier(seen.header.seq) {
             return (Stamp(u32::MAX, u32::MAX), Ok(()));
@@ -44,7 +46,7 @@ impl Wire {
             return (Stamp(own.incarnation, u32::MAX), result);
         }
         // A cookie that comes again when its connection is over is believed again: the same numbers, from the beginning.
-        if own.iss.is_some_and(|iss| seen.header.seq == iss + 1) && peer.begins_at(seen.header.ack) {
+        if own.over && own.iss.is_some_and(|iss| seen.header.seq == iss + 1) && peer.goes_back(seen.header.ack) {
             (peer.acked, peer.promised, peer.rebased) = (None, None, true);
         }
         let (about, result) = match peer.is_acknowledged(seen, own.scale, tainted) {
@@ -62,6 +64,7 @@ impl Wire {
         let [a, b] = &mut flow.ends;
         let (own, peer) = if seen.side == 0 { (a, b) } else { (b, a) };
         if seen.has(Flags::RST) {
+            peer.over = true;
             return;
         }
         if stamp.0 == own.incarnation && (seen.len > 0 || seen.header.flags.intersects(Flags::SYN | Flags::FIN)) {
@@ -155,9 +158,10 @@ impl Stream {
         let shift = shift(seen, peer_scale, self.scale);
         let edge = edge(seen, peer_scale, self.scale);
         // Behind the FIN there is nothing that a window could be for.
-        let ended = self.fin.is_some_and(|fin| ack.after(fin));
+        // And the field of a SYN, which is not scaled, can't say all.
+        let free = seen.has(Flags::SYN) || self.fin.is_some_and(|fin| ack.after(fin));
         let back = self.promised.filter(|promised| edge.before(*promised)).map_or(0, |promised| promised.since(edge));
-        if !ended && back >= 1 << shift {
+        if !free && back >= 1 << shift {
             return Err("a window that shrinks");
         }
         if self.promised.is_none_or(|promised| edge.after(promised)) {
