@@ -13,6 +13,8 @@ pub(crate) struct Crosser {
     times: Vec<Instant>,
     conn: Option<(ConnId, Instant)>,
     left: usize,
+    /// Connections that were established.
+    pub(crate) opened: u64,
 }
 
 impl Crosser {
@@ -20,7 +22,7 @@ impl Crosser {
         // Within a few milliseconds of each other: sometimes the SYNs cross, sometimes one is refused.
         times.iter_mut().for_each(|at| *at += rng.ms(4));
         times.reverse();
-        Self { rng, peer, times, conn: None, left: 0 }
+        Self { rng, peer, times, conn: None, left: 0, opened: 0 }
     }
 
     fn push(&mut self, io: &mut Io<'_>, conn: ConnId) {
@@ -39,6 +41,7 @@ impl Crosser {
 
 impl App for Crosser {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.opened += 1;
         self.left = self.rng.index(40_000);
         self.push(io, conn);
     }

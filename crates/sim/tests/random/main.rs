@@ -36,11 +36,12 @@ fn every_world_ends_well() {
     }
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{} worlds in {seconds:.1} s: {} lifetimes of connections ({} of them accepted), {} frames ({} impaired), {} octets \
+        "{} worlds in {seconds:.1} s: {} lifetimes of connections ({} of them accepted, {} crossed), {} frames ({} impaired), {} octets \
          compared; {:.0} lifetimes an hour",
         seeds.count(),
         all.lifetimes,
         all.accepted,
+        all.crossed,
         all.frames,
         all.impaired,
         all.octets,

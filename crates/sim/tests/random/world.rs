@@ -28,8 +28,10 @@ const REST: Duration = Duration::from_secs(900);
 pub(crate) struct Tally {
     /// Connections that were opened, and are over.
     pub(crate) lifetimes: u64,
-    /// Of them those that were established at both ends.
+    /// Of them those that a listener took.
     pub(crate) accepted: u64,
+    /// Simultaneous opens that came to be.
+    pub(crate) crossed: u64,
     pub(crate) frames: u64,
     /// Octets read, each compared with what was written.
     pub(crate) octets: u64,
@@ -41,6 +43,7 @@ impl Tally {
     pub(crate) const fn add(&mut self, other: Self) {
         self.lifetimes += other.lifetimes;
         self.accepted += other.accepted;
+        self.crossed += other.crossed;
         self.frames += other.frames;
         self.octets += other.octets;
         self.impaired += other.impaired;
@@ -257,5 +260,6 @@ fn crossing(seed: u64, rng: &mut Rng) -> Tally {
     let hosts: Vec<Host<Crosser>> = hosts.collect();
     let mut world = World::of(seed, hosts, Topology::cable(there, back));
     through_the_weather(&mut world, seed, rng);
-    tally(&world)
+    let crossed = world.iter().map(|host| host.app.opened).min().unwrap_or(0);
+    Tally { crossed, ..tally(&world) }
 }
