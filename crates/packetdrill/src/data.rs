@@ -85,7 +85,7 @@ impl World {
     /// `done` bytes of a blocking call have been taken before.
     pub(crate) fn transmit(&mut self, fd: c_int, from: &Pieces, done: usize, flags: c_int) -> Result<Option<usize>> {
         let key = self.key(fd)?;
-        if flags & !HARMLESS_OUT != 0 {
+        if flags & !(HARMLESS_OUT | libc::MSG_MORE) != 0 {
             return Err(Errno(libc::EOPNOTSUPP));
         }
         let socket = self.socket(key)?;
@@ -97,7 +97,8 @@ impl World {
         };
         let bytes = user::gather(from)?;
         let rest = &bytes[done.min(bytes.len())..];
-        let taken = self.on_conn(|io| io.send(conn, rest))?;
+        let more = flags & libc::MSG_MORE != 0;
+        let taken = self.on_conn(|io| if more { io.send_more(conn, rest) } else { io.send(conn, rest) })?;
         Ok((taken > 0 || rest.is_empty()).then_some(taken))
     }
 

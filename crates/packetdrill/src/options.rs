@@ -110,7 +110,7 @@ impl World {
 
     fn check(&self, level: c_int, name: c_int, value: c_int) -> Result<()> {
         let allowed = match (level, name) {
-            (libc::SOL_TCP, libc::TCP_NODELAY) | (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => true,
+            (libc::SOL_TCP, libc::TCP_NODELAY | libc::TCP_CORK) | (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => true,
             (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => true,
             (libc::SOL_TCP, libc::TCP_MAXSEG) => value == 0 || (88..=32_767).contains(&value),
             (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => value >= 0,
@@ -128,6 +128,7 @@ impl World {
         let Some(conn) = self.socket(key)?.conn() else { return Ok(()) };
         match (level, name) {
             (libc::SOL_TCP, libc::TCP_NODELAY) => self.on_conn(|io| io.set_nodelay(conn, value != 0)),
+            (libc::SOL_TCP, libc::TCP_CORK) => self.on_conn(|io| io.set_cork(conn, value != 0)),
             (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => {
                 let time = u64::try_from(value).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
                 self.on_conn(|io| io.set_user_timeout(conn, time))
@@ -196,7 +197,7 @@ impl World {
                     (libc::SOL_TCP, libc::TCP_KEEPIDLE) => KEEPIDLE,
                     (libc::SOL_TCP, libc::TCP_KEEPINTVL) => KEEPINTVL,
                     (libc::SOL_TCP, libc::TCP_KEEPCNT) => KEEPCNT,
-                    (libc::SOL_TCP, libc::TCP_NODELAY | libc::TCP_USER_TIMEOUT) => 0,
+                    (libc::SOL_TCP, libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_USER_TIMEOUT) => 0,
                     (libc::SOL_SOCKET, libc::SO_KEEPALIVE) | (libc::SOL_IP, libc::IP_TOS) => 0,
                     (libc::SOL_IPV6, libc::IPV6_TCLASS) => 0,
                     _ => remembered(level, name).ok_or(Errno(libc::ENOPROTOOPT))?,

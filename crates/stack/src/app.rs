@@ -157,6 +157,28 @@ impl Io<'_> {
         Ok(taken)
     }
 
+    /// As [`send`](Self::send), and says that more follows soon: a segment that is not full waits for it, until the next
+    /// `send`, an acknowledgment, or for one retransmission timeout.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn send_more(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_more(env, bytes))??;
+        if taken < bytes.len() {
+            self.shard.note_starved(conn);
+        }
+        Ok(taken)
+    }
+
+    /// While on, a segment that is not full waits for more, even with Nagle's algorithm switched off, but no longer than one
+    /// retransmission timeout.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_cork(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        self.shard.with(self.now, conn, |c, _| c.set_cork(on))
+    }
+
     /// Moves queued bytes into `out` and returns how many.
     ///
     /// # Errors

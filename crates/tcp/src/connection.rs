@@ -1,5 +1,6 @@
 //! A connection: it branches, its halves compute. RFC 9293 section 3.10, event by event.
 
+mod cork;
 mod detail;
 mod extras;
 mod handshake;
@@ -272,10 +273,14 @@ impl Connection {
     /// # Errors
     /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] when the connection is over.
     pub fn send(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> Result<usize, Error> {
+        self.take_bytes(env, bytes, false)
+    }
+
+    fn take_bytes(&mut self, env: &mut Env<'_>, bytes: &[u8], more: bool) -> Result<usize, Error> {
         if !self.state.may_send() || self.snd.is_closed() {
             return Err(if self.snd.is_closed() { Error::BrokenPipe } else { Error::NotConnected });
         }
-        let taken = self.snd.push(env, bytes);
+        let taken = self.snd.push_some(env, bytes, more);
         self.want_write |= taken < bytes.len();
         Ok(taken)
     }

@@ -28,6 +28,7 @@ impl Sender {
     /// Takes any plausible acknowledgment: new, duplicate, or old with SACK blocks.
     #[inline]
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
+        self.cork_seen();
         if self.is_smooth(&ack) {
             self.on_smooth_ack(env, ack.number);
         } else {

@@ -128,10 +128,11 @@ impl Sender {
             // What a probe has sent was judged when it was sent first.
             nodelay: self.nodelay || self.snd_nxt != self.snd_max,
             closing: self.is_closed(),
+            corked: self.cork.keeps(),
         };
         let allowed = if queued == 0 { peer > 0 } else { nagle::may_send(decision) };
         if !allowed && !self.probe {
-            if outstanding == 0 && (usable < queued || peer == 0) {
+            if outstanding == 0 && (usable < queued || peer == 0 || decision.corked) {
                 self.start_probing(env);
             }
             return None;
@@ -179,7 +180,7 @@ impl Sender {
     fn cut(&self, seq: SeqNum, len: u32, fin: bool) -> Cut {
         // RFC 3168 sections 6.1.5 and 6.1.6: neither what is sent again nor a window probe.
         let ect = self.ecn && len > 0 && seq == self.snd_max && !self.probe;
-        let push = seq + len == self.data_end() && len > 0;
+        let push = seq + len == self.data_end() && len > 0 && (self.cork.ends() || self.probe || self.is_closed());
         Cut { seq, len, fin, push, ect, cwr: ect && self.cwr }
     }
 }

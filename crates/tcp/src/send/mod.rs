@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod autotune;
+mod cork;
 mod cut;
 mod detail;
 mod inspect;
@@ -78,6 +79,7 @@ pub(crate) struct Sender {
     shift: u8,
     fin: Fin,
     nodelay: bool,
+    cork: cork::Cork,
     /// The peer sends SACK blocks.
     sack: bool,
     /// ECN is in use, and CWR is to be sent.
@@ -135,6 +137,7 @@ impl Sender {
             shift: 0,
             fin: Fin::No,
             nodelay: false,
+            cork: cork::Cork::default(),
             sack: false,
             ecn: false,
             cwr: false,
@@ -215,6 +218,9 @@ impl Sender {
 
     pub(crate) fn set_nodelay(&mut self, on: bool) {
         self.nodelay = on;
+        if on {
+            self.uncork_once();
+        }
     }
 
     /// Takes as much of `bytes` as the send buffer and the pool have room for.

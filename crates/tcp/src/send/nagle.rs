@@ -18,6 +18,8 @@ pub(crate) struct Decision {
     pub(crate) nodelay: bool,
     /// The application has closed: nothing will be added to this segment.
     pub(crate) closing: bool,
+    /// The application has said that more follows.
+    pub(crate) corked: bool,
 }
 
 /// Whether to send now `min(queued, usable, mss)` bytes.
@@ -32,7 +34,7 @@ pub(crate) fn may_send(d: Decision) -> bool {
     }
     // (2) everything there is, and Nagle allows it.
     if len == d.queued {
-        return d.nodelay || d.closing || !d.small_in_flight;
+        return d.closing || (!d.corked && (d.nodelay || !d.small_in_flight));
     }
     // (3) at least Fs = 1/2 of the largest window ever seen.
     len >= d.max_window / 2
@@ -51,6 +53,7 @@ mod tests {
             small_in_flight: true,
             nodelay: false,
             closing: false,
+            corked: false,
         }
     }
 
@@ -61,6 +64,9 @@ mod tests {
         assert!(may_send(Decision { small_in_flight: false, ..small() }));
         assert!(may_send(Decision { nodelay: true, ..small() }));
         assert!(may_send(Decision { closing: true, ..small() }));
+        let corked = Decision { small_in_flight: false, nodelay: true, corked: true, ..small() };
+        assert!(!may_send(corked));
+        assert!(may_send(Decision { closing: true, ..corked }));
     }
 
     /// SHLD-28.

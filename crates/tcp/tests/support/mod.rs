@@ -528,9 +528,11 @@ impl Endpoint {
         self.settle();
     }
 
-    fn send(&mut self, n: u32) {
+    fn send(&mut self, n: u32, more: bool) {
         let bytes: Vec<u8> = (0..n).map(|i| byte(self.next_sent.wrapping_add(i))).collect();
-        match if self.conn.is_some() { self.verb(|c, env| c.send(env, &bytes)) } else { Err(Error::NotConnected) } {
+        let send =
+            |c: &mut Connection, env: &mut Env<'_>| if more { c.send_more(env, &bytes) } else { c.send(env, &bytes) };
+        match if self.conn.is_some() { self.verb(send) } else { Err(Error::NotConnected) } {
             Ok(taken) => self.next_sent = self.next_sent.wrapping_add(taken as u32),
             Err(error) => self.heard.push_back(word_of(error)),
         }
@@ -548,7 +550,8 @@ impl Endpoint {
                 self.listening = true;
                 self.iss.extend((1..words.len()).map(n));
             }
-            "send" => self.send(n(1)),
+            "send" | "send-more" => self.send(n(1), words[0] == "send-more"),
+            "cork" => self.verb(|c, _| c.set_cork(words[1] == "on")),
             "read" => self.read(n(1) as usize),
             "lazy" => self.lazy = true,
             "eager" => self.lazy = false,
