@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(Negotiated::new(&Config::default(), 1460, 536, &jumbo).data_mss(), 1448);
     }
 
-    /// RFC 7323 section 2.2-a, RFC7323-3.2-d: what one side doesn't offer is not used.
+    /// RFC7323-2.2-a, RFC7323-3.2-d: what one side doesn't offer is not used.
     #[test]
     fn only_what_both_offer_is_used() {
         let settings = Settings { window_scaling: false, sack: false, timestamps: false, ..Settings::default() };

@@ -586,7 +586,7 @@ fn the_mss_is_the_lesser_of_both_and_536_by_default() {
     }
 }
 
-/// MUST-1, RFC 7323 section 2.2-a, RFC7323-2.2-b, RFC7323-2.2-d, RFC7323-2.3-a, RFC1122-4.2.2.20-a, A10.
+/// MUST-1, RFC7323-2.2-a, RFC7323-2.2-b, RFC7323-2.2-d, RFC7323-2.3-a, RFC1122-4.2.2.20-a, A10.
 #[test]
 fn windows_are_scaled_only_if_both_offer_and_never_in_a_syn() {
     let big = |s: &mut Settings| s.receive_buffer_bytes = 1 << 20;

@@ -142,7 +142,7 @@ fn data_beyond_a_shrunken_window_does_not_end_the_connection() {
     endpoint.end();
 }
 
-/// RFC 7323 section 2.2-c: scaled by 3 the window of 10 would take all 50 bytes.
+/// RFC7323-2.2-c: scaled by 3 the window of 10 would take all 50 bytes.
 #[test]
 fn a_window_scale_behind_the_handshake_is_ignored() {
     case(

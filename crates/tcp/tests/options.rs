@@ -20,7 +20,7 @@ const SACKED: &str = "listen 99
          hears connected
          unlisten";
 
-/// RFC 7323 section 2.2-b, RFC7323-3.2-a: our SYN offers; a SYN-ACK only answers.
+/// RFC7323-2.2-b, RFC7323-3.2-a: our SYN offers; a SYN-ACK only answers.
 #[test]
 fn a_syn_offers_everything_and_a_syn_ack_what_was_offered() {
     case(
