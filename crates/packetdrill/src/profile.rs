@@ -1,6 +1,6 @@
 //! What stack the scripts find: `--so_flags`, and the settings that their first line makes with sysctl.
 
-use stack::{Duration, Ecn, LocalAddress, MacAddr, Route, Settings, ShardConfig, TcpConfig};
+use stack::{Congestion, Duration, Ecn, LocalAddress, MacAddr, Route, Settings, ShardConfig, TcpConfig};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -122,12 +122,21 @@ impl Sysctls<'_> {
         let burst = self.number("tcp_min_tso_segs").and_then(|n| n.try_into().ok());
         settings.min_burst = burst.unwrap_or(settings.min_burst);
         settings.slow_start_after_idle = switch("tcp_slow_start_after_idle").unwrap_or(settings.slow_start_after_idle);
+        // Linux's other controllers are not those of these scripts.
+        if self.text("tcp_congestion_control").is_some_and(|name| name == "reno") {
+            settings.congestion = Congestion::NewReno;
+        }
         settings.window_scaling = switch("tcp_window_scaling").unwrap_or(settings.window_scaling);
     }
 
-    fn number(&self, name: &str) -> Option<u32> {
+    /// Its first word.
+    fn text(&self, name: &str) -> Option<String> {
         let text = std::fs::read_to_string(self.0.join(name)).ok()?;
-        text.split_whitespace().next()?.parse().ok()
+        text.split_whitespace().next().map(str::to_owned)
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.text(name)?.parse().ok()
     }
 }
 
