@@ -2,7 +2,7 @@
 //! `cargo run --release -p fourwave-stack --example turn -- 1000000` prints nanoseconds for each kind of turn, those of the fastest of fifty parts.
 //!
 //! Instructions do not depend on what else the machine does: `valgrind --tool=callgrind --collect-atstart=no
-//! --toggle-collect='turn::turns' target/release/examples/turn 9000 echo`, and divide by 10000: a thousand turns come before.
+//! --toggle-collect='*turns*' target/release/examples/turn 9000 echo`, and divide by 10000: a thousand turns come before.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 
 #[path = "../tests/support/mod.rs"]
