@@ -43,9 +43,17 @@ impl Path {
         self.server.assert_empty();
     }
 
+    /// Nothing is left of it.
     fn end(self) -> Forwarded {
-        self.server.stop();
-        self.forwarder.stop().unwrap()
+        let Self { server, forwarder, lab, _turn } = self;
+        server.stop();
+        let done = forwarder.stop().unwrap();
+        let namespaces = [lab.a().namespace.clone(), lab.middle(), lab.b().namespace.clone()];
+        drop(lab);
+        for namespace in namespaces {
+            assert!(!std::path::Path::new("/run/netns").join(&namespace).exists(), "{namespace}");
+        }
+        done
     }
 }
 
