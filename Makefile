@@ -56,6 +56,7 @@ FUZZ_reassembly := --package fourwave-tcp --lib
 FUZZ_states := --package fourwave-tcp --test fuzz
 FUZZ_half_open := --package fourwave-tcp --test fuzz
 FUZZ_time_wait := --package fourwave-tcp --test fuzz
+FUZZ_sequences := --package fourwave-sim --test fuzz
 FUZZ_TARGETS := $(sort $(patsubst FUZZ_%,%,$(filter FUZZ_%,$(.VARIABLES))))
 # Executions, or seconds where TIME is given.
 RUNS ?= 1000000
