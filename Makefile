@@ -79,6 +79,8 @@ define run_fuzzer
 	command -v c++ >/dev/null || { echo "libFuzzer is compiled by a C++ compiler, which is missing" >&2; exit 1; }
 	mkdir -p "$(FUZZ_DIR)/findings"
 	cargo run --quiet --locked --package fourwave-fuzz -- unpack $(TARGET) "$(FUZZ_DIR)/corpus/$(TARGET)"
+	# Memory that a case has given back is kept for the next one.
+	MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 \
 	RUSTFLAGS="$(FUZZ_RUSTFLAGS) $(FUZZ_COMPARES)" BOLERO_LIBFUZZER_ARGS="$(strip $(1))" \
 		cargo test --quiet --locked --profile fuzz --target $(FUZZ_HOST) --target-dir "$(FUZZ_DIR)/build$(if $(FUZZ_COMPARES),-compares)" \
 		$(FUZZ_$(TARGET)) -- --nocapture fuzz_$(TARGET)
@@ -86,7 +88,7 @@ endef
 
 fuzz: need-cargo
 	@$(call run_fuzzer,$(FUZZ_DIR)/corpus/$(TARGET) -artifact_prefix=$(FUZZ_DIR)/findings/$(TARGET)- -max_len=$(MAX_LEN) \
-		-timeout=10 -print_final_stats=1 $(if $(TIME),-max_total_time=$(TIME),-runs=$(RUNS)))
+		-timeout=10 -entropic=0 -print_final_stats=1 $(if $(TIME),-max_total_time=$(TIME),-runs=$(RUNS)))
 
 fuzz-keep: need-cargo
 	@rm -rf "$(FUZZ_DIR)/least/$(TARGET)"
