@@ -193,6 +193,20 @@ fn sack_blocks_come_latest_first() {
     );
 }
 
+/// RFC 9293 section 3.10.7.4, eighth: nothing comes behind a FIN, so what was sent from there is not reported.
+#[test]
+fn data_behind_the_fin_is_given_up() {
+    case(&format!(
+        "{SACKED}
+         in  <SEQ=310><ACK=100><DATA=10><CTL=ACK>
+         out <SEQ=100><ACK=300><CTL=ACK><SACK=310-320>
+         in  <SEQ=300><ACK=100><DATA=5><CTL=FIN,ACK>
+         out <SEQ=100><ACK=306><CTL=ACK> CLOSE-WAIT
+         hears readable
+         hears eof"
+    ));
+}
+
 /// RFC2018-4-c: as many blocks as fit, four.
 #[test]
 fn four_gaps_are_four_blocks() {

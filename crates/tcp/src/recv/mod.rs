@@ -360,7 +360,8 @@ impl Receiver {
         self.drop_out_of_order(pool);
     }
 
-    fn drop_out_of_order(&mut self, pool: &mut Pool) {
+    /// Whatever is not in order is given up.
+    pub(crate) fn drop_out_of_order(&mut self, pool: &mut Pool) {
         if let Some(mut runs) = self.reassembly.take() {
             runs.clear(pool);
         }
