@@ -662,12 +662,14 @@ fn an_rto_leaves_one_segment_and_halves_the_threshold() {
     let ack = |n: u32| format!("in <SEQ=100><ACK={n}><WND=60000><CTL=ACK>\n");
     let script = [
         "listen 299\nin <SEQ=99><CTL=SYN><MSS=1000>\nout <SEQ=299><ACK=100><CTL=SYN,ACK>\n".into(),
-        "in <SEQ=100><ACK=300><WND=60000><CTL=ACK>\nhears connected\nsend 60000\n".into(),
+        "in <SEQ=100><ACK=300><WND=60000><CTL=ACK>\nhears connected\nsend 10000\n".into(),
         out(300, 10),
         "timer 200ms\n".into(),
         out(300, 1),
         ack(1300),
         out(1300, 2),
+        // Not sooner: new data would go first (F-RTO).
+        "send 50000\n".into(),
         ack(3300),
         out(3300, 4),
         ack(7300), // cwnd 4,000 + 4,000, but not beyond ssthresh: 5,000

@@ -453,13 +453,14 @@ fn timeouts_double() {
     );
 }
 
-/// RFC5681-3.1-e, RFC9438-4.8-a: ssthresh is half of the flight with `NewReno`, 0.7 of the window with CUBIC.
+/// RFC5681-3.1-e, RFC9438-4.8-a: ssthresh is half of the flight with `NewReno`, 0.7 of the window with CUBIC. (While there is
+/// nothing new to send F-RTO does not look at the timeout.)
 #[test]
 fn slow_start_after_a_timeout_ends_at_ssthresh() {
     let lines = |ssthresh: u32| {
         let next = 7001 + ssthresh * 1000;
         format!(
-            "write 40000\n> 1:10001\n+300ms\n> 1:1001\n+100ms < 1001\n> 1001:3001\n+100ms < 3001\n> 3001:7001\n\
+            "write 10000\n> 1:10001\n+300ms\n> 1:1001\n+100ms < 1001\n> 1001:3001\nwrite 30000\n+100ms < 3001\n> 3001:7001\n\
              +100ms < 7001\n> 7001:{next}"
         )
     };
@@ -582,4 +583,79 @@ fn the_window_after_an_idle_time() {
             ),
         );
     }
+}
+
+/// RFC 5682 section 2.1, and 3.1 with SACK: the path has paused, without timestamps. Two new segments go before what may be
+/// lost; the second acknowledgment that moves on shows that nothing was, and the window is what it was: ten, and what slow start
+/// has added.
+#[test]
+fn a_spurious_timeout_costs_one_segment() {
+    // Without SACK no probe goes first: the timeout comes 300 ms behind the flight.
+    let lines = "write 40000
+         > 1:10001
+         +300ms
+         > 1:1001
+         +50ms < 1001
+         > 10001:12001
+         < 2001
+         > 12001:13001            // ten, and one by slow start
+         < 3001
+         > 13001:15001
+         < 10001
+         > 15001:29001";
+    trace("", "100ms", lines);
+    let lines = "write 40000
+         > 1:10001
+         +200ms
+         > 10001:11001            // the probe
+         +300ms
+         > 1:1001
+         +50ms < 1001
+         > 11001:13001
+         < 2001                   // eleven in flight of eleven
+         < 10001
+         > 13001:29001";
+    trace(SACK, "100ms", lines);
+}
+
+/// RFC 5682 section 2.1, step 3 (a): the new segments bring duplicates, so the timeout was right: what is lost goes again.
+#[test]
+fn a_genuine_timeout_is_told_from_a_spurious_one() {
+    trace(
+        "",
+        "100ms",
+        "write 40000
+         > 1:10001
+         +300ms
+         > 1:1001
+         +100ms < 1001
+         > 10001:12001
+         +100ms < 1001            // two in flight, a window of three
+         > 1001:2001
+         < 1001
+         +100ms < 2001
+         > 2001:4001",
+    );
+}
+
+/// Pacing: an initial window's worth leaves at once, then two segments each 5 ms, twice a window of 20 in a round trip of 100
+/// ms. The first lost segment does not wait.
+#[test]
+fn what_is_paced_and_what_is_not() {
+    trace_with(
+        |s| s.pacing = true,
+        SACK,
+        "100ms",
+        "write 40000
+         > 1:10001
+         +100ms < 10001
+         > 10001:22001
+         +4ms
+         +1ms
+         > 22001:24001
+         +5ms
+         > 24001:26001
+         +1ms < 10001 sack 11001-14001
+         > 10001:11001",
+    );
 }

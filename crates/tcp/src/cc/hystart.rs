@@ -13,9 +13,9 @@ const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
 const L: u32 = 8;
-/// `MIN_RTT_THRESH`, and what it never falls below on a path that is shorter than that: a host's own jitter.
+/// `MIN_RTT_THRESH`, and what it never falls below on a short path: a host's own jitter.
 const MIN_RTT_THRESH: u32 = 4_000_000;
-const JITTER: u32 = 64_000;
+const JITTER: u32 = 16_000;
 
 /// "Infinity": no round-trip time was measured. Round-trip times are nanoseconds, of 4.3 s at most.
 const NONE: u32 = u32::MAX;
@@ -118,10 +118,10 @@ impl SlowStart {
     }
 }
 
-/// `RttThresh`. Where the whole round trip is less than 4 ms a queue of 4 ms would never be reached: there the rise that
-/// counts is the round trip itself, a queue of one bandwidth-delay product, as long as that is more than a host's jitter.
+/// `RttThresh`. Below 16 ms it is a quarter of the round trip: while the window doubles so does the queue, a rise by the whole
+/// round trip is never seen in one round, and a queue of 4 ms is longer than most that a short path has.
 fn threshold(last_round_min: u32) -> u32 {
-    let least = last_round_min.clamp(JITTER, MIN_RTT_THRESH);
+    let least = (last_round_min / 4).clamp(JITTER, MIN_RTT_THRESH);
     (last_round_min / MIN_RTT_DIVISOR).min(MAX_RTT_THRESH).max(least)
 }
 
@@ -188,12 +188,13 @@ mod tests {
     /// RFC 9406 section 4.2: `RttThresh = max(MIN_RTT_THRESH, min(lastRoundMinRTT / MIN_RTT_DIVISOR, MAX_RTT_THRESH))`: 4 ms
     /// up to 32 ms, an eighth of 80 ms, 16 ms from 128 ms on.
     #[test]
-    fn the_threshold_is_the_rfcs_from_four_milliseconds_on() {
-        for (last, expected) in [(4, 4), (20, 4), (32, 4), (80, 10), (128, 16), (500, 16)] {
+    fn the_threshold_is_the_rfcs_from_16_milliseconds_on() {
+        for (last, expected) in [(16, 4), (20, 4), (32, 4), (80, 10), (128, 16), (500, 16)] {
             assert_eq!(threshold(last * 1_000_000), expected * 1_000_000, "{last} ms");
         }
-        // Ours: a path of 1 ms and one of 50 µs.
-        assert_eq!((threshold(1_000_000), threshold(50_000), threshold(0)), (1_000_000, 64_000, 64_000));
+        // Ours: paths of 4 ms, 1 ms and 50 µs.
+        assert_eq!((threshold(4_000_000), threshold(1_000_000)), (1_000_000, 250_000));
+        assert_eq!((threshold(50_000), threshold(0)), (16_000, 16_000));
     }
 
     /// Section 4.2: as long as the delay does not rise a flight doubles the window.
@@ -298,15 +299,15 @@ mod tests {
         assert_eq!((window.cwnd, left), (64 * MSS, 64 * MSS));
     }
 
-    /// A path of 50 µs: a queue of twice that ends slow start; the jitter of a host, 30 µs, does not.
+    /// A path of 50 µs: a rise by a quarter that is more than 16 µs ends slow start; the jitter of a host does not.
     #[test]
     fn short_paths_have_thresholds_of_their_own() {
         let us = Duration::from_micros;
         let mut path = paced();
-        for rtt in [50, 80, 110, 220] {
+        for rtt in [50, 65, 80, 101] {
             let before = path.window.cwnd;
             let acks = path.round(us(rtt));
-            assert_eq!(path.window.cwnd < before + acks * MSS, rtt == 220);
+            assert_eq!(path.window.cwnd < before + acks * MSS, rtt == 101);
         }
     }
 }

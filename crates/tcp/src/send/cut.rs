@@ -2,6 +2,7 @@
 
 use super::{
     Fin, Flight, Sender,
+    frto::Frto,
     nagle::{self, Decision},
 };
 use crate::env::Env;
@@ -39,6 +40,14 @@ impl Sender {
                 let held = self.is_held(env.now, in_flight);
                 match f.board.next_lost(mss, room) {
                     Some((seq, _)) if held && seq != self.snd_una => self.hold(room),
+                    Some(range) if f.frto.prefers_new() => match f.new_since(self.snd_max) {
+                        0 => self.cut_new(env, in_flight, mss).or_else(|| {
+                            f.frto = Frto::Off;
+                            self.cut_lost(env, f, range, mss)
+                        }),
+                        sent if sent < 2 * mss => self.cut_new(env, in_flight, mss),
+                        _ => None,
+                    },
                     Some(range) => self.cut_lost(env, f, range, mss),
                     None if f.probe_due => self.cut_probe(f, mss),
                     None if f.board.segments() >= self.most_segments(env) && !self.probe => None,

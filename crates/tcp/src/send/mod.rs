@@ -6,6 +6,7 @@ mod cork;
 mod cut;
 mod detail;
 mod inspect;
+mod frto;
 mod nagle;
 mod numbers;
 mod pacing;
@@ -461,7 +462,7 @@ impl Sender {
             self.snd_max = self.snd_max.max(end);
         }
         debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
-        flight.sent(end.since(cut.seq), again, env.now);
+        flight.sent(end, end.since(cut.seq), again, env.now);
         if flight.probe_due {
             // RFC 8985 section 7.3: the timeout is next.
             flight.probe_due = false;

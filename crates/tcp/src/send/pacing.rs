@@ -53,18 +53,32 @@ impl Pacer {
 
     /// `bytes` were sent. `rate` is asked for, in bytes per second, when a burst begins.
     fn sent(&mut self, now: Instant, bytes: u32, mss: u32, rate: impl FnOnce() -> u64) {
-        if self.left == 0 {
-            let rate = rate().max(1);
-            let burst = (rate / (1_000_000_000 / BURST.as_nanos())).min(MOST).max(2 * u64::from(mss));
-            let from = self.next.max(if self.behind { now - LATE } else { now });
-            // At most 2^17 bytes: 2^47.
-            self.next = from + Duration::from_nanos(burst * 1_000_000_000 / rate);
-            self.left = u32::try_from(burst).unwrap_or(u32::MAX);
-            self.behind &= self.next <= now;
-            self.waiting = false;
+        if now < self.next {
+            if self.left == 0 {
+                // What does not wait takes its time all the same.
+                self.next += time(bytes.into(), rate());
+            }
+            self.left = self.left.saturating_sub(bytes);
+            return;
         }
-        self.left = self.left.saturating_sub(bytes);
+        // What an earlier burst has left is forgotten, but for the time its successor is late by.
+        let rate = rate();
+        let late = if self.behind { (now - self.next).min(LATE) } else { Duration::ZERO };
+        let burst = bytes_in(BURST, rate).min(MOST).max(2 * u64::from(mss));
+        self.next = now + time(burst, rate);
+        self.left = u32::try_from(burst + bytes_in(late, rate)).unwrap_or(u32::MAX).saturating_sub(bytes);
+        (self.waiting, self.behind) = (false, false);
     }
+}
+
+/// What `rate` takes in a time.
+fn bytes_in(time: Duration, rate: u64) -> u64 {
+    rate / 1_000_000 * time.as_micros() + rate % 1_000_000 * time.as_micros() / 1_000_000
+}
+
+/// How long `rate` takes for so many bytes (2^32 * 10^9 is less than 2^64).
+fn time(bytes: u64, rate: u64) -> Duration {
+    Duration::from_nanos(bytes * 1_000_000_000 / rate.max(1))
 }
 
 impl Sender {
@@ -136,6 +150,16 @@ mod tests {
         assert_eq!(times, expected);
         let times = send(&mut Pacer::default(), 1_000_000_000, 133, us(0), Duration::ZERO);
         assert_eq!((times[0], times[65], times[66], times[131], times[132]), (0, 0, 65, 65, 131));
+    }
+
+    /// What leaves though it should wait takes its time from what does wait.
+    #[test]
+    fn what_does_not_wait_is_counted() {
+        let mut pacer = Pacer::default();
+        for _ in 0..3 {
+            pacer.sent(us(0), MSS, MSS, || 1_000_000);
+        }
+        assert!(pacer.holds(us(2999)) && !pacer.holds(us(3000)));
     }
 
     /// Timers that are 1 ms late cost nothing of the rate: 1 GB/s is 1,000 segments in a millisecond.

@@ -5,6 +5,7 @@
 use super::{
     Sender,
     acknowledge::{Ack, ECHO_RESOLUTION},
+    frto::{self, Frto},
     prr::{Progress, Prr},
     rack::Latest,
     scoreboard::{Delivered, Scoreboard},
@@ -62,16 +63,21 @@ pub(crate) struct Flight {
     /// Without SACK: duplicate ACKs, each a segment that has left the network.
     duplicates: u32,
     undo: Option<Undo>,
+    /// Whether a timeout was spurious, and behind what was sent again last.
+    pub(super) frto: Frto,
+    resent: SeqNum,
 }
 
 impl Flight {
     /// For the next connection.
     pub(crate) fn reset(&mut self) {
-        let Self { board, phase, high, prr, latest, reorder_at, probe_at, probe_due, duplicates, undo } = self;
+        let Self { board, phase, high, prr, latest, reorder_at, probe_at, probe_due, duplicates, undo, frto, resent } =
+            self;
         board.reset();
         (*phase, *high, *duplicates, *probe_due) = (Phase::Open, SeqNum::default(), 0, false);
         (*reorder_at, *probe_at, *undo) = (None, None, None);
         (*prr, *latest) = (Prr::default(), Latest::default());
+        (*frto, *resent) = (Frto::Off, SeqNum::default());
     }
 
     /// Bytes believed to be in the network.
@@ -89,9 +95,17 @@ impl Flight {
         self.board.sacked() > 0 || self.board.lost() > 0 || self.duplicates > 0
     }
 
-    /// A segment of `bytes` was sent.
-    pub(super) fn sent(&mut self, bytes: u32, again: bool, now: Instant) {
+    /// Octets of new data sent since the phase began.
+    pub(super) fn new_since(&self, snd_max: SeqNum) -> u32 {
+        snd_max.since(self.high)
+    }
+
+    /// A segment of `bytes` up to `end` was sent.
+    pub(super) fn sent(&mut self, end: SeqNum, bytes: u32, again: bool, now: Instant) {
         self.prr.sent(bytes);
+        if again {
+            self.resent = end;
+        }
         if let Some(undo) = self.undo.as_mut().filter(|_| again) {
             undo.first.get_or_insert(now);
             undo.copies += 1;
@@ -138,6 +152,9 @@ impl Sender {
         if f.is_spurious(d, ack.echo.filter(|_| new), env.now) {
             self.undo(f);
         }
+        if f.frto != Frto::Off {
+            self.judge_timeout(f, ack, new, duplicate, d);
+        }
         let over = match f.phase {
             Phase::Open => false,
             // Something above it must be acknowledged, so that the peer has seen CWR (as Linux).
@@ -169,6 +186,32 @@ impl Sender {
         f.reorder_at = None;
         self.steer(env, f, true, d, 0);
         f.probe_due = false;
+    }
+
+    /// RFC 5682: what an acknowledgment says of the timeout.
+    fn judge_timeout(&mut self, f: &mut Flight, ack: &Ack<'_>, new: bool, duplicate: bool, d: &Delivered) {
+        let end = self.data_end();
+        let heard = frto::Heard {
+            sack: self.sack,
+            una: self.snd_una,
+            new,
+            duplicate,
+            resent: f.resent,
+            point: f.high,
+            beyond: self.snd_una.after(f.high) || ack.sack.iter().any(|(_, end)| end.after(f.high)),
+            original: d.acked.or(d.sacked).is_some(),
+            has_new: self.snd_nxt.before(end) && self.snd_nxt.since(self.snd_una) < self.snd_wnd,
+        };
+        let sent_new = f.frto.prefers_new();
+        match f.frto.on_ack(&heard) {
+            frto::Verdict::Spurious => self.undo(f),
+            // Step 3 (a): what was sent anew is in flight, and one that is lost may go besides.
+            frto::Verdict::Genuine if sent_new => {
+                let mss = self.smss();
+                self.congestion.set_window((f.in_flight(mss) + mss).min(3 * mss));
+            }
+            frto::Verdict::Genuine | frto::Verdict::Open => {}
+        }
     }
 
     /// RFC 5681 section 3.2 and RFC 3042: each duplicate is a segment that has left the network. An acknowledgment fills one
@@ -262,16 +305,22 @@ impl Sender {
             self.path.recovered();
         }
         f.phase = Phase::Open;
+        f.frto = Frto::Off;
         f.duplicates = 0;
     }
 
     /// What was taken for lost was not (RFC 9438 section 4.9, RFC 4015).
     fn undo(&mut self, f: &mut Flight) {
-        let Some(undo) = f.undo.take() else { return };
-        let window = self.congestion.window().max(undo.congestion.window());
-        self.congestion = undo.congestion;
-        self.congestion.set_window(window);
+        if let Some(undo) = f.undo.take() {
+            let window = self.congestion.window().max(undo.congestion.window());
+            self.congestion = undo.congestion;
+            self.congestion.set_window(window);
+        } else {
+            // The reduction had another reason and stays.
+            self.congestion.set_window(self.congestion.window().max(self.congestion.ssthresh()));
+        }
         f.board.unmark_lost();
+        f.frto = Frto::Off;
         (f.phase, f.duplicates) = (Phase::Open, 0);
         self.rto.forget_back_off();
     }
@@ -279,6 +328,7 @@ impl Sender {
     /// The retransmission timer expired with data outstanding: RFC 6298 (5.4) to (5.6), RFC 8985 section 6.3.
     pub(super) fn expire(&mut self, f: &mut Flight, now: Instant) {
         let again = self.rto.timeouts() > 0;
+        f.frto.on_timeout(matches!(f.phase, Phase::Open | Phase::Reducing));
         if f.phase == Phase::Open || (f.phase == Phase::Loss && !again) {
             self.reduce(f, Signal::Timeout);
         }
@@ -321,7 +371,7 @@ impl Sender {
     /// 6.5).
     pub(super) fn lose_larger(&mut self, f: &mut Flight) {
         if f.board.lose_larger(self.smss()) > 0 && f.phase == Phase::Open {
-            (f.phase, f.high, f.undo) = (Phase::Loss, self.snd_max, None);
+            (f.phase, f.high, f.undo, f.frto) = (Phase::Loss, self.snd_max, None, Frto::Off);
         }
     }
 }
