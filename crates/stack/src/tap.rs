@@ -46,8 +46,7 @@ impl Shard {
         if self.tap.is_none() || n == 0 {
             return;
         }
-        let Some(mut bytes) = self.queued(conn) else { return };
-        bytes.truncate(n);
+        let Some(bytes) = self.queued(conn, n) else { return };
         self.tap_read(conn.slot, &bytes);
     }
 

@@ -58,10 +58,10 @@ impl Shard {
         entry.is_some_and(|e| e.told && !e.dead && !e.conn.is_read_shut() && !e.conn.lingers())
     }
 
-    /// A copy of what a connection's application has not read.
-    pub(crate) fn queued(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+    /// A copy of the first `most` octets that a connection's application has not read, or of all.
+    pub(crate) fn queued(&mut self, conn: ConnId, most: usize) -> Option<Vec<u8>> {
         let entry = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation)?.entry.as_ref()?;
         let env = Env { now: Instant::ZERO, config: &self.config.tcp, pool: &mut self.pool };
-        Some(entry.conn.queued(&env))
+        Some(entry.conn.queued(&env, most))
     }
 }

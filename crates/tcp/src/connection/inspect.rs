@@ -17,10 +17,10 @@ impl Connection {
         self.read_shut
     }
 
-    /// A copy of the bytes received in order and not yet read.
+    /// A copy of the first `most` bytes received in order and not yet read, or of all.
     #[must_use]
-    pub fn queued(&self, env: &Env<'_>) -> Vec<u8> {
-        self.rcv.queued(env.pool)
+    pub fn queued(&self, env: &Env<'_>, most: usize) -> Vec<u8> {
+        self.rcv.queued(env.pool, most)
     }
 
     /// What must be true whenever nothing is left to transmit, whatever has happened before.

@@ -15,9 +15,9 @@ impl Receiver {
         runs.invariants(self.rcv_nxt)
     }
 
-    /// A copy of what is queued.
-    pub(crate) fn queued(&self, pool: &Pool) -> Vec<u8> {
-        let mut bytes = vec![0; self.queue.len() as usize];
+    /// A copy of the first `most` octets queued, or of all.
+    pub(crate) fn queued(&self, pool: &Pool, most: usize) -> Vec<u8> {
+        let mut bytes = vec![0; most.min(self.queue.len() as usize)];
         self.queue.copy_at(pool, &mut Cursor::default(), 0, &mut bytes);
         bytes
     }
