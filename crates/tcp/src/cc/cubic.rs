@@ -93,10 +93,7 @@ impl Cubic {
     fn at(&self, t: Duration, mss: u32) -> u32 {
         let t = t.as_millis().min(LONGEST);
         let k = u64::from(self.k);
-        let distance = u128::from(t.abs_diff(k));
-        // ms^3 are 10^-9 s^3.
-        let part = distance.pow(3) * 4 * u128::from(mss) / 10_000_000_000;
-        let part = u32::try_from(part).unwrap_or(u32::MAX);
+        let part = rise(t.abs_diff(k), mss);
         if t < k { self.w_max.saturating_sub(part) } else { self.w_max.saturating_add(part) }
     }
 
@@ -129,9 +126,19 @@ impl Control for Cubic {
         scale(cwnd, BETA)
     }
 
-    fn on_restart(&mut self, now: Instant) {
+    fn on_restart(&mut self, now: Instant, reduced: bool) {
         self.pause(now);
+        // Slow start comes first, and behind it a stage of its own.
+        self.started &= !reduced;
     }
+}
+
+/// C * `t`^3 in bytes: `t` milliseconds cubed are 10^-9 s^3. With 64 bits: `t` is `LONGEST` at most.
+fn rise(t: u64, mss: u32) -> u32 {
+    const PARTS: u64 = 2_500_000_000;
+    // 60,000^3 * 2^16 is less than 2^64; beyond that a part is less than a thousandth of a percent.
+    let part = if t < 60_000 { t.pow(3) * u64::from(mss) / PARTS } else { t.pow(3) / PARTS * u64::from(mss) };
+    u32::try_from(part).unwrap_or(u32::MAX)
 }
 
 /// `growth` / `cwnd` in whole bytes; what is left is kept in `credit`.
@@ -163,7 +170,7 @@ fn k_ms(bytes: u32, mss: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::*;
-    use super::{Cubic, k_ms};
+    use super::{Cubic, k_ms, rise};
 
     const MSS: u32 = 1000;
     const RTT: Duration = Duration::from_millis(100);
@@ -348,5 +355,128 @@ mod tests {
         round(&mut c, &mut now);
         assert_eq!(cubic(&c).k, 0);
         assert!(cubic(&c).w_max.abs_diff(70 * MSS) <= MSS);
+    }
+
+    /// Figure 1: 0.4 segments per cubic second, in whole bytes, from a millisecond to a quarter of an hour.
+    #[test]
+    fn the_cube_is_exact() {
+        for (ms, mss, expected) in [
+            (1, 1460, 0),
+            (100, 1460, 0),
+            (1000, 1460, 584),
+            (10_000, 1460, 584_000),
+            (59_999, 1000, 86_395_680),
+            (60_000, 1000, 86_400_000),
+            (60_000, u16::MAX.into(), u32::MAX),
+            (1_000_000, 1, 400_000_000),
+            (1_000_000, 1460, u32::MAX),
+        ] {
+            assert_eq!(rise(ms, mss), expected, "{ms} ms");
+        }
+        // Figure 2: K = cbrt((1000 - 700) / 0.4) s; and the longest there is.
+        assert_eq!((k_ms(300_000, 1000), k_ms(0, 1000)), (9085, 0));
+        assert_eq!(k_ms(u32::MAX, 536), 271_588);
+    }
+
+    /// RFC9438-4.3-a at 50 µs and 10^5 segments: each acknowledgment adds less than a byte, and after 2,000 round trips `W_est`
+    /// has grown by 2,000 * 9/17 = 1,058.8 segments.
+    #[test]
+    fn small_shares_add_up() {
+        const SEGMENT: u32 = 1460;
+        let mut c = at_window(100_000 * SEGMENT);
+        c.reduce(Signal::Loss, 100_000 * SEGMENT, SEGMENT);
+        c.set_window(c.ssthresh());
+        let rtt = Duration::from_micros(50);
+        let mut now = Instant::ZERO + rtt;
+        for _ in 0..2000 {
+            let mut left = c.window();
+            while left > 0 {
+                let bytes = left.min(64 * SEGMENT);
+                c.on_ack(&Acked { srtt: rtt, mss: SEGMENT, ..acked(now, bytes) });
+                left -= bytes;
+            }
+            now += rtt;
+        }
+        let grown = f64::from(c.window() - 70_000 * SEGMENT) / f64::from(SEGMENT);
+        assert!((grown - 1058.8).abs() < 2.0, "{grown}");
+    }
+
+    /// Windows of 1 GiB and more: nothing overflows, nothing shrinks.
+    #[test]
+    fn the_largest_windows() {
+        for kind in [Kind::Cubic, Kind::NewReno] {
+            for mss in [536, u16::MAX.into()] {
+                let mut c = testing::congestion(kind);
+                c.open(mss, 0);
+                c.set_window(1 << 30);
+                c.reduce(Signal::Loss, 1 << 30, mss);
+                c.set_window(1 << 30);
+                let mut now = Instant::ZERO + RTT;
+                for _ in 0..200 {
+                    let before = c.window();
+                    c.on_ack(&Acked { mss, ..acked(now, 1 << 30) });
+                    assert!(c.window() >= before);
+                    now += Duration::from_secs(3);
+                }
+                c.set_window(u32::MAX);
+                c.on_ack(&Acked { mss, ..acked(now, u32::MAX) });
+                assert_eq!(c.window(), u32::MAX);
+            }
+        }
+    }
+
+    /// Section 4.9: undone, everything is as it was: the window goes on as if there had been no reduction.
+    #[test]
+    fn an_undone_reduction_leaves_no_trace() {
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Loss, 100 * MSS, MSS);
+        c.set_window(c.ssthresh());
+        let mut now = Instant::ZERO + RTT;
+        for _ in 0..10 {
+            round(&mut c, &mut now);
+        }
+        let kept = c.clone();
+        c.reduce(Signal::Timeout, 100 * MSS, MSS);
+        c.set_window(MSS);
+        assert!(c.ssthresh() < kept.window() && cubic(&c).w_max < cubic(&kept).w_max);
+        let (mut undone, mut other) = (kept.clone(), kept);
+        let mut then = now;
+        for _ in 0..60 {
+            round(&mut undone, &mut now);
+            round(&mut other, &mut then);
+            assert_eq!((undone.window(), undone.ssthresh()), (other.window(), other.ssthresh()));
+        }
+        assert!(undone.window() > 100 * MSS, "{}", undone.window());
+    }
+
+    /// Section 4.2: a rest that took the window down is followed by slow start and a stage of its own: no jump to where the old
+    /// one had come. One that is counted twice would begin it in the future.
+    #[test]
+    fn a_rest_begins_a_stage_of_its_own() {
+        let mut c = at_window(100 * MSS);
+        c.reduce(Signal::Loss, 100 * MSS, MSS);
+        c.set_window(c.ssthresh());
+        let mut now = Instant::ZERO + RTT;
+        for _ in 0..40 {
+            round(&mut c, &mut now);
+        }
+        let before = c.window();
+        assert!(before > 95 * MSS);
+        let idle = Duration::from_secs(10);
+        now += idle;
+        c.on_restart(now, idle, Duration::from_millis(300), MSS);
+        assert_eq!((c.window(), c.ssthresh()), (10 * MSS, before / 4 * 3));
+        c.on_ack(&Acked { limited: false, ..acked(now + RTT, MSS) });
+        assert!(cubic(&c).epoch <= now + RTT);
+        now += RTT;
+        let mut last = c.window();
+        for _ in 0..20 {
+            round(&mut c, &mut now);
+            assert!(c.window() <= 2 * last, "{} and {last}", c.window());
+            if last > c.ssthresh() {
+                assert!(c.window() < last + last / 10, "{} and {last}", c.window());
+            }
+            last = c.window();
+        }
     }
 }

@@ -77,8 +77,8 @@ pub(crate) trait Control {
     /// A sign of congestion with `flight` bytes outstanding: ssthresh, without its floor.
     fn on_congestion(&mut self, window: &Window, signal: Signal, flight: u32) -> u32;
 
-    /// Data is sent again after nothing was outstanding.
-    fn on_restart(&mut self, _now: Instant) {}
+    /// Data is sent again after nothing was outstanding; `reduced` if so long that the window was.
+    fn on_restart(&mut self, _now: Instant, _reduced: bool) {}
 
     /// Bytes per second at which a window is spread over the round trip.
     fn pacing_rate(&self, window: &Window, srtt: Duration) -> u64 {
@@ -163,13 +163,11 @@ impl Congestion {
     /// RTO of it, down to the initial window (RFC 5681 section 4.1, gentler for short rests); ssthresh remembers three
     /// quarters of what it was (RFC 7661 section 4.4.1), so that slow start goes back there.
     pub(crate) fn on_restart(&mut self, now: Instant, idle: Duration, rto: Duration, mss: u32) {
-        dispatch!(&mut self.controller, c => c.on_restart(now));
-        if idle <= rto {
-            return;
-        }
         let (cwnd, restart) = (self.window.cwnd, initial_window(mss));
-        self.window.ssthresh = self.window.ssthresh.max(cwnd / 4 * 3);
-        if cwnd > restart {
+        let reduced = idle > rto && cwnd > restart;
+        dispatch!(&mut self.controller, c => c.on_restart(now, reduced));
+        if reduced {
+            self.window.ssthresh = self.window.ssthresh.max(cwnd / 4 * 3);
             let halvings = (idle.as_nanos() - 1) / rto.as_nanos().max(1);
             self.window.cwnd = (cwnd >> halvings.min(31)).max(restart);
         }
@@ -181,6 +179,61 @@ pub(crate) const fn initial_window(mss: u32) -> u32 {
     let (most, least) = (10 * mss, 2 * mss);
     let least = if least > 14_600 { least } else { 14_600 };
     if most < least { most } else { least }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: u32 = 1000;
+
+    /// Linux's `tcp_cwnd_restart` with a window of 100 segments: nothing up to one RTO, half for each RTO begun behind that, the
+    /// initial window at least; ssthresh is three quarters of the old window, if it was less.
+    #[test]
+    fn a_rest_halves_the_window_for_each_rto() {
+        let rto = Duration::from_millis(200);
+        for (ms, cwnd) in [
+            (1, 100_000),
+            (200, 100_000),
+            (201, 50_000),
+            (400, 50_000),
+            (401, 25_000),
+            (601, 12_500),
+            (801, 10_000),
+            (1 << 40, 10_000),
+        ] {
+            for (ssthresh, after) in [(60, 75), (90, 90)] {
+                let mut c = testing::congestion(Kind::Cubic);
+                c.window = Window { cwnd: 100 * MSS, ssthresh: ssthresh * MSS };
+                c.on_restart(Instant::ZERO, Duration::from_millis(ms), rto, MSS);
+                let after = if cwnd == 100_000 { ssthresh } else { after };
+                assert_eq!((c.window(), c.ssthresh()), (cwnd, after * MSS), "{ms} ms");
+            }
+        }
+        // What is below the initial window already stays.
+        let mut c = testing::congestion(Kind::NewReno);
+        c.window = Window { cwnd: 3 * MSS, ssthresh: u32::MAX };
+        c.on_restart(Instant::ZERO, rto * 100, rto, MSS);
+        assert_eq!((c.window(), c.ssthresh()), (3 * MSS, u32::MAX));
+    }
+
+    /// Linux's `tcp_update_pacing_rate`: a window of 100 segments over 100 ms is 1 MB/s; twice that below half of ssthresh, else
+    /// 1.2 times. No overflow with the largest window and the shortest round trip.
+    #[test]
+    fn the_pacing_rate_is_the_windows_and_a_margin() {
+        for kind in [Kind::Cubic, Kind::NewReno] {
+            let mut c = testing::congestion(kind);
+            let rate = |c: &Congestion| c.pacing_rate(Duration::from_millis(100));
+            for (ssthresh, expected) in
+                [(u32::MAX, 2_000_000), (201 * MSS, 2_000_000), (200 * MSS, 1_200_000), (0, 1_200_000)]
+            {
+                c.window = Window { cwnd: 100 * MSS, ssthresh };
+                assert_eq!(rate(&c), expected);
+            }
+            c.window = Window { cwnd: u32::MAX / 2, ssthresh: u32::MAX };
+            assert!(c.pacing_rate(Duration::from_nanos(1)) > 1 << 60);
+        }
+    }
 }
 
 #[cfg(test)]
