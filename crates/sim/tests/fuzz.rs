@@ -28,7 +28,7 @@ const PATTERN: [u8; 4096 + 9000] = {
     let mut pattern = [0; 4096 + 9000];
     let mut i = 0;
     while i < pattern.len() {
-        pattern[i] = ((i % 4096) as u32).wrapping_mul(0x9E37_79B9).to_be_bytes()[0];
+        pattern[i] = u32::try_from(i % 4096).unwrap_or(0).wrapping_mul(0x9E37_79B9).to_be_bytes()[0];
         i += 1;
     }
     pattern
