@@ -26,10 +26,13 @@ const MOST_SENT: usize = 40_000;
 /// The octets of a stream; the other side's begin elsewhere.
 const PATTERN: [u8; 4096 + 9000] = {
     let mut pattern = [0; 4096 + 9000];
-    let mut i = 0;
+    let (mut i, mut n) = (0, 0u32);
     while i < pattern.len() {
-        pattern[i] = u32::try_from(i % 4096).unwrap_or(0).wrapping_mul(0x9E37_79B9).to_be_bytes()[0];
-        i += 1;
+        if i % 4096 == 0 {
+            n = 0;
+        }
+        pattern[i] = n.wrapping_mul(0x9E37_79B9).to_be_bytes()[0];
+        (i, n) = (i + 1, n + 1);
     }
     pattern
 };
