@@ -60,6 +60,13 @@ fn station(n: u8, left: u64) -> Station {
     Station { mac: macs[usize::from(n - 1)], frame, next: Instant::ZERO, left, got: 0 }
 }
 
+/// Seconds that this thread has had a core; the wall clock's where Linux doesn't say.
+fn core_seconds(begun: std::time::Instant) -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = stat.and_then(|stat| stat.split(' ').next()?.parse::<u64>().ok());
+    nanos.map_or_else(|| begun.elapsed().as_secs_f64(), |nanos| nanos as f64 / 1e9)
+}
+
 fn main() {
     let wire = LinkConfig::rated(10_000_000_000, Duration::from_millis(10), 1 << 20);
     let dumbbell = Dumbbell { right: wire.clone(), left: wire.clone(), ..Dumbbell::default() };
@@ -70,9 +77,10 @@ fn main() {
     for (name, topology) in worlds {
         let mut world = World::of(1, vec![station(1, FRAMES), station(2, 0)], topology);
         let begun = std::time::Instant::now();
+        let before = core_seconds(begun);
         world.run(Duration::from_secs(10));
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = core_seconds(begun) - before;
         assert_eq!(world[1].got, FRAMES);
-        println!("{name}: {:.2} million frames a second", FRAMES as f64 / seconds / 1e6);
+        println!("{name}: {:.2} million frames a second of a core", FRAMES as f64 / seconds / 1e6);
     }
 }
