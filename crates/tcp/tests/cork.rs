@@ -7,7 +7,8 @@ use support::case;
 
 const OPEN: &str = "established 100 300\nnodelay\nin <SEQ=300><ACK=100><WND=60000><CTL=ACK>\n";
 
-/// As `sendmsg_msg_more`: what is not full waits for more, for one retransmission timeout, or until the peer is heard.
+/// MAY-16, MUST-60: as `sendmsg_msg_more`: what is not full waits for more, for one retransmission timeout, or until the
+/// peer is heard.
 #[test]
 fn more_follows() {
     // Nothing does.
@@ -32,8 +33,8 @@ fn more_follows() {
     ));
 }
 
-/// As `sockopt_cork_nodelay`: what is under the cork waits whatever is heard, and goes with it, with Nagle's algorithm switched
-/// off, with FIN, or after one retransmission timeout.
+/// MAY-16, MUST-60: as `sockopt_cork_nodelay`: what is under the cork waits whatever is heard, and goes with it, with Nagle's
+/// algorithm switched off, with FIN, or after one retransmission timeout.
 #[test]
 fn what_is_corked_waits() {
     let corked = format!(

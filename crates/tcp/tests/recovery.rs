@@ -562,7 +562,7 @@ fn the_window_grows_on_a_path_that_reorders() {
     );
 }
 
-/// RFC 5681 section 4.1, and what an operator may choose instead, as slow-start-after-idle: 36 segments are open, and after two
+/// RFC5681-4.1-a, and what an operator may choose instead, as slow-start-after-idle: 36 segments are open, and after two
 /// seconds 10 of them or all.
 #[test]
 fn the_window_after_an_idle_time() {
