@@ -39,6 +39,8 @@ impl Default for Profile {
                 min_rto: Duration::from_millis(200),
                 // A Linux host paces for BBR or with the fq qdisc only.
                 pacing: false,
+                // Its HyStart is another; without pacing RFC 9406 lets slow start add eight segments for an ACK at most.
+                hystart: false,
                 ..Settings::default()
             },
             sysctls: Some(PathBuf::from("/proc/sys/net/ipv4")),
@@ -62,6 +64,8 @@ impl FromStr for Profile {
                 "min_rto_ms" => profile.settings.min_rto = Duration::from_millis(number(key, value)?),
                 "initial_rto_ms" => profile.settings.initial_rto = Duration::from_millis(number(key, value)?),
                 "delayed_ack_ms" => profile.settings.delayed_ack = Duration::from_millis(number(key, value)?),
+                "pacing" => profile.settings.pacing = number::<u8>(key, value)? != 0,
+                "hystart" => profile.settings.hystart = number::<u8>(key, value)? != 0,
                 "sysctls" => profile.sysctls = (value != "none").then(|| PathBuf::from(value)),
                 _ => return Err(format!("{key} is no flag of this shared object")),
             }
