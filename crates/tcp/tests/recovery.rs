@@ -8,6 +8,7 @@
 mod support;
 use support::case_with;
 use tcp::{Congestion, Settings};
+use wheel::Duration;
 
 /// The script of a trace in the segment notation. Our numbers begin at 1, the peer's at 1; the peer's window is 60,000.
 fn script(mss: u32, options: &str, rtt: &str, trace: &str) -> String {
@@ -657,5 +658,49 @@ fn what_is_paced_and_what_is_not() {
          > 24001:26001
          +1ms < 10001 sack 11001-14001
          > 10001:11001",
+    );
+}
+
+/// RFC8985-6.2-b, RFC 8985 section 6.2, step 4: a DSACK shows that a retransmission was for nothing: from the next round trip on
+/// half of the least round trip is waited for what is late, not a quarter.
+#[test]
+fn a_duplicate_report_makes_it_wait_longer() {
+    trace(
+        SACK,
+        "100ms",
+        "write 4000
+         > 1:4001
+         +100ms < 1 sack 3001-4001
+         +24ms
+         +1ms
+         > 1:1001
+         +5ms < 4001 sack 1-1001  // the first was late by 30 ms
+         write 4000
+         > 4001:8001
+         +100ms < 4001 sack 7001-8001
+         +49ms
+         +1ms
+         > 4001:5001
+         +100ms < 8001
+         no-timer",
+    );
+}
+
+/// A minimum RTO of 1 ms (RFC 6298 section 2.4 with another minimum): on a path of 2 ms a lost flight is probed for after two
+/// round trips, and a lost tail times out 1 ms above the round trip where nobody sends SACK; the timeout doubles.
+#[test]
+fn one_millisecond_is_a_timeout() {
+    trace_with(
+        |s| s.min_rto = Duration::from_millis(1),
+        "",
+        "2ms",
+        // (2.2): SRTT 2, RTTVAR 1: 2 + 4. The sample that follows makes RTTVAR 3/4, and the next.
+        "write 2000\n> 1:2001\n+5ms\n+1ms\n> 1:1001\n+11ms\n+1ms\n> 1:1001\n+2ms < 2001\nno-timer",
+    );
+    trace_with(
+        |s| s.min_rto = Duration::from_millis(1),
+        SACK,
+        "2ms",
+        "write 2000\n> 1:2001\n+3ms\n+1ms\n> 1001:2001\n+5ms\n+1ms\n> 1:1001\n+2ms < 2001\nno-timer",
     );
 }

@@ -112,3 +112,119 @@ impl Latest {
         self.rtt
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::scoreboard::Scoreboard, *};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn seq(n: u32) -> SeqNum {
+        SeqNum::new(n)
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn nothing() -> Delivered {
+        Scoreboard::default().delivered(at(0))
+    }
+
+    fn with(change: impl FnOnce(&mut Delivered)) -> Delivered {
+        let mut delivered = nothing();
+        change(&mut delivered);
+        delivered
+    }
+
+    fn duplicate() -> Delivered {
+        with(|d| d.duplicate = Some((seq(1), seq(1001))))
+    }
+
+    /// A path of 40 ms, with a smoothed round-trip time of 100 ms.
+    fn path() -> Path {
+        let mut path = Path::default();
+        path.sample(MS * 40, at(0));
+        path
+    }
+
+    fn window(path: &Path) -> Duration {
+        path.reordering_window(false, 0, MS * 100)
+    }
+
+    /// RFC8985-6.2-b, `RACK_update_reo_wnd`: a quarter of the least round trip; none once three segments are `SACKed`, or in
+    /// recovery, unless reordering was seen.
+    #[test]
+    fn the_window_is_a_quarter_of_the_round_trip_or_nothing() {
+        let mut path = path();
+        assert_eq!(window(&path), MS * 10);
+        assert_eq!(path.reordering_window(false, 2, MS * 100), MS * 10);
+        assert_eq!(path.reordering_window(false, 3, MS * 100), Duration::ZERO);
+        assert_eq!(path.reordering_window(true, 0, MS * 100), Duration::ZERO);
+        path.observe(&with(|d| d.reordered = 1000), seq(1), seq(9), 1000);
+        assert_eq!(path.reordering_window(true, 7, MS * 100), MS * 10);
+    }
+
+    /// RFC 8985 section 6.2, step 4: each round trip with a DSACK widens it by a quarter, up to SRTT; 16 recoveries later it is
+    /// what it was, and a DSACK in between counts anew.
+    #[test]
+    fn duplicates_widen_it_and_recoveries_narrow_it() {
+        let mut path = path();
+        path.observe(&duplicate(), seq(1), seq(10_001), 1000);
+        assert_eq!(window(&path), MS * 20);
+        // The same round trip: SND.NXT was 10,001.
+        path.observe(&duplicate(), seq(10_000), seq(20_001), 1000);
+        assert_eq!(window(&path), MS * 20);
+        path.observe(&duplicate(), seq(10_001), seq(30_001), 1000);
+        assert_eq!(window(&path), MS * 30);
+        for round in 3..40 {
+            path.observe(&duplicate(), seq(10_000 * round + 1), seq(10_000 * (round + 1) + 1), 1000);
+        }
+        assert_eq!(window(&path), MS * 100, "SRTT at most");
+        for _ in 0..15 {
+            path.recovered();
+        }
+        path.observe(&duplicate(), seq(1_000_001), seq(1_010_001), 1000);
+        for recoveries in 1..=16 {
+            assert_eq!(window(&path), MS * 100, "{recoveries} recoveries");
+            path.recovered();
+        }
+        assert_eq!(window(&path), MS * 10);
+        path.recovered();
+        assert_eq!(window(&path), MS * 10);
+    }
+
+    /// Section 6.2, step 1: the least round-trip time of five minutes (Linux's `tcp_min_rtt_wlen`).
+    #[test]
+    fn a_minimum_is_believed_for_five_minutes() {
+        let mut path = path();
+        path.sample(MS * 90, at(299_000));
+        assert_eq!(path.min_rtt(), MS * 40);
+        path.sample(MS * 30, at(299_500));
+        path.sample(MS * 90, at(599_500));
+        assert_eq!(path.min_rtt(), MS * 30);
+        path.sample(MS * 90, at(599_501));
+        assert_eq!(path.min_rtt(), MS * 90);
+    }
+
+    /// Section 6.2, step 2: the transmission sent last counts, of two sent at once the one farther behind; `RACK.rtt` is of what
+    /// this acknowledgment delivered.
+    #[test]
+    fn the_latest_transmission_counts() {
+        let mut latest = Latest::default();
+        let deliver = |sent: u64, end: u32| {
+            let sent = at(sent);
+            with(|d| (d.sent, d.latest) = (Some(sent), Some(Transmission { sent, end: seq(end) })))
+        };
+        latest.advance(&deliver(10, 2001), at(50));
+        assert_eq!(latest.rtt(), MS * 40);
+        for (sent, end, then) in
+            [(10, 1001, (10, 2001)), (10, 3001, (10, 3001)), (5, 9001, (10, 3001)), (11, 1001, (11, 1001))]
+        {
+            latest.advance(&deliver(sent, end), at(60));
+            assert_eq!(latest.transmission(), Some(Transmission { sent: at(then.0), end: seq(then.1) }));
+        }
+        latest.advance(&nothing(), at(90));
+        assert_eq!(latest.rtt(), MS * 49);
+    }
+}
