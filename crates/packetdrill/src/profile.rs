@@ -37,9 +37,9 @@ impl Default for Profile {
                 receive_buffer_start_bytes: 1 << 30,
                 send_buffer_start_bytes: 1 << 30,
                 min_rto: Duration::from_millis(200),
-                // A Linux host paces for BBR or with the fq qdisc only.
+                // A Linux host paces for BBR or with the fq qdisc only, and its HyStart is not RFC 9406's, which without pacing
+                // takes eight segments of an acknowledgment at most.
                 pacing: false,
-                // Its HyStart is another; without pacing RFC 9406 lets slow start add eight segments for an ACK at most.
                 hystart: false,
                 ..Settings::default()
             },
