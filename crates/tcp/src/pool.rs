@@ -6,7 +6,7 @@ use alloc::{boxed::Box, vec, vec::Vec};
 
 /// Bytes in one chunk: a full-sized Ethernet segment fits, and 32 of them make a 64 KiB slab.
 pub const CHUNK_BYTES: usize = 2048;
-/// What a connection may hold in each direction however little is free; of a small pool a sixteenth, but two segments.
+/// What a connection may hold in each direction however little is free; of a small pool a sixteenth, but two chunks.
 const LEAST_SHARE: u32 = 64 << 10;
 /// Scoreboards kept for reuse.
 const SPARE_FLIGHTS: usize = 64;
@@ -115,10 +115,23 @@ impl Pool {
     /// Hahne, 1998). It is never less than a small share: what the application takes as it comes needs a window, and no memory.
     #[must_use]
     pub fn share(&self, held: u32, most: u32) -> u32 {
-        let (chunk, limit, free) = (CHUNK_BYTES as u64, u64::from(self.limit), u64::from(self.free_chunks()));
-        let least = (limit * chunk / 16).clamp(2 * chunk, LEAST_SHARE.into());
-        let share = (u64::from(held) + free * chunk) / 3;
-        u32::try_from(share.max(least).min(most.into())).unwrap_or(most)
+        let free = u64::from(self.free_chunks()) * CHUNK_BYTES as u64;
+        let share = (u64::from(held) + free) / 3;
+        u32::try_from(share.max(self.least_share().into()).min(most.into())).unwrap_or(most)
+    }
+
+    /// What a connection may hold in each direction at least. It never changes.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // a small constant
+    pub const fn least_share(&self) -> u32 {
+        let (least, share) = (2 * CHUNK_BYTES as u32, (self.limit / 16).saturating_mul(CHUNK_BYTES as u32));
+        if share > LEAST_SHARE {
+            LEAST_SHARE
+        } else if share < least {
+            least
+        } else {
+            share
+        }
     }
 
     /// Half of the pool is taken: no receive buffer grows any more.

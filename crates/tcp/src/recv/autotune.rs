@@ -22,7 +22,8 @@ pub(crate) enum Clue {
 pub(crate) struct Arrival {
     pub(crate) now: Instant,
     pub(crate) clue: Clue,
-    /// The number behind the data.
+    /// Bytes of data, and the number behind them.
+    pub(crate) len: u32,
     pub(crate) end: SeqNum,
     /// The right edge promised so far.
     pub(crate) edge: SeqNum,
@@ -52,12 +53,14 @@ pub(crate) struct Autotune {
     from: SeqNum,
     edge: SeqNum,
     began: u32,
+    /// Bytes that have arrived since.
+    arrived: u32,
 }
 
 impl Autotune {
     /// A connection opens with a buffer of `buffer` bytes. A sender that begins with RFC 6928's ten segments is no surprise.
     pub(crate) fn new(now: Instant, buffer: u32, mss: u32, rcv_nxt: SeqNum, edge: SeqNum) -> Self {
-        Self { buffer, space: buffer.min(10 * mss), from: rcv_nxt, edge, began: milliseconds(now) }
+        Self { buffer, space: buffer.min(10 * mss), from: rcv_nxt, edge, began: milliseconds(now), arrived: 0 }
     }
 
     /// Bytes the buffer may hold now. It never falls.
@@ -74,14 +77,18 @@ impl Autotune {
             Clue::Window(_) => arrival.end.after(self.edge),
         };
         if !over {
+            self.arrived = self.arrived.saturating_add(arrival.len);
             return Verdict::Enough;
         }
-        let taken = per_round_trip(arrival.taken.since(self.from), elapsed, arrival.clue);
+        // What was taken, but not what had waited behind a gap or for a lazy reader: that says nothing of the path.
+        let taken = arrival.taken.since(self.from).min(self.arrived);
+        let taken = per_round_trip(taken, elapsed, arrival.clue);
         let verdict = self.judge(taken, most, spare);
         if verdict != Verdict::Held {
             self.space = self.space.max(taken);
         }
         (self.from, self.edge, self.began) = (arrival.taken, arrival.edge, milliseconds(arrival.now));
+        self.arrived = arrival.len;
         verdict
     }
 
@@ -138,10 +145,17 @@ mod tests {
         Autotune::new(at(100), START, MSS, SeqNum::new(1), SeqNum::new(1) + START)
     }
 
-    /// After `ms` data up to `end` arrives, of which the application has taken all; it echoes what we sent `age` ms ago.
+    /// After `ms` an empty segment arrives behind data up to `end`, of which the application has taken all; it echoes what we
+    /// sent `age` ms ago.
     fn echo(ms: u64, end: u32, age: u64) -> Arrival {
         let (taken, edge) = (SeqNum::new(end), SeqNum::new(end) + START);
-        Arrival { now: at(ms), clue: Clue::Echo(Duration::from_millis(age)), end: taken, edge, taken }
+        Arrival { now: at(ms), clue: Clue::Echo(Duration::from_millis(age)), len: 0, end: taken, edge, taken }
+    }
+
+    /// So much arrives, and proves nothing.
+    fn arrive(tune: &mut Autotune, len: u32) {
+        let nothing = Arrival { len, clue: Clue::Echo(Duration::MAX), ..echo(0, 0, 0) };
+        assert_eq!(tune.on_data(nothing, 1 << 30, true), Verdict::Enough);
     }
 
     /// The arithmetic of Linux's tcp_rcv_space_adjust: twice what was taken, six times while it doubles.
@@ -158,6 +172,7 @@ mod tests {
     #[test]
     fn a_measurement_ends_with_the_echo_of_what_was_sent_within_it() {
         let mut tune = tune();
+        arrive(&mut tune, 50_000);
         // Sent before it began, or in the same millisecond.
         assert_eq!(tune.on_data(echo(120, 50_001, 21), 1 << 20, true), Verdict::Enough);
         assert_eq!(tune.on_data(echo(120, 50_001, 20), 1 << 20, true), Verdict::Enough);
@@ -166,13 +181,25 @@ mod tests {
         assert_eq!(tune.on_data(echo(121, 50_001, 20), 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 300_000);
         // As much again is no growth; nor is less.
+        arrive(&mut tune, 50_000);
         assert_eq!(tune.on_data(echo(142, 100_001, 20), 1 << 20, true), Verdict::Enough);
         assert_eq!(tune.on_data(echo(163, 100_101, 20), 1 << 20, true), Verdict::Enough);
         assert_eq!(tune.buffer(), 300_000);
         // 200,000 is a doubling and more, but there is a limit.
+        arrive(&mut tune, 200_000);
         assert_eq!(tune.on_data(echo(184, 300_101, 20), 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 1 << 20);
+        arrive(&mut tune, 600_000);
         assert_eq!(tune.on_data(echo(205, 900_101, 20), 1 << 20, true), Verdict::Enough);
+    }
+
+    #[test]
+    fn what_had_waited_is_not_what_has_come() {
+        // A gap is filled, or the application reads at last: 60,000 octets at once, of which ten segments came now.
+        let mut tune = tune();
+        arrive(&mut tune, 10_000);
+        assert_eq!(tune.on_data(echo(121, 60_001, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(tune.buffer(), START);
     }
 
     #[test]
@@ -182,6 +209,7 @@ mod tests {
         while burst < 8 << 20 {
             end += burst;
             now += 21;
+            arrive(&mut tune, burst);
             tune.on_data(echo(now, end, 20), 64 << 20, true);
             assert!(tune.buffer() >= 4 * burst || burst <= START / 4, "{} for {burst}", tune.buffer());
             burst *= 2;
@@ -194,6 +222,7 @@ mod tests {
     fn what_nobody_reads_is_no_reason_to_grow() {
         let mut tune = tune();
         for n in 1..100 {
+            arrive(&mut tune, 60_000);
             let arrival = Arrival { taken: SeqNum::new(1), ..echo(100 + 21 * n, 60_000, 20) };
             assert_eq!(tune.on_data(arrival, 1 << 20, true), Verdict::Enough);
         }
@@ -203,9 +232,11 @@ mod tests {
     #[test]
     fn short_memory_puts_growth_off() {
         let mut tune = tune();
+        arrive(&mut tune, 50_000);
         assert_eq!(tune.on_data(echo(121, 50_001, 20), 1 << 20, false), Verdict::Held);
         assert_eq!(tune.buffer(), START);
         // The same rate is enough to grow by once there is memory.
+        arrive(&mut tune, 50_000);
         assert_eq!(tune.on_data(echo(142, 100_001, 20), 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 300_000);
     }
@@ -214,6 +245,7 @@ mod tests {
     fn without_timestamps_a_window_full_is_a_round_trip_or_several() {
         let arrive = |tune: &mut Autotune, ms: u64, end: u32, rtt: Option<u64>| {
             let clue = Clue::Window(rtt.map(Duration::from_millis));
+            tune.arrived = START + 1;
             tune.on_data(Arrival { clue, ..echo(ms, end, 0) }, 1 << 20, true)
         };
         // The first window was 65,536 octets: only what lies beyond proves that a later one was heard of.
@@ -236,8 +268,9 @@ mod tests {
         let now = Instant::ZERO + Duration::from_millis(u64::from(u32::MAX) - 3);
         let mut tune = Autotune::new(now, START, MSS, start, start + START);
         let clue = Clue::Echo(Duration::from_millis(20));
-        let arrival =
-            Arrival { now: now + Duration::from_millis(21), clue, end: start, edge: start, taken: start + 50_000 };
+        arrive(&mut tune, 50_000);
+        let (now, taken) = (now + Duration::from_millis(21), start + 50_000);
+        let arrival = Arrival { now, clue, len: 0, end: start, edge: start, taken };
         assert_eq!(tune.on_data(arrival, 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 300_000);
     }

@@ -131,9 +131,9 @@ impl Receiver {
         blocks
     }
 
-    /// The window a SYN advertises.
+    /// The window a SYN advertises. (It can't be taken back, so it does not depend on how much of the pool is free.)
     pub(crate) fn syn_window(env: &Env<'_>) -> u32 {
-        env.config.receive_buffer_start().min(0xffff)
+        env.config.receive_buffer_start().min(env.pool.least_share()).min(0xffff)
     }
 
     pub(crate) fn window(&self) -> Window {
@@ -174,7 +174,7 @@ impl Receiver {
     /// Takes the data (and the place of the FIN) of an acceptable segment.
     pub(crate) fn on_data(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>, clue: Clue) -> Taken {
         if !segment.payload().is_empty() {
-            self.measure(env, segment.seq() + length(segment.payload()), clue);
+            self.measure(env, segment, clue);
         }
         let taken = self.take(env, segment);
         // A FIN behind data that may have to come again comes again with it.
@@ -207,10 +207,10 @@ impl Receiver {
         taken
     }
 
-    /// Data up to `end` has arrived: the buffer grows with what the application has taken since.
-    fn measure(&mut self, env: &mut Env<'_>, end: SeqNum, clue: Clue) {
-        let taken = self.rcv_nxt - self.queue.len();
-        let arrival = Arrival { now: env.now, clue, end, edge: self.edge, taken };
+    /// Data arrives: the buffer grows with what the application has taken of what came before.
+    fn measure(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>, clue: Clue) {
+        let (len, taken) = (length(segment.payload()), self.rcv_nxt - self.queue.len());
+        let arrival = Arrival { now: env.now, clue, len, end: segment.seq() + len, edge: self.edge, taken };
         if self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) == Verdict::Held {
             env.pool.count(|c| c.growth_held += 1);
         }
@@ -391,6 +391,9 @@ fn length(payload: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
+mod property;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{config::Config, pool::CHUNK_BYTES, testing::segment};
@@ -408,7 +411,8 @@ mod tests {
         let arrive = |rcv: &mut Receiver, env: &mut Env<'_>, seq: u32, len: usize| {
             let bytes = [7; 16 * CHUNK_BYTES];
             let segment = segment(Flags::ACK, seq, 1, &bytes[..len]);
-            let acceptable = acceptability::check(rcv.window(), &segment).expect("within the window");
+            let window = Window { rcv_wnd: 60_000, ..rcv.window() };
+            let acceptable = acceptability::check(window, &segment).expect("within the window");
             rcv.on_data(env, &acceptable, Clue::Window(None))
         };
         let reported = |rcv: &Receiver| -> std::vec::Vec<(u32, u32)> {
