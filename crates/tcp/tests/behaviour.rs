@@ -472,11 +472,11 @@ fn a_full_pool_acknowledges_what_it_kept() {
     // Two chunks for 5,000 octets that the application leaves: the rest counts as never received, and comes again.
     let settings = Settings { receive_buffer_bytes: 8192, ..support::settings() };
     let mut endpoint = support::Endpoint::new(settings, 0, 0);
+    endpoint.script("established 300 100\nlazy", false);
+    // The window is promised by then.
     endpoint.pool = tcp::Pool::new(2 * tcp::CHUNK_BYTES);
     endpoint.script(
-        "established 300 100
-         lazy
-         in  <SEQ=100><ACK=300><DATA=5000><CTL=ACK>
+        "in  <SEQ=100><ACK=300><DATA=5000><CTL=ACK>
          out <SEQ=300><ACK=4196><CTL=ACK>               # what was not kept was not received
          hears data 5000
          read 4096",

@@ -46,8 +46,9 @@ pub(crate) struct Receiver {
     rcv_nxt: SeqNum,
     /// The right edge of the window we have promised.
     edge: SeqNum,
-    /// Where the peer's FIN is, once it has come, in order or not.
-    fin_at: Option<SeqNum>,
+    /// The peer's FIN has come, in order or not, and where it is.
+    fin: bool,
+    fin_seq: SeqNum,
     /// The shift of the windows we advertise; 0 unless both sides offered one.
     shift: u8,
     /// Our MSS.
@@ -72,7 +73,8 @@ impl Receiver {
             irs: SeqNum::default(),
             rcv_nxt: SeqNum::default(),
             edge: SeqNum::default(),
-            fin_at: None,
+            fin: false,
+            fin_seq: SeqNum::default(),
             shift: 0,
             mss,
             sack: false,
@@ -150,12 +152,16 @@ impl Receiver {
         self.shift
     }
 
+    fn fin_at(&self) -> Option<SeqNum> {
+        self.fin.then_some(self.fin_seq)
+    }
+
     /// `len` octets from `seq` on are the next in order and fit the window, and nothing is out of order.
     pub(crate) fn expects(&self, seq: SeqNum, len: usize) -> bool {
         seq == self.rcv_nxt
             && len <= self.edge.since(self.rcv_nxt) as usize
             && self.reassembly.is_none()
-            && self.fin_at.is_none()
+            && self.fin_at().is_none()
     }
 
     pub(crate) const fn rcv_nxt(&self) -> SeqNum {
@@ -184,9 +190,9 @@ impl Receiver {
             _ => true,
         };
         if segment.fin() && kept {
-            self.fin_at = Some(segment.seq() + length(segment.payload()));
-        } else if !kept && self.fin_at == Some(self.rcv_nxt) {
-            self.fin_at = None;
+            (self.fin, self.fin_seq) = (true, segment.seq() + length(segment.payload()));
+        } else if !kept && self.fin_at() == Some(self.rcv_nxt) {
+            self.fin = false;
         }
         match taken {
             Taken::Nothing => {}
@@ -199,7 +205,7 @@ impl Receiver {
             }
             Taken::Kept | Taken::NoMemory => self.ack_now = true,
         }
-        if self.fin_at.is_some_and(|at| at != self.rcv_nxt) {
+        if self.fin_at().is_some_and(|at| at != self.rcv_nxt) {
             // Out of order: RFC 5681 section 4.2.
             self.ack_now = true;
         }
@@ -273,10 +279,10 @@ impl Receiver {
 
     /// The FIN is next in order: counts it. True once.
     pub(crate) fn take_fin(&mut self) -> bool {
-        if self.fin_at != Some(self.rcv_nxt) {
+        if self.fin_at() != Some(self.rcv_nxt) {
             return false;
         }
-        self.fin_at = None;
+        self.fin = false;
         self.rcv_nxt += 1;
         if self.edge.before(self.rcv_nxt) {
             self.edge = self.rcv_nxt;
