@@ -114,6 +114,8 @@ struct Endpoint {
     shut: bool,
     read_shut: bool,
     lingers: bool,
+    /// When that is over at the latest.
+    linger_ends: Instant,
     /// It lingers for no time: its close is a reset.
     zero: bool,
 }
@@ -230,6 +232,7 @@ impl Player {
             shut,
             read_shut: false,
             lingers: false,
+            linger_ends: Instant::ZERO,
             zero: false,
         };
         self.live.insert(conn, endpoint);
@@ -274,6 +277,7 @@ impl Player {
             Ending::LingerTime => {
                 e.lingers = true;
                 let time = Duration::from_millis(1) + self.rng.ms(5000);
+                e.linger_ends = io.now() + time;
                 io.set_linger(conn, Some(time)).expect("alive");
                 self.close(io, conn);
             }
@@ -421,6 +425,11 @@ impl Player {
             },
             Task::Deadline(conn) => match self.live.get(&conn) {
                 // It hears of its end in time.
+                // Room may have come late.
+                Some(e) if e.lingers && io.now() <= e.linger_ends => {
+                    let again = e.linger_ends + Duration::from_secs(1);
+                    self.at(again, Task::Deadline(conn));
+                }
                 Some(e) if e.lingers => panic!("{:?} lingers for ever", e.who),
                 Some(e) if e.established && self.missed_room(io, conn, e) => panic!("{:?} was not told of room", e.who),
                 Some(_) if self.rng.percent(20) => self.abort(io, conn),
