@@ -6,7 +6,7 @@ use impairment::{Forwarded, Forwarder, Impairments, Lab, Placement};
 
 use crate::common::LabTurn;
 use crate::connections::counter;
-use crate::support::{Server, good, peer};
+use crate::support::{Server, good, within};
 
 /// Every kind of disorder at once.
 fn lossy() -> Impairments {
@@ -37,9 +37,11 @@ impl Path {
         Self { server, forwarder, lab, _turn: turn }
     }
 
-    /// So many MiB there and back at the same time, SHA-256 compared; over within a minute.
+    /// So many MiB there and back at the same time, SHA-256 compared. A few seconds; on a machine that is busy with other
+    /// things the forwarder comes late, and every round trip takes longer.
     fn bulk(&self, address: &str, mib: &str) {
-        good(peer(&self.lab.b().namespace, "bulk", &[address, "7", mib]));
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/peers/bulk.py");
+        good(within(&self.lab.b().namespace, 180, &["python3", script, address, "7", mib]));
         self.server.assert_empty();
     }
 
