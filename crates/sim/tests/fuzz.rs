@@ -21,17 +21,14 @@ fn fuzz_sequences() {
 /// Frames that an input may have lost: as many as no handshake or close fails of.
 const MOST_LOST: u32 = 5;
 /// Bytes that a side may send.
-const MOST_SENT: usize = 40_000;
+const MOST_SENT: usize = 8_000;
 
 /// The octets of a stream; the other side's begin elsewhere.
 const PATTERN: [u8; 4096 + 9000] = {
     let mut pattern = [0; 4096 + 9000];
     let (mut i, mut n) = (0, 0u32);
     while i < pattern.len() {
-        if i % 4096 == 0 {
-            n = 0;
-        }
-        pattern[i] = n.wrapping_mul(0x9E37_79B9).to_be_bytes()[0];
+        pattern[i] = (n % 4096).wrapping_mul(0x9E37_79B9).to_be_bytes()[0];
         (i, n) = (i + 1, n + 1);
     }
     pattern
@@ -284,7 +281,7 @@ impl Game {
         match op >> 1 & 15 {
             0..=2 => {
                 let n = usize::from(input.u8());
-                let n = if n < 200 { n * 8 } else { (n - 199) * 300 };
+                let n = if n < 200 { n * 4 } else { (n - 199) * 100 };
                 self.on(side, |app, io| {
                     // Behind its end there is nothing more to send.
                     app.total = if app.ends { app.total } else { (app.total + n).min(MOST_SENT) };

@@ -37,6 +37,8 @@ impl Wire {
         if strange && !seen.has(Flags::SYN) && !own.rebase(seen.header.seq - 1) && own.is_earlier(seen.header.seq) {
             return (Stamp(u32::MAX, u32::MAX), Ok(()));
         }
+        // A listener takes a SYN that comes late, when its connection is over, for a new one.
+        let anew = own.over && seen.has(Flags::SYN | Flags::ACK) && own.iss != Some(seen.header.seq);
         let result = own.sends(seen, peer.mss);
         // Who answers a SYN that somebody has made up goes on talking to nobody.
         if seen.has(Flags::SYN | Flags::ACK) {
@@ -46,7 +48,8 @@ impl Wire {
             return (Stamp(own.incarnation, u32::MAX), result);
         }
         // A cookie that comes again when its connection is over is believed again: the same numbers, from the beginning.
-        if own.over && own.iss.is_some_and(|iss| seen.header.seq == iss + 1) && peer.goes_back(seen.header.ack) {
+        let believed = own.over && own.iss.is_some_and(|iss| seen.header.seq == iss + 1);
+        if (anew || believed) && peer.goes_back(seen.header.ack) {
             (peer.acked, peer.promised, peer.rebased) = (None, None, true);
         }
         let (about, result) = match peer.is_acknowledged(seen, own.scale, tainted) {
