@@ -58,6 +58,9 @@ fn settings(tcp: &TcpConfig) -> Settings {
             Congestion::Cubic => fourwave::Congestion::Cubic,
             Congestion::Newreno => fourwave::Congestion::NewReno,
         },
+        min_rto: tcp.min_rto.map_or(default.min_rto, duration),
+        receive_buffer_bytes: tcp.receive_buffer.unwrap_or(default.receive_buffer_bytes),
+        send_buffer_bytes: tcp.send_buffer.unwrap_or(default.send_buffer_bytes),
         ..default
     }
 }

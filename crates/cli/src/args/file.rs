@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::parse::{parse_list, parse_patience, parse_prefix, parse_time_wait};
-use super::tcp::{MOST_HALF_OPEN, parse_syn_cookies};
+use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_time_wait};
+use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
 use super::{
     Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Stack, SynCookies, TcpArgs, UsageError, XdpMode,
 };
@@ -31,6 +31,12 @@ pub(super) struct FileArgs {
     time_wait: Option<Duration>,
     ecn: Option<Ecn>,
     congestion: Option<Congestion>,
+    #[serde(default, deserialize_with = "min_rto")]
+    min_rto: Option<Duration>,
+    #[serde(default, deserialize_with = "buffer")]
+    receive_buffer: Option<u32>,
+    #[serde(default, deserialize_with = "buffer")]
+    send_buffer: Option<u32>,
     #[serde(default, deserialize_with = "backlog")]
     backlog: Option<u32>,
     syn_cookies: Option<SynCookies>,
@@ -49,7 +55,14 @@ impl FileArgs {
     }
 
     pub(super) const fn tcp(&self) -> TcpArgs {
-        TcpArgs { time_wait: self.time_wait, ecn: self.ecn, congestion: self.congestion }
+        TcpArgs {
+            time_wait: self.time_wait,
+            ecn: self.ecn,
+            congestion: self.congestion,
+            min_rto: self.min_rto,
+            receive_buffer: self.receive_buffer,
+            send_buffer: self.send_buffer,
+        }
     }
 
     pub(super) const fn listen(&self) -> ListenArgs {
@@ -121,6 +134,17 @@ fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D:
     backlog.map(Some).ok_or_else(wrong)
 }
 
+fn min_rto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_min_rto(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
+}
+
+fn buffer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let word = Word::deserialize(deserializer)?.0;
+    let bytes = word.parse().ok().filter(|n| BUFFERS.contains(n));
+    let (least, most) = (BUFFERS.start(), BUFFERS.end());
+    bytes.map(Some).ok_or_else(|| D::Error::custom(format!("a buffer of `{word}` is no number from {least} to {most}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,11 +167,12 @@ mod tests {
         assert_eq!(file.copy, Some(CopyMode::ZeroCopy));
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
-             keepalive = 60\nuser-timeout = 30\n",
+             keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n",
         )
         .unwrap();
         assert_eq!((file.ecn, file.congestion), (Some(Ecn::Ask), Some(Congestion::Newreno)));
-        assert_eq!(file.time_wait, Some(Duration::from_millis(1500)));
+        assert_eq!((file.time_wait, file.min_rto), (Some(Duration::from_millis(1500)), Some(Duration::from_millis(5))));
+        assert_eq!((file.receive_buffer, file.send_buffer), (Some(4096), Some(8192)));
         assert_eq!((file.backlog, file.syn_cookies), (Some(100), Some(SynCookies::From(50))));
         let times = [60, 30].map(|s| Some(Duration::from_secs(s)));
         assert_eq!([file.keepalive, file.user_timeout], times);

@@ -69,6 +69,11 @@ pub(super) fn parse_time_wait(text: &str) -> Result<Duration, String> {
     seconds_within(text, 1.0, 240.0)
 }
 
+/// RFC 6298 asks for a second at least; Linux and this stack take less.
+pub(super) fn parse_min_rto(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.001, 1.0)
+}
+
 pub(super) fn parse_patience(text: &str) -> Result<Duration, String> {
     seconds_within(text, 1.0, 86_400.0)
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::parse::{parse_patience, parse_time_wait};
+use super::parse::{parse_min_rto, parse_patience, parse_time_wait};
 
 /// Half-open connections of a listener, at most.
 pub(super) const MOST_HALF_OPEN: u32 = 1 << 24;
+/// Bytes that a connection may hold, at least and at most.
+pub(super) const BUFFERS: std::ops::RangeInclusive<u32> = 4096..=1 << 30;
 
 /// Explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -56,6 +58,24 @@ pub(crate) struct TcpArgs {
     /// Congestion control [default: cubic]
     #[arg(long, value_enum)]
     pub(super) congestion: Option<Congestion>,
+
+    /// The least retransmission timeout, 0.001 to 1 [default: 0.2]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_min_rto)]
+    pub(super) min_rto: Option<Duration>,
+
+    /// Bytes a connection may hold unread or out of order, 4096 to 2^30; it gets there as the path can use them
+    /// [default: 33554432]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(buffers()))]
+    pub(super) receive_buffer: Option<u32>,
+
+    /// Bytes a connection may hold unsent or unacknowledged, 4096 to 2^30; it gets there with the congestion window
+    /// [default: 33554432]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(buffers()))]
+    pub(super) send_buffer: Option<u32>,
+}
+
+fn buffers() -> std::ops::RangeInclusive<i64> {
+    i64::from(*BUFFERS.start())..=i64::from(*BUFFERS.end())
 }
 
 /// Of a listener and what it accepts, as far as it was typed.
@@ -87,6 +107,9 @@ pub(crate) struct TcpConfig {
     pub(crate) time_wait: Option<Duration>,
     pub(crate) ecn: Ecn,
     pub(crate) congestion: Congestion,
+    pub(crate) min_rto: Option<Duration>,
+    pub(crate) receive_buffer: Option<u32>,
+    pub(crate) send_buffer: Option<u32>,
     pub(crate) backlog: Option<u32>,
     pub(crate) syn_cookies: SynCookies,
     pub(crate) keepalive: Option<Duration>,
@@ -100,6 +123,9 @@ impl TcpArgs {
             time_wait: self.time_wait.or(other.time_wait),
             ecn: self.ecn.or(other.ecn),
             congestion: self.congestion.or(other.congestion),
+            min_rto: self.min_rto.or(other.min_rto),
+            receive_buffer: self.receive_buffer.or(other.receive_buffer),
+            send_buffer: self.send_buffer.or(other.send_buffer),
         }
     }
 }
@@ -122,6 +148,9 @@ impl TcpConfig {
             time_wait: tcp.time_wait,
             ecn: tcp.ecn.unwrap_or(Ecn::Answer),
             congestion: tcp.congestion.unwrap_or(Congestion::Cubic),
+            min_rto: tcp.min_rto,
+            receive_buffer: tcp.receive_buffer,
+            send_buffer: tcp.send_buffer,
             backlog: listen.backlog,
             syn_cookies: listen.syn_cookies.unwrap_or(SynCookies::WhenFull),
             keepalive: listen.keepalive,
