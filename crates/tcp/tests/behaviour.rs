@@ -549,18 +549,21 @@ fn acks_are_delayed_but_not_for_long() {
              in  <SEQ=1730><ACK=300><DATA=1460><CTL=ACK>    # the second full-sized segment
              out <SEQ=300><ACK=3190><CTL=ACK>
              hears data 1460
-             in  <SEQ=3200><ACK=300><DATA=10><CTL=ACK>      # out of order
-             out <SEQ=300><ACK=3190><CTL=ACK>
-             in  <SEQ=3190><ACK=300><DATA=10><CTL=ACK>      # fills the gap
-             out <SEQ=300><ACK=3210><CTL=ACK>
-             hears readable
-             read 20
-             in  <SEQ=3210><ACK=300><DATA=10><CTL=ACK>      # rides on data
+             in  <SEQ=3190><ACK=300><DATA=10><CTL=ACK>      # rides on data
              hears data 10
              send 5
-             out <SEQ=300><ACK=3220><DATA=5><CTL=ACK>
-             in  <SEQ=3220><ACK=305><CTL=ACK>
-             no-timer"
+             out <SEQ=300><ACK=3200><DATA=5><CTL=ACK>
+             in  <SEQ=3200><ACK=305><CTL=ACK>
+             no-timer
+             in  <SEQ=3210><ACK=305><DATA=10><CTL=ACK>      # out of order
+             out <SEQ=305><ACK=3200><CTL=ACK>
+             in  <SEQ=3200><ACK=305><DATA=10><CTL=ACK>      # fills the gap
+             out <SEQ=305><ACK=3220><CTL=ACK>
+             hears readable
+             read 20
+             in  <SEQ=3220><ACK=305><DATA=10><CTL=ACK>      # behind a loss the peer's window is small: at once again
+             out <SEQ=305><ACK=3230><CTL=ACK>
+             hears data 10"
         ),
     );
 }

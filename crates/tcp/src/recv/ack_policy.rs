@@ -9,7 +9,8 @@ pub(crate) enum Ack {
     Delay,
 }
 
-/// Data segments acknowledged at once at the start of a connection, while the peer's window is still small (as Linux).
+/// Data segments acknowledged at once at the start of a connection and behind a loss, while the peer's window is small: where
+/// one segment is all that is under way, a delayed ACK would stop the peer for its whole time (as Linux).
 const QUICK: u8 = 16;
 
 #[derive(Debug, Clone)]
@@ -33,6 +34,9 @@ impl AckPolicy {
     pub(crate) fn on_data(&mut self, len: u32, mss: u16, regular: bool) -> Ack {
         self.pending = self.pending.saturating_add(len);
         self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
+        if !regular {
+            self.quick = QUICK;
+        }
         // SHLD-19: an ACK for at least every second full-sized segment.
         if !regular || self.pending >= 2 * u32::from(self.full) {
             return Ack::Now;
@@ -63,6 +67,20 @@ mod tests {
         policy.sent();
         assert_eq!(policy.on_data(1, 1460, true), Ack::Delay);
         assert_eq!(policy.on_data(1, 1460, false), Ack::Now);
+    }
+
+    /// A peer that is down to a window of one segment would wait 40 ms for each: 16 segments are acknowledged one by one behind
+    /// the one that filled a gap.
+    #[test]
+    fn segments_behind_a_loss_are_acknowledged_at_once() {
+        let mut policy = AckPolicy { quick: 0, ..AckPolicy::default() };
+        assert_eq!(policy.on_data(1460, 1460, false), Ack::Now);
+        policy.sent();
+        for _ in 0..QUICK {
+            assert_eq!(policy.on_data(1460, 1460, true), Ack::Now);
+            policy.sent();
+        }
+        assert_eq!(policy.on_data(1460, 1460, true), Ack::Delay);
     }
 
     #[test]
