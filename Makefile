@@ -58,6 +58,10 @@ FUZZ_half_open := --package fourwave-tcp --test fuzz
 FUZZ_time_wait := --package fourwave-tcp --test fuzz
 FUZZ_sequences := --package fourwave-sim --test fuzz
 FUZZ_TARGETS := $(sort $(patsubst FUZZ_%,%,$(filter FUZZ_%,$(.VARIABLES))))
+# The modules of those that are inside a crate.
+IN_scoreboard := send::scoreboard::fuzz::
+IN_reassembly := recv::reassembly::fuzz::
+FUZZ_TEST = $(IN_$(TARGET))fuzz_$(TARGET)
 # Executions, or seconds where TIME is given.
 RUNS ?= 1000000
 MAX_LEN ?= 96
@@ -79,11 +83,12 @@ define run_fuzzer
 	command -v c++ >/dev/null || { echo "libFuzzer is compiled by a C++ compiler, which is missing" >&2; exit 1; }
 	mkdir -p "$(FUZZ_DIR)/findings"
 	cargo run --quiet --locked --package fourwave-fuzz -- unpack $(TARGET) "$(FUZZ_DIR)/corpus/$(TARGET)"
-	# Memory that a case has given back is kept for the next one.
+	# Memory that a case has given back is kept for the next one. By its name libFuzzer starts the test again to merge.
+	BOLERO_LIBTEST_HARNESS=1 BOLERO_TEST_NAME="$(FUZZ_TEST)" \
 	MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 \
 	RUSTFLAGS="$(FUZZ_RUSTFLAGS) $(FUZZ_COMPARES)" BOLERO_LIBFUZZER_ARGS="$(strip $(1))" \
 		cargo test --quiet --locked --profile fuzz --target $(FUZZ_HOST) --target-dir "$(FUZZ_DIR)/build$(if $(FUZZ_COMPARES),-compares)" \
-		$(FUZZ_$(TARGET)) -- --nocapture fuzz_$(TARGET)
+		$(FUZZ_$(TARGET)) -- --nocapture --exact $(FUZZ_TEST)
 endef
 
 fuzz: need-cargo

@@ -39,11 +39,11 @@ pub fn unpack(target: &str, folder: &str) -> io::Result<usize> {
     Ok(inputs.len())
 }
 
-/// Makes the files of a folder a target's corpus, the shortest first, up to `files` and `bytes` in all. Returns how many.
+/// Makes the files of a folder a target's corpus, the shortest first, up to `most` inputs and `bytes` in all. Returns how many.
 ///
 /// # Errors
 /// What reading and writing gives.
-pub fn pack(target: &str, folder: &str, files: usize, bytes: usize) -> io::Result<usize> {
+pub fn pack(target: &str, folder: &str, most: usize, bytes: usize) -> io::Result<usize> {
     let mut inputs = Vec::new();
     for entry in fs::read_dir(folder)? {
         inputs.push(fs::read(entry?.path())?);
@@ -52,7 +52,7 @@ pub fn pack(target: &str, folder: &str, files: usize, bytes: usize) -> io::Resul
     inputs.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     inputs.dedup();
     // Evenly from short to long, where there are too many.
-    let step = inputs.len().div_ceil(files.max(1)).max(1);
+    let step = inputs.len().div_ceil(most.max(1)).max(1);
     let mut packed = Vec::new();
     let mut kept = 0;
     for input in inputs.iter().step_by(step) {

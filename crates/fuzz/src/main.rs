@@ -4,14 +4,14 @@
 use std::process::ExitCode;
 
 /// What is committed of a corpus: it is replayed by every `cargo test`.
-const MAX_FILES: usize = 200;
-const MAX_BYTES: usize = 64 << 10;
+const MAX_INPUTS: usize = 3000;
+const MAX_BYTES: usize = 128 << 10;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["unpack", target, folder] => fuzz::unpack(target, folder),
-        ["pack", target, folder] => fuzz::pack(target, folder, MAX_FILES, MAX_BYTES),
+        ["pack", target, folder] => fuzz::pack(target, folder, MAX_INPUTS, MAX_BYTES),
         _ => {
             eprintln!("usage: fourwave-fuzz unpack|pack TARGET FOLDER");
             return ExitCode::from(2);
