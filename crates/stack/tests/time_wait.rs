@@ -113,3 +113,23 @@ fn the_end_of_many_takes_several_turns() {
     shard.advance(end, &mut app);
     assert_eq!(shard.time_waits(), 0);
 }
+
+/// RFC6191-2-d, A7: where no incarnation would use timestamps, those of an old SYN that comes late make nothing new of it.
+#[test]
+fn a_late_syn_is_not_made_new_by_timestamps_that_nobody_uses() {
+    let settings = stack::Settings { timestamps: false, ..Default::default() };
+    let mut shard = shard(|c| c.tcp = stack::TcpConfig::new(settings).expect("valid"));
+    let (mut app, now) = (Counting::default(), Instant::ZERO + Duration::from_secs(100));
+    let iss = open(&mut shard, &mut app, now, 5000, 500);
+    let conn = app.accepted[0];
+    shard.call(now, |io| io.close(conn)).expect("open");
+    drain(&mut shard, now);
+    let fin = header(Flags::FIN | Flags::ACK, (5000, PORT), 501, iss.wrapping_add(2));
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), fin, &[], None), &mut app);
+    drain(&mut shard, now);
+    assert_eq!(shard.time_waits(), 1);
+    let mut syn = header(Flags::SYN, (5000, PORT), 500, 0);
+    syn.options.timestamps = Some(Timestamps { val: 77, ecr: 0 });
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), syn, &[], None), &mut app);
+    assert_eq!((drain(&mut shard, now).len(), shard.time_waits(), shard.half_open()), (0, 1, 0));
+}

@@ -352,7 +352,12 @@ impl Shard {
         segment: &Segment<'_>,
     ) -> Result<(), Rejected> {
         let Some(record) = self.time_waits.get(slot) else { return Ok(()) };
-        let answer = record.time_wait.on_segment(segment);
+        let mut seen = *segment;
+        if !self.config.tcp.timestamps {
+            // RFC 6191 section 2 asks them only if "timestamps would be enabled for the new incarnation".
+            seen.header.options.timestamps = None;
+        }
+        let answer = record.time_wait.on_segment(&seen);
         match answer {
             Answer::Ignore => return Err(Refusal::TimeWaitIgnored.into()),
             Answer::Ack if !self.time_waits.may_acknowledge(now, slot) => {
