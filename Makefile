@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz fuzz-keep sim bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test goldens fuzz fuzz-keep sim bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -25,6 +25,7 @@ SHELL := /bin/bash
 help:
 	@echo "make demo    install what is missing (apt), build, and show it; needs root"
 	echo "make test    formatting, lints, dependency arrows, all tests; needs root"
+	echo "make goldens the goodput tables and plots of docs/GOODPUT.md, computed anew: some minutes"
 	echo "make fuzz TARGET=… [RUNS=… | TIME=…]   one fuzz target, guided by coverage: $(FUZZ_TARGETS)"
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
 	echo "make sim SEEDS=1..1001   random worlds of the simulator with these seeds; docs/SIMULATOR.md has more"
@@ -46,6 +47,10 @@ test: need-root need-cargo need-build need-test need-namespaces
 	step cargo run --quiet --locked --package xtask -- check
 	step cargo test --workspace --locked
 	printf '\nall passed\n'
+
+# STACK=fourwave leaves smoltcp's lines as they are.
+goldens: need-cargo
+	@cargo run --quiet --release --locked --package fourwave-sim --example goldens -- $(STACK)
 
 # Where each target is: a test of this name with `fuzz_` before it. docs/FUZZING.md has the rest.
 FUZZ_wire := --package fourwave-wire --test fuzz
