@@ -43,6 +43,26 @@ fn on_data_alone_gets_everything_in_order_after_a_loss() {
     }
 }
 
+/// README's echo: what it can't send it does not take.
+#[derive(Debug)]
+struct Naive;
+
+impl App for Naive {
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+        io.send(conn, data).unwrap_or(data.len())
+    }
+}
+
+/// The peer closes its direction while most of what it sent waits for room in the send buffer, which begins with 64 KiB.
+#[test]
+fn an_echo_of_one_line_echoes_everything() {
+    let mut b = host(2, Naive);
+    b.shard.listen(PORT.parse().expect("an address"), 16).expect("free");
+    let mut world = World::new(host(1, Client::new(PORT, 3_000_000)), b, Duration::from_millis(5));
+    world.run(Duration::from_secs(20));
+    assert_eq!((world.a.app.received, world.a.app.closed), (3_000_000, Some(None)));
+}
+
 /// Wants to be called every 100 ms, ten times.
 #[derive(Debug, Default)]
 struct Clock {

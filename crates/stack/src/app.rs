@@ -6,7 +6,7 @@ use crate::{
     shard::Shard,
 };
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Detail, Error, Half, Info, Keepalive, SoftError};
+use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
@@ -45,14 +45,23 @@ pub trait App {
         }
     }
 
-    /// There is room again after [`Io::send`] took less than all.
+    /// There is room again after [`Io::send`] took less than all. By default what was left queued meanwhile is told by
+    /// [`App::on_readable`], and if that takes the last of it, [`App::on_peer_closed`] again where it applies.
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = (io, conn);
+        if io.unread(conn).is_ok_and(|n| n > 0) {
+            self.on_readable(io, conn);
+            if io.unread(conn) == Ok(0) && io.info(conn).is_ok_and(|info| info.state == State::CloseWait) {
+                self.on_peer_closed(io, conn);
+            }
+        }
     }
 
-    /// The peer has closed its direction; what it sent before may still be queued. By default the connection is closed.
+    /// The peer has closed its direction; what it sent before may still be queued. By default the connection is closed, once
+    /// all of that is read: closing before would reset it.
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = io.close(conn);
+        if io.unread(conn).is_ok_and(|n| n == 0) {
+            let _ = io.close(conn);
+        }
     }
 
     /// The connection is over, in order (`None`) or by an error. An end in order is told once everything is read; after an

@@ -50,6 +50,8 @@ struct Trip {
     open: bool,
     /// When its message went, while it is under way.
     sent: Option<Instant>,
+    /// Bytes of it that the stack has taken: the send buffer may be smaller.
+    queued: usize,
     /// Bytes of the answer that have come.
     received: usize,
     /// When to send next, with an interval.
@@ -98,7 +100,7 @@ impl Ping {
             match io.connect(self.config.target) {
                 Ok(conn) => {
                     let due = Instant::now();
-                    self.trips.push(Trip { conn, open: false, sent: None, received: 0, due });
+                    self.trips.push(Trip { conn, open: false, sent: None, queued: 0, received: 0, due });
                 }
                 Err(error) => return self.fail(io, format!("cannot connect to {}: {error}", self.config.target)),
             }
@@ -114,11 +116,15 @@ impl Ping {
     fn send(&mut self, io: &mut Io<'_>, at: usize) {
         let trip = &mut self.trips[at];
         trip.sent = Some(Instant::now());
-        trip.received = 0;
-        // A message is at most the send buffer's size, and nothing else is in it.
-        match io.send(trip.conn, &self.message) {
-            Ok(sent) if sent == self.message.len() => {}
-            Ok(_) => self.fail(io, "the stack has no memory left for the message".into()),
+        (trip.queued, trip.received) = (0, 0);
+        self.send_on(io, at);
+    }
+
+    /// What of the message the stack has not taken yet.
+    fn send_on(&mut self, io: &mut Io<'_>, at: usize) {
+        let trip = &mut self.trips[at];
+        match io.send(trip.conn, &self.message[trip.queued..]) {
+            Ok(sent) => trip.queued += sent,
             Err(error) => self.fail(io, error.to_string()),
         }
     }
@@ -198,6 +204,14 @@ impl App for Ping {
         let mut piece = [0; 4096];
         while let Ok(n @ 1..) = io.read(conn, &mut piece) {
             self.take(io, conn, &piece[..n]);
+        }
+    }
+
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let waits =
+            |ping: &Self, at: usize| ping.trips[at].sent.is_some() && ping.trips[at].queued < ping.message.len();
+        if let Some(at) = self.trip(conn).filter(|at| !self.done && waits(self, *at)) {
+            self.send_on(io, at);
         }
     }
 
