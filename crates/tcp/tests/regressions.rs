@@ -393,3 +393,16 @@ fn a_tail_loss_probe_with_sack_blocks_is_no_larger_than_the_mss() {
          out <SEQ=100><ACK=300><DATA=988><CTL=ACK><SACK=400-410>",
     );
 }
+
+/// An ACK whose number is the end of our window acknowledges all the same: two ends that have filled each other's windows,
+/// with a segment lost each way, send nothing else that the other has not seen (Linux's `tcp_sequence`).
+#[test]
+fn an_ack_of_a_peer_that_has_filled_our_window_is_heard() {
+    case(
+        "established 300 100
+         send 10
+         out <SEQ=300><ACK=100><DATA=10><CTL=ACK>
+         in  <SEQ=EDGE><ACK=310><CTL=ACK> ESTABLISHED
+         wait 1h",
+    );
+}

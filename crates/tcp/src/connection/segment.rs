@@ -26,6 +26,12 @@ impl Connection {
             if self.rcv.is_shut_at(segment.header.seq) {
                 return self.at_zero_window(env, segment);
             }
+            // An ACK of a peer that has filled our window: its number is the window's end, and the letter of table 6 refuses it.
+            // Two that have filled each other's, each with a segment lost, would never hear of what has arrived. As Linux.
+            let bare = segment.is_empty() && flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
+            if bare && self.rcv.ends_at(segment.header.seq) && self.state.is_synchronized() {
+                return self.acknowledge(env, segment).unwrap_or_default();
+            }
             return self.unacceptable(env, segment);
         };
         // Second: RST. Fourth: SYN. (Third, security, is obsolete.)

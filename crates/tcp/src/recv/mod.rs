@@ -142,6 +142,11 @@ impl Receiver {
         Window { rcv_nxt: self.rcv_nxt, rcv_wnd: self.edge.since(self.rcv_nxt) }
     }
 
+    /// The window ends before `seq`.
+    pub(crate) fn ends_at(&self, seq: SeqNum) -> bool {
+        self.edge == seq
+    }
+
     /// The window is closed, and `seq` is the number that would be next.
     pub(crate) fn is_shut_at(&self, seq: SeqNum) -> bool {
         self.edge == self.rcv_nxt && seq == self.rcv_nxt

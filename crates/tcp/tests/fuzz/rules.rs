@@ -102,6 +102,12 @@ pub(crate) fn check(before: &Before, segment: &Segment<'_>, after: &After<'_>) {
             // A SYN-ACK that crossed our SYN completes the handshake; the peer's SYN again does nothing.
             return assert_eq!(a.rcv_nxt, b.rcv_nxt);
         }
+        let (edge, bare) = (b.rcv_nxt + b.rcv_wnd, len(segment) == 0 && !is(segment, Flags::RST));
+        if bare && is(segment, Flags::ACK) && segment.header.seq == edge && before.state != State::SynReceived {
+            // The ACK of a peer that has filled our window is heard: decision of ARCHITECTURE.md.
+            assert_eq!(a.rcv_nxt, b.rcv_nxt);
+            return acknowledgment(before, segment, after);
+        }
         unchanged();
         // "an acknowledgment should be sent in reply (unless the RST bit is set)"; data that came twice always.
         let answers = !is(segment, Flags::RST) && !is(segment, Flags::SYN) && len(segment) > 0;
