@@ -126,6 +126,11 @@ impl Stream {
             _ => self.fin = self.fin.or(fin),
         }
         self.sent = self.sent.max(end);
+        // Less than 2^30 octets are in flight: what lies farther back is no number of this stream any more, and would look like
+        // one to come.
+        if self.sent.since(iss) > 1 << 30 {
+            self.iss = Some(self.sent - (1 << 30));
+        }
         // One octet beyond is a window probe (RFC 9293 section 3.8.6.1), or a FIN.
         if !seen.has(Flags::SYN) && !self.astray && self.heard.is_some_and(|edge| end.after(edge + 1)) {
             return Err("a segment outside of the window the peer advertised");
