@@ -65,7 +65,8 @@ fn established_connections_have_their_keys() {
     server.stop();
 }
 
-/// What is sent is more than the server's send buffer holds, so it can't close before the peer reads.
+/// What is sent is more than the send buffer that the server begins with, 64 KiB, so it can't close before the peer reads; and
+/// what it leaves unread fits into its receive buffer.
 #[test]
 fn close_wait_while_the_peer_does_not_read() {
     let _lab = lab();

@@ -361,17 +361,19 @@ fn p2_segment_acceptability() {
                  out <SEQ=300><ACK=1000><WND={wnd}><CTL=ACK>\nhears data {fill}\n\
                  send 1\nout <SEQ=300><ACK=1000><DATA=1><CTL=ACK>\nin <SEQ={seq}><ACK=301><DATA={len}><CTL=ACK>\n"
             );
+            // The ACK of a peer that has filled the window is heard all the same (decision 42).
+            let filled = (seq, len, wnd) == (2000, 0, 1000);
             // Processed: its acknowledgment counts. Not: it is answered by an ACK and delivers nothing.
             if *acceptable && len > 0 && seq <= 1000 {
                 let end = (seq + len).min(2000);
                 script += &format!("out <SEQ=301><ACK={end}><CTL=ACK>\nhears readable\nunread {}\n", end - first);
-            } else if *acceptable && len == 0 {
+            } else if len == 0 && (*acceptable || filled) {
                 script += &format!("unread {fill}\n");
             } else {
                 script += &format!("out <SEQ=301><ACK=1000><CTL=ACK>\nunread {fill}\n");
             }
             // At a zero window RCV.NXT is special: the ACK counts though the octet is refused.
-            let counts = *acceptable || (wnd == 0 && seq == 1000);
+            let counts = *acceptable || filled || (wnd == 0 && seq == 1000);
             script += if counts { "queued 0\n" } else { "queued 1\n" };
             case(&script);
         }

@@ -1,4 +1,4 @@
-"""Sends 1.5 MiB through a small receive buffer and half-closes without reading; reads all of it when its stdin ends:
+"""Sends 96 KiB through a small receive buffer and half-closes without reading; reads all of it when its stdin ends:
 ADDRESS PORT."""
 import socket
 import sys
@@ -7,7 +7,7 @@ connection = socket.socket()
 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 connection.settimeout(30)
 connection.connect((sys.argv[1], int(sys.argv[2])))
-message = bytes(range(256)) * 6144
+message = bytes(range(256)) * 384
 connection.sendall(message)
 connection.shutdown(socket.SHUT_WR)
 sys.stdin.read()
