@@ -68,8 +68,8 @@ impl Device for Memory {
     }
 }
 
-/// The settings that are tried for each cell; the best of a kind is taken. (Reno, tried for a third of the cells, was the best
-/// in one.)
+/// The settings that are tried for each cell; the best of a kind is taken. (Reno, tried for 31 of them, was the best in
+/// three.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
     pub name: &'static str,
