@@ -5,7 +5,6 @@
 mod forward;
 mod lab;
 mod link;
-mod rng;
 
 pub use forward::{Forwarded, Forwarder, Lateness, Placement, realtime};
 pub use lab::{End, Lab, within};

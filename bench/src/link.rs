@@ -1,10 +1,13 @@
 //! One direction of a path: a bottleneck with a queue, a delay, and what goes wrong behind it. Time is an argument.
+//!
+//! The simulator's links are not these: theirs draw a number only for what is configured, and belong to its queue of events.
+//! Here every frame costs the same numbers, so that all who are compared meet the same fates.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::rng::Rng;
+use sim::Rng;
 
 /// What a frame takes on the wire besides its bytes: preamble, checksum and gap of Ethernet.
 const WIRE_OVERHEAD_BYTES: u64 = 24;
@@ -90,7 +93,7 @@ impl Link {
     pub fn pass(&mut self, now_ns: u64, frame: &mut [u8]) -> [Option<u64>; 2] {
         let config = self.impairments;
         let [loss, reorder, duplicate, corrupt] = std::array::from_fn(|_| self.rng.fraction());
-        let place = self.rng.next();
+        let place = self.rng.bits64();
         self.counters.frames += 1;
         self.counters.bytes += frame.len() as u64;
         let Some(left) = self.queue(now_ns, frame.len() as u64) else {

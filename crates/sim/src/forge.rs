@@ -1,8 +1,22 @@
-//! Packets that no node has sent: what routers have to say, and what somebody makes up.
+//! Packets from outside the nodes: reading those under way, what routers have to say of them, and what somebody makes up.
 
 use stack::MacAddr;
 use std::net::{IpAddr, Ipv6Addr};
-use wire::{eth, icmpv4, icmpv6, ip, ipv4, ipv6};
+use wire::{eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Segment};
+
+/// The TCP segment in a frame, between which addresses, and the frame's own header; `None` if there is none, or it is not valid.
+#[must_use]
+pub fn parse(frame: &[u8]) -> Option<(eth::Header, IpAddr, IpAddr, Segment<'_>)> {
+    let (link, packet) = eth::Header::parse(frame).ok()?;
+    let (src, dst, payload): (IpAddr, IpAddr, _) = if link.ethertype == eth::ETHERTYPE_IPV4 {
+        let (ip, payload) = ipv4::Header::parse(packet).ok()?;
+        (ip.src.into(), ip.dst.into(), payload)
+    } else {
+        let (ip, payload) = ipv6::Header::parse(packet).ok()?;
+        (ip.src.into(), ip.dst.into(), payload)
+    };
+    Some((link, src, dst, Segment::parse(payload, src, dst).ok()?))
+}
 
 /// "Too big" about a frame, from the router before a link of that MTU, to who sent it.
 pub(crate) fn too_big(quoted: &[u8], mtu: usize) -> Option<Vec<u8>> {

@@ -44,10 +44,15 @@ impl Rng {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 
+    /// In 0 to 1, 1 excluded.
+    pub fn fraction(&mut self) -> f64 {
+        const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
+        (self.bits64() >> 11) as f64 * UNIT
+    }
+
     /// True with a probability of 0 to 1.
     pub fn chance(&mut self, probability: f64) -> bool {
-        const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
-        probability > 0.0 && ((self.bits64() >> 11) as f64) * UNIT < probability
+        probability > 0.0 && self.fraction() < probability
     }
 
     /// True in so many of a hundred cases.

@@ -76,7 +76,8 @@ pub struct Settings {
     pub pacing: bool,
     /// Segments that leave together, at least, however slow the path is: 1 to 40 (Linux's `tcp_min_tso_segs`).
     pub min_burst: u8,
-    /// Begin again with the initial window at most after an idle time longer than the RTO (RFC 5681 section 4.1).
+    /// After a rest longer than the RTO the window is halved for each RTO of it, down to the initial window (Linux's
+    /// `tcp_slow_start_after_idle`; RFC 5681 section 4.1 goes there at once).
     pub slow_start_after_idle: bool,
 }
 

@@ -7,7 +7,6 @@ mod handshake;
 mod inspect;
 mod keepalive;
 mod linger;
-mod numbers;
 mod path;
 mod predicted;
 mod segment;
@@ -28,7 +27,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use extras::Extras;
-pub use numbers::Numbers;
+pub use inspect::Numbers;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,

@@ -1,13 +1,13 @@
 //! A TCP segment as the checkers see it.
 
-use crate::mark;
+use crate::{forge, mark};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
 };
 use wire::{
-    SeqNum, eth, ipv4, ipv6,
-    tcp::{Flags, Header, Segment},
+    SeqNum,
+    tcp::{Flags, Header},
 };
 
 /// Both ends of a connection, the smaller address first.
@@ -52,15 +52,7 @@ pub(crate) fn parse(frame: &[u8]) -> Option<Seen> {
     if !mark::is_tcp(frame) {
         return None;
     }
-    let (link, packet) = eth::Header::parse(frame).ok()?;
-    let (src, dst, payload): (IpAddr, IpAddr, _) = if link.ethertype == eth::ETHERTYPE_IPV4 {
-        let (ip, payload) = ipv4::Header::parse(packet).ok()?;
-        (ip.src.into(), ip.dst.into(), payload)
-    } else {
-        let (ip, payload) = ipv6::Header::parse(packet).ok()?;
-        (ip.src.into(), ip.dst.into(), payload)
-    };
-    let segment = Segment::parse(payload, src, dst).ok()?;
+    let (_, src, dst, segment) = forge::parse(frame)?;
     let header = segment.header;
     let (a, b) = ((bits(src), header.src_port), (bits(dst), header.dst_port));
     let ((one, p), (other, q)) = if a < b { (a, b) } else { (b, a) };

@@ -273,6 +273,21 @@ mod tests {
         assert_eq!(bare, Err("a segment without ACK that is no SYN"));
     }
 
+    /// Five gibioctets in full segments: a number comes round again, and none of them looks like a hole, or like an old one.
+    #[test]
+    fn a_stream_may_be_longer_than_its_numbers() {
+        const LEN: u32 = 1000;
+        let mut wire = open();
+        let mut seq = 1000u32;
+        for _ in 0..5_400_000 {
+            assert_eq!(pass(&mut wire, &segment(0, Flags::ACK, seq, 5000, 2500, LEN)), Ok(()));
+            seq = seq.wrapping_add(LEN);
+            assert_eq!(pass(&mut wire, &segment(1, Flags::ACK, 5000, seq, 2000, 0)), Ok(()));
+        }
+        let hole = pass(&mut wire, &segment(0, Flags::ACK, seq.wrapping_add(1), 5000, 2500, 10));
+        assert_eq!(hole, Err("a sequence number that leaves a hole in the stream"));
+    }
+
     #[test]
     fn sack_blocks_have_arrived() {
         let mut wire = open();

@@ -1,9 +1,9 @@
 //! Somebody off the path, who sees what is sent where and guesses the rest.
 
 use sim::{Rng, forge};
-use std::{collections::VecDeque, net::IpAddr};
+use std::collections::VecDeque;
 use wire::{
-    SeqNum, eth, ip, ipv4, ipv6,
+    SeqNum, ip,
     tcp::{Flags, Header, Options, SackBlocks, Segment, Timestamps},
 };
 
@@ -23,7 +23,7 @@ impl Forger {
     /// A node has sent a frame.
     pub(crate) fn sees(&mut self, from: usize, frame: &[u8]) {
         // One in four is enough, and none of ARP and neighbour discovery.
-        if !self.rng.percent(25) || parse(frame).is_none() {
+        if !self.rng.percent(25) || forge::parse(frame).is_none() {
             return;
         }
         if self.seen.len() == 16
@@ -42,7 +42,7 @@ impl Forger {
             return None;
         }
         let (from, frame) = self.seen[self.rng.index(self.seen.len())].clone();
-        let (link, src, dst, header) = parse(&frame)?;
+        let (link, src, dst, Segment { header, .. }) = forge::parse(&frame)?;
         if self.rng.percent(20) {
             return Some((Aim::Node(from), self.forged_error(&frame)?));
         }
@@ -116,18 +116,4 @@ impl Forger {
 pub(crate) enum Aim {
     Node(usize),
     Station(wire::MacAddr),
-}
-
-type Parsed = (eth::Header, IpAddr, IpAddr, Header);
-
-fn parse(frame: &[u8]) -> Option<Parsed> {
-    let (link, packet) = eth::Header::parse(frame).ok()?;
-    let (src, dst, payload): (IpAddr, IpAddr, _) = if link.ethertype == eth::ETHERTYPE_IPV4 {
-        let (ip, payload) = ipv4::Header::parse(packet).ok()?;
-        (ip.src.into(), ip.dst.into(), payload)
-    } else {
-        let (ip, payload) = ipv6::Header::parse(packet).ok()?;
-        (ip.src.into(), ip.dst.into(), payload)
-    };
-    Some((link, src, dst, Segment::parse(payload, src, dst).ok()?.header))
 }

@@ -1,8 +1,14 @@
-//! What must be true of a sending half at any time between two calls.
+//! A sending half's sequence variables, and what must be true of it at any time between two calls.
 
 use super::{Fin, Sender};
+use wire::SeqNum;
 
 impl Sender {
+    /// SND.UNA, SND.NXT, one above the highest number ever sent, SND.WND and the largest it ever was.
+    pub(crate) const fn numbers(&self) -> ([SeqNum; 3], [u32; 2]) {
+        ([self.snd_una, self.snd_nxt, self.snd_max], [self.snd_wnd, self.max_window])
+    }
+
     /// The first thing that is not as it must be. `live`: the connection is not over.
     pub(crate) fn invariants(&self, live: bool) -> Result<(), &'static str> {
         let holds = |so: bool, what| if so { Ok(()) } else { Err(what) };

@@ -8,7 +8,6 @@ mod detail;
 mod frto;
 mod inspect;
 mod nagle;
-mod numbers;
 mod pacing;
 mod persist;
 pub(crate) mod pmtu;
