@@ -3,7 +3,7 @@
 
 mod support;
 use support::{Endpoint, case, case_with, settings};
-use tcp::{ByteQueue, Connection, Env, Pool, Settings, State};
+use tcp::{ByteQueue, Congestion, Connection, Ecn, Env, Pool, Settings, State};
 use wheel::Duration;
 use wire::{
     SeqNum,
@@ -405,4 +405,30 @@ fn an_ack_of_a_peer_that_has_filled_our_window_is_heard() {
          in  <SEQ=EDGE><ACK=310><CTL=ACK> ESTABLISHED
          wait 1h",
     );
+}
+
+/// RFC 5681 section 3.1: a path of 536 octets is found to carry 1,460, by a segment that was marked on its way. What the echo
+/// brings the window down to is a segment of the new size, not one of the old.
+#[test]
+fn the_window_is_a_segment_of_the_new_size_at_least() {
+    let mut endpoint = Endpoint::new(Settings { ecn: Ecn::Ask, congestion: Congestion::NewReno, ..settings() }, 0, 0);
+    endpoint.script(
+        "connect 99
+         out <SEQ=99><CTL=SYN,ECE,CWR>
+         path 536 60s
+         in  <SEQ=299><ACK=100><WND=60000><MSS=1460><CTL=SYN,ACK,ECE>
+         out <SEQ=100><ACK=300><CTL=ACK>
+         hears connected
+         nodelay
+         wait 60s
+         send 1460
+         out <SEQ=100><ACK=300><DATA=1460><CTL=ACK>
+         in  <SEQ=300><ACK=1560><WND=60000><CTL=ACK,ECE>
+         send 10
+         out <SEQ=1560><ACK=300><DATA=10><CTL=ACK,CWR>
+         in  <SEQ=300><ACK=1570><WND=60000><CTL=ACK>",
+        false,
+    );
+    let window = endpoint.conn.as_ref().map_or(0, |conn| conn.info().cwnd_bytes);
+    assert!(window >= 1460, "{window} octets");
 }

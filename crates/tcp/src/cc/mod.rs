@@ -148,6 +148,12 @@ impl Congestion {
         self.window.cwnd = bytes;
     }
 
+    /// The effective MSS has changed: neither window nor ssthresh is less than one segment.
+    pub(crate) fn hold_a_segment(&mut self, mss: u32) {
+        self.window.cwnd = self.window.cwnd.max(mss);
+        self.window.ssthresh = self.window.ssthresh.max(mss);
+    }
+
     pub(crate) fn on_ack(&mut self, acked: &Acked) {
         dispatch!(&mut self.controller, c => c.on_ack(&mut self.window, acked));
     }

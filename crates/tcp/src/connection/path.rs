@@ -109,7 +109,7 @@ impl Connection {
         self.sizes.acknowledged(una);
         let overhead = self.option_bytes();
         if let Some(mss) = self.extras.as_mut().and_then(|x| x.path.on_ack(now, una, retransmits)) {
-            self.snd.raise_mss(mss - overhead);
+            self.snd.set_mss(mss - overhead);
         }
     }
 
@@ -121,9 +121,9 @@ impl Connection {
             return self.snd.next_cut(env, option_bytes);
         };
         let usual = self.snd.mss();
-        self.snd.raise_mss(size - overhead);
+        self.snd.cut_to(size - overhead);
         let cut = self.snd.next_cut(env, option_bytes);
-        self.snd.raise_mss(usual);
+        self.snd.cut_to(usual);
         let Some(cut) = cut.filter(|c| c.len == u32::from(size - overhead) && self.snd.is_new(c.seq)) else {
             return self.snd.next_cut(env, option_bytes);
         };

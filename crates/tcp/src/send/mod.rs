@@ -183,7 +183,7 @@ impl Sender {
         self.ecn = on;
     }
 
-    /// The effective send MSS has changed: what is sent again is cut to it.
+    /// The effective send MSS has changed: what is sent again is cut to it, and the window is one segment at least.
     pub(crate) fn set_mss(&mut self, mss: u16) {
         let smaller = mss < self.mss;
         self.mss = mss;
@@ -193,11 +193,11 @@ impl Sender {
             }
             self.flight = Some(flight);
         }
-        self.congestion.set_window(self.congestion.window().max(mss.into()));
+        self.congestion.hold_a_segment(mss.into());
     }
 
-    /// From the next segment on.
-    pub(crate) fn raise_mss(&mut self, mss: u16) {
+    /// Of what size the next segment is, whatever the MSS is otherwise.
+    pub(crate) fn cut_to(&mut self, mss: u16) {
         self.mss = mss;
     }
 
