@@ -20,6 +20,8 @@ fn fuzz_sequences() {
 
 /// Frames that an input may have lost: as many as no handshake or close fails of.
 const MOST_LOST: u32 = 5;
+/// So many frames are a storm, however the bytes are cut, lost, and asked for again.
+const MOST_FRAMES: u64 = 10_000;
 /// Bytes that a side may send.
 const MOST_SENT: usize = 8_000;
 
@@ -264,6 +266,7 @@ impl Game {
             idle = if state == last { idle + 1 } else { 0 };
             last = state;
             assert!(idle < 3000, "wakes up for nothing at {:?}", world.now());
+            assert!(world.frames() < MOST_FRAMES, "a storm at {:?}", world.now());
             false
         });
     }

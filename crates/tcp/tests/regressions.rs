@@ -432,3 +432,19 @@ fn the_window_is_a_segment_of_the_new_size_at_least() {
     let window = endpoint.conn.as_ref().map_or(0, |conn| conn.info().cwnd_bytes);
     assert!(window >= 1460, "{window} octets");
 }
+
+/// RFC5681-4.2-b, RFC5681-4.2-c: a FIN behind a gap is answered at once, and so is what fills a part of the gap. A bare ACK is
+/// not answered: when both ends have such a gap, each would answer the other's answer for ever.
+#[test]
+fn a_bare_ack_behind_a_fin_out_of_order_is_not_answered() {
+    case(
+        "established 300 100
+         in  <SEQ=120><ACK=300><CTL=FIN,ACK>
+         out <SEQ=300><ACK=100><CTL=ACK>
+         in  <SEQ=121><ACK=300><CTL=ACK>
+         in  <SEQ=100><ACK=300><CTL=ACK>
+         in  <SEQ=100><ACK=300><DATA=10><CTL=ACK>
+         out <SEQ=300><ACK=110><CTL=ACK>
+         hears data 10",
+    );
+}

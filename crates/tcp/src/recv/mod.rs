@@ -210,8 +210,9 @@ impl Receiver {
             }
             Taken::Kept | Taken::NoMemory => self.ack_now = true,
         }
-        if self.fin_at().is_some_and(|at| at != self.rcv_nxt) {
-            // Out of order: RFC 5681 section 4.2.
+        let carries = !segment.payload().is_empty() || segment.fin();
+        if carries && self.fin_at().is_some_and(|at| at != self.rcv_nxt) {
+            // Out of order: RFC 5681 section 4.2. (Two that answered each other's bare ACKs so would never end.)
             self.ack_now = true;
         }
         self.release_filled();
