@@ -373,10 +373,12 @@ impl Connection {
         Reset { seq: self.snd.ack_seq(), ack: Some(ack), timestamps: self.clock.stamp(env.now, ack) }
     }
 
-    /// The states in which an ABORT is told to the peer.
-    const fn resets(&self) -> bool {
-        use State::{CloseWait, Established, FinWait1, FinWait2, SynReceived};
+    /// The states in which an ABORT is told to the peer. CLOSING and LAST-ACK begin, for this, when the FIN is sent: the RFC's
+    /// CLOSE waits in CLOSE-WAIT for that (3.10.4), and the peer would wait for the FIN for ever (as Linux's `tcp_need_reset`).
+    fn resets(&self) -> bool {
+        use State::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynReceived};
         matches!(self.state, SynReceived | Established | FinWait1 | FinWait2 | CloseWait)
+            || (matches!(self.state, Closing | LastAck) && self.snd.fin_unsent())
     }
 
     /// The connection is over by a fault outside of it: the path says that the peer can't be reached.

@@ -448,3 +448,26 @@ fn a_bare_ack_behind_a_fin_out_of_order_is_not_answered() {
          hears data 10",
     );
 }
+
+/// RFC9293-3.10.5-a, section 3.10.4: the CLOSE of CLOSE-WAIT waits there until its FIN can be sent, so an ABORT before that is
+/// told to the peer; one behind it is not.
+#[test]
+fn an_abort_before_the_fin_has_left_is_told() {
+    let closed_by_peer = "established 300 100
+         in  <SEQ=100><ACK=300><CTL=FIN,ACK>
+         out <SEQ=300><ACK=101><CTL=ACK>
+         hears eof";
+    case(&format!(
+        "{closed_by_peer}
+         batch
+         shutdown
+         abort
+         out <SEQ=300><ACK=101><CTL=RST,ACK>                      CLOSED"
+    ));
+    case(&format!(
+        "{closed_by_peer}
+         shutdown
+         out <SEQ=300><ACK=101><CTL=FIN,ACK>
+         abort                                                    CLOSED"
+    ));
+}

@@ -318,6 +318,11 @@ impl Sender {
     }
 
     /// Our FIN is acknowledged.
+    /// The application has closed, and the FIN was never sent.
+    pub(crate) fn fin_unsent(&self) -> bool {
+        self.fin == Fin::Queued && !self.snd_max.after(self.data_end())
+    }
+
     pub(crate) fn fin_acknowledged(&self) -> bool {
         self.fin == Fin::Acknowledged
     }
