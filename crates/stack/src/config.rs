@@ -46,8 +46,11 @@ pub struct ShardConfig {
     pub pool_bytes: usize,
     /// What connections have in common.
     pub tcp: tcp::Config,
-    /// Secrets, from the system's random source: the table's key, the ISN's, the ports', the SYN cookies'.
+    /// Secrets, from the system's random source: the table's key, the ISN's, the ports', the SYN cookies'. Shards of one
+    /// interface have the same: a flow's next incarnation, or the ACK with a cookie, may come to another of them.
     pub secrets: [[u8; 16]; 4],
+    /// The shard's place among those of its interface: by default it is alone. `index` below `count`.
+    pub place: crate::Place,
 }
 
 impl ShardConfig {
@@ -68,6 +71,7 @@ impl ShardConfig {
             pool_bytes: 256 << 20,
             tcp: tcp::Config::default(),
             secrets,
+            place: crate::Place::ALONE,
         }
     }
 }
@@ -85,6 +89,8 @@ impl ShardConfig {
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
         within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
         within("vlan", (self.vlan.unwrap_or(0) & 0xfff).into(), 0..=4094, "an identifier of 0 to 4094")?;
+        within("place.count", self.place.count.into(), 1..=65_535, "at least 1")?;
+        within("place.index", self.place.index.into(), 0..=u64::from(self.place.count) - 1, "below place.count")?;
         within("addresses", self.addresses.len() as u64, 1..=1024, "1 to 1024 addresses")?;
         for a in &self.addresses {
             let bits = if a.ip.is_ipv4() { 32 } else { 128 };

@@ -108,7 +108,7 @@ impl Refusal {
 /// Counters of one shard since its start; those named `state_` are gauges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames given to the shard.
+    /// Frames given to the shard, by the interface or by another shard, less those that were another's.
     pub frames_in: u64,
     /// Frames taken from the shard.
     pub frames_out: u64,
@@ -148,6 +148,18 @@ pub struct Counters {
     pub closed: u64,
     /// Connections that ended by an error.
     pub failed: u64,
+    /// Frames that arrived and may be another shard's: handed over.
+    pub strays_out: u64,
+    /// Frames from other shards whose flow is here.
+    pub strays_in: u64,
+    /// Frames that arrived here, and that no other shard wanted either.
+    pub strays_unclaimed: u64,
+    /// Copies from other shards of what is for all (ARP, NDP).
+    pub copies_in: u64,
+    /// Active opens whose first reply arrived at this shard.
+    pub landed_home: u64,
+    /// Active opens whose first reply arrived at another shard, and was handed over.
+    pub landed_elsewhere: u64,
     /// What it has cost that the shard's memory for data is limited; as of the last [`advance`](crate::Shard::advance).
     pub memory: PoolCounters,
     /// Connections there are, by state: a gauge. TIME-WAIT has records instead.
@@ -180,6 +192,12 @@ impl Default for Counters {
             connected: 0,
             closed: 0,
             failed: 0,
+            strays_out: 0,
+            strays_in: 0,
+            strays_unclaimed: 0,
+            copies_in: 0,
+            landed_home: 0,
+            landed_elsewhere: 0,
             memory: PoolCounters::default(),
             states: [0; State::ALL.len()],
             malformed: [0; Malformed::COUNT],
@@ -251,6 +269,12 @@ impl Counters {
             ("connected", self.connected),
             ("closed", self.closed),
             ("failed", self.failed),
+            ("strays_out", self.strays_out),
+            ("strays_in", self.strays_in),
+            ("strays_unclaimed", self.strays_unclaimed),
+            ("copies_in", self.copies_in),
+            ("landed_home", self.landed_home),
+            ("landed_elsewhere", self.landed_elsewhere),
             ("state_syn_sent", self.in_state(State::SynSent)),
             ("state_syn_received", self.in_state(State::SynReceived)),
             ("state_established", self.in_state(State::Established)),

@@ -18,12 +18,14 @@ impl Ports {
         Self { key, range, next: 0 }
     }
 
-    /// A port from `local_ip` to `remote` for which `free` holds, or `None` when every one has been tried.
+    /// A port from `local_ip` to `remote` that is this shard's (`ours`) and for which `free` holds, or `None` when every one
+    /// has been tried.
     #[allow(clippy::cast_possible_truncation)] // the hash is taken modulo the range
     pub(crate) fn choose(
         &mut self,
         local_ip: IpAddr,
         remote: SocketAddr,
+        ours: impl Fn(u16) -> bool,
         free: impl Fn(&FlowKey) -> bool,
     ) -> Option<FlowKey> {
         let mut hasher = SipHasher13::new_with_key(&self.key);
@@ -34,9 +36,9 @@ impl Ports {
         for _ in 0..count {
             let port = low + offset.wrapping_add(self.next) % count;
             self.next = self.next.wrapping_add(1);
-            let local = SocketAddr::new(local_ip, u16::try_from(port).ok()?);
-            let key = FlowKey::new(local, remote);
-            if free(&key) {
+            let port = u16::try_from(port).ok()?;
+            let key = FlowKey::new(SocketAddr::new(local_ip, port), remote);
+            if ours(port) && free(&key) {
                 return Some(key);
             }
         }
@@ -54,7 +56,8 @@ mod tests {
         let mut ports = Ports::new([3; 16], 61_000..=61_009);
         let remote = "10.0.0.2:80".parse().expect("an address");
         let mut used = BTreeSet::new();
-        while let Some(key) = ports.choose(IpAddr::from([10, 0, 0, 1]), remote, |k| !used.contains(&k.local().port())) {
+        let local = IpAddr::from([10, 0, 0, 1]);
+        while let Some(key) = ports.choose(local, remote, |_| true, |k| !used.contains(&k.local().port())) {
             assert!(used.insert(key.local().port()));
         }
         assert_eq!(used, (61_000..=61_009).collect());
@@ -64,7 +67,7 @@ mod tests {
     fn the_last_port_is_usable() {
         let mut ports = Ports::new([3; 16], 65_535..=65_535);
         let remote = "10.0.0.2:80".parse().expect("an address");
-        let key = ports.choose(IpAddr::from([10, 0, 0, 1]), remote, |_| true).expect("free");
+        let key = ports.choose(IpAddr::from([10, 0, 0, 1]), remote, |_| true, |_| true).expect("free");
         assert_eq!(key.local().port(), 65_535);
     }
 }

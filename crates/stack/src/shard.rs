@@ -9,6 +9,7 @@ mod list;
 mod ndp;
 mod output;
 mod passive;
+mod strays;
 mod suspect;
 
 pub use list::{ConnectionInfo, Cursor};
@@ -20,6 +21,7 @@ use crate::{
     flow::FlowKey,
     half_open::HalfOpens,
     handle::ConnId,
+    landing::Plans,
     listen::{ListenError, ListenOptions, ListenerId, Listeners},
     neighbour::Neighbours,
     path_mtu::PathMtus,
@@ -83,6 +85,8 @@ pub(crate) struct Entry {
     /// DSCP of its packets, and their IPv6 flow label.
     dscp: u8,
     flow_label: u32,
+    /// Of an active open: which plan of where flows land its port was chosen by.
+    plan: u8,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +110,7 @@ pub struct Shard {
     pool: Pool,
     listeners: Listeners,
     ports: Ports,
+    plans: Plans,
     isn: IsnGenerator,
     neighbours: Neighbours,
     /// Addresses the kernel should resolve.
@@ -144,6 +149,7 @@ impl Shard {
             pool: Pool::new(config.pool_bytes),
             listeners: Listeners::default(),
             ports: Ports::new(ports, config.ports.clone()),
+            plans: Plans::new(config.place),
             isn: IsnGenerator::new(isn),
             neighbours: Neighbours::default(),
             wanted: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! ICMP errors about what we have sent: RFC 9293 section 3.9.2.2 (MUST-54), RFC 5927.
 
 use super::{App, Env, FlowKey, Instant, Refusal, Shard, input::Rejected};
-use crate::{path_mtu::guess, table::Owner};
+use crate::{path_mtu::guess, placement::Way, table::Owner};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tcp::IcmpError;
 use wire::{icmpv4, icmpv6, quoted::Quoted};
@@ -19,6 +19,7 @@ impl Shard {
     pub(super) fn icmpv4_error(
         &mut self,
         now: Instant,
+        way: Way,
         dst: IpAddr,
         message: &icmpv4::Message<'_>,
         app: &mut impl App,
@@ -38,13 +39,14 @@ impl Shard {
             let mtu = Some(message.next_hop_mtu()).filter(|mtu| *mtu != 0).unwrap_or_else(|| guess(quoted.packet_len));
             Report::TooBig(mtu.saturating_sub(40))
         });
-        self.icmp_error(now, &quoted, report, app)
+        self.icmp_error(now, way, &quoted, report, app)
     }
 
     /// An `ICMPv6` message that may be an error about a segment of ours.
     pub(super) fn icmpv6_error(
         &mut self,
         now: Instant,
+        way: Way,
         dst: Ipv6Addr,
         message: &icmpv6::Message<'_>,
         app: &mut impl App,
@@ -54,13 +56,15 @@ impl Shard {
         let too_big = mtu.map(|mtu| Report::TooBig(u16::try_from(mtu - 60).unwrap_or(u16::MAX)));
         let report = IcmpError::v6(message.kind, message.code).map(Report::Error).or(too_big).ok_or(Refusal::Icmp)?;
         let quoted = Quoted::parse_v6(message.body).filter(|q| q.src == dst).ok_or(Refusal::IcmpQuote)?;
-        self.icmp_error(now, &quoted, report, app)
+        self.icmp_error(now, way, &quoted, report, app)
     }
 
-    /// Gives it to the connection whose segment is quoted, if that is in flight.
+    /// Gives it to the connection whose segment is quoted, if that is in flight. It may have arrived anywhere: an interface
+    /// that spreads flows doesn't look at what is quoted.
     fn icmp_error(
         &mut self,
         now: Instant,
+        way: Way,
         quoted: &Quoted,
         report: Report,
         app: &mut impl App,
@@ -77,6 +81,7 @@ impl Shard {
             (Some(Owner::HalfOpen(slot)), Report::Error(error)) => {
                 return Ok(self.icmp_in_syn_received(now, slot, quoted.seq, *error)?);
             }
+            (None, _) if self.may_be_elsewhere(way) => return Err(Rejected::Elsewhere),
             // A SYN-ACK is never too big.
             _ => return Err(Refusal::IcmpQuote.into()),
         };

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     neighbour::Asker,
+    placement::{Placed, Way},
     reply::{Body, Reply},
     table::Owner,
 };
@@ -20,6 +21,7 @@ pub(super) struct Link {
     pub(super) vlan: Option<u16>,
     /// The packet was marked on its way (CE, RFC 3168 section 5).
     pub(super) marked: bool,
+    pub(super) way: Way,
 }
 
 /// The ECN field of a packet that was marked.
@@ -29,6 +31,8 @@ const CE: u8 = 0b11;
 pub(super) enum Rejected {
     Malformed(Malformed),
     Refused(Refusal),
+    /// Another shard may know its flow.
+    Elsewhere,
 }
 
 impl From<Malformed> for Rejected {
@@ -44,17 +48,32 @@ impl From<Refusal> for Rejected {
 }
 
 impl Shard {
-    /// A frame arrived. Whatever it holds, it is processed, or dropped and counted by reason.
-    pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) {
-        self.counters.frames_in += 1;
-        match self.frame(now, frame, app) {
-            Ok(()) => {}
-            Err(Rejected::Malformed(reason)) => self.counters.malformed(reason),
-            Err(Rejected::Refused(reason)) => self.counters.refused(reason),
+    /// A frame arrived. Whatever it holds, it is processed, or dropped and counted by reason, unless its flow may be another
+    /// shard's: then nothing is done, and it is to be handed over ([`on_handed`](Self::on_handed)).
+    pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
+        let placed = self.take(now, frame, Way::Arrived, app);
+        if placed == Placed::Elsewhere {
+            self.counters.strays_out += 1;
         }
+        placed
     }
 
-    fn frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Result<(), Rejected> {
+    #[inline]
+    pub(super) fn take(&mut self, now: Instant, frame: &[u8], way: Way, app: &mut impl App) -> Placed {
+        self.counters.frames_in += 1;
+        match self.frame(now, frame, way, app) {
+            Ok(placed) => return placed,
+            Err(Rejected::Malformed(reason)) => self.counters.malformed(reason),
+            Err(Rejected::Refused(reason)) => self.counters.refused(reason),
+            Err(Rejected::Elsewhere) => {
+                self.counters.frames_in -= 1;
+                return Placed::Elsewhere;
+            }
+        }
+        Placed::Here
+    }
+
+    fn frame(&mut self, now: Instant, frame: &[u8], way: Way, app: &mut impl App) -> Result<Placed, Rejected> {
         let (header, packet) = eth::Header::parse(frame)?;
         if header.dst != self.config.mac && !header.dst.is_multicast() {
             return Err(Refusal::NotOurMac.into());
@@ -63,16 +82,17 @@ impl Shard {
             // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
             return Err(Refusal::NotUnicast.into());
         }
-        let link = Link { src: header.src, vlan: header.vlan, marked: false };
+        let link = Link { src: header.src, vlan: header.vlan, marked: false, way };
         match header.ethertype {
-            eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app),
-            eth::ETHERTYPE_IPV6 => self.ipv6(now, link, packet, app),
+            eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app)?,
+            eth::ETHERTYPE_IPV6 => return self.ipv6(now, link, packet, app),
             eth::ETHERTYPE_ARP => {
                 self.arp(now, link, &arp::Packet::parse(packet)?);
-                Ok(())
+                return Ok(self.everybodys(way));
             }
-            _ => Err(Refusal::EtherType.into()),
+            _ => return Err(Refusal::EtherType.into()),
         }
+        Ok(Placed::Here)
     }
 
     fn ipv4(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
@@ -91,7 +111,7 @@ impl Shard {
         }
     }
 
-    fn ipv6(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
+    fn ipv6(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<Placed, Rejected> {
         let (header, payload) = ipv6::Header::parse(packet)?;
         if header.next_header == ip::PROTOCOL_ICMPV6 && !header.is_fragment() && is_ndp(payload) {
             return self.ndp(now, link, &header, payload);
@@ -103,11 +123,12 @@ impl Shard {
         match header.next_header {
             ip::PROTOCOL_TCP => {
                 let link = Link { marked: header.traffic_class & CE == CE, ..link };
-                self.tcp(now, link, header.src.into(), header.dst.into(), payload, app)
+                self.tcp(now, link, header.src.into(), header.dst.into(), payload, app)?;
             }
-            ip::PROTOCOL_ICMPV6 => self.icmpv6(now, link, &header, payload, app),
-            _ => Err(Refusal::Protocol.into()),
+            ip::PROTOCOL_ICMPV6 => self.icmpv6(now, link, &header, payload, app)?,
+            _ => return Err(Refusal::Protocol.into()),
         }
+        Ok(Placed::Here)
     }
 
     /// RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3: who may be a source and a destination.
@@ -145,7 +166,7 @@ impl Shard {
             let asker = ours.then_some(Asker { local: packet.target_ip.into(), vlan: link.vlan });
             self.heard(now, sender, packet.sender_mac, asker, true);
         }
-        if packet.operation != arp::Operation::Request || !ours {
+        if packet.operation != arp::Operation::Request || !ours || link.way == Way::Handed {
             return;
         }
         let answer = arp::Packet {
@@ -169,7 +190,7 @@ impl Shard {
     ) -> Result<(), Rejected> {
         let message = icmpv4::Message::parse(payload)?;
         if message.kind != icmpv4::ECHO_REQUEST {
-            return self.icmpv4_error(now, header.dst.into(), &message, app);
+            return self.icmpv4_error(now, link.way, header.dst.into(), &message, app);
         }
         let fits = ipv4::Header::LEN + payload.len() <= usize::from(self.config.mtu);
         if message.code != 0 || !fits {
@@ -189,7 +210,7 @@ impl Shard {
     ) -> Result<(), Rejected> {
         let message = icmpv6::Message::parse(payload, header.src, header.dst)?;
         if message.kind != icmpv6::ECHO_REQUEST {
-            return self.icmpv6_error(now, header.dst, &message, app);
+            return self.icmpv6_error(now, link.way, header.dst, &message, app);
         }
         let fits = ipv6::Header::LEN + payload.len() <= usize::from(self.config.mtu);
         if message.code != 0 || !fits {
@@ -241,6 +262,9 @@ impl Shard {
         };
         if !matches!(owner, Some(Owner::Connection(_))) {
             self.check_addresses(src, dst)?;
+            if owner.is_none() && self.is_stray(link.way, &key, &segment) {
+                return Err(Rejected::Elsewhere);
+            }
         }
         if segment.header.options.malformed {
             self.counters.refused(Refusal::TcpOption);
@@ -280,6 +304,9 @@ impl Shard {
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);
         let outcome = entry.conn.on_segment(&mut env, segment);
+        if opening {
+            Self::note_landing(entry, link.way, &mut self.plans, &mut self.counters);
+        }
         Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
         if let Some(reason) = outcome.dropped {
             self.counters.dropped(reason);

@@ -60,7 +60,8 @@ impl Shard {
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let conn = Connection::connect(&env, start);
         let hash = self.table.hash(&key);
-        let entry = Entry { told: true, vlan: self.config.vlan, ..new_entry(key, hash, conn, next_hop) };
+        let (vlan, plan) = (self.config.vlan, self.plans.number());
+        let entry = Entry { told: true, vlan, plan, ..new_entry(key, hash, conn, next_hop) };
         let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
         self.begin_with_path(now, slot);
         self.counters.connected += 1;
@@ -81,14 +82,15 @@ impl Shard {
             };
             table.find(table.hash(key), same)
         };
-        if let Some(key) = self.ports.choose(local, remote, |key| owner(key).is_none()) {
+        let ours = self.plans.ports(local, remote);
+        if let Some(key) = self.ports.choose(local, remote, &ours, |key| owner(key).is_none()) {
             return Some((key, None));
         }
         let reusable = |key: &FlowKey| match owner(key) {
             Some(Owner::TimeWait(slot)) if time_waits.is_reusable(now, slot) => Some(slot),
             _ => None,
         };
-        let key = self.ports.choose(local, remote, |key| reusable(key).is_some())?;
+        let key = self.ports.choose(local, remote, &ours, |key| reusable(key).is_some())?;
         let slot = reusable(&key);
         Some((key, slot))
     }
@@ -363,5 +365,6 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpA
         vlan: None,
         dscp: 0,
         flow_label: 0,
+        plan: 0,
     }
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     neighbour::{Ask, Asker},
+    placement::{Placed, Way},
     reply::{Body, Reply},
 };
 use core::net::Ipv6Addr;
@@ -52,16 +53,22 @@ impl Shard {
         link: Link,
         header: &ipv6::Header,
         payload: &[u8],
-    ) -> Result<(), Rejected> {
+    ) -> Result<Placed, Rejected> {
         self.check_ndp_addresses(header)?;
         let message = icmpv6::Message::parse(payload, header.src, header.dst)?;
         match Packet::parse(header, &message)? {
             Some(Packet::Solicitation(asks)) => self.solicitation(now, link, header.src, &asks)?,
-            Some(Packet::Advertisement(tells)) => self.advertisement(now, link, header.dst, &tells)?,
+            Some(Packet::Advertisement(tells)) => {
+                if let Err(reason) = self.advertisement(now, link, header.dst, &tells) {
+                    // Another shard may have asked.
+                    self.counters.refused(reason);
+                    return Ok(self.everybodys(link.way));
+                }
+            }
             None => return Err(Refusal::Icmp.into()),
         }
         self.counters.ndp_in += 1;
-        Ok(())
+        Ok(self.everybodys(link.way))
     }
 
     /// Other than TCP's, these may come from the unspecified address, and to the groups that a host with our addresses is
@@ -94,6 +101,9 @@ impl Shard {
             let asker = Asker { local: asks.target.into(), vlan: link.vlan };
             self.heard(now, sender, mac, Some(asker), false);
         }
+        if link.way == Way::Handed {
+            return Ok(());
+        }
         let probe = src.is_unspecified();
         let answer = Advertisement {
             target: asks.target,
@@ -109,17 +119,11 @@ impl Shard {
     }
 
     /// RFC 4861 section 7.2.5: news of a neighbour, if it is one we want or know.
-    fn advertisement(
-        &mut self,
-        now: Instant,
-        link: Link,
-        dst: Ipv6Addr,
-        tells: &Advertisement,
-    ) -> Result<(), Rejected> {
+    fn advertisement(&mut self, now: Instant, link: Link, dst: Ipv6Addr, tells: &Advertisement) -> Result<(), Refusal> {
         let target = IpAddr::from(tells.target);
         // An owned address that another station claims stays ours.
         if !self.neighbours.knows_of(target) || self.address(target).is_some() {
-            return Err(Refusal::Icmp.into());
+            return Err(Refusal::Icmp);
         }
         match (self.neighbours.known(target), tells.target_mac) {
             (Some(old), Some(new)) if old != new && !tells.overrides => self.neighbours.contradicted(now, target),

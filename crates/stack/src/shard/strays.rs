@@ -1,0 +1,81 @@
+//! Frames that arrive at one shard and are another's: a stray goes from shard to shard until one knows its flow, or all have
+//! been asked.
+
+use super::{App, Entry, FlowKey, Instant, Shard};
+use crate::{
+    counters::Counters,
+    landing::{Landing, LandingState, Plans},
+    placement::{Placed, Way},
+};
+use tcp::{Knock, State, answer_listen};
+use wire::tcp::Segment;
+
+impl Shard {
+    /// A frame that arrived at another shard: its flow is one of ours ([`Placed::Here`]), or nothing is done
+    /// ([`Placed::Elsewhere`]). Of ARP and NDP a copy, which is learnt from and not answered.
+    #[must_use]
+    pub fn on_handed(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
+        match self.take(now, frame, Way::Handed, app) {
+            Placed::Elsewhere => Placed::Elsewhere,
+            Placed::Here => {
+                self.counters.strays_in += 1;
+                Placed::Here
+            }
+            Placed::Everybodys => {
+                self.counters.copies_in += 1;
+                Placed::Here
+            }
+        }
+    }
+
+    /// A frame that arrived here and that every other shard has been handed: it is new (a SYN for a listener), or nobody's.
+    pub fn on_unclaimed(&mut self, now: Instant, frame: &[u8], app: &mut impl App) {
+        self.counters.strays_unclaimed += 1;
+        self.take(now, frame, Way::Unclaimed, app);
+    }
+
+    /// What is known now of where flows land. Told before anything else it is the plan from the start; told later it is a
+    /// change, with which flows may have their place elsewhere. The same again is none. Every shard is to be told the same.
+    pub fn set_landing(&mut self, landing: Landing) {
+        self.plans.set(landing, self.counters.connected > 0);
+    }
+
+    /// How far the shard trusts what it was told last. Of the last sixteen active opens three replies at the wrong shard are
+    /// too many.
+    #[must_use]
+    pub const fn landing_state(&self) -> LandingState {
+        self.plans.state()
+    }
+
+    /// Whether what is unknown here may be known to another shard that has not been asked.
+    pub(super) fn may_be_elsewhere(&self, way: Way) -> bool {
+        self.config.place.count > 1 && way != Way::Unclaimed
+    }
+
+    /// Whether a segment of a flow that is in no table of ours is to be asked for. Not a SYN to a listener while flows have
+    /// always landed as they do: its incarnations have all been here.
+    pub(super) fn is_stray(&self, way: Way, key: &FlowKey, segment: &Segment<'_>) -> bool {
+        let taken = || {
+            way == Way::Arrived
+                && self.plans.state() == LandingState::Planned
+                && matches!(answer_listen(segment), Knock::Open)
+                && self.listeners.find(key.local()).is_some()
+        };
+        self.may_be_elsewhere(way) && !taken()
+    }
+
+    /// What is for all shards, where there are others.
+    pub(super) fn everybodys(&self, way: Way) -> Placed {
+        if self.may_be_elsewhere(way) { Placed::Everybodys } else { Placed::Here }
+    }
+
+    /// A connection that was being opened got a segment: its first reply, if it is SYN-SENT no longer.
+    pub(super) fn note_landing(entry: &Entry, way: Way, plans: &mut Plans, counters: &mut Counters) {
+        if entry.counted != State::SynSent || entry.conn.state() == State::SynSent {
+            return;
+        }
+        let home = way != Way::Handed;
+        *(if home { &mut counters.landed_home } else { &mut counters.landed_elsewhere }) += 1;
+        plans.on_first_reply(entry.plan, entry.key.local(), entry.key.remote(), home);
+    }
+}
