@@ -214,9 +214,8 @@ impl Division<'_> {
     }
 }
 
-/// First replies that are looked at, and how many of them may come where they should not.
-const TRIALS: u32 = 16;
-const MISSES: u32 = 3;
+/// How many of the last sixteen connections that were looked at may contradict a plan.
+const MISSES: u32 = 2;
 
 /// What a shard goes by: the plan there is, and the one before it.
 #[derive(Debug)]
@@ -230,11 +229,9 @@ pub(crate) struct Plans {
     told: bool,
     /// Counts plans: what a reply says is about the one its SYN was sent by.
     number: u8,
-    /// The last [`TRIALS`] first replies, the latest in the lowest bit: 1, it came where it should not.
+    /// The last sixteen connections that were looked at, the latest in the lowest bit: 1, it contradicts the plan.
     misses: u16,
 }
-
-const _: () = assert!(TRIALS == u16::BITS);
 
 impl Plans {
     pub(crate) fn new(place: Place) -> Self {
@@ -282,17 +279,234 @@ impl Plans {
         move |port| place.count == 1 || plans.iter().flatten().all(|division| division.is_of(place, port))
     }
 
-    /// The first reply to a SYN that was sent by plan `number` arrived at this shard (`home`), or at another. Interfaces
-    /// redirect single flows, and a plan can be read just while it changes, so one miss says nothing.
+    /// The first reply to a SYN that was sent by plan `number` arrived at this shard (`home`), or at another.
     pub(crate) fn on_first_reply(&mut self, number: u8, local: SocketAddr, remote: SocketAddr, home: bool) {
-        let Landing::Rss(rss) = &self.current.landing else { return };
-        if number != self.number || self.state == LandingState::Distrusted {
-            return;
+        if number == self.number {
+            self.observe(local, remote, home);
         }
+    }
+
+    /// A segment of a connection that is here arrived at another shard, the first of it. After a change that is no wonder.
+    pub(crate) fn on_stray(&mut self, local: SocketAddr, remote: SocketAddr) {
+        if self.state == LandingState::Planned {
+            self.observe(local, remote, false);
+        }
+    }
+
+    /// A filter of the interface may redirect single flows, so one says nothing.
+    fn observe(&mut self, local: SocketAddr, remote: SocketAddr, home: bool) {
+        let Landing::Rss(rss) = &self.current.landing else { return };
         let planned = rss.shard(remote, local) == self.place.index;
         self.misses = self.misses << 1 | u16::from(home != planned);
-        if self.misses.count_ones() >= MISSES {
+        if self.misses.count_ones() > MISSES {
             self.state = LandingState::Distrusted;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use std::collections::BTreeSet;
+
+    /// The key of Microsoft's "Verifying the RSS Hash Calculation".
+    const KEY: [u8; 40] = [
+        0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca,
+        0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b,
+        0xbe, 0xac, 0x01, 0xfa,
+    ];
+
+    fn rss(table: Vec<u16>, fields: RssFields) -> Rss {
+        Rss::new(KEY.to_vec(), table, fields).expect("a valid plan")
+    }
+
+    fn spread(entries: usize, shards: u16, shift: u16) -> Vec<u16> {
+        (0..shards).map(|n| (n + shift) % shards).cycle().take(entries).collect()
+    }
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().expect("an address")
+    }
+
+    /// Microsoft's verification suite: source, destination, the hash of the addresses, and that with the ports.
+    #[test]
+    fn the_hash_is_that_of_the_verification_suite() {
+        let suite = [
+            ("66.9.149.187:2794", "161.142.100.80:1766", 0x323e_8fc2, 0x51cc_c178),
+            ("199.92.111.2:14230", "65.69.140.83:4739", 0xd718_262a, 0xc626_b0ea),
+            ("24.19.198.95:12898", "12.22.207.184:38024", 0xd2d0_a5de, 0x5c2b_394a),
+            ("38.27.205.30:48228", "209.142.163.6:2217", 0x8298_9176, 0xafc7_327f),
+            ("153.39.163.191:44251", "202.188.127.2:1303", 0x5d18_09c5, 0x10e8_28a2),
+            ("[3ffe:2501:200:1fff::7]:2794", "[3ffe:2501:200:3::1]:1766", 0x2cc1_8cd5, 0x4020_7d3d),
+            ("[3ffe:501:8::260:97ff:fe40:efab]:14230", "[ff02::1]:4739", 0x0f0c_461c, 0xdde5_1bbf),
+            (
+                "[3ffe:1900:4545:3:200:f8ff:fe21:67cf]:44251",
+                "[fe80::200:f8ff:fe21:67cf]:38024",
+                0x4b61_e985,
+                0x02d1_feef,
+            ),
+        ];
+        let with_ports = rss(vec![0], RssFields::default());
+        let addresses = RssFields { ipv4: RssInput::Addresses, ipv6: RssInput::Addresses, ..RssFields::default() };
+        let without = rss(vec![0], addresses);
+        for (src, dst, two, four) in suite {
+            assert_eq!(without.hash(at(src), at(dst)), two, "{src} {dst}");
+            assert_eq!(with_ports.hash(at(src), at(dst)), four, "{src} {dst}");
+        }
+    }
+
+    /// Linux, `RXH_XFRM_SYM_XOR` and `RXH_XFRM_SYM_OR_XOR`: what is hashed are the fields' XOR twice, or their OR and their
+    /// XOR. Both directions of a flow have one hash.
+    #[test]
+    fn symmetric_hashes_are_of_the_transformed_fields() {
+        let plain = rss(vec![0], RssFields::default());
+        let (a, b) = (at("10.0.0.1:80"), at("10.0.0.6:61000"));
+        let fields = |transform| RssFields { transform, ..RssFields::default() };
+        let xor = rss(vec![0], fields(RssTransform::SymmetricXor));
+        let or_xor = rss(vec![0], fields(RssTransform::SymmetricOrXor));
+        let xored = at("0.0.0.7:60952");
+        assert_eq!(80 ^ 61_000, 60_952);
+        assert_eq!(xor.hash(a, b), plain.hash(xored, xored));
+        assert_eq!(or_xor.hash(a, b), plain.hash(at("10.0.0.7:61016"), xored));
+        assert_eq!(80 | 61_000, 61_016);
+        assert_eq!((xor.hash(a, b), or_xor.hash(a, b)), (xor.hash(b, a), or_xor.hash(b, a)));
+        let (a, b) = (at("[fd77::1]:80"), at("[fd77::6]:61000"));
+        assert_eq!(xor.hash(a, b), plain.hash(at("[::7]:60952"), at("[::7]:60952")));
+        assert_eq!(or_xor.hash(a, b), plain.hash(at("[fd77::7]:61016"), at("[::7]:60952")));
+    }
+
+    #[test]
+    fn what_is_not_hashed_lands_at_the_first_entry() {
+        let none = RssFields { ipv6: RssInput::Nothing, ..RssFields::default() };
+        let rss = rss(vec![3, 1, 1, 1], none);
+        assert_eq!(rss.shard(at("[fd77::1]:80"), at("[fd77::2]:9")), 3);
+    }
+
+    #[test]
+    fn a_plan_is_checked() {
+        let wrong = |key: usize, table: usize| {
+            let e = Rss::new(vec![1; key], vec![0; table], RssFields::default()).expect_err("refused");
+            (e.field, e.value)
+        };
+        assert_eq!(wrong(39, 128), ("rss.key", 39));
+        assert_eq!(wrong(53, 128), ("rss.key", 53));
+        assert_eq!(wrong(40, 0), ("rss.table", 0));
+        assert_eq!(wrong(40, 96), ("rss.table", 96));
+        assert!(Rss::new(vec![1; 52], vec![0; 2048], RssFields::default()).is_ok());
+    }
+
+    /// Which shards may take `port`, all of them having been told the same.
+    fn owners(plans: &[Plans], local: SocketAddr, remote: SocketAddr) -> Vec<u16> {
+        let may = |p: &&Plans| p.ports(local.ip(), remote)(local.port());
+        plans.iter().filter(may).map(|p| p.place.index).collect()
+    }
+
+    fn told(count: u16, landings: &[Landing]) -> Vec<Plans> {
+        (0..count)
+            .map(|index| {
+                let mut plans = Plans::new(Place { index, count });
+                landings.iter().for_each(|l| plans.set(l.clone(), false));
+                plans
+            })
+            .collect()
+    }
+
+    /// Every port is exactly one shard's: where its reply lands, if every shard can be reached so.
+    #[test]
+    fn a_port_is_the_shards_where_its_reply_lands() {
+        let by_hash = rss(spread(128, 4, 0), RssFields::default());
+        let plans = told(4, &[Landing::Rss(by_hash.clone())]);
+        for (local, remote) in [("10.0.0.1", "10.0.0.9:80"), ("fd77::1", "[fd77::9]:80")] {
+            let mut seen = BTreeSet::new();
+            for port in 61_000..=65_535 {
+                let local = SocketAddr::new(local.parse().expect("an address"), port);
+                let owner = by_hash.shard(at(remote), local);
+                seen.insert(owner);
+                assert_eq!(owners(&plans, local, at(remote)), [owner]);
+            }
+            assert_eq!(seen.len(), 4);
+        }
+    }
+
+    /// Nothing known, only addresses hashed, or a shard without an entry in the table: no port can bring a reply home to
+    /// every shard, so they are divided by arithmetic.
+    #[test]
+    fn ports_that_no_reply_tells_apart_are_divided_by_arithmetic() {
+        let addresses = RssFields { ipv4: RssInput::Addresses, ..RssFields::default() };
+        let landings = [
+            Landing::Unknown,
+            Landing::Rss(rss(spread(128, 3, 0), addresses)),
+            Landing::Rss(rss(spread(128, 2, 0), RssFields::default())),
+        ];
+        for landing in landings {
+            let plans = told(3, &[landing]);
+            for port in 61_000..=61_100 {
+                let local = SocketAddr::new([10, 0, 0, 1].into(), port);
+                assert_eq!(owners(&plans, local, at("10.0.0.9:80")), [port % 3]);
+            }
+        }
+    }
+
+    /// After a change a port must be the same shard's by both plans: by the other one somebody else may have it in use.
+    #[test]
+    fn a_port_fits_the_plan_before_too() {
+        let (one, two) = (rss(spread(128, 2, 0), RssFields::default()), rss(vec![0, 0, 1, 1], RssFields::default()));
+        let plans = told(2, &[Landing::Rss(one.clone()), Landing::Rss(two.clone())]);
+        let remote = at("10.0.0.9:80");
+        let mut usable = 0;
+        for port in 61_000..=65_535 {
+            let local = SocketAddr::new([10, 0, 0, 1].into(), port);
+            let (before, after) = (one.shard(remote, local), two.shard(remote, local));
+            let expected = if before == after { vec![after] } else { vec![] };
+            assert_eq!(owners(&plans, local, remote), expected);
+            usable += expected.len();
+        }
+        assert!(usable > 1000, "{usable}");
+    }
+
+    #[test]
+    fn a_change_is_told_from_a_beginning() {
+        let plan = |shift| Landing::Rss(rss(spread(128, 2, shift), RssFields::default()));
+        let mut plans = Plans::new(Place { index: 0, count: 2 });
+        assert_eq!(plans.state(), LandingState::Unknown);
+        plans.set(plan(0), false);
+        assert_eq!(plans.state(), LandingState::Planned);
+        plans.set(plan(0), true);
+        assert_eq!(plans.state(), LandingState::Planned);
+        plans.set(plan(1), true);
+        assert_eq!(plans.state(), LandingState::Changed);
+        plans.set(Landing::Unknown, true);
+        assert_eq!(plans.state(), LandingState::Unknown);
+        // Nothing is known is a plan, too; and so is having opened connections by none.
+        let mut plans = Plans::new(Place { index: 0, count: 2 });
+        plans.set(Landing::Unknown, false);
+        plans.set(plan(0), false);
+        assert_eq!(plans.state(), LandingState::Changed);
+        let mut plans = Plans::new(Place { index: 0, count: 2 });
+        plans.set(plan(0), true);
+        assert_eq!(plans.state(), LandingState::Changed);
+    }
+
+    /// Three of the last sixteen replies at the wrong shard are too many, two are not.
+    #[test]
+    fn a_plan_that_does_not_hold_is_distrusted() {
+        let by_hash = rss(spread(128, 2, 0), RssFields::default());
+        let remote = at("10.0.0.9:80");
+        let local = (61_000..).map(|port| SocketAddr::new([10, 0, 0, 1].into(), port));
+        let local = local.into_iter().find(|l| by_hash.shard(remote, *l) == 0).expect("a port");
+        let mut plans = told(2, &[Landing::Rss(by_hash)]).swap_remove(0);
+        let number = plans.number();
+        for n in 0..80 {
+            plans.on_first_reply(number, local, remote, n % 8 != 0 || n > 60);
+            plans.on_first_reply(number.wrapping_add(1), local, remote, false);
+            assert_eq!(plans.state(), LandingState::Planned, "reply {n}");
+        }
+        for _ in 0..3 {
+            assert_eq!(plans.state(), LandingState::Planned);
+            plans.on_stray(local, remote);
+            plans.on_first_reply(number, local, remote, true);
+        }
+        assert_eq!(plans.state(), LandingState::Distrusted);
     }
 }

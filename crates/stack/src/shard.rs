@@ -87,6 +87,8 @@ pub(crate) struct Entry {
     flow_label: u32,
     /// Of an active open: which plan of where flows land its port was chosen by.
     plan: u8,
+    /// One of its segments has arrived at another shard.
+    astray: bool,
 }
 
 #[derive(Debug, Default)]

@@ -304,7 +304,7 @@ impl Shard {
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);
         let outcome = entry.conn.on_segment(&mut env, segment);
-        if opening {
+        if opening || link.way == Way::Handed {
             Self::note_landing(entry, link.way, &mut self.plans, &mut self.counters);
         }
         Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);

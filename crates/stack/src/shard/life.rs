@@ -366,5 +366,6 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpA
         dscp: 0,
         flow_label: 0,
         plan: 0,
+        astray: false,
     }
 }

@@ -35,13 +35,13 @@ impl Shard {
     }
 
     /// What is known now of where flows land. Told before anything else it is the plan from the start; told later it is a
-    /// change, with which flows may have their place elsewhere. The same again is none. Every shard is to be told the same.
+    /// change, with which flows may have their place elsewhere; the same again is none. Every shard is to be told the same.
     pub fn set_landing(&mut self, landing: Landing) {
         self.plans.set(landing, self.counters.connected > 0);
     }
 
-    /// How far the shard trusts what it was told last. Of the last sixteen active opens three replies at the wrong shard are
-    /// too many.
+    /// How far the shard trusts what it was told last. Three connections whose segments contradict it are too many, of
+    /// the last sixteen that were looked at.
     #[must_use]
     pub const fn landing_state(&self) -> LandingState {
         self.plans.state()
@@ -69,13 +69,18 @@ impl Shard {
         if self.may_be_elsewhere(way) { Placed::Everybodys } else { Placed::Here }
     }
 
-    /// A connection that was being opened got a segment: its first reply, if it is SYN-SENT no longer.
-    pub(super) fn note_landing(entry: &Entry, way: Way, plans: &mut Plans, counters: &mut Counters) {
-        if entry.counted != State::SynSent || entry.conn.state() == State::SynSent {
-            return;
+    /// A connection got a segment: the first reply to its SYN, or one that was handed over. What that says of the plan is
+    /// said once.
+    pub(super) fn note_landing(entry: &mut Entry, way: Way, plans: &mut Plans, counters: &mut Counters) {
+        let (local, remote, home) = (entry.key.local(), entry.key.remote(), way != Way::Handed);
+        if entry.counted != State::SynSent {
+            if !home && !core::mem::replace(&mut entry.astray, true) {
+                plans.on_stray(local, remote);
+            }
+        } else if entry.conn.state() != State::SynSent {
+            entry.astray = !home;
+            *(if home { &mut counters.landed_home } else { &mut counters.landed_elsewhere }) += 1;
+            plans.on_first_reply(entry.plan, local, remote, home);
         }
-        let home = way != Way::Handed;
-        *(if home { &mut counters.landed_home } else { &mut counters.landed_elsewhere }) += 1;
-        plans.on_first_reply(entry.plan, entry.key.local(), entry.key.remote(), home);
     }
 }
