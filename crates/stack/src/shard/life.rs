@@ -69,7 +69,7 @@ impl Shard {
         Ok(self.id(slot))
     }
 
-    /// A source port that no connection to `remote` uses. When every one is taken, that of the connection in TIME-WAIT for
+    /// A source port that no connection to `remote` uses, rather one whose reply lands here. When every one is taken, that of the connection in TIME-WAIT for
     /// which a new one is safe: both sides used timestamps, and the clock has moved on since (RFC 6191 in the other
     /// direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
     fn choose_port(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Option<(FlowKey, Option<u32>)> {
@@ -82,8 +82,10 @@ impl Shard {
             };
             table.find(table.hash(key), same)
         };
-        let ours = self.plans.ports(local, remote);
-        if let Some(key) = self.ports.choose(local, remote, &ours, |key| owner(key).is_none()) {
+        let (ours, home) = (self.plans.ours(local, remote), self.plans.home(local, remote));
+        let free = |key: &FlowKey| owner(key).is_none();
+        let near = self.ports.choose(local, remote, |port| ours(port) && home(port), free);
+        if let Some(key) = near.or_else(|| self.ports.choose(local, remote, &ours, free)) {
             return Some((key, None));
         }
         let reusable = |key: &FlowKey| match owner(key) {

@@ -34,10 +34,13 @@ impl Shard {
         self.take(now, frame, Way::Unclaimed, app);
     }
 
-    /// What is known now of where flows land. Told before anything else it is the plan from the start; told later it is a
-    /// change, with which flows may have their place elsewhere; the same again is none. Every shard is to be told the same.
+    /// What is known of where flows land. Every shard is told the same, and before the first frame and the first active open,
+    /// even if that is [`Landing::Unknown`]: by the first telling ports are divided for good. Any other told later is a
+    /// change: then flows may have their place elsewhere, and where there is a choice active opens take the ports that land at
+    /// home now. The same again is no change.
     pub fn set_landing(&mut self, landing: Landing) {
-        self.plans.set(landing, self.counters.connected > 0);
+        let Counters { frames_in, strays_out, connected, .. } = self.counters;
+        self.plans.set(landing, frames_in + strays_out + connected == 0);
     }
 
     /// How far the shard trusts what it was told last. Three connections whose segments contradict it are too many, of
