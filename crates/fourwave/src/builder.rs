@@ -1,6 +1,6 @@
 //! How a stack is started.
 
-use crate::{Address, App, CopyMode, Error, Idle, ListenOptions, Running, Settings, XdpMode, raw};
+use crate::{Address, App, CopyMode, Error, Idle, ListenOptions, Place, Running, Settings, XdpMode, raw};
 use runtime::{Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -64,14 +64,15 @@ impl Stack {
         self
     }
 
-    /// Receive queues to serve: all that the interface has. Default: queue 0.
+    /// Receive queues to serve, a shard for each. Default: all that the interface has; none may be left out, so this is for
+    /// who wants to be sure how many there are.
     #[must_use]
     pub fn queues(mut self, queues: impl IntoIterator<Item = u32>) -> Self {
         self.options.queues = queues.into_iter().collect();
         self
     }
 
-    /// Cores to run on, one per queue. Default: wherever the kernel puts them.
+    /// Cores to run on, one per queue, in their order. Default: wherever the kernel puts them.
     #[must_use]
     pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
         self.options.cores = cores.into_iter().collect();
@@ -106,12 +107,22 @@ impl Stack {
         self
     }
 
-    /// Starts the stack with `app` on it, in the network namespace of the calling thread.
+    /// Starts the stack with `app` on it, in the network namespace of the calling thread. Each shard has a copy of its own: they
+    /// share what `A` shares when it is cloned, such as an [`Arc`](std::sync::Arc).
     ///
     /// # Errors
     /// One sentence that says what is missing or wrong, and what to do.
-    pub fn start<A: App + Send + 'static>(self, app: A) -> Result<Running<A>, Error> {
+    pub fn start<A: App + Clone + Send + 'static>(self, app: A) -> Result<Running<A>, Error> {
         runtime::start(self.options, app)
+    }
+
+    /// As [`Stack::start`], with an application made for each shard: its own connections to open, say, or what is no `Clone`.
+    /// `make` is called for each shard, in their order, before any of them runs.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub fn start_each<A: App + Send + 'static>(self, make: impl FnMut(Place) -> A) -> Result<Running<A>, Error> {
+        runtime::start_each(self.options, make)
     }
 
     /// Opens the interface for bare frames that are sent back: the answering end of a measurement without TCP.

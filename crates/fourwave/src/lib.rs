@@ -1,11 +1,12 @@
 //! A TCP/IP stack in user space, on AF_XDP.
 //!
-//! An [`App`] runs on the stack's own thread: it is called when something happens, and acts through an [`Io`]. An
-//! interface and a port are enough to start:
+//! An [`App`] runs on the stack's own threads, one for each receive queue of the interface: it is called when something
+//! happens, and acts through an [`Io`]. An interface and a port are enough to start:
 //!
 //! ```no_run
 //! use fourwave::{App, ConnId, Io, Stack};
 //!
+//! #[derive(Clone)]
 //! struct Echo;
 //!
 //! impl App for Echo {
@@ -26,7 +27,9 @@ mod builder;
 pub use builder::Stack;
 pub use runtime::stack::{
     App, Congestion, ConnId, ConnectError, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
-    Keepalive, ListenError, ListenOptions, ListenerId, Settings, SoftError, State, SynCookies,
+    Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
-pub use runtime::{Address, Error, Finished, Idle, Running, control, interface_for, io_error_kind, raw};
+pub use runtime::{
+    Address, Error, Finished, HandoffCounters, Idle, Running, control, interface_for, io_error_kind, raw,
+};

@@ -62,6 +62,9 @@ pub struct Row {
 pub struct Count {
     /// Its name.
     pub name: String,
-    /// Its value.
+    /// Its value; over several shards, their sum.
     pub value: u64,
+    /// Each shard's, if there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<u64>,
 }

@@ -13,9 +13,31 @@ pub enum Error {
     /// A TCP setting is out of its range.
     #[error(transparent)]
     Config(#[from] stack::ConfigError),
-    /// Several queues were asked for.
-    #[error("queues is {0:?}, allowed is one queue: sharding over several is not built yet")]
-    OneQueue(Vec<u32>),
+    /// Bare frames over several queues.
+    #[error("bare frames go over one queue, and {interface} has {queues}: `ethtool -L {interface} {channels} 1`")]
+    OneQueue {
+        /// The interface.
+        interface: String,
+        /// How many it has.
+        queues: usize,
+        /// What its driver calls them.
+        channels: &'static str,
+    },
+    /// Cores that don't fit the queues.
+    #[error(
+        "{cores} cores are named for {queues} queue(s) of {interface}, allowed is one for each, or none: a queue's rings \
+         have one producer, so one core serves it; more cores need more queues (`ethtool -L {interface} {channels} {cores}`)"
+    )]
+    Cores {
+        /// How many were named.
+        cores: usize,
+        /// How many queues are served.
+        queues: usize,
+        /// The interface.
+        interface: String,
+        /// What its driver calls them.
+        channels: &'static str,
+    },
     /// A core that doesn't exist.
     #[error("core {core} does not exist or is not allowed to this process, allowed are {allowed:?}")]
     NoCore {

@@ -1,13 +1,15 @@
 //! The loops that drive shards: a pinned worker per queue, the clock, idling, and the threads beside the data path.
 //!
-//! [`start`] opens the interface, makes a shard with its listeners, and runs it with an application on a thread of its own,
-//! pinned to a core. Beside it run a thread that mirrors the kernel's neighbours and one that answers `fourwave ss` on a
+//! [`start`] opens the interface, makes a shard per receive queue with its listeners, and runs each with an application on a
+//! thread of its own, pinned to a core. Frames that arrive at one shard and belong to another's flow are handed over
+//! ([`HandoffCounters`]). Beside them run a thread that mirrors the kernel's neighbours and one that answers `fourwave ss` on a
 //! control socket. [`Worker`] is the loop itself, over any [`xdp::Port`].
 #![forbid(unsafe_code)]
 
 mod clock;
 pub mod control;
 mod error;
+mod handoff;
 mod idle;
 mod kernel;
 mod neighbours;
@@ -18,9 +20,10 @@ mod worker;
 
 pub use clock::Clock;
 pub use error::{Error, io_error_kind};
+pub use handoff::HandoffCounters;
 pub use idle::Idle;
 pub use options::{Address, Options};
-pub use start::{Running, interface_for, start};
+pub use start::{Running, interface_for, start, start_each};
 pub use worker::{Command, Finished, Worker};
 
 pub use stack;

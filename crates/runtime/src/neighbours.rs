@@ -53,15 +53,16 @@ struct Task {
     mirror: NeighbourMirror,
     poll: Poll,
     wanted: Receiver<IpAddr>,
-    mailbox: Mailbox,
+    /// One for each loop.
+    mailboxes: Vec<Mailbox>,
     stop: Arc<AtomicBool>,
     /// What the loops know, so that a reset can take it back.
     known: BTreeSet<IpAddr>,
 }
 
 impl Mirror {
-    /// Tells the loop all neighbours of the interface, then follows their changes.
-    pub(crate) fn start(ifindex: u32, wanted: Receiver<IpAddr>, mailbox: Mailbox) -> Result<Self, Error> {
+    /// Tells the loops all neighbours of the interface, then follows their changes.
+    pub(crate) fn start(ifindex: u32, wanted: Receiver<IpAddr>, mailboxes: Vec<Mailbox>) -> Result<Self, Error> {
         let failed = || Error::system("watching the kernel's neighbours");
         let mut mirror = NeighbourMirror::open(ifindex)?;
         // Told from the thread, since there may be more than the loop's queue has room for; read before, so that a start
@@ -73,7 +74,7 @@ impl Mirror {
             .map_err(failed())?;
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
-        let task = Task { mirror, poll, wanted, mailbox, stop: Arc::clone(&stop), known: BTreeSet::new() };
+        let task = Task { mirror, poll, wanted, mailboxes, stop: Arc::clone(&stop), known: BTreeSet::new() };
         let thread =
             std::thread::Builder::new().name("fw-neighbours".into()).spawn(move || task.run(known)).map_err(failed())?;
         Ok(Self { waker, stop, thread: Some(thread) })
@@ -125,7 +126,7 @@ impl Task {
         match change {
             NeighbourChange::Reset => {
                 for ip in std::mem::take(&mut self.known) {
-                    self.mailbox.send(Command::Neighbour(ip, None), &self.stop);
+                    self.send(ip, None);
                 }
             }
             NeighbourChange::Updated(neighbour) => self.tell(neighbour),
@@ -137,7 +138,7 @@ impl Task {
         match neighbour.mac.filter(|_| neighbour.usable) {
             Some(mac) => {
                 self.known.insert(neighbour.ip);
-                self.mailbox.send(Command::Neighbour(neighbour.ip, Some(MacAddr(mac.0))), &self.stop);
+                self.send(neighbour.ip, Some(MacAddr(mac.0)));
             }
             None if neighbour.failed => self.forget(neighbour.ip),
             // Being resolved: the address it had until now is still the best guess.
@@ -147,7 +148,13 @@ impl Task {
 
     fn forget(&mut self, ip: IpAddr) {
         self.known.remove(&ip);
-        self.mailbox.send(Command::Neighbour(ip, None), &self.stop);
+        self.send(ip, None);
+    }
+
+    fn send(&self, ip: IpAddr, mac: Option<MacAddr>) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Neighbour(ip, mac), &self.stop);
+        }
     }
 }
 

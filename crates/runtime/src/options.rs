@@ -22,7 +22,7 @@ pub struct Address {
 pub struct Options {
     /// The interface.
     pub interface: String,
-    /// Its receive queues to serve; exactly one until sharding is built.
+    /// Its receive queues to serve, a shard for each; empty: all it has. None may be left out.
     pub queues: Vec<u32>,
     /// The cores to pin the workers to, one per queue; empty: wherever the kernel puts them.
     pub cores: Vec<usize>,
@@ -32,7 +32,7 @@ pub struct Options {
     pub vlan: Option<u16>,
     /// What to listen on.
     pub listen: Vec<SocketAddr>,
-    /// What those are opened with.
+    /// What those are opened with, on each shard: a backlog is one shard's.
     pub listen_options: ListenOptions,
     /// Ports of active opens; `None`: there are none, and on a shared address all ports but those listened on stay the
     /// kernel's.
@@ -53,7 +53,7 @@ impl Options {
     pub fn new(interface: impl Into<String>) -> Self {
         Self {
             interface: interface.into(),
-            queues: vec![0],
+            queues: Vec::new(),
             cores: Vec::new(),
             address: None,
             vlan: None,

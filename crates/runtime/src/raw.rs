@@ -38,16 +38,24 @@ impl Raw {
     /// frames are only ever spun for.
     fn open(options: &Options, own: Ipv4Addr) -> Result<Self, Error> {
         debug_assert!(options.idle != Idle::Sleep, "bare frames are spun for");
-        let core = crate::start::core(options)?;
         let facts = InterfaceFacts::read(&options.interface)?;
+        let queues = crate::start::queues(options, &facts);
+        let refused = || {
+            let (interface, channels) = (facts.name.clone(), crate::start::channels(&facts));
+            Error::OneQueue { interface, queues: queues.len(), channels }
+        };
+        if queues.len() != 1 {
+            return Err(refused());
+        }
+        let core = crate::start::cores(options, &facts, 1)?.first().copied().flatten();
         let config = XskConfig {
             interface: options.interface.clone(),
             xdp_mode: options.xdp_mode,
             copy_mode: options.copy_mode,
             ..XskConfig::default()
         };
-        let (steering, ports, report) = xdp::open(&config, &options.queues, &[LocalAddress::owned(own.into())])?;
-        let port = ports.into_iter().next().ok_or_else(|| Error::OneQueue(options.queues.clone()))?;
+        let (steering, ports, report) = xdp::open(&config, &queues, &[LocalAddress::owned(own.into())])?;
+        let port = ports.into_iter().next().ok_or_else(refused)?;
         if let Some(core) = core {
             core_affinity::set_for_current(core);
         }

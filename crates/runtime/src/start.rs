@@ -3,14 +3,16 @@
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::error::Error;
+use crate::handoff::{Handoff, PARCELS};
 use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::worker::{Finished, Worker};
+use core_affinity::CoreId;
 use crossbeam::channel::bounded;
 use mio::Waker;
 use socket2::Socket;
-use stack::{App, LocalAddress, MacAddr, Route, Shard, ShardConfig, TcpConfig};
+use stack::{App, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig};
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -37,24 +39,38 @@ const LINK_HEADER: u32 = 18;
 #[derive(Debug)]
 pub struct Running<A> {
     stop: Arc<AtomicBool>,
-    waker: Arc<Waker>,
-    worker: Option<JoinHandle<io::Result<Finished<A>>>>,
+    wakers: Vec<Arc<Waker>>,
+    /// One for each shard, in their order; empty once they are joined.
+    workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
     report: Report,
-    /// In the order in which they must end: the worker has been joined by then.
+    /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _reserved: Vec<Socket>,
 }
 
-/// Starts a stack with `app` on it. To be called in the network namespace of the interface.
+/// Starts a stack with a copy of `app` on each shard: there is one for each receive queue. To be called in the network
+/// namespace of the interface.
 ///
 /// # Errors
-/// One sentence: privileges, interface, addresses, ports in use, cores, the kernel's refusal.
-pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Running<A>, Error> {
-    let core = core(&options)?;
+/// One sentence: privileges, interface, addresses, ports in use, queues, cores, the kernel's refusal.
+pub fn start<A: App + Clone + Send + 'static>(options: Options, app: A) -> Result<Running<A>, Error> {
+    start_each(options, |_| app.clone())
+}
+
+/// As [`start`], with an application for each shard: `make` is called for each, in their order, before any of them runs.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_each<A: App + Send + 'static>(
+    options: Options,
+    mut make: impl FnMut(Place) -> A,
+) -> Result<Running<A>, Error> {
     let facts = InterfaceFacts::read(&options.interface)?;
+    let queues = queues(&options, &facts);
+    let cores = cores(&options, &facts, queues.len())?;
     let clock = Clock::new();
-    let shard = shard(&options, &facts, &clock)?;
+    let shards = shards(&options, &facts, &clock, queues.len())?;
     let reserved = match (&options.address, &options.ports) {
         (Some(_), _) => Vec::new(),
         (None, ports) => {
@@ -62,42 +78,65 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
             kernel::reserve(&options.listen)?
         }
     };
-    let (steering, port, report) = open(&options, &shard)?;
-    let (commands, inbox) = bounded(COMMANDS);
+    let (steering, ports, report) = open(&options, &queues, &shards)?;
     let (resolve, wanted) = bounded(RESOLVES);
-    let mut worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve)
-        .map_err(Error::system("setting up the loop's sleep"))?;
-    let waker = worker.waker();
-    let mailbox = Mailbox { commands, waker: Arc::clone(&waker) };
+    let mut workers = Vec::with_capacity(queues.len());
+    let mut mailboxes = Vec::with_capacity(queues.len());
+    for (port, shard) in ports.into_iter().zip(shards) {
+        let (commands, inbox) = bounded(COMMANDS);
+        let app = make(shard.config().place);
+        let worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve.clone())
+            .map_err(Error::system("setting up the loop's sleep"))?;
+        mailboxes.push(Mailbox { commands, waker: worker.waker() });
+        workers.push(worker);
+    }
+    let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();
+    if workers.len() > 1 {
+        let ends = Handoff::ring(wakers.clone(), PARCELS);
+        workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
+    }
     let mirror = match options.address {
         Some(_) => None,
-        None => Some(Mirror::start(report.ifindex, wanted, mailbox.clone())?),
+        None => Some(Mirror::start(report.ifindex, wanted, mailboxes.clone())?),
     };
     if let Some(mirror) = &mirror {
-        worker.set_resolver(mirror.waker());
+        workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
     }
-    let control = ControlSocket::open(Source { shards: vec![mailbox], steering: Arc::new(Mutex::new(steering)) })?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    let run = move || {
-        if let Some(core) = core.filter(|core| !core_affinity::set_for_current(*core)) {
-            tracing::warn!(core = core.id, "the worker could not be pinned");
-        }
-        worker.run(&stopped)
-    };
-    let worker = std::thread::Builder::new()
-        .name("fw-shard-0".into())
-        .spawn(run)
-        .map_err(Error::system("starting the worker"))?;
-    Ok(Running {
-        stop,
-        waker,
-        worker: Some(worker),
+    let control = ControlSocket::open(Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) })?;
+    let mut running = Running {
+        stop: Arc::new(AtomicBool::new(false)),
+        wakers,
+        workers: Vec::with_capacity(workers.len()),
         report,
         _control: Some(control),
         _mirror: mirror,
         _reserved: reserved,
-    })
+    };
+    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
+        // If one can't be started, those that were are ended by the drop of what runs.
+        let thread = spawn(index, worker, core, Arc::clone(&running.stop))?;
+        running.workers.push(thread);
+    }
+    Ok(running)
+}
+
+/// Runs a loop on a thread of its own, which is named for its shard.
+fn spawn<A: App + Send + 'static>(
+    index: usize,
+    worker: Worker<XskPort, A>,
+    core: Option<CoreId>,
+    stop: Arc<AtomicBool>,
+) -> Result<JoinHandle<io::Result<Finished<A>>>, Error> {
+    let run = move || {
+        if let Some(core) = core.filter(|core| !core_affinity::set_for_current(*core)) {
+            tracing::warn!(core = core.id, "the worker could not be pinned");
+        }
+        worker.run(&stop)
+    };
+    std::thread::Builder::new()
+        .name(format!("fw-shard-{index}"))
+        .spawn(run)
+        .map_err(Error::system("starting the worker"))
 }
 
 impl<A> Running<A> {
@@ -107,36 +146,48 @@ impl<A> Running<A> {
         &self.report
     }
 
-    /// Whether the worker has ended: its application asked for it, or the device failed.
+    /// How many shards there are: one for each queue.
+    #[must_use]
+    pub const fn shards(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Whether the stack ends by itself: an application asked for it, or the device failed.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.worker.as_ref().is_none_or(JoinHandle::is_finished)
+        self.workers.is_empty() || self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Asks the worker to end: connections are closed in order within a second.
+    /// Asks the workers to end: connections are closed in order within a second.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.waker.wake();
+        for waker in &self.wakers {
+            let _ = waker.wake();
+        }
     }
 
-    /// Waits for the end of the worker; the program is then detached and the control socket gone.
+    /// Waits for the end of the workers, of which one brings that of all; the program is then detached and the control socket
+    /// gone. What remains of each shard, in their order.
     ///
     /// # Errors
-    /// The device failed, or the worker panicked.
-    pub fn join(mut self) -> Result<Finished<A>, Error> {
-        let Some(worker) = self.worker.take() else { return Err(Error::Panicked) };
-        let finished = worker.join().map_err(|_| Error::Panicked)?;
-        finished.map_err(|error| match error.raw_os_error() {
-            Some(ENXIO | ENODEV) => Error::Gone(self.report.interface.clone()),
-            _ => Error::system(format!("the device {} failed", self.report.interface))(error),
-        })
+    /// The device failed, or a worker panicked.
+    pub fn join(mut self) -> Result<Vec<Finished<A>>, Error> {
+        // All have ended before anything else goes.
+        let ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
+        let finished = |ended: std::thread::Result<io::Result<Finished<A>>>| {
+            ended.map_err(|_| Error::Panicked)?.map_err(|error| match error.raw_os_error() {
+                Some(ENXIO | ENODEV) => Error::Gone(self.report.interface.clone()),
+                _ => Error::system(format!("the device {} failed", self.report.interface))(error),
+            })
+        };
+        ended.into_iter().map(finished).collect()
     }
 }
 
 impl<A> Drop for Running<A> {
     fn drop(&mut self) {
         self.stop();
-        if let Some(worker) = self.worker.take() {
+        for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
     }
@@ -162,28 +213,68 @@ pub fn interface_for(ip: IpAddr) -> Option<String> {
     facts.filter_map(best).max_by_key(|(prefix_len, _)| *prefix_len).map(|(_, name)| name)
 }
 
-pub(crate) fn core(options: &Options) -> Result<Option<core_affinity::CoreId>, Error> {
-    if options.queues.len() != 1 {
-        return Err(Error::OneQueue(options.queues.clone()));
-    }
-    let Some(wanted) = options.cores.first().copied() else { return Ok(None) };
-    let all = core_affinity::get_core_ids().unwrap_or_default();
-    let found = all.iter().find(|core| core.id == wanted).copied();
-    let allowed = || all.iter().map(|core| core.id).collect();
-    found.map(Some).ok_or_else(|| Error::NoCore { core: wanted, allowed: allowed() })
+/// The queues to serve.
+pub(crate) fn queues(options: &Options, facts: &InterfaceFacts) -> Vec<u32> {
+    if options.queues.is_empty() { (0..facts.rx_queues).collect() } else { options.queues.clone() }
 }
 
-/// The shard, with its listeners.
-fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Shard, Error> {
+/// What `ethtool -L` calls the receive queues.
+pub(crate) fn channels(facts: &InterfaceFacts) -> &'static str {
+    if facts.driver == "veth" { "rx" } else { "combined" }
+}
+
+/// The core of each queue's worker.
+pub(crate) fn cores(options: &Options, facts: &InterfaceFacts, queues: usize) -> Result<Vec<Option<CoreId>>, Error> {
+    let cores = options.cores.len();
+    if cores == 0 {
+        return Ok(vec![None; queues]);
+    }
+    let all = core_affinity::get_core_ids().unwrap_or_default();
+    let found = |wanted: &usize| {
+        let allowed = || all.iter().map(|core| core.id).collect();
+        let core = all.iter().find(|core| core.id == *wanted).copied();
+        core.map(Some).ok_or_else(|| Error::NoCore { core: *wanted, allowed: allowed() })
+    };
+    let found = options.cores.iter().map(found).collect::<Result<_, _>>()?;
+    if cores != queues {
+        let (interface, channels) = (facts.name.clone(), channels(facts));
+        return Err(Error::Cores { cores, queues, interface, channels });
+    }
+    Ok(found)
+}
+
+/// The shards, with their listeners.
+fn shards(options: &Options, facts: &InterfaceFacts, clock: &Clock, count: usize) -> Result<Vec<Shard>, Error> {
+    let [mut table, isn, ports, cookies] = secrets()?;
+    let count = u16::try_from(count).unwrap_or(u16::MAX);
+    let make = |index| {
+        if index > 0 {
+            // The table is a shard's own. A cookie may come back to another shard, and a flow that is opened again may land
+            // on another: those know each other's numbers.
+            [table, ..] = secrets()?;
+        }
+        shard(options, facts, clock, Place { index, count }, [table, isn, ports, cookies])
+    };
+    (0..count).map(make).collect()
+}
+
+fn shard(
+    options: &Options,
+    facts: &InterfaceFacts,
+    clock: &Clock,
+    place: Place,
+    secrets: [[u8; 16]; 4],
+) -> Result<Shard, Error> {
     let addresses = addresses(options, facts)?;
     let most = XskConfig::default().frame_bytes() - LINK_HEADER;
     let mtu = u16::try_from(facts.mtu).ok().filter(|mtu| u32::from(*mtu) <= most);
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
-    let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets()?);
+    let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets);
     config.ports = options.ports.clone().unwrap_or(NO_PORTS);
     config.vlan = options.vlan;
     config.tcp = TcpConfig::new(options.tcp.clone())?;
     config.routes = routes(options, facts)?;
+    config.place = place;
     let mut shard = Shard::new(config, clock.now())?;
     for address in &options.listen {
         let known = |ip| shard.config().addresses.iter().any(|a| a.ip == ip);
@@ -236,8 +327,9 @@ fn secrets() -> Result<[[u8; 16]; 4], Error> {
     Ok(secrets)
 }
 
-/// Attaches the steering program with our addresses and endpoints, and opens the port.
-fn open(options: &Options, shard: &Shard) -> Result<(Steering, XskPort, Report), Error> {
+/// Attaches the steering program with our addresses and endpoints, which all shards have alike, and opens a port for each
+/// queue.
+fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering, Vec<XskPort>, Report), Error> {
     let config = XskConfig {
         interface: options.interface.clone(),
         xdp_mode: options.xdp_mode,
@@ -248,9 +340,10 @@ fn open(options: &Options, shard: &Shard) -> Result<(Steering, XskPort, Report),
         true => xdp::LocalAddress::owned(a.ip),
         false => xdp::LocalAddress::shared(a.ip, options.ports.clone()),
     };
-    let addresses: Vec<_> = shard.config().addresses.iter().map(local).collect();
-    let (mut steering, ports, report) = xdp::open(&config, &options.queues, &addresses)?;
-    for endpoint in shard.listening() {
+    let shard = shards.first();
+    let addresses: Vec<_> = shard.iter().flat_map(|shard| &shard.config().addresses).map(local).collect();
+    let (mut steering, ports, report) = xdp::open(&config, queues, &addresses)?;
+    for endpoint in shard.iter().flat_map(|shard| shard.listening()) {
         for address in &addresses {
             let any = endpoint.ip().is_unspecified() && endpoint.is_ipv4() == address.address.is_ipv4();
             if any || endpoint.ip() == address.address {
@@ -258,7 +351,5 @@ fn open(options: &Options, shard: &Shard) -> Result<(Steering, XskPort, Report),
             }
         }
     }
-    // One queue was asked for, so one port is there.
-    let port = ports.into_iter().next().ok_or_else(|| Error::OneQueue(options.queues.clone()))?;
-    Ok((steering, port, report))
+    Ok((steering, ports, report))
 }

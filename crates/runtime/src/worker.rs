@@ -2,10 +2,11 @@
 //! one kick. It runs to completion: nothing waits, nothing is shared.
 
 use crate::clock::Clock;
+use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
-use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, MacAddr, Shard};
+use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, MacAddr, Placed, Shard};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub enum Command {
     /// List connections from a place on; the answer says where to go on.
     List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
     /// The counters.
-    Counters(Sender<(Counters, PortStats)>),
+    Counters(Sender<(Counters, PortStats, HandoffCounters)>),
 }
 
 /// A loop: a port, a shard, and the application on it.
@@ -53,6 +54,8 @@ pub struct Worker<P, A> {
     commands: Receiver<Command>,
     resolve: Sender<IpAddr>,
     resolver: Option<Arc<Waker>>,
+    /// To the other shards, if there are any.
+    handoff: Option<Handoff>,
     received: Vec<Frame>,
     /// A frame the TX ring had no room for: the next one to go.
     held: Option<(Frame, usize)>,
@@ -65,7 +68,7 @@ pub struct Worker<P, A> {
     next_check: Instant,
 }
 
-/// What remains of a loop.
+/// What remains of a shard and its loop.
 #[derive(Debug)]
 pub struct Finished<A> {
     /// The application.
@@ -74,6 +77,8 @@ pub struct Finished<A> {
     pub counters: Counters,
     /// The port's counters.
     pub port: PortStats,
+    /// What was handed to and from other shards.
+    pub handoff: HandoffCounters,
 }
 
 impl<P: Port, A: App> Worker<P, A> {
@@ -103,6 +108,7 @@ impl<P: Port, A: App> Worker<P, A> {
             commands,
             resolve,
             resolver: None,
+            handoff: None,
             received,
             held: None,
             turns: 0,
@@ -123,21 +129,32 @@ impl<P: Port, A: App> Worker<P, A> {
         self.resolver = Some(waker);
     }
 
-    /// Runs until `stop` is set or the application asks for the end; then closes every connection in order, and resets
-    /// what is left after a second.
+    /// Joins the loop to those of the other shards.
+    pub(crate) fn set_handoff(&mut self, handoff: Handoff) {
+        self.handoff = Some(handoff);
+    }
+
+    /// Runs until `stop` is set or the application asks for the end; then sets `stop` for the other shards, closes every
+    /// connection in order, and resets what is left after a second.
     ///
     /// # Errors
     /// The device failed: the interface is gone. One that is down is waited for.
     pub fn run(mut self, stop: &AtomicBool) -> io::Result<Finished<A>> {
+        let end = EndOfAll { stop, wakers: self.handoff.as_ref().map(Handoff::wakers).unwrap_or_default() };
         while !stop.load(Ordering::Relaxed) && !self.shard.finish_requested() {
             self.watch();
             let now = self.clock.now();
             let worked = self.turn(now)?;
             self.rest(now, worked)?;
         }
+        drop(end);
         self.drain()?;
-        let counters = self.shard.counters().clone();
-        Ok(Finished { app: self.app, counters, port: self.port.stats() })
+        let (counters, handoff) = (self.shard.counters().clone(), self.handoff_counters());
+        Ok(Finished { app: self.app, counters, port: self.port.stats(), handoff })
+    }
+
+    fn handoff_counters(&self) -> HandoffCounters {
+        self.handoff.as_ref().map(Handoff::counters).unwrap_or_default()
     }
 
     /// Looks at the RX ring, and at nothing else, for a moment: most turns of a spinning loop would find nothing to do, and
@@ -161,14 +178,27 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         let taken = self.received.len();
         for frame in self.received.drain(..) {
-            self.shard.on_frame(now, self.port.bytes(&frame), &mut self.app);
+            let bytes = self.port.bytes(&frame);
+            let placed = self.shard.on_frame(now, bytes, &mut self.app);
+            if placed != Placed::Here
+                && let Some(handoff) = &mut self.handoff
+            {
+                handoff.on_placed(now, placed, bytes);
+            }
             self.port.recycle(frame);
         }
+        let handed = match &mut self.handoff {
+            Some(handoff) => handoff.take_in(now, &mut self.shard, &mut self.app),
+            None => 0,
+        };
         self.shard.advance(now, &mut self.app);
         let app = &mut self.app;
         self.shard.call(now, |io| app.on_turn(io));
         let sent = self.transmit(now);
         self.flush(now)?;
+        if let Some(handoff) = &mut self.handoff {
+            handoff.wake();
+        }
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(COMMAND_TURNS) {
             self.serve_commands(now);
@@ -176,7 +206,7 @@ impl<P: Port, A: App> Worker<P, A> {
         while let Some(ip) = self.shard.poll_resolve() {
             self.ask_kernel(ip);
         }
-        Ok(taken > 0 || sent > 0)
+        Ok(taken > 0 || sent > 0 || handed > 0)
     }
 
     /// Moves what the shard has to send into the TX ring, as far as there is room; the rest waits in the shard.
@@ -265,8 +295,14 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         let deadline =
             [Some(self.next_check), self.shard.next_wakeup(), self.app.wake_at()].into_iter().flatten().min();
-        self.sleeper.sleep(now, deadline)?;
-        Ok(())
+        match &self.handoff {
+            None => self.sleeper.sleep(now, deadline),
+            Some(handoff) => {
+                let slept = if handoff.may_sleep() { self.sleeper.sleep(now, deadline) } else { Ok(()) };
+                handoff.awake();
+                slept
+            }
+        }
     }
 
     fn serve_commands(&mut self, now: Instant) {
@@ -279,7 +315,8 @@ impl<P: Port, A: App> Worker<P, A> {
                     let _ = answer.try_send((rows, next));
                 }
                 Command::Counters(answer) => {
-                    let _ = answer.try_send((self.shard.counters().clone(), self.port.stats()));
+                    let _ =
+                        answer.try_send((self.shard.counters().clone(), self.port.stats(), self.handoff_counters()));
                 }
             }
         }
@@ -296,7 +333,7 @@ impl<P: Port, A: App> Worker<P, A> {
     fn drain(&mut self) -> io::Result<()> {
         let began = self.clock.now();
         self.shard.drain(began);
-        while self.shard.connections() > 0 && self.clock.now() - began < DRAIN {
+        while !self.has_drained() && self.clock.now() - began < DRAIN {
             let now = self.clock.now();
             if !self.turn(now)? {
                 self.serve_commands(now);
@@ -314,6 +351,32 @@ impl<P: Port, A: App> Worker<P, A> {
             self.flush(now)?;
         }
         self.flush(self.clock.now())
+    }
+
+    /// No connection is left here; nor elsewhere, since what arrives here may be of theirs.
+    fn has_drained(&mut self) -> bool {
+        if self.shard.connections() > 0 {
+            return false;
+        }
+        self.handoff.as_mut().is_none_or(|handoff| {
+            handoff.set_drained();
+            handoff.all_drained()
+        })
+    }
+}
+
+/// The end of one loop, however it comes, is the end of all.
+struct EndOfAll<'a> {
+    stop: &'a AtomicBool,
+    wakers: Vec<Arc<Waker>>,
+}
+
+impl Drop for EndOfAll<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for waker in &self.wakers {
+            let _ = waker.wake();
+        }
     }
 }
 

@@ -178,12 +178,13 @@ fn answer(client: UnixStream, source: &Source, stop: &AtomicBool) -> io::Result<
         Request::Steering => {
             let steering = source.steering.lock().unwrap_or_else(PoisonError::into_inner);
             for (name, value) in steering.verdicts().map_err(io::Error::other)? {
-                put(&mut out, &Count { name: name.into(), value })?;
+                put(&mut out, &Count { name: name.into(), value, shards: Vec::new() })?;
             }
         }
         Request::Counters => {
-            for mailbox in &source.shards {
-                counters(mailbox, stop, &mut out)?;
+            let each = source.shards.iter().map(|mailbox| counters(mailbox, stop)).collect::<io::Result<_>>()?;
+            for count in sums(each) {
+                put(&mut out, &count)?;
             }
         }
     }
@@ -227,19 +228,32 @@ fn row(shard: usize, info: &ConnectionInfo) -> Row {
     }
 }
 
-fn counters(mailbox: &Mailbox, stop: &AtomicBool, out: &mut impl Write) -> io::Result<()> {
+/// One shard's counters by their names, which are the same in the same order for all.
+fn counters(mailbox: &Mailbox, stop: &AtomicBool) -> io::Result<Vec<(String, u64)>> {
     let (reply, answer) = bounded(1);
     mailbox.send(Command::Counters(reply), stop);
-    let (shard, port) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
-    for (name, value) in shard.iter() {
-        put(out, &Count { name: name.into(), value })?;
-    }
+    let (shard, port, handoff) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
+    let mut all: Vec<_> = shard.iter().chain(handoff.iter()).map(|(name, value)| (name.into(), value)).collect();
     if let serde_json::Value::Object(port) = serde_json::to_value(port)? {
-        for (name, value) in port {
-            put(out, &Count { name: format!("port_{name}"), value: value.as_u64().unwrap_or(0) })?;
+        all.extend(port.iter().map(|(name, value)| (format!("port_{name}"), value.as_u64().unwrap_or(0))));
+    }
+    Ok(all)
+}
+
+/// The shards' counters added up.
+fn sums(each: Vec<Vec<(String, u64)>>) -> Vec<Count> {
+    let mut each = each.into_iter();
+    let first = each.next().unwrap_or_default().into_iter();
+    let mut counts: Vec<_> = first.map(|(name, value)| Count { name, value, shards: vec![value] }).collect();
+    for shard in each {
+        for (count, (_, value)) in counts.iter_mut().zip(shard) {
+            count.value = count.value.saturating_add(value);
+            count.shards.push(value);
         }
     }
-    Ok(())
+    // Of one shard the value says it all.
+    counts.iter_mut().filter(|count| count.shards.len() == 1).for_each(|count| count.shards.clear());
+    counts
 }
 
 #[cfg(test)]

@@ -1,0 +1,391 @@
+//! Frames of flows that live on other shards: handed from shard to shard through bounded queues.
+//!
+//! A frame whose flow the shard it arrived at does not know is copied into a parcel and goes round the ring of the shards,
+//! each of which is asked. Who knows the flow takes it, and tells the shard where it arrived, which remembers: the flow's next
+//! frames go straight there. A parcel that comes back was nobody's, and is then the arriving shard's to open or to refuse.
+//!
+//! Two frames that open the same flow may arrive at two shards at once (a SYN and its copy, hashed anew by a peer that
+//! retransmits), and both would find nobody. So a shard that is asked about a flow which it is asking about itself notes the
+//! contest: the lower number wins, and the other's frame is dropped if it comes back.
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use mio::Waker;
+use serde::Serialize;
+use stack::{App, Duration, Instant, Placed, Shard, flow_tag};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+
+mod learnt;
+
+use learnt::{Asks, Learnt};
+
+/// Parcels that may wait for a shard, and buffers that a shard has under way.
+pub(crate) const PARCELS: usize = 1024;
+/// Parcels taken in per turn: as with frames, few enough for the last one not to wait long.
+const BATCH: usize = 256;
+/// What a buffer begins with: it grows, once, to what the interface's frames need.
+const BUFFER_BYTES: usize = 2048;
+/// How long a question may be under way before it counts as lost in a full queue.
+const ASKED: Duration = Duration::from_secs(1);
+
+/// What became of the frames that arrived at one shard and were not its own; since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HandoffCounters {
+    /// Frames put into another shard's queue on arrival.
+    pub out: u64,
+    /// Of those, sent straight to the shard that was remembered.
+    pub straight: u64,
+    /// Frames of other shards that were of a flow here.
+    pub taken: u64,
+    /// Frames of other shards that were passed on, in the ring or back.
+    pub passed: u64,
+    /// Frames that came back, because no shard knew their flow.
+    pub unclaimed: u64,
+    /// Of those, dropped because another shard was asking about the same flow.
+    pub contested: u64,
+    /// Copies given to all other shards.
+    pub copies: u64,
+    /// Frames and messages dropped because a queue was full, or all buffers were under way.
+    pub full: u64,
+    /// Flows of other shards that are remembered: a gauge.
+    pub learnt: u64,
+}
+
+impl HandoffCounters {
+    /// Every counter by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("handoff_out", self.out),
+            ("handoff_straight", self.straight),
+            ("handoff_taken", self.taken),
+            ("handoff_passed", self.passed),
+            ("handoff_unclaimed", self.unclaimed),
+            ("handoff_contested", self.contested),
+            ("handoff_copies", self.copies),
+            ("handoff_full", self.full),
+            ("handoff_learnt", self.learnt),
+        ]
+        .into_iter()
+    }
+}
+
+/// What a parcel asks of the shard it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The flow is remembered to be yours.
+    Straight,
+    /// It is not (any more): to the shard where it arrived.
+    Returned,
+    /// Is the flow yours? So many have been asked, and perhaps another shard asks as well.
+    Ask { asked: u16, contested: bool },
+    /// The flow is `shard`'s: to the one that asked.
+    Claim { shard: u16 },
+    /// Nobody's: to the shard where it arrived.
+    Unclaimed { contested: bool },
+    /// For everybody.
+    Copy,
+}
+
+/// A frame on its way between shards, or a word about one.
+#[derive(Debug)]
+struct Parcel {
+    kind: Kind,
+    /// The shard where it arrived: whose buffer it is in.
+    arrived: u16,
+    /// The flow; `None`: it has no name, and is not remembered.
+    tag: Option<u64>,
+    bytes: Vec<u8>,
+}
+
+/// What others reach of a shard.
+#[derive(Debug)]
+struct Letterbox {
+    parcels: ArrayQueue<Parcel>,
+    /// Its buffers, from those who are done with them.
+    returned: ArrayQueue<Vec<u8>>,
+    /// It sleeps, or is about to look into its box for the last time before it does.
+    asleep: CachePadded<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    boxes: Vec<Letterbox>,
+    /// Shards that have no connection left, at the end.
+    drained: AtomicUsize,
+}
+
+/// One shard's end of the handoff.
+#[derive(Debug)]
+pub(crate) struct Handoff {
+    index: u16,
+    ring: Arc<Ring>,
+    learnt: Learnt,
+    asks: Asks,
+    /// Buffers that are at home, and how many there are in all.
+    buffers: Vec<Vec<u8>>,
+    made: usize,
+    /// To whom something was sent since the last [`wake`](Self::wake).
+    touched: Vec<bool>,
+    any_touched: bool,
+    drained: bool,
+    counters: HandoffCounters,
+}
+
+impl Handoff {
+    /// The ends of as many shards as there are wakers, each with room for so many parcels.
+    pub(crate) fn ring(wakers: Vec<Arc<Waker>>, parcels: usize) -> Vec<Self> {
+        let count = wakers.len();
+        let letterbox = |waker| Letterbox {
+            parcels: ArrayQueue::new(parcels),
+            returned: ArrayQueue::new(parcels),
+            asleep: CachePadded::new(AtomicBool::new(false)),
+            waker,
+        };
+        let boxes = wakers.into_iter().map(letterbox).collect();
+        let ring = Arc::new(Ring { boxes, drained: AtomicUsize::new(0) });
+        let end = |index| Self {
+            index,
+            ring: Arc::clone(&ring),
+            learnt: Learnt::new(),
+            asks: Asks::new(),
+            buffers: Vec::new(),
+            made: 0,
+            touched: vec![false; count],
+            any_touched: false,
+            drained: false,
+            counters: HandoffCounters::default(),
+        };
+        (0..u16::try_from(count).unwrap_or(u16::MAX)).map(end).collect()
+    }
+
+    /// The counters.
+    pub(crate) fn counters(&self) -> HandoffCounters {
+        HandoffCounters { learnt: self.learnt.len() as u64, ..self.counters }
+    }
+
+    /// A frame that has arrived is not, or not only, this shard's.
+    #[cold]
+    pub(crate) fn on_placed(&mut self, now: Instant, placed: Placed, frame: &[u8]) {
+        match placed {
+            Placed::Here => {}
+            Placed::Elsewhere => self.send_out(now, frame),
+            Placed::Everybodys => self.send_copies(frame),
+        }
+    }
+
+    fn send_out(&mut self, now: Instant, frame: &[u8]) {
+        let Some(bytes) = self.fill(frame) else { return };
+        let tag = flow_tag(frame);
+        self.counters.out += 1;
+        let parcel = Parcel { kind: Kind::Straight, arrived: self.index, tag, bytes };
+        match tag.and_then(|tag| self.learnt.find(tag)) {
+            Some(shard) => {
+                self.counters.straight += 1;
+                self.send(shard, parcel);
+            }
+            None => self.ask(now, parcel),
+        }
+    }
+
+    fn send_copies(&mut self, frame: &[u8]) {
+        let index = self.index;
+        for to in (0..self.count()).filter(|to| *to != index) {
+            let Some(bytes) = self.fill(frame) else { return };
+            self.counters.copies += 1;
+            self.send(to, Parcel { kind: Kind::Copy, arrived: index, tag: None, bytes });
+        }
+    }
+
+    /// Sends a parcel of ours round the ring.
+    fn ask(&mut self, now: Instant, mut parcel: Parcel) {
+        if let Some(tag) = parcel.tag {
+            self.asks.begin(now, tag);
+        }
+        parcel.kind = Kind::Ask { asked: 1, contested: false };
+        self.send(self.next(), parcel);
+    }
+
+    /// Takes in what others have sent; how many parcels that was.
+    pub(crate) fn take_in(&mut self, now: Instant, shard: &mut Shard, app: &mut impl App) -> usize {
+        for taken in 0..BATCH {
+            let Some(parcel) = self.ring.boxes[usize::from(self.index)].parcels.pop() else { return taken };
+            self.on_parcel(now, parcel, shard, app);
+        }
+        BATCH
+    }
+
+    fn on_parcel(&mut self, now: Instant, parcel: Parcel, shard: &mut Shard, app: &mut impl App) {
+        match parcel.kind {
+            Kind::Copy => {
+                let _ = shard.on_handed(now, &parcel.bytes, app);
+                self.give_back(parcel);
+            }
+            Kind::Claim { shard } => {
+                if let Some(tag) = parcel.tag {
+                    self.asks.end(now, tag);
+                    self.learnt.put(tag, shard);
+                }
+            }
+            Kind::Straight | Kind::Ask { .. } => match shard.on_handed(now, &parcel.bytes, app) {
+                Placed::Here | Placed::Everybodys => self.on_taken(parcel),
+                Placed::Elsewhere => self.pass_on(now, parcel),
+            },
+            Kind::Returned => {
+                if let Some(tag) = parcel.tag {
+                    self.learnt.forget(tag);
+                }
+                self.ask(now, parcel);
+            }
+            Kind::Unclaimed { contested } => {
+                self.counters.unclaimed += 1;
+                if parcel.tag.is_some_and(|tag| self.asks.end(now, tag)) || contested {
+                    self.counters.contested += 1;
+                } else {
+                    shard.on_unclaimed(now, &parcel.bytes, app);
+                }
+                self.give_back(parcel);
+            }
+        }
+    }
+
+    /// A parcel's flow is ours.
+    fn on_taken(&mut self, parcel: Parcel) {
+        self.counters.taken += 1;
+        if let Kind::Ask { .. } = parcel.kind {
+            let kind = Kind::Claim { shard: self.index };
+            self.send(parcel.arrived, Parcel { kind, arrived: parcel.arrived, tag: parcel.tag, bytes: Vec::new() });
+        }
+        self.give_back(parcel);
+    }
+
+    /// A parcel's flow is not ours.
+    fn pass_on(&mut self, now: Instant, mut parcel: Parcel) {
+        self.counters.passed += 1;
+        let Kind::Ask { asked, mut contested } = parcel.kind else {
+            parcel.kind = Kind::Returned;
+            return self.send(parcel.arrived, parcel);
+        };
+        if parcel.tag.is_some_and(|tag| self.asks.is_asking(now, tag)) {
+            // Of two that ask about the same flow the lower number goes on.
+            if self.index < parcel.arrived {
+                contested = true;
+            } else if let Some(tag) = parcel.tag {
+                self.asks.contest(tag);
+            }
+        }
+        if asked + 1 < self.count() {
+            parcel.kind = Kind::Ask { asked: asked + 1, contested };
+            self.send(self.next(), parcel);
+        } else {
+            parcel.kind = Kind::Unclaimed { contested };
+            self.send(parcel.arrived, parcel);
+        }
+    }
+
+    fn send(&mut self, to: u16, parcel: Parcel) {
+        match self.ring.boxes[usize::from(to)].parcels.push(parcel) {
+            Ok(()) => {
+                self.touched[usize::from(to)] = true;
+                self.any_touched = true;
+            }
+            Err(parcel) => {
+                self.counters.full += 1;
+                self.give_back(parcel);
+            }
+        }
+    }
+
+    /// The frame in a buffer of ours; `None` if all are under way.
+    fn fill(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let letterbox = &self.ring.boxes[usize::from(self.index)];
+        let buffer = self.buffers.pop().or_else(|| letterbox.returned.pop()).or_else(|| {
+            let new = self.made < letterbox.returned.capacity();
+            self.made += usize::from(new);
+            new.then(|| Vec::with_capacity(BUFFER_BYTES.max(frame.len())))
+        });
+        self.counters.full += u64::from(buffer.is_none());
+        buffer.map(|mut buffer| {
+            buffer.clear();
+            buffer.extend_from_slice(frame);
+            buffer
+        })
+    }
+
+    /// A buffer goes home.
+    fn give_back(&mut self, parcel: Parcel) {
+        if parcel.arrived == self.index {
+            if parcel.bytes.capacity() > 0 {
+                self.buffers.push(parcel.bytes);
+            }
+        } else if parcel.bytes.capacity() > 0 {
+            // There is room for as many as there are.
+            let _ = self.ring.boxes[usize::from(parcel.arrived)].returned.push(parcel.bytes);
+        }
+    }
+
+    /// Wakes whom something was sent to, if it sleeps: once per turn.
+    pub(crate) fn wake(&mut self) {
+        if !std::mem::take(&mut self.any_touched) {
+            return;
+        }
+        // Either the sleeper sees the parcel when it looks for the last time, or this sees that it sleeps.
+        fence(Ordering::SeqCst);
+        for (touched, letterbox) in self.touched.iter_mut().zip(&self.ring.boxes) {
+            if std::mem::take(touched)
+                && letterbox.asleep.load(Ordering::Relaxed)
+                && letterbox.asleep.swap(false, Ordering::Relaxed)
+            {
+                let _ = letterbox.waker.wake();
+            }
+        }
+    }
+
+    /// Says that this shard is about to sleep; false if there is something for it. [`awake`](Self::awake) ends it.
+    pub(crate) fn may_sleep(&self) -> bool {
+        let letterbox = &self.ring.boxes[usize::from(self.index)];
+        letterbox.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        letterbox.parcels.is_empty()
+    }
+
+    /// The shard sleeps no longer, whoever woke it.
+    pub(crate) fn awake(&self) {
+        self.ring.boxes[usize::from(self.index)].asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the sleep of every shard, whether there is something for it or not.
+    pub(crate) fn wakers(&self) -> Vec<Arc<Waker>> {
+        self.ring.boxes.iter().map(|letterbox| Arc::clone(&letterbox.waker)).collect()
+    }
+
+    /// This shard has no connection left; but what arrives here may be for others who have.
+    pub(crate) fn set_drained(&mut self) {
+        if !std::mem::replace(&mut self.drained, true) {
+            self.ring.drained.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody has a connection left.
+    pub(crate) fn all_drained(&self) -> bool {
+        self.ring.drained.load(Ordering::Relaxed) >= self.ring.boxes.len()
+    }
+
+    fn count(&self) -> u16 {
+        u16::try_from(self.ring.boxes.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The next in the ring.
+    fn next(&self) -> u16 {
+        (self.index + 1) % self.count()
+    }
+}
+
+impl Drop for Handoff {
+    /// Nobody waits for a shard that has failed.
+    fn drop(&mut self) {
+        self.set_drained();
+    }
+}
