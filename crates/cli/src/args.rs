@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use lab::{BenchArgs, DemoArgs, LabArgs, LabCommand};
-pub(crate) use parse::{NumberList, Prefix};
+pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, XdpMode};

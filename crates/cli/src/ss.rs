@@ -18,6 +18,9 @@ pub(crate) struct Counter {
     pub(crate) pid: u32,
     pub(crate) counter: String,
     pub(crate) value: u64,
+    /// Each shard's, if there are several; `value` is their sum.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) shards: Vec<u64>,
 }
 
 /// A counter of the XDP program.
@@ -84,7 +87,8 @@ fn counters(pid: Option<u32>) -> anyhow::Result<Vec<Counter>> {
     let mut all = Vec::new();
     for process in processes(pid)? {
         let asked = process.counters().with_context(|| format!("process {} does not answer", process.pid));
-        let counter = |count: Count| Counter { pid: process.pid, counter: count.name, value: count.value };
+        let counter =
+            |count: Count| Counter { pid: process.pid, counter: count.name, value: count.value, shards: count.shards };
         all.extend(asked?.into_iter().map(counter));
     }
     Ok(all)

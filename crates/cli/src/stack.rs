@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fourwave::{Address, App, ConnId, Io, Keepalive, ListenOptions, Settings, Stack};
+use fourwave::{Address, App, ConnId, Io, Keepalive, ListenOptions, Place, Settings, Stack};
 
-use crate::args::{Congestion, CopyMode, Ecn, Idle, StackConfig, SynCookies, TcpConfig, XdpMode};
+use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, XdpMode};
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
@@ -19,7 +19,10 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         None => fourwave::interface_for(near)
             .with_context(|| format!("no interface has or reaches {near}: name one with --interface"))?,
     };
-    let queues = at.queues.0.iter().map(|queue| u32::try_from(*queue)).collect::<Result<Vec<_>, _>>()?;
+    let queues = match &at.queues {
+        Queues::All => Vec::new(),
+        Queues::These(queues) => queues.clone(),
+    };
     let idle = match at.idle {
         Idle::Busy => fourwave::Idle::Busy,
         Idle::Adaptive => fourwave::Idle::Adaptive,
@@ -110,35 +113,39 @@ fn duration(time: Duration) -> fourwave::Duration {
     fourwave::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Runs an application until the end is asked for, or until it ends by itself; gives it back.
+/// Runs an application on each shard until the end is asked for, or until one ends by itself; gives them back.
 pub(crate) fn run_to_end<A: App + Send + 'static>(
     stack: Stack,
-    app: A,
+    make: impl FnMut(Place) -> A,
     stop: &Stop,
     ready: impl FnOnce(&str),
-) -> anyhow::Result<A> {
-    let running = stack.start(app)?;
+) -> anyhow::Result<Vec<A>> {
+    let running = stack.start_each(make)?;
     let report = running.report();
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
     let copy = if report.zero_copy { "zero-copy" } else { "copied" };
-    ready(&format!("fourwave on {}, XDP {}, {copy}", report.interface, report.xdp_mode));
+    let shards = match running.shards() {
+        1 => "1 shard".to_owned(),
+        shards => format!("{shards} shards"),
+    };
+    ready(&format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode));
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);
     }
     running.stop();
-    Ok(running.join()?.app)
+    Ok(running.join()?.into_iter().map(|shard| shard.app).collect())
 }
 
 /// Runs a server until the end is asked for.
-pub(crate) fn run<A: App + Send + 'static>(
+pub(crate) fn run<A: App + Clone + Send + 'static>(
     stack: Stack,
     app: A,
     stop: &Stop,
     ready: impl FnOnce(&str),
 ) -> anyhow::Result<()> {
-    run_to_end(stack, app, stop, ready)?;
+    run_to_end(stack, |_| app.clone(), stop, ready)?;
     if !stop.requested() {
         bail!("the stack ended by itself: is the interface gone?");
     }

@@ -229,18 +229,17 @@ pub(crate) fn cores(options: &Options, facts: &InterfaceFacts, queues: usize) ->
     if cores == 0 {
         return Ok(vec![None; queues]);
     }
+    if cores != queues {
+        let (interface, channels) = (facts.name.clone(), channels(facts));
+        return Err(Error::Cores { cores, queues, interface, channels });
+    }
     let all = core_affinity::get_core_ids().unwrap_or_default();
     let found = |wanted: &usize| {
         let allowed = || all.iter().map(|core| core.id).collect();
         let core = all.iter().find(|core| core.id == *wanted).copied();
         core.map(Some).ok_or_else(|| Error::NoCore { core: *wanted, allowed: allowed() })
     };
-    let found = options.cores.iter().map(found).collect::<Result<_, _>>()?;
-    if cores != queues {
-        let (interface, channels) = (facts.name.clone(), channels(facts));
-        return Err(Error::Cores { cores, queues, interface, channels });
-    }
-    Ok(found)
+    options.cores.iter().map(found).collect()
 }
 
 /// The shards, with their listeners.

@@ -62,7 +62,7 @@ pub enum Error {
     /// Frames would arrive on queues without a port.
     #[error(
         "interface {interface} spreads what it receives over {available} queues, and on those that are not served the \
-         kernel would reset the stack's connections: `ethtool -L {interface} {channels} {served}`"
+         kernel would reset the stack's connections: serve all of them, or `ethtool -L {interface} {channels} {served}`"
     )]
     QueuesUnserved {
         /// Name of the interface.

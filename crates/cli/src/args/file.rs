@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_time_wait};
+use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_queues, parse_time_wait};
 use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
 use super::{
-    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Stack, SynCookies, TcpArgs, UsageError, XdpMode,
+    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Queues, Stack, SynCookies, TcpArgs, UsageError,
+    XdpMode,
 };
 
 /// What a file may say: the flags of [`super::StackArgs`] and [`ListenArgs`] by their own names. What is for listening has
@@ -22,7 +23,7 @@ pub(super) struct FileArgs {
     pub(super) address: Option<Prefix>,
     pub(super) gateway: Option<IpAddr>,
     pub(super) vlan: Option<u16>,
-    pub(super) queues: Option<NumberList>,
+    pub(super) queues: Option<Queues>,
     pub(super) cores: Option<NumberList>,
     pub(super) idle: Option<Idle>,
     pub(super) xdp_mode: Option<XdpMode>,
@@ -98,6 +99,13 @@ impl<'de> Deserialize<'de> for NumberList {
     }
 }
 
+impl<'de> Deserialize<'de> for Queues {
+    /// As on the command line, `"all"` or `"0,2-3"`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_queues(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for SynCookies {
     /// A word or a number, as on the command line.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -160,7 +168,7 @@ mod tests {
         assert_eq!(file.interface.as_deref(), Some("eth1"));
         assert_eq!(file.address, Some(Prefix { address: [10, 0, 0, 9].into(), bits: 24 }));
         assert_eq!(file.gateway, Some([10, 0, 0, 1].into()));
-        assert_eq!(file.queues, Some(NumberList(vec![0, 2, 3])));
+        assert_eq!(file.queues, Some(Queues::These(vec![0, 2, 3])));
         assert_eq!(file.cores, Some(NumberList(vec![1])));
         assert_eq!(file.idle, Some(Idle::Sleep));
         assert_eq!(file.xdp_mode, Some(XdpMode::Native));

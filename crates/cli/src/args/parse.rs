@@ -15,6 +15,23 @@ pub(crate) struct Prefix {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NumberList(pub(crate) Vec<usize>);
 
+/// `all`, or numbers as in a [`NumberList`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Queues {
+    #[default]
+    All,
+    These(Vec<u32>),
+}
+
+pub(super) fn parse_queues(text: &str) -> Result<Queues, String> {
+    if text == "all" {
+        return Ok(Queues::All);
+    }
+    let numbers = parse_list(text).map_err(|why| format!("{why}; or give `all`"))?.0;
+    let queues = numbers.into_iter().map(u32::try_from).collect::<Result<_, _>>();
+    queues.map(Queues::These).map_err(|error| error.to_string())
+}
+
 pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
     let (address, bits) = text.split_once('/').ok_or("give it with its prefix, such as 10.77.0.1/24")?;
     let address: IpAddr = address.parse().map_err(|_| format!("`{address}` is no IP address"))?;
@@ -95,6 +112,13 @@ mod tests {
         for wrong in ["", "a", "3-1", "1,1", "1-", "0,0-3", "9999999999"] {
             assert!(parse_list(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn queues() {
+        assert_eq!(parse_queues("all"), Ok(Queues::All));
+        assert_eq!(parse_queues("1,0"), Ok(Queues::These(vec![1, 0])));
+        assert!(parse_queues("al").unwrap_err().contains("`all`"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::file::FileArgs;
-use super::parse::{NumberList, Prefix, parse_list, parse_prefix};
+use super::parse::{NumberList, Prefix, Queues, parse_list, parse_prefix, parse_queues};
 use super::{ListenArgs, TcpArgs, TcpConfig, UsageError};
 
 /// Whose TCP does the work.
@@ -100,7 +100,7 @@ pub(crate) struct StackArgs {
     #[arg(long, value_enum)]
     stack: Option<Stack>,
 
-    /// Cores to run on, such as 0 or 0,2-3 [default: wherever the kernel puts it]
+    /// Cores to run on, one for each queue, such as 0 or 0,2-3 [default: wherever the kernel puts it]
     #[arg(long, alias = "core", value_name = "LIST", value_parser = parse_list)]
     cores: Option<NumberList>,
 
@@ -120,9 +120,9 @@ pub(crate) struct StackArgs {
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
     vlan: Option<u16>,
 
-    /// Receive queues to serve, such as 0 or 0,2-3 [default: 0]
-    #[arg(long, value_name = "LIST", value_parser = parse_list)]
-    queues: Option<NumberList>,
+    /// Receive queues to serve, a shard for each: `all`, or all of them by number, such as 0-3 [default: all]
+    #[arg(long, value_name = "all|LIST", value_parser = parse_queues)]
+    queues: Option<Queues>,
 
     /// While there is nothing to do [default: adaptive]
     #[arg(long, value_enum)]
@@ -152,7 +152,7 @@ pub(crate) struct StackConfig {
     pub(crate) gateway: Option<IpAddr>,
     /// Only with an address; 1 to 4094.
     pub(crate) vlan: Option<u16>,
-    pub(crate) queues: NumberList,
+    pub(crate) queues: Queues,
     pub(crate) idle: Idle,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) copy: CopyMode,
@@ -194,7 +194,7 @@ impl StackArgs {
             address,
             gateway,
             vlan,
-            queues: self.queues.or(file.queues).unwrap_or(NumberList(vec![0])),
+            queues: self.queues.or(file.queues).unwrap_or_default(),
             idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
             xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),
             copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),

@@ -62,7 +62,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     let line = format!("fourwave ping 10.77.0.1:7 --idle busy --config {}", path.display());
     let at = ping(&line).unwrap().at;
     assert_eq!((at.idle, at.interface.as_deref()), (Idle::Busy, Some("eth7")));
-    assert_eq!((at.cores, at.queues.0, at.copy), (vec![3], vec![0], CopyMode::Auto));
+    assert_eq!((at.cores, at.queues, at.copy), (vec![3], Queues::All, CopyMode::Auto));
     std::fs::remove_file(&path).unwrap();
     let missing = ping(&line).unwrap_err().to_string();
     assert!(missing.contains("--config") && missing.contains("No such file"), "{missing}");

@@ -1,9 +1,11 @@
 //! The ping-pong over fourwave, and over bare frames.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use fourwave::{App, ConnId, ConnectionError, Io};
+use fourwave::{App, ConnId, ConnectionError, Io, Place};
 
 use super::recorder::Next;
 use super::{Config, Recorder};
@@ -13,14 +15,33 @@ use crate::stop::Stop;
 /// Over fourwave: fills the recorder until it is full or the end is asked for.
 pub(super) fn run(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.target.ip())?.active_opens();
-    // The recorder lives on the stack's thread while it runs.
-    let app = Ping::new(config, std::mem::replace(recorder, Recorder::new(config)), stop.clone());
-    let app = stack::run_to_end(builder, app, stop, |how| tracing::info!("{how}"))?;
-    *recorder = app.recorder;
-    match app.failure {
+    // The recorders live on the stack's threads while it runs.
+    let (total, over) = (Arc::default(), Arc::default());
+    let make = |place| {
+        let config = share(config, place);
+        let mut recorder = Recorder::new(&config);
+        if place.count > 1 {
+            recorder.count_with(Arc::clone(&total), place.index == 0);
+        }
+        Ping::new(config, recorder, stop.clone(), Arc::clone(&over))
+    };
+    let mut failure = None;
+    for app in stack::run_to_end(builder, make, stop, |how| tracing::info!("{how}"))? {
+        recorder.merge(app.recorder);
+        failure = failure.or(app.failure);
+    }
+    match failure {
         Some(failure) => Err(anyhow!(failure)),
         None => Ok(()),
     }
+}
+
+/// A shard's share of the connections, and of the warm-up.
+fn share(config: &Config, place: Place) -> Config {
+    let (index, count) = (usize::from(place.index), usize::from(place.count));
+    let connections = config.connections / count + usize::from(index < config.connections % count);
+    let warmup = config.warmup * connections as u64 / config.connections as u64;
+    Config { connections, warmup, ..config.clone() }
 }
 
 /// Bare frames.
@@ -61,6 +82,8 @@ struct Trip {
 struct Ping {
     /// Set before the connections are closed: what ends then is no failure.
     stop: Stop,
+    /// The same, set by the first shard that is done.
+    over: Arc<AtomicBool>,
     config: Config,
     recorder: Recorder,
     message: Vec<u8>,
@@ -77,11 +100,12 @@ struct Ping {
 const CHECK: Duration = Duration::from_millis(20);
 
 impl Ping {
-    fn new(config: &Config, recorder: Recorder, stop: Stop) -> Self {
+    fn new(config: Config, recorder: Recorder, stop: Stop, over: Arc<AtomicBool>) -> Self {
         let message = (0..config.message_bytes).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
-        let (config, check) = (config.clone(), Instant::now());
+        let check = Instant::now();
         Self {
             stop,
+            over,
             config,
             recorder,
             message,
@@ -130,7 +154,7 @@ impl Ping {
     }
 
     fn fail(&mut self, io: &mut Io<'_>, failure: String) {
-        if self.stop.requested() {
+        if self.stop.requested() || self.over.load(Ordering::Relaxed) {
             return self.finish(io);
         }
         self.recorder.error();
@@ -141,6 +165,7 @@ impl Ping {
     fn finish(&mut self, io: &mut Io<'_>) {
         if !self.done {
             self.done = true;
+            self.over.store(true, Ordering::Relaxed);
             io.finish();
         }
     }

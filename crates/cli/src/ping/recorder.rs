@@ -1,6 +1,8 @@
 //! Collects round-trip times, whichever stack they come from.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -19,6 +21,8 @@ pub(crate) struct Recorder {
     count: Option<u64>,
     duration: Option<Duration>,
     errors: u64,
+    /// Round trips of all shards, if there are several.
+    total: Option<Arc<AtomicU64>>,
     first: Option<Instant>,
     last: Option<Instant>,
     live: Option<Live>,
@@ -54,11 +58,28 @@ impl Recorder {
             count: config.count,
             duration: config.duration,
             errors: 0,
+            total: None,
             first: None,
             last: None,
             live,
             report: Report::empty(config),
         }
+    }
+
+    /// Counts together with the recorders of other shards: the limit is for all of them. One of them shows the live line, for
+    /// its own part.
+    pub(crate) fn count_with(&mut self, total: Arc<AtomicU64>, shows: bool) {
+        self.total = Some(total);
+        self.live = self.live.take().filter(|_| shows);
+    }
+
+    /// Takes over what another has recorded.
+    pub(crate) fn merge(&mut self, other: Self) {
+        // Of the same bounds.
+        self.histogram.add(other.histogram).expect("equal bounds");
+        self.errors += other.errors;
+        self.first = [self.first, other.first].into_iter().flatten().min();
+        self.last = self.last.max(other.last);
     }
 
     /// A message was sent and all of it came back as it was.
@@ -67,6 +88,11 @@ impl Recorder {
             self.warmup_left -= 1;
             return Next::Send;
         }
+        if let (Some(total), Some(count)) = (&self.total, self.count)
+            && total.fetch_add(1, Ordering::Relaxed) >= count
+        {
+            return Next::Finished;
+        }
         let rtt = received.saturating_duration_since(sent).as_nanos();
         self.histogram.saturating_record(u64::try_from(rtt).unwrap_or(HIGHEST_NS).max(1));
         let first = *self.first.get_or_insert(sent);
@@ -74,7 +100,8 @@ impl Recorder {
         if let Some(live) = &mut self.live {
             live.show(received, &self.histogram);
         }
-        let enough = self.count.is_some_and(|count| self.histogram.len() >= count)
+        let recorded = self.total.as_ref().map_or(self.histogram.len(), |total| total.load(Ordering::Relaxed));
+        let enough = self.count.is_some_and(|count| recorded >= count)
             || self.duration.is_some_and(|duration| received.saturating_duration_since(first) >= duration);
         if enough { Next::Finished } else { Next::Send }
     }
@@ -142,6 +169,24 @@ mod tests {
         assert_eq!(trip(300), Next::Finished);
         let latency = recorder.report().latency_ns;
         assert_eq!((latency.min, latency.p50, latency.max), (100, 200, 300));
+    }
+
+    #[test]
+    fn shards_count_to_one_limit() {
+        let mut recorders = [recorder("--warmup 0 --count 3"), recorder("--warmup 0 --count 3")];
+        let total = Arc::default();
+        recorders.iter_mut().for_each(|recorder| recorder.count_with(Arc::clone(&total), false));
+        let now = Instant::now();
+        let at = |ns| now + Duration::from_nanos(ns);
+        let [one, two] = &mut recorders;
+        assert_eq!([one.record(at(5), at(105)), two.record(at(0), at(200))], [Next::Send; 2]);
+        assert_eq!([one.record(at(105), at(405)), two.record(at(200), at(600))], [Next::Finished; 2]);
+        let mut all = recorder("--count 3");
+        recorders.into_iter().for_each(|recorder| all.merge(recorder));
+        let report = all.report();
+        assert_eq!((report.count, report.latency_ns.min, report.latency_ns.max), (3, 100, 300));
+        // From the first message that was sent to the last that came back.
+        assert!((report.duration_s - 405e-9).abs() < 1e-12);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
 }
 
 /// Sends back what comes; after the peer's FIN the rest of it, then ours.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Echo {
     accepted: Accepted,
     /// By connection: the peer has closed.
@@ -71,7 +71,7 @@ fn discard(io: &mut Io<'_>, conn: ConnId) {
 }
 
 /// Sends back sockperf's messages, marked as a server's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sockperf {
     accepted: Accepted,
     /// By connection: where in its messages it is.
@@ -115,7 +115,7 @@ impl App for Sockperf {
 }
 
 /// Throws away what comes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Discard {
     accepted: Accepted,
 }
@@ -135,7 +135,7 @@ impl App for Discard {
 }
 
 /// Sends characters without end, to everybody at the pace they read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Chargen {
     accepted: Accepted,
     text: Vec<u8>,

@@ -173,7 +173,9 @@ impl Fourwave {
             looked: None,
         };
         let stack = listen.iter().fold(Stack::on(interface).active_opens(), |stack, address| stack.listen(*address));
-        let running = within(namespace, || stack.start(puppet)).unwrap();
+        let mut puppet = Some(puppet);
+        let mut make = |_| puppet.take().expect("one queue, one shard");
+        let running = within(namespace, || stack.queues([0]).start_each(&mut make)).unwrap();
         Self { commands, connections: Vec::new(), _running: running }
     }
 

@@ -22,7 +22,7 @@ fn assert_says(args: &str, words: &[&str]) {
 fn each_mistake_is_named() {
     let _lab = lab();
     let _kernel = kernel_echo("fw-a", "10.77.0.1", "8000");
-    let cases: [(&str, &[&str]); 11] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("--listen 10.77.0.1:8000", &["10.77.0.1:8000", "in use"]),
         ("--listen 10.77.0.9:7", &["10.77.0.9 is not an address of fw-a0", "10.77.0.1", "--address"]),
         ("--listen 192.0.2.7:7", &["192.0.2.7", "--interface"]),
@@ -31,7 +31,8 @@ fn each_mistake_is_named() {
         ("--listen 10.77.0.51:7 --address 10.77.0.50/24", &["10.77.0.51", "10.77.0.50"]),
         ("--listen 10.77.0.1:7 --address 10.77.0.1/24", &["10.77.0.1", "kernel's own", "fw-a0"]),
         ("--listen 10.77.0.1:7 --queues 1", &["queue 1", "fw-a0"]),
-        ("--listen 10.77.0.1:7 --queues 0,1", &["one queue"]),
+        ("--listen 10.77.0.1:7 --queues 0,1", &["queue 1", "fw-a0"]),
+        ("--listen 10.77.0.1:7 --cores 0,1", &["2 cores", "1 queue", "fw-a0 rx 2"]),
         ("--listen 10.77.0.1:7 --cores 4000", &["core 4000"]),
         ("--listen 10.77.0.1:7 --copy zero-copy", &["zero-copy", "--copy auto"]),
     ];
