@@ -381,4 +381,6 @@ impl Drop for EndOfAll<'_> {
 }
 
 #[cfg(test)]
+mod several;
+#[cfg(test)]
 mod tests;
