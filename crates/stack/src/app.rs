@@ -107,6 +107,8 @@ pub enum ConnectError {
     /// Nobody can be connected to there: multicast, broadcast, unspecified, loopback, our own, or port 0
     /// (`InvalidInput`; RFC 9293 MUST-46).
     BadAddress,
+    /// It is not known yet whether the local address is the stack's ([`Dad`](crate::Dad)); or another station has it.
+    Tentative,
 }
 
 impl core::fmt::Display for ConnectError {
@@ -117,6 +119,7 @@ impl core::fmt::Display for ConnectError {
             Self::NotOurs => "the local address is none of the stack's, or not of the peer's family",
             Self::TooMany => "the shard's connection limit is reached",
             Self::BadAddress => "that is no address of another host",
+            Self::Tentative => "the local address may be another station's: duplicate address detection is not over",
         })
     }
 }

@@ -32,6 +32,10 @@ pub struct ShardConfig {
     /// The tag that everything which is no reply is sent with (IEEE 802.1Q: 3 bits priority, 1 bit drop eligible, 12 bits
     /// VLAN identifier, not 4095). Replies have the tag, or none, of what they answer.
     pub vlan: Option<u16>,
+    /// How it is found out whether owned addresses are somebody else's; they are used once nobody has answered
+    /// ([`Shard::tentative`](crate::Shard::tentative)), and announced. `None`, the default: they are ours, or another shard
+    /// asks and announces.
+    pub dad: Option<crate::Dad>,
     /// TTL or hop limit of what is sent. 1 to 255 (RFC 9293 MUST-49; 64 by RFC 1700).
     pub hop_limit: u8,
     /// Ports for active opens.
@@ -63,6 +67,7 @@ impl ShardConfig {
             addresses,
             routes: Vec::new(),
             vlan: None,
+            dad: None,
             hop_limit: 64,
             ports: DEFAULT_PORTS,
             max_connections: 1 << 20,
@@ -91,6 +96,17 @@ impl ShardConfig {
         within("vlan", (self.vlan.unwrap_or(0) & 0xfff).into(), 0..=4094, "an identifier of 0 to 4094")?;
         within("place.count", self.place.count.into(), 1..=65_535, "at least 1")?;
         within("place.index", self.place.index.into(), 0..=u64::from(self.place.count) - 1, "below place.count")?;
+        if let Some(dad) = self.dad {
+            within("dad.probes", dad.probes.into(), 0..=16, "0 to 16")?;
+            for (field, time) in [
+                ("dad.probe_wait", dad.probe_wait),
+                ("dad.probe_min", dad.probe_min),
+                ("dad.probe_max", dad.probe_max),
+                ("dad.announce_wait", dad.announce_wait),
+            ] {
+                within(field, time.as_millis(), 0..=60_000, "0 to 60 s")?;
+            }
+        }
         within("addresses", self.addresses.len() as u64, 1..=1024, "1 to 1024 addresses")?;
         for a in &self.addresses {
             let bits = if a.ip.is_ipv4() { 32 } else { 128 };

@@ -60,11 +60,15 @@ pub enum Refusal {
     AcceptQueueFull,
     /// At a listener that has sent SYN cookies: an acknowledgment that returns none of them. Answered by a reset.
     CookieInvalid,
+    /// To an owned address of which it is not known yet that nobody else has it (RFC 4862 section 5.4).
+    Tentative,
+    /// Another station claims an owned address (RFC 5227 section 2.4).
+    AddressConflict,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 26;
+    pub const COUNT: usize = 28;
     /// Every reason, in the order of its index, with its counter's name.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::NotOurMac, "not_our_mac"),
@@ -93,6 +97,8 @@ impl Refusal {
         (Self::SourceQuench, "source_quench"),
         (Self::AcceptQueueFull, "accept_queue_full"),
         (Self::CookieInvalid, "cookie_invalid"),
+        (Self::Tentative, "tentative"),
+        (Self::AddressConflict, "address_conflict"),
     ];
 
     /// Whether it is the end of a frame that arrived. The others are counted beside what became of a frame.
@@ -100,7 +106,12 @@ impl Refusal {
     pub const fn ends_frame(self) -> bool {
         !matches!(
             self,
-            Self::TcpOption | Self::TimeWaitFull | Self::RepliesFull | Self::NeighboursFull | Self::FrameTooSmall
+            Self::TcpOption
+                | Self::TimeWaitFull
+                | Self::RepliesFull
+                | Self::NeighboursFull
+                | Self::FrameTooSmall
+                | Self::AddressConflict
         )
     }
 }

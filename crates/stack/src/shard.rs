@@ -1,6 +1,7 @@
 //! A shard's state, and the verbs of its owner. `input` has what frames do, `output` what is sent, `life` how connections
 //! are made, told of and freed.
 
+mod claim;
 mod icmp;
 mod input;
 mod inspect;
@@ -18,6 +19,7 @@ use crate::{
     app::{App, ConnectError, Io},
     config::{LocalAddress, ShardConfig},
     counters::{Counters, Refusal},
+    dad::Claims,
     flow::FlowKey,
     half_open::HalfOpens,
     handle::ConnId,
@@ -115,6 +117,7 @@ pub struct Shard {
     plans: Plans,
     isn: IsnGenerator,
     neighbours: Neighbours,
+    claims: Claims,
     /// Addresses the kernel should resolve.
     wanted: VecDeque<IpAddr>,
     replies: Replies,
@@ -138,6 +141,7 @@ impl Shard {
     pub fn new(config: ShardConfig, now: Instant) -> Result<Self, ConfigError> {
         config.check()?;
         let [table, isn, ports, cookies] = config.secrets;
+        let owned = config.addresses.iter().filter(|a| a.owned).map(|a| a.ip);
         let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
         Ok(Self {
             routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
@@ -154,6 +158,7 @@ impl Shard {
             plans: Plans::new(config.place),
             isn: IsnGenerator::new(isn),
             neighbours: Neighbours::default(),
+            claims: Claims::new(now, config.dad, ports, owned),
             wanted: VecDeque::new(),
             replies: Replies::default(),
             dirty: VecDeque::new(),
@@ -237,6 +242,7 @@ impl Shard {
         if self.time_waits() > 0 {
             self.expire_time_waits(now);
         }
+        self.advance_claims(now);
         if self.feeds_starved() {
             for conn in core::mem::take(&mut self.starved) {
                 if let Some(entry) = self.current(conn) {
@@ -325,7 +331,11 @@ impl Shard {
             return Some(Instant::ZERO);
         }
         let records = [self.half_opens.next_wakeup(), self.time_waits.next_wakeup()];
-        [self.wheel.next_wakeup(), self.neighbours.next_due()].into_iter().chain(records).flatten().min()
+        [self.wheel.next_wakeup(), self.neighbours.next_due(), self.claims.next_due()]
+            .into_iter()
+            .chain(records)
+            .flatten()
+            .min()
     }
 
     /// The next on-link address the kernel should resolve (shared addresses only).

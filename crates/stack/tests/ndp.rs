@@ -155,9 +155,9 @@ fn what_is_not_ours_to_answer_is_refused_and_counted() {
     assert_eq!(shard.counters().refusals(Refusal::Icmp), 1);
     quiet(&mut shard, &mut app, &solicitation(peer(), Some(PEER), six("fd77::2")));
     assert_eq!(shard.counters().refusals(Refusal::NotUnicast), 1);
-    // Our own address as the sender's; nobody's.
-    for src in [ours(), Ipv6Addr::LOCALHOST, six("::ffff:10.0.0.9")] {
-        quiet(&mut shard, &mut app, &solicitation(src, Some(PEER), ours()));
+    // Our own address as the sender's, from us, so the link gives back what we send; nobody's.
+    for (src, mac) in [(ours(), OURS), (Ipv6Addr::LOCALHOST, PEER), (six("::ffff:10.0.0.9"), PEER)] {
+        quiet(&mut shard, &mut app, &solicitation(src, Some(mac), ours()));
     }
     assert_eq!(shard.counters().refusals(Refusal::BadSource), 3);
     // A segment, an echo request, and one to all nodes, in frames to a group.

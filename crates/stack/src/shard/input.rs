@@ -139,6 +139,9 @@ impl Shard {
         if self.address(dst).is_none() {
             return Err(Refusal::NotOurAddress.into());
         }
+        if !self.claims.usable(dst) {
+            return Err(Refusal::Tentative.into());
+        }
         if self.nobodys(src) || self.address(src).is_some() {
             return Err(Refusal::BadSource.into());
         }
@@ -157,16 +160,18 @@ impl Shard {
     /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
     fn arp(&mut self, now: Instant, link: Link, packet: &arp::Packet) {
         self.counters.arp_in += 1;
+        self.notice_arp(now, link, packet);
         let sender = IpAddr::from(packet.sender_ip);
         let ours = self.owns(packet.target_ip.into());
         let on_link = self.on_link(sender);
         let usable = !packet.sender_mac.is_multicast() && !self.nobodys(sender) && on_link;
         if usable && (ours || self.neighbours.knows_of(sender)) && self.address(sender).is_none() {
-            // Who asks is there as well as who answers (RFC 1122 section 2.3.2.1).
+            // Who asks us is there as well as who answers (RFC 1122 section 2.3.2.1); who tells all has not heard us.
             let asker = ours.then_some(Asker { local: packet.target_ip.into(), vlan: link.vlan });
-            self.heard(now, sender, packet.sender_mac, asker, true);
+            self.heard(now, sender, packet.sender_mac, asker, ours);
         }
-        if packet.operation != arp::Operation::Request || !ours || link.way == Way::Handed {
+        let answers = ours && link.way != Way::Handed && self.claims.usable(packet.target_ip.into());
+        if packet.operation != arp::Operation::Request || !answers {
             return;
         }
         let answer = arp::Packet {

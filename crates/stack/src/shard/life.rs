@@ -48,6 +48,9 @@ impl Shard {
             Some(local) => ours.find(|ip| *ip == local).ok_or(ConnectError::NotOurs)?,
             None => ours.next().ok_or(ConnectError::NoRoute)?,
         };
+        if !self.claims.usable(local_ip) {
+            return Err(ConnectError::Tentative);
+        }
         let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
         let (key, old) = self.choose_port(now, local_ip, remote).ok_or(ConnectError::NoPort)?;
         if self.connections() >= self.config.max_connections as usize {

@@ -5,6 +5,7 @@ use super::{
     input::{Link, Rejected},
 };
 use crate::{
+    dad::Evidence,
     neighbour::{Ask, Asker},
     placement::{Placed, Way},
     reply::{Body, Reply},
@@ -57,6 +58,7 @@ impl Shard {
         self.check_ndp_addresses(header)?;
         let message = icmpv6::Message::parse(payload, header.src, header.dst)?;
         match Packet::parse(header, &message)? {
+            Some(packet) if self.owns(header.src.into()) => self.impostor(now, link, header.src, &packet)?,
             Some(Packet::Solicitation(asks)) => self.solicitation(now, link, header.src, &asks)?,
             Some(Packet::Advertisement(tells)) => {
                 if let Err(reason) = self.advertisement(now, link, header.dst, &tells) {
@@ -84,13 +86,28 @@ impl Shard {
             let refusal = if self.address(dst.into()).is_some() { Refusal::Icmp } else { Refusal::NotOurAddress };
             return Err(refusal.into());
         }
-        if !src.is_unspecified() && self.nobodys(src.into()) || self.address(src.into()).is_some() {
+        let shared = self.address(src.into()).is_some_and(|a| !a.owned);
+        if !src.is_unspecified() && self.nobodys(src.into()) || shared {
             return Err(Refusal::BadSource.into());
         }
         Ok(())
     }
 
-    /// RFC 4861 sections 7.2.3 and 7.2.4.
+    /// What came from an address of our own: somebody else has it too, or the link gives us back what we send.
+    fn impostor(&mut self, now: Instant, link: Link, src: Ipv6Addr, packet: &Packet) -> Result<(), Rejected> {
+        let mac = match packet {
+            Packet::Solicitation(asks) => asks.source_mac,
+            Packet::Advertisement(tells) => tells.target_mac,
+        };
+        let mac = mac.unwrap_or(link.src);
+        if mac == self.config.mac {
+            return Err(Refusal::BadSource.into());
+        }
+        self.notice(now, link, src.into(), mac, Evidence::Claims);
+        Ok(())
+    }
+
+    /// RFC 4861 sections 7.2.3 and 7.2.4; RFC 4862 section 5.4.3.
     fn solicitation(&mut self, now: Instant, link: Link, src: Ipv6Addr, asks: &Solicitation) -> Result<(), Rejected> {
         if !self.owns(asks.target.into()) {
             return Err(Refusal::Icmp.into());
@@ -101,10 +118,13 @@ impl Shard {
             let asker = Asker { local: asks.target.into(), vlan: link.vlan };
             self.heard(now, sender, mac, Some(asker), false);
         }
-        if link.way == Way::Handed {
+        let probe = src.is_unspecified();
+        if probe {
+            self.notice(now, link, asks.target.into(), link.src, Evidence::Probes);
+        }
+        if link.way == Way::Handed || !self.claims.usable(asks.target.into()) {
             return Ok(());
         }
-        let probe = src.is_unspecified();
         let answer = Advertisement {
             target: asks.target,
             target_mac: Some(self.config.mac),
@@ -121,7 +141,10 @@ impl Shard {
     /// RFC 4861 section 7.2.5: news of a neighbour, if it is one we want or know.
     fn advertisement(&mut self, now: Instant, link: Link, dst: Ipv6Addr, tells: &Advertisement) -> Result<(), Refusal> {
         let target = IpAddr::from(tells.target);
-        // An owned address that another station claims stays ours.
+        if self.owns(target) {
+            self.notice(now, link, target, tells.target_mac.unwrap_or(link.src), Evidence::Claims);
+            return Ok(());
+        }
         if !self.neighbours.knows_of(target) || self.address(target).is_some() {
             return Err(Refusal::Icmp);
         }
