@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * fourwave_steer: which packets are the stack's (to the AF_XDP socket of their queue) and which the kernel's (XDP_PASS).
- * When in doubt a packet is the kernel's. Nothing is dropped or changed here.
+ * When in doubt a packet is the kernel's. Nothing is changed here, and nothing dropped but the beginning of a fragmented
+ * segment to a port of the stack's: the kernel would put it together, know nobody on that port, and reset the connection.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -18,13 +19,16 @@
 #define IPV4_FRAGMENT 0x3fff /* more-fragments bit and offset, RFC 791 3.1 */
 #define IPV6_FRAGMENT 0xfff9 /* offset and M bit, RFC 8200 4.5 */
 #define IPV4_OFFSET 0x1fff
+#define IPV6_OFFSET 0xfff8
 #define ND_SOLICITATION 135  /* RFC 4861 4.3 */
+#define ND_ADVERTISEMENT 136 /* RFC 4861 4.4 */
 #define ICMP_UNREACHABLE 3   /* RFC 792; source quench is nobody's any more (RFC 6633) */
 #define ICMP_EXCEEDED 11
 #define ICMP_PARAMETER 12
 #define ICMPV6_UNREACHABLE 1 /* RFC 4443 3.1 to 3.4: 1 to 4 */
 #define ICMPV6_PARAMETER 4
 #define ARP_ETHERNET 1       /* ARPHRD_ETHER; linux/if_arp.h needs a 32-bit libc here */
+#define ARP_REQUEST 1
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -72,8 +76,8 @@ struct arp_ipv4 {
 	__u8 target_ip[4];
 };
 
-/* Up to the target of a neighbour solicitation, RFC 4861 4.3. */
-struct solicitation {
+/* Up to the target of a neighbour solicitation or advertisement, RFC 4861 4.3 and 4.4. */
+struct neighbour_discovery {
 	__u8 type;
 	__u8 code;
 	__be16 checksum;
@@ -89,7 +93,7 @@ struct icmp_error {
 	__be32 rest;
 };
 
-/* As much of a TCP header as every error quotes, RFC 792. */
+/* As much of a TCP header as every error quotes, RFC 792, and as the shortest first fragment has. */
 struct quoted_tcp {
 	__be16 source;
 	__be16 dest;
@@ -161,6 +165,18 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, const struct address_ke
 		return count(PASS_UNPARSED);
 	verdict = owner(key, address, bpf_ntohs(tcp->dest));
 	return verdict == PASS_OTHER_PORT ? count(verdict) : redirect(ctx, verdict);
+}
+
+/* The first fragment of a TCP segment to a shared address. Without it the others come to nothing. */
+static __always_inline int steer_fragment(const struct address_key *key, const struct address_value *address, void *at,
+					  void *end)
+{
+	struct quoted_tcp *tcp = at;
+
+	if ((void *)(tcp + 1) > end || owner(key, address, bpf_ntohs(tcp->dest)) == PASS_OTHER_PORT)
+		return count(PASS_FRAGMENT);
+	count(DROP_FRAGMENT);
+	return XDP_DROP;
 }
 
 /* An ICMP error about the segment at `at`, which left from a shared address. */
@@ -239,8 +255,12 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
 		return count(PASS_OTHER_ADDRESS);
 	if (address->flags & ADDRESS_OWNED)
 		return redirect(ctx, REDIRECT_OWNED);
-	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
-		return count(PASS_FRAGMENT);
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT)) {
+		if (ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(IPV4_OFFSET) ||
+		    bpf_ntohs(ip->tot_len) < header_bytes + sizeof(struct quoted_tcp))
+			return count(PASS_FRAGMENT);
+		return steer_fragment(&key, address, at + header_bytes, end);
+	}
 	if (ip->protocol == IPPROTO_ICMP && bpf_ntohs(ip->tot_len) >= header_bytes)
 		return steer_icmp(ctx, &key, address, ip->daddr, bpf_ntohs(ip->tot_len) - header_bytes,
 				  at + header_bytes, end);
@@ -260,16 +280,26 @@ static __always_inline int is_solicited_node(const struct in6_addr *group, const
 	       group->s6_addr[15] == target[15];
 }
 
-/* ICMPv6 at `at` to a group: the stack's is what asks for an owned address, in the group of that address. */
-static __always_inline int steer_solicitation(struct xdp_md *ctx, const struct in6_addr *group, void *at, void *end)
+static __always_inline int is_all_nodes(const struct in6_addr *group)
 {
-	struct solicitation *nd = at;
+	return group->s6_addr32[0] == bpf_htonl(0xff020000) && group->s6_addr32[1] == 0 && group->s6_addr32[2] == 0 &&
+	       group->s6_addr32[3] == bpf_htonl(1);
+}
+
+/*
+ * ICMPv6 at `at` to a group: the stack's is what asks for an owned address, in the group of that address, and who tells all
+ * nodes that the address is his (RFC 4862 5.4.4).
+ */
+static __always_inline int steer_group(struct xdp_md *ctx, const struct in6_addr *group, void *at, void *end)
+{
+	struct neighbour_discovery *nd = at;
 	struct address_value *address;
 	struct address_key key;
 
 	if ((void *)(nd + 1) > end)
 		return count(PASS_UNPARSED);
-	if (nd->type != ND_SOLICITATION || !is_solicited_node(group, nd->target))
+	if (!(nd->type == ND_SOLICITATION && is_solicited_node(group, nd->target)) &&
+	    !(nd->type == ND_ADVERTISEMENT && is_all_nodes(group)))
 		return count(PASS_OTHER_ADDRESS);
 	__builtin_memcpy(key.addr, nd->target, sizeof(key.addr));
 	address = bpf_map_lookup_elem(&addresses, &key);
@@ -286,6 +316,7 @@ static __always_inline int steer_extensions(struct xdp_md *ctx, const struct add
 	void *at = (void *)(ip + 1);
 	__u8 next = ip->nexthdr;
 	__u32 offset = 0; /* at most 6 * 2048 */
+	int first_fragment = 0;
 
 #pragma unroll
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
@@ -293,10 +324,14 @@ static __always_inline int steer_extensions(struct xdp_md *ctx, const struct add
 
 		switch (next) {
 		case IPPROTO_TCP:
+			if (first_fragment)
+				return steer_fragment(key, address, at + offset, end);
 			if (payload_bytes < offset + sizeof(struct tcphdr))
 				return count(PASS_UNPARSED);
 			return steer_tcp(ctx, key, address, at + offset, end);
 		case IPPROTO_ICMPV6:
+			if (first_fragment)
+				return count(PASS_FRAGMENT);
 			if (payload_bytes < offset)
 				return count(PASS_UNPARSED);
 			return steer_icmpv6(ctx, key, address, &ip->daddr, payload_bytes - offset, at + offset, end);
@@ -304,8 +339,11 @@ static __always_inline int steer_extensions(struct xdp_md *ctx, const struct add
 			if ((void *)(extension + 1) > end)
 				return count(PASS_UNPARSED);
 			/* An atomic fragment (RFC 6946) is a whole packet. */
-			if (extension->fragment & bpf_htons(IPV6_FRAGMENT))
+			if (extension->fragment & bpf_htons(IPV6_OFFSET))
 				return count(PASS_FRAGMENT);
+			/* All headers are in the first (RFC 7112). */
+			if (extension->fragment & bpf_htons(IPV6_FRAGMENT))
+				first_fragment = 1;
 			offset += 8;
 			break;
 		case IPPROTO_HOPOPTS:
@@ -316,7 +354,7 @@ static __always_inline int steer_extensions(struct xdp_md *ctx, const struct add
 			offset += (extension->len + 1) * 8;
 			break;
 		default:
-			return count(PASS_NOT_TCP);
+			return count(first_fragment ? PASS_FRAGMENT : PASS_NOT_TCP);
 		}
 		next = extension->next;
 	}
@@ -334,7 +372,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end)
 	if (ip->daddr.s6_addr[0] == 0xff) {
 		if (ip->nexthdr != IPPROTO_ICMPV6)
 			return count(PASS_OTHER_ADDRESS);
-		return steer_solicitation(ctx, &ip->daddr, ip + 1, end);
+		return steer_group(ctx, &ip->daddr, ip + 1, end);
 	}
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
 	address = bpf_map_lookup_elem(&addresses, &key);
@@ -360,6 +398,16 @@ static __always_inline int steer_arp(struct xdp_md *ctx, void *at, void *end)
 	address = bpf_map_lookup_elem(&addresses, &key);
 	if (address && address->flags & ADDRESS_OWNED)
 		return redirect(ctx, REDIRECT_ARP);
+	/*
+	 * Who answers a probe for an owned address answers nobody (RFC 5227 2.1.1), and so do some announcements. A request
+	 * for somebody else's address may be for the kernel to answer, though its sender has one of ours.
+	 */
+	if (arp->operation != bpf_htons(ARP_REQUEST)) {
+		map_ipv4(&key, arp->sender_ip);
+		address = bpf_map_lookup_elem(&addresses, &key);
+		if (address && address->flags & ADDRESS_OWNED)
+			return redirect(ctx, REDIRECT_ARP);
+	}
 	return count(PASS_OTHER_ADDRESS);
 }
 

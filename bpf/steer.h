@@ -38,16 +38,17 @@ enum verdict {
 	REDIRECT_ENDPOINT,	/* TCP to a listener on a shared address */
 	REDIRECT_RANGE,		/* TCP to a port of the stack's range on a shared address */
 	REDIRECT_OWNED,		/* any IP packet to an owned address */
-	REDIRECT_ARP,		/* ARP whose target is an owned address */
-	REDIRECT_NDP,		/* neighbour solicitation for an owned address, to its solicited-node group */
+	REDIRECT_ARP,		/* ARP whose target is an owned address, or whose sender claims to have it */
+	REDIRECT_NDP,		/* solicitation for an owned address to its group, or advertisement of it to all nodes */
 	REDIRECT_ICMP,		/* ICMP error to a shared address, about a TCP segment of the stack's */
 	PASS_OTHER_ADDRESS,	/* IP or ARP for an address that isn't the stack's */
 	PASS_OTHER_PORT,	/* TCP to a shared address, to a port of the kernel's */
 	PASS_NOT_TCP,		/* another protocol to a shared address */
 	PASS_NOT_IP,		/* neither IPv4, IPv6 nor ARP */
-	PASS_FRAGMENT,		/* a fragment to a shared address */
+	PASS_FRAGMENT,		/* another fragment to a shared address */
 	PASS_UNPARSED,		/* truncated, malformed, or deeper than the program looks */
 	PASS_NO_SOCKET,		/* the stack's, but no AF_XDP socket on its queue */
+	DROP_FRAGMENT,		/* first fragment of a TCP segment to a port of the stack's on a shared address */
 	VERDICT_COUNT,
 };
 

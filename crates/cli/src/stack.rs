@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fourwave::{Address, App, ConnId, Io, Keepalive, ListenOptions, Place, Settings, Stack};
+use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Settings, Stack};
 
 use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, XdpMode};
 use crate::stop::Stop;
@@ -42,6 +42,8 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
+    let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
+    let stack = at.dad_probes.into_iter().fold(stack, dad);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,

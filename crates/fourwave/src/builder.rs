@@ -1,6 +1,6 @@
 //! How a stack is started.
 
-use crate::{Address, App, CopyMode, Error, Idle, ListenOptions, Place, Running, Settings, XdpMode, raw};
+use crate::{Address, App, CopyMode, Dad, Error, Idle, ListenOptions, Place, Running, Settings, XdpMode, raw};
 use runtime::{Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -37,6 +37,15 @@ impl Stack {
     #[must_use]
     pub const fn address(mut self, address: Address) -> Self {
         self.options.address = Some(address);
+        self
+    }
+
+    /// How it is found out that nobody else has the address that the stack is to own: [`Stack::start`] returns once that is
+    /// clear, or fails with the other station's MAC address. Default: one question, and a second for the answer;
+    /// [`Dad::RFC_5227`] asks three times.
+    #[must_use]
+    pub const fn dad(mut self, dad: Dad) -> Self {
+        self.options.dad = dad;
         self
     }
 

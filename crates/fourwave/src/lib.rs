@@ -26,7 +26,7 @@ mod builder;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, Congestion, ConnId, ConnectError, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
+    App, Congestion, ConnId, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
     Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};

@@ -102,6 +102,14 @@ pub enum Error {
         /// The kernel's range.
         kernel: String,
     },
+    /// Another station answered when the stack asked whether anybody has its address.
+    #[error("{ip} is in use by {mac}: choose an address that nobody has, or end that station's use of it")]
+    Duplicate {
+        /// The address to own.
+        ip: IpAddr,
+        /// Who has it.
+        mac: stack::MacAddr,
+    },
     /// The interface was there, and is no longer.
     #[error("interface {0} is gone: it was deleted, or moved to another network namespace, while the stack ran on it")]
     Gone(String),

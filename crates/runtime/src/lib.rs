@@ -6,6 +6,7 @@
 //! control socket. [`Worker`] is the loop itself, over any [`xdp::Port`].
 #![forbid(unsafe_code)]
 
+mod claim;
 mod clock;
 pub mod control;
 mod error;

@@ -1,7 +1,7 @@
 //! What a stack is started with.
 
 use crate::idle::Idle;
-use stack::{ListenOptions, Settings};
+use stack::{Dad, ListenOptions, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use xdp::{CopyMode, XdpMode};
@@ -28,6 +28,8 @@ pub struct Options {
     pub cores: Vec<usize>,
     /// An address of the stack's own; `None`: share the interface's with the kernel.
     pub address: Option<Address>,
+    /// How it is found out whether `address` is another station's.
+    pub dad: Dad,
     /// The VLAN of what is sent unasked, 1 to 4094; replies go where the question came from. `None`: untagged.
     pub vlan: Option<u16>,
     /// What to listen on.
@@ -56,6 +58,7 @@ impl Options {
             queues: Vec::new(),
             cores: Vec::new(),
             address: None,
+            dad: Dad::default(),
             vlan: None,
             listen: Vec::new(),
             listen_options: ListenOptions::default(),

@@ -1,5 +1,6 @@
 //! From options to a running stack.
 
+use crate::claim;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::error::Error;
@@ -70,7 +71,7 @@ pub fn start_each<A: App + Send + 'static>(
     let queues = queues(&options, &facts);
     let cores = cores(&options, &facts, queues.len())?;
     let clock = Clock::new();
-    let shards = shards(&options, &facts, &clock, queues.len())?;
+    let mut shards = shards(&options, &facts, &clock, queues.len())?;
     let reserved = match (&options.address, &options.ports) {
         (Some(_), _) => Vec::new(),
         (None, ports) => {
@@ -78,7 +79,10 @@ pub fn start_each<A: App + Send + 'static>(
             kernel::reserve(&options.listen)?
         }
     };
-    let (steering, ports, report) = open(&options, &queues, &shards)?;
+    let (steering, mut ports, report) = open(&options, &queues, &shards)?;
+    if let Some(first) = shards.first_mut() {
+        claim::confirm(&mut ports, first, &clock)?;
+    }
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
@@ -271,6 +275,8 @@ fn shard(
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets);
     config.ports = options.ports.clone().unwrap_or(NO_PORTS);
     config.vlan = options.vlan;
+    // The first shard asks for all, before any of them runs.
+    config.dad = (place.index == 0).then_some(options.dad);
     config.tcp = TcpConfig::new(options.tcp.clone())?;
     config.routes = routes(options, facts)?;
     config.place = place;

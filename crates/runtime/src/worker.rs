@@ -1,6 +1,7 @@
 //! The loop of one core: read the clock once, take a batch of frames in, advance the time, send what there is to send,
 //! one kick. It runs to completion: nothing waits, nothing is shared.
 
+use crate::claim::Conflicts;
 use crate::clock::Clock;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
@@ -66,6 +67,7 @@ pub struct Worker<P, A> {
     down: bool,
     /// When to ask the device next.
     next_check: Instant,
+    conflicts: Conflicts,
 }
 
 /// What remains of a shard and its loop.
@@ -115,6 +117,7 @@ impl<P: Port, A: App> Worker<P, A> {
             worked,
             down: false,
             next_check: worked + CHECK,
+            conflicts: Conflicts::default(),
         })
     }
 
@@ -238,6 +241,9 @@ impl<P: Port, A: App> Worker<P, A> {
         let due = now >= self.next_check;
         if self.down && !due {
             return Ok(());
+        }
+        if due {
+            self.conflicts.look(now, &mut self.shard);
         }
         let asked = if due { self.port.check() } else { Ok(()) };
         match asked.and_then(|()| self.port.flush()) {

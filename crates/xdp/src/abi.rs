@@ -66,7 +66,7 @@ impl EndpointKey {
 }
 
 /// The names of `enum verdict`, in order.
-pub(crate) const VERDICTS: [&str; 13] = [
+pub(crate) const VERDICTS: [&str; 14] = [
     "redirect_endpoint",
     "redirect_range",
     "redirect_owned",
@@ -80,6 +80,7 @@ pub(crate) const VERDICTS: [&str; 13] = [
     "pass_fragment",
     "pass_unparsed",
     "pass_no_socket",
+    "drop_fragment",
 ];
 
 #[cfg(test)]

@@ -51,8 +51,10 @@ impl fmt::Debug for Steering {
 /// What the program said to a frame it was shown by [`Steering::test`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TestVerdict {
-    /// Whether it goes to an AF_XDP socket; if not, to the kernel.
+    /// Whether it goes to an AF_XDP socket; if not, to the kernel, or nowhere.
     pub redirected: bool,
+    /// Whether it goes nowhere.
+    pub dropped: bool,
     /// The verdict that was counted.
     pub name: &'static str,
 }
@@ -228,10 +230,16 @@ impl Steering {
         if after.1 != before.1 + 1 {
             return Err(Error::Program { message: format!("a packet counted {} more than once", after.0) });
         }
-        Ok(TestVerdict { redirected: result.return_value == XDP_REDIRECT, name: after.0 })
+        Ok(TestVerdict {
+            redirected: result.return_value == XDP_REDIRECT,
+            dropped: result.return_value == XDP_DROP,
+            name: after.0,
+        })
     }
 }
 
+/// `XDP_DROP` of linux/bpf.h.
+const XDP_DROP: u32 = 1;
 /// `XDP_REDIRECT` of linux/bpf.h.
 const XDP_REDIRECT: u32 = 4;
 

@@ -47,6 +47,7 @@ impl Bench {
         let verdict = self.steering.test(frame).unwrap();
         assert_eq!(verdict.name, name, "{frame:02x?}");
         assert_eq!(verdict.redirected, name.starts_with("redirect"), "{verdict:?}");
+        assert_eq!(verdict.dropped, name.starts_with("drop"), "{verdict:?}");
     }
 }
 
@@ -259,12 +260,15 @@ fn ipv6_extension_headers_are_skipped() {
     bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_unparsed");
 }
 
+/// The kernel puts fragments together: of a segment to the stack's port it must not get the first.
 #[test]
-fn a_fragment_is_the_kernels_unless_the_address_is_owned() {
+fn a_fragment_is_the_kernels_unless_the_address_is_owned_or_the_port_is() {
     let mut bench = Bench::new();
     // More fragments; the last one; a middle one. 0x8000 is the reserved bit, no fragment.
     for (field, name) in [
-        (0x2000, "pass_fragment"),
+        (0x2000, "drop_fragment"),
+        (0xe000, "drop_fragment"),
+        (0x2001, "pass_fragment"),
         (0x0001, "pass_fragment"),
         (0x3fff, "pass_fragment"),
         (0x8000, "redirect_endpoint"),
@@ -274,8 +278,10 @@ fn a_fragment_is_the_kernels_unless_the_address_is_owned() {
         bench.expect(&ethernet(&[], 0x0800, &ipv4(OWNED[0], TCP, &[], field, &tcp(LISTENER))), "redirect_owned");
     }
     for (field, name) in [
-        (0x0001, "pass_fragment"),
+        (0x0001, "drop_fragment"),
+        (0x0007, "drop_fragment"),
         (0x0008, "pass_fragment"),
+        (0x0009, "pass_fragment"),
         (0xfff9, "pass_fragment"),
         // Reserved bits.
         (0x0006, "redirect_endpoint"),
@@ -284,6 +290,33 @@ fn a_fragment_is_the_kernels_unless_the_address_is_owned() {
         bench.expect(&frame(SHARED[1]), name);
         bench.expect(&frame(OWNED[1]), "redirect_owned");
     }
+    // The first fragment of anything else is the kernel's: to its ports, of its protocols; and of a segment it has, too.
+    for (port, protocol, name) in [
+        (LISTENER, TCP, "drop_fragment"),
+        (50_000, TCP, "drop_fragment"),
+        (49_999, TCP, "pass_fragment"),
+        (0x0700, TCP, "pass_fragment"),
+        (LISTENER, UDP, "pass_fragment"),
+        (LISTENER, ICMP, "pass_fragment"),
+        (LISTENER, ICMPV6, "pass_fragment"),
+    ] {
+        let first = &tcp(port)[..8];
+        let shared4 = |tags: &[u16]| ethernet(tags, 0x0800, &ipv4(SHARED[0], protocol, &[1; 4], 0x2000, first));
+        let headers = [extension(HOP_BY_HOP, 1), fragment_header(1), extension(DESTINATION, 2)];
+        let shared6 = |tags: &[u16]| ethernet(tags, 0x86dd, &ipv6(SHARED[1], &headers, protocol, first));
+        for tags in [&[][..], &[0x8100]] {
+            bench.expect(&shared4(tags), name);
+            bench.expect(&shared6(tags), name);
+        }
+        let other = ethernet(&[], 0x0800, &ipv4(OTHER[0], protocol, &[], 0x2000, first));
+        bench.expect(&other, "pass_other_address");
+    }
+    // Without ports it is nobody's; every true fragment but the last has 8 bytes (RFC 791 section 3.2).
+    bench.expect(&ethernet(&[], 0x0800, &ipv4(SHARED[0], TCP, &[], 0x2000, &tcp(LISTENER)[..7])), "pass_fragment");
+    bench.expect(
+        &ethernet(&[], 0x86dd, &ipv6(SHARED[1], &[fragment_header(1)], TCP, &tcp(LISTENER)[..7])),
+        "pass_fragment",
+    );
 }
 
 #[test]
@@ -297,10 +330,30 @@ fn arp_and_neighbour_solicitations_follow_their_target() {
         odd[at] = byte;
         bench.expect(&odd, "pass_unparsed");
     }
+    // RFC 5227 section 2.1.1: who has an owned address answers nobody's probe; his requests may be for the kernel.
+    let from = |sender: &str, operation: u8, target: &str| {
+        let sender: Ipv4Addr = sender.parse().unwrap();
+        let mut frame = arp(target);
+        frame[21] = operation;
+        frame[28..32].copy_from_slice(&sender.octets());
+        frame
+    };
+    for (sender, operation, target, name) in [
+        (OWNED[0], 2, "0.0.0.0", "redirect_arp"),
+        (OWNED[0], 2, OTHER[0], "redirect_arp"),
+        (OWNED[0], 1, OWNED[0], "redirect_arp"),
+        ("0.0.0.0", 1, OWNED[0], "redirect_arp"),
+        (OWNED[0], 1, SHARED[0], "pass_other_address"),
+        (SHARED[0], 2, "0.0.0.0", "pass_other_address"),
+        (SHARED[0], 2, SHARED[0], "pass_other_address"),
+        (OTHER[0], 2, OTHER[0], "pass_other_address"),
+    ] {
+        bench.expect(&from(sender, operation, target), name);
+    }
     bench.expect(&solicitation(OWNED[1], 135), "redirect_ndp");
     bench.expect(&solicitation(SHARED[1], 135), "pass_other_address");
     bench.expect(&solicitation(OTHER[1], 135), "pass_other_address");
-    // An advertisement to all nodes is the kernel's too.
+    // An advertisement has no business in that group.
     bench.expect(&solicitation(OWNED[1], 136), "pass_other_address");
     bench.expect(&ethernet(&[], 0x86dd, &ipv6("ff02::fb", &[], UDP, &[0; 20])), "pass_other_address");
 }
@@ -533,6 +586,17 @@ fn a_solicitation_comes_to_the_group_of_its_target() {
     bench.expect(&to("ff02::1:ff00:1", &[0x8100], OWNED[1]), "redirect_ndp");
     bench.expect(&to("ff02::1:ff00:1", &[0x88a8], OWNED[1]), "pass_unparsed");
     bench.expect(&to("ff02::1:ff00:1", &[], "fd0a::1"), "pass_other_address");
+    // RFC 4862 section 5.4.4: who has an owned address tells all nodes.
+    let tells = |group: &str, target: &str| {
+        let target: Ipv6Addr = target.parse().unwrap();
+        let message = [&[136, 0, 0, 0, 0x20, 0, 0, 0], &target.octets()[..]].concat();
+        ethernet(&[], 0x86dd, &ipv6(group, &[], ICMPV6, &message))
+    };
+    bench.expect(&tells("ff02::1", OWNED[1]), "redirect_ndp");
+    bench.expect(&tells("ff02::1", SHARED[1]), "pass_other_address");
+    bench.expect(&tells("ff02::1", OTHER[1]), "pass_other_address");
+    bench.expect(&tells("ff02::2", OWNED[1]), "pass_other_address");
+    bench.expect(&tells("ff02::1:ff00:1", OWNED[1]), "pass_other_address");
     for group in [
         "ff02::1",
         "ff02::2",

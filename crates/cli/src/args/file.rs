@@ -22,6 +22,7 @@ pub(super) struct FileArgs {
     pub(super) interface: Option<String>,
     pub(super) address: Option<Prefix>,
     pub(super) gateway: Option<IpAddr>,
+    pub(super) dad_probes: Option<u8>,
     pub(super) vlan: Option<u16>,
     pub(super) queues: Option<Queues>,
     pub(super) cores: Option<NumberList>,

@@ -116,6 +116,10 @@ pub(crate) struct StackArgs {
     #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
 
+    /// Questions whether anybody has it, a second or so apart, before an address of its own is used, up to 16; 0: none [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=16))]
+    dad_probes: Option<u8>,
+
     /// VLAN of the connections it opens; only with --address [default: untagged]
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
     vlan: Option<u16>,
@@ -150,6 +154,8 @@ pub(crate) struct StackConfig {
     pub(crate) address: Option<Prefix>,
     /// Only with an address.
     pub(crate) gateway: Option<IpAddr>,
+    /// Questions before an address is used, 0 to 16; `None`: the default.
+    pub(crate) dad_probes: Option<u8>,
     /// Only with an address; 1 to 4094.
     pub(crate) vlan: Option<u16>,
     pub(crate) queues: Queues,
@@ -171,6 +177,10 @@ impl StackArgs {
         let tcp = TcpConfig::resolve(self.tcp.or(file.tcp()), listen.or(file.listen()));
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
         let vlan = self.vlan.or(file.vlan);
+        let dad_probes = self.dad_probes.or(file.dad_probes);
+        if dad_probes.is_some_and(|n| n > 16) {
+            return Err(UsageError("--dad-probes is a number from 0 to 16".into()));
+        }
         if vlan.is_some_and(|id| address.is_none() || !(1..=4094).contains(&id)) {
             let message =
                 "--vlan needs --address, and an identifier of 1 to 4094: the interface's own addresses are untagged";
@@ -193,6 +203,7 @@ impl StackArgs {
             interface: self.interface.or(file.interface),
             address,
             gateway,
+            dad_probes,
             vlan,
             queues: self.queues.or(file.queues).unwrap_or_default(),
             idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
