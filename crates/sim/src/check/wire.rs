@@ -39,10 +39,14 @@ impl Wire {
         }
         // A listener takes a SYN that comes late, when its connection is over, for a new one.
         let anew = own.over && seen.has(Flags::SYN | Flags::ACK) && own.iss != Some(seen.header.seq);
+        let answered = peer.iss.is_some_and(|iss| seen.header.ack == iss + 1);
+        // The other end has completed its handshake with the stream before this one, and does not begin again.
+        let late = own.acked.is_some() && own.iss != Some(seen.header.seq);
+        let astray = own.astray && own.iss == Some(seen.header.seq);
         let result = own.sends(seen, peer.mss);
-        // Who answers a SYN that somebody has made up goes on talking to nobody.
+        // Who answers a SYN that somebody has made up, or that comes late, goes on talking to nobody.
         if seen.has(Flags::SYN | Flags::ACK) {
-            own.astray = peer.iss.is_none_or(|iss| seen.header.ack != iss + 1);
+            own.astray = !answered || late || astray;
         }
         if own.astray {
             return (Stamp(own.incarnation, u32::MAX), result);
