@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use fourwave::{App, Congestion, ConnId, ConnectionError, Io, ListenerId, Settings, Stack};
+use fourwave::{App, Congestion, ConnId, ConnectionError, Io, ListenerId, Running, Settings, Stack};
 
 use crate::end::{BLOCK, BUFFER_BYTES, EndArgs, Idle, READY, Received, Sent};
 
@@ -30,9 +30,15 @@ pub(crate) fn send(args: &EndArgs) -> anyhow::Result<Sent> {
     let sender = Sender { sent: Sent::default(), look: Instant::now() };
     let running = stack(args).listen(args.at).start(sender)?;
     println!("{READY}");
-    Ok(running.join()?.app.sent)
+    Ok(only(running)?.sent)
 }
 
+/// The path has one queue, so one shard.
+fn only<A>(running: Running<A>) -> anyhow::Result<A> {
+    Ok(running.join()?.pop().context("the stack has no shard")?.app)
+}
+
+#[derive(Clone)]
 struct Sender {
     sent: Sent,
     look: Instant,
@@ -80,7 +86,7 @@ impl App for Sender {
 
 pub(crate) fn receive(args: &EndArgs, time: Duration) -> anyhow::Result<Received> {
     let receiver = Receiver { from: args.at, time, asked: false, open: None, bytes: 0, took: None, failed: None };
-    let receiver = stack(args).active_opens().start(receiver)?.join()?.app;
+    let receiver = only(stack(args).active_opens().start(receiver)?)?;
     if let Some(error) = receiver.failed {
         bail!("{}: {error}", args.at);
     }
@@ -88,6 +94,7 @@ pub(crate) fn receive(args: &EndArgs, time: Duration) -> anyhow::Result<Received
     Ok(Received { bytes: receiver.bytes, seconds })
 }
 
+#[derive(Clone)]
 struct Receiver {
     from: SocketAddr,
     time: Duration,
