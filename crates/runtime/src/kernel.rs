@@ -4,7 +4,7 @@ use crate::error::Error;
 use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 /// The state of a line of `/proc/net/tcp` (linux/tcp_states.h).
@@ -55,6 +55,18 @@ fn state(line: &str, port: u16) -> Option<&str> {
     let mut fields = line.split_whitespace();
     let (_, local_port) = fields.nth(1)?.rsplit_once(':')?;
     (u16::from_str_radix(local_port, 16).ok()? == port).then(|| fields.nth(1)).flatten()
+}
+
+/// Has the kernel report that somebody here listens to the solicited-node group of an owned IPv6 address (MLD, RFC 3810; RFC
+/// 4862 section 5.4.2), and answer those who ask who does: a switch that snoops passes on what is asked for the address. For
+/// as long as the socket is open. Where the kernel can't, IPv6 being off on the interface, the switch must be told otherwise.
+pub(crate) fn join_group(ifindex: u32, ip: IpAddr) -> Option<Socket> {
+    let IpAddr::V6(ip) = ip else { return None };
+    let [.., a, b, c] = ip.octets();
+    let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
+    let joined = Socket::new(Domain::IPV6, Type::DGRAM, None)
+        .and_then(|socket| socket.join_multicast_v6(&group, ifindex).map(|()| socket));
+    joined.inspect_err(|error| tracing::warn!("{group} is not reported by MLD: {error}")).ok()
 }
 
 /// Refuses ports of active opens that the kernel gives to its own connections: it would not hear of theirs any more.

@@ -73,7 +73,7 @@ pub fn start_each<A: App + Send + 'static>(
     let clock = Clock::new();
     let mut shards = shards(&options, &facts, &clock, queues.len())?;
     let reserved = match (&options.address, &options.ports) {
-        (Some(_), _) => Vec::new(),
+        (Some(own), _) => kernel::join_group(facts.ifindex, own.ip).into_iter().collect(),
         (None, ports) => {
             ports.as_ref().map_or(Ok(()), kernel::check_ports)?;
             kernel::reserve(&options.listen)?

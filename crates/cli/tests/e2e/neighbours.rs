@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::common::{Background, json, ok};
 use crate::support::{
-    Server, assert_no_program, assert_refused, bulk, eventually, fourwave, good, kernel_echo, lab, need, peer, within,
+    Server, assert_no_program, assert_refused, bulk, eventually, fourwave, good, kernel_echo, lab, mac, need, peer,
+    within,
 };
 
 /// A command in the second namespace.
@@ -36,10 +37,6 @@ fn found(address: &str) -> Option<String> {
     let shown = b(&format!("ip neigh show {address}"));
     let mut words = shown.split_whitespace();
     words.find(|word| *word == "lladdr").and(words.next()).map(str::to_owned)
-}
-
-fn mac(namespace: &str, interface: &str) -> String {
-    good(within(namespace, 5, &["cat", &format!("/sys/class/net/{interface}/address")])).trim().to_owned()
 }
 
 /// RFC 4861, RFC 4443 section 4.2: the kernel finds, pings and connects to an address that only the stack has.

@@ -1,7 +1,11 @@
 //! An address of the stack's own, and the kernel beside it.
 
 use crate::common::{self, json};
-use crate::support::{Server, assert_no_program, assert_refused, bulk, fourwave, good, kernel_echo, lab, need, within};
+use crate::support::{
+    Server, assert_no_program, assert_refused, bulk, eventually, fourwave, good, kernel_echo, lab, mac, need, peer,
+    refused, within,
+};
+use rustix::process::Signal;
 
 fn kernel_ping(address: &str, size: &str) {
     good(within("fw-b", 20, &["ping", "-n", "-c", "3", "-i", "0.1", "-W", "3", "-s", size, address]));
@@ -69,4 +73,92 @@ fn every_address_of_the_interface_with_the_unspecified_one() {
     bulk("fd77::1", "7", "1");
     server.stop();
     common::ok(&["lab", "down"]);
+}
+
+/// The two addresses of the kernel in fw-b, an address of the stack's beside each, and how to listen on them.
+const FAMILIES: [(&str, &str, &str, &str); 2] = [
+    ("10.77.0.2/24", "10.77.0.2:7", "10.77.0.50/24", "10.77.0.50:7"),
+    ("fd77::2/64", "[fd77::2]:7", "fd77::50/64", "[fd77::50]:7"),
+];
+
+fn bare(address: &str) -> &str {
+    address.split('/').next().unwrap()
+}
+
+/// RFC 5227 section 2.1.1, RFC 4862 section 5.4: an address of the kernel in fw-b is refused, with that station's name.
+#[test]
+fn an_address_that_another_station_has_is_refused() {
+    let _lab = lab();
+    for (taken, listen, _, _) in FAMILIES {
+        let said = refused(fourwave(
+            "fw-a",
+            &["serve", "echo", "--address", taken, "--listen", listen, "--interface", "fw-a0"],
+        ));
+        let expected = format!("{} is in use by {}", bare(taken), mac("fw-b", "fw-b0"));
+        assert!(said.contains(&expected), "{said:?} lacks {expected:?}");
+        assert_no_program();
+        // Its owner has noticed nothing.
+        let shown = good(within("fw-b", 5, &["ip", "address", "show", "dev", "fw-b0"]));
+        assert!(!shown.contains("dadfailed"), "{shown}");
+    }
+}
+
+/// RFC 5227 section 2.3, RFC 4861 section 7.2.6: who remembers another station learns better, without having been asked.
+/// RFC 4862 section 5.4: the kernel in fw-b can't have the address any more.
+#[test]
+fn an_address_is_announced() {
+    let _lab = lab();
+    let b = |args: &str| good(within("fw-b", 20, &args.split(' ').collect::<Vec<_>>()));
+    for (_, _, own, listen) in FAMILIES {
+        b(&format!("ip neigh replace {} lladdr 02:00:00:00:77:99 dev fw-b0 nud stale", bare(own)));
+        let server = Server::start(&format!("echo --address {own} --listen {listen} --interface fw-a0"));
+        let here = mac("fw-a", "fw-a0");
+        eventually("the neighbour is corrected", || b(&format!("ip neigh show {}", bare(own))).contains(&here));
+        server.stop();
+    }
+    let server = Server::start("echo --address fd77::50/64 --listen [fd77::50]:7");
+    // RFC 4862 section 5.4.2, RFC 3810: the kernel reports the group, and answers queries, while the stack runs.
+    let group = "ff0200000000000000000001ff000050";
+    let reported = || good(within("fw-a", 5, &["cat", "/proc/net/igmp6"])).contains(group);
+    assert!(reported());
+    b("ip address add fd77::50/64 dev fw-b0");
+    eventually("the kernel is told", || b("ip address show dev fw-b0").contains("dadfailed"));
+    server.stop();
+    assert!(!reported());
+}
+
+/// RFC 5227 section 2.4 (c): a claim is answered by one announcement, logged once, and the address stays ours.
+#[test]
+fn an_address_is_defended() {
+    let _lab = lab();
+    for (_, _, own, listen) in FAMILIES {
+        let mut server =
+            Server::start(&format!("echo --dad-probes 0 --address {own} --listen {listen} --interface fw-a0"));
+        bulk(bare(own), "7", "1");
+        assert_eq!(good(peer("fw-b", "claim", &["fw-b0", bare(own), "5"])), "1\n", "announcements for 5 claims");
+        server.says(&format!("02:00:00:00:77:66 claims {}", bare(own)));
+        bulk(bare(own), "7", "1");
+        server.signal(Signal::INT);
+        assert_eq!(server.end().0, Some(0));
+    }
+}
+
+/// The kernel must not put a segment of the stack's together: it would reset the connection. It goes on with everything else.
+#[test]
+fn fragments_on_a_shared_address() {
+    need("ping", "iputils-ping");
+    let _lab = lab();
+    let here = mac("fw-a", "fw-a0");
+    for (near, far, listen) in [("10.77.0.2", "10.77.0.1", "10.77.0.1:7"), ("fd77::2", "fd77::1", "[fd77::1]:7")] {
+        let server = Server::start(&format!("echo --listen {listen}"));
+        let segment = |port: &str| good(peer("fw-b", "fragments", &["fw-b0", &here, near, far, port]));
+        assert_eq!(segment("8000"), "reset\n", "of the kernel's port: it puts fragments together");
+        assert_eq!(segment("7"), "quiet\n", "of the stack's port");
+        let rows = json(&common::ok(&["ss", "--steering", "--json", "--pid", &server.pid().to_string()]));
+        let row = rows.as_array().unwrap().iter().find(|row| row["verdict"] == "drop_fragment").unwrap();
+        assert_eq!(row["packets"], 1);
+        kernel_ping(far, "4000");
+        bulk(far, "7", "1");
+        server.stop();
+    }
 }

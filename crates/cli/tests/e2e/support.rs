@@ -145,6 +145,18 @@ impl Server {
         (status.code(), self.lines.iter().filter(|line| !line.contains("the interface is down")).collect())
     }
 
+    /// Waits until it says something.
+    pub(crate) fn says(&mut self, words: &str) {
+        let mut before = String::new();
+        loop {
+            match self.lines.recv_timeout(SOON) {
+                Ok(line) if line.contains(words) => return,
+                Ok(line) => before += &line,
+                Err(_) => panic!("it does not say {words:?}, but {before:?}"),
+            }
+        }
+    }
+
     /// Ctrl-C, and an orderly end.
     pub(crate) fn stop(mut self) {
         self.signal(Signal::INT);
@@ -203,6 +215,10 @@ pub(crate) fn assert_no_program() {
         assert!(shown.status.success(), "{}", common::stderr(&shown));
         !text(&shown.stdout).contains("xdp")
     });
+}
+
+pub(crate) fn mac(namespace: &str, interface: &str) -> String {
+    good(within(namespace, 5, &["cat", &format!("/sys/class/net/{interface}/address")])).trim().to_owned()
 }
 
 /// The kernel refuses connections to the port: no listener has it.
