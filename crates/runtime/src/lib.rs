@@ -15,6 +15,7 @@ mod idle;
 mod kernel;
 mod neighbours;
 mod options;
+mod overhear;
 pub mod raw;
 mod start;
 mod worker;

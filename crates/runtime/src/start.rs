@@ -8,6 +8,7 @@ use crate::handoff::{Handoff, PARCELS};
 use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
+use crate::overhear::Overhearing;
 use crate::worker::{Finished, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::bounded;
@@ -47,6 +48,7 @@ pub struct Running<A> {
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
+    _overhearing: Option<Overhearing>,
     _reserved: Vec<Socket>,
 }
 
@@ -106,6 +108,10 @@ pub fn start_each<A: App + Send + 'static>(
     if let Some(mirror) = &mirror {
         workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
     }
+    let overhearing = match options.address {
+        Some(own) => Some(Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone())?),
+        None => None,
+    };
     let control = ControlSocket::open(Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) })?;
     let mut running = Running {
         stop: Arc::new(AtomicBool::new(false)),
@@ -114,6 +120,7 @@ pub fn start_each<A: App + Send + 'static>(
         report,
         _control: Some(control),
         _mirror: mirror,
+        _overhearing: overhearing,
         _reserved: reserved,
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {

@@ -37,6 +37,8 @@ const LIST_SLOTS: u32 = 256;
 pub enum Command {
     /// A neighbour's MAC address is known, or no longer.
     Neighbour(IpAddr, Option<MacAddr>),
+    /// What a station told everybody; the kernel has it, too.
+    Overheard(Box<[u8]>),
     /// List connections from a place on; the answer says where to go on.
     List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
     /// The counters.
@@ -315,6 +317,7 @@ impl<P: Port, A: App> Worker<P, A> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Neighbour(ip, mac) => self.shard.on_neighbour(ip, mac),
+                Command::Overheard(frame) => self.shard.on_overheard(now, &frame),
                 Command::List(cursor, answer) => {
                     let mut rows = Vec::new();
                     let next = self.shard.list(now, cursor, LIST_SLOTS, &mut rows);

@@ -1,7 +1,7 @@
 //! The system calls that no dependency offers, each behind a safe function.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h, Linux 6.17: frames one `sendto` sends at most in copy mode.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
@@ -91,6 +91,61 @@ pub(crate) fn join_group(ifindex: u32, group: [u8; 6]) -> io::Result<OwnedFd> {
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
+
+/// `struct sock_filter` of linux/filter.h: a step of a filter.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Instruction {
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
+}
+
+/// A non-blocking socket that gets a copy of each frame of a protocol that comes in on an interface and passes the filter.
+pub(crate) fn filtered_socket(ifindex: u32, protocol: u16, filter: &[Instruction]) -> io::Result<OwnedFd> {
+    const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // Without a protocol nothing is received until the filter is there.
+    // SAFETY: takes no pointer.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is fresh, and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let len = u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
+    // SAFETY: program and filter are read during the call only, their lengths are given, and the layout is the kernel's.
+    let result = unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, (&raw const program).cast(), SOCK_FPROG_BYTES)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    set_option(socket.as_fd(), libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
+    let address = libc::sockaddr_ll {
+        sll_family: ADDRESS_FAMILY,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: ifindex.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the address is read during the call only, and its length is given.
+    let result = unsafe { libc::bind(fd, (&raw const address).cast(), SOCKADDR_LL_BYTES) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
+/// `PACKET_IGNORE_OUTGOING` of linux/if_packet.h.
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+/// `AF_PACKET` as it stands in an address.
+const ADDRESS_FAMILY: libc::c_ushort = 17;
+const SOCKADDR_LL_BYTES: libc::socklen_t = 20;
+const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20);
+const SOCK_FPROG_BYTES: libc::socklen_t = 16;
+const _: () = assert!(size_of::<libc::sock_fprog>() == 16);
 
 /// `PACKET_MR_MULTICAST` of linux/if_packet.h.
 const PACKET_MR_MULTICAST: libc::c_ushort = 0;

@@ -135,6 +135,30 @@ fn a_neighbour_that_forgets_or_moves_keeps_its_connections() {
     }
 }
 
+/// RFC 5227 section 3, RFC 4861 section 7.2.6: a neighbour that tells everybody of its new network card is heard, though what
+/// it tells everybody is the kernel's.
+#[test]
+fn a_neighbour_that_tells_everybody_of_its_move_is_heard() {
+    let _lab = lab();
+    for setting in ["net.ipv4.conf.fw-b0.arp_notify", "net.ipv6.conf.fw-b0.ndisc_notify"] {
+        b(&format!("sysctl -q -w {setting}=1"));
+    }
+    for (address, listen, count, station) in [
+        ("10.77.0.50/24", "10.77.0.50:7", "arp_in", "02:00:00:00:77:02"),
+        ("fd77::99/64", "[fd77::99]:7", "ndp_in", "02:00:00:00:77:03"),
+    ] {
+        let server = Server::start(&format!("echo --address {address} --listen {listen}"));
+        let mut held = Held::open(address.split('/').next().unwrap());
+        held.exchange();
+        let before = counter(&server, count);
+        b(&format!("ip link set dev fw-b0 address {station}"));
+        eventually("the stack hears of it", || counter(&server, count) > before);
+        held.exchange();
+        drop(held);
+        server.stop();
+    }
+}
+
 /// `v5` in fw-b, with addresses, which is VLAN 5 of fw-b0: a veth pair with a script at its other end, since not every kernel
 /// has 802.1Q interfaces.
 fn vlan5() -> Background {

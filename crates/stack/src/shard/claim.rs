@@ -1,6 +1,10 @@
 //! Owned addresses on the wire: questions whether somebody has them, announcements, and who else claims them.
 
-use super::{Instant, IpAddr, MacAddr, Refusal, Shard, input::Link};
+use super::{
+    Instant, IpAddr, MacAddr, Refusal, Shard,
+    input::{Link, Rejected},
+    ndp::solicits,
+};
 use crate::{
     dad::{Act, Conflict, Evidence, Meaning},
     placement::Way,
@@ -8,7 +12,7 @@ use crate::{
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
 use wire::{
-    arp,
+    arp, eth, ipv6,
     ndp::{self, ALL_NODES, Advertisement, Packet, Solicitation},
 };
 
@@ -30,6 +34,31 @@ impl Shard {
     /// announcement, but for those within ten seconds of the last (RFC 5227 section 2.4 (c)).
     pub const fn take_conflict(&mut self) -> Option<Conflict> {
         self.claims.take_conflict()
+    }
+
+    /// A copy of what another station told everybody, and the kernel hears as well: that it has a MAC address (gratuitous ARP,
+    /// an unsolicited advertisement). It is learnt if the station is a neighbour; nothing is answered.
+    pub fn on_overheard(&mut self, now: Instant, frame: &[u8]) {
+        self.counters.frames_in += 1;
+        match self.overheard(now, frame) {
+            Ok(()) => {}
+            Err(Rejected::Malformed(reason)) => self.counters.malformed(reason),
+            Err(Rejected::Refused(reason)) => self.counters.refused(reason),
+        }
+    }
+
+    fn overheard(&mut self, now: Instant, frame: &[u8]) -> Result<(), Rejected> {
+        let (header, packet) = eth::Header::parse(frame)?;
+        let link = Link { src: header.src, vlan: header.vlan, marked: false, copied: true };
+        if header.ethertype == eth::ETHERTYPE_ARP {
+            self.arp(now, link, &arp::Packet::parse(packet)?);
+            return Ok(());
+        }
+        if !solicits(header.ethertype, packet) {
+            return Err(Refusal::EtherType.into());
+        }
+        let (header, payload) = ipv6::Header::parse(packet)?;
+        self.ndp(now, link, &header, payload)
     }
 
     /// Asks and announces what is due.

@@ -158,7 +158,7 @@ impl Shard {
     }
 
     /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
-    fn arp(&mut self, now: Instant, link: Link, packet: &arp::Packet) {
+    pub(super) fn arp(&mut self, now: Instant, link: Link, packet: &arp::Packet) {
         self.counters.arp_in += 1;
         self.notice_arp(now, link, packet);
         let sender = IpAddr::from(packet.sender_ip);
