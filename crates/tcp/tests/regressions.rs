@@ -471,3 +471,21 @@ fn an_abort_before_the_fin_has_left_is_told() {
          abort                                                    CLOSED"
     ));
 }
+
+/// MUST-36, MUST-66: both windows were closed, each end has probed the other's with an octet, and both were taken. The peer has
+/// not heard of that either, so what it says is numbered as its probe was.
+#[test]
+fn two_that_probed_each_other_hear_each_other() {
+    case(
+        "established 300 100
+         in  <SEQ=100><ACK=300><WND=0><CTL=ACK>
+         send 10
+         timer 200ms
+         out <SEQ=300><ACK=100><DATA=1><CTL=ACK>
+         in  <SEQ=100><ACK=300><WND=0><DATA=1><CTL=ACK>
+         out <SEQ=300><ACK=101><CTL=ACK>
+         hears data 1
+         in  <SEQ=100><ACK=301><WND=4096><CTL=ACK>
+         out <SEQ=301><ACK=101><DATA=9><CTL=ACK>",
+    );
+}

@@ -41,7 +41,8 @@ impl Shard {
     pub fn on_overheard(&mut self, now: Instant, frame: &[u8]) {
         self.counters.frames_in += 1;
         match self.overheard(now, frame) {
-            Ok(()) => {}
+            // (No flow is looked for.)
+            Ok(()) | Err(Rejected::Elsewhere) => {}
             Err(Rejected::Malformed(reason)) => self.counters.malformed(reason),
             Err(Rejected::Refused(reason)) => self.counters.refused(reason),
         }
@@ -49,7 +50,7 @@ impl Shard {
 
     fn overheard(&mut self, now: Instant, frame: &[u8]) -> Result<(), Rejected> {
         let (header, packet) = eth::Header::parse(frame)?;
-        let link = Link { src: header.src, vlan: header.vlan, marked: false, copied: true };
+        let link = Link { src: header.src, vlan: header.vlan, marked: false, way: Way::Handed };
         if header.ethertype == eth::ETHERTYPE_ARP {
             self.arp(now, link, &arp::Packet::parse(packet)?);
             return Ok(());
@@ -58,7 +59,7 @@ impl Shard {
             return Err(Refusal::EtherType.into());
         }
         let (header, payload) = ipv6::Header::parse(packet)?;
-        self.ndp(now, link, &header, payload)
+        self.ndp(now, link, &header, payload).map(drop)
     }
 
     /// Asks and announces what is due.

@@ -22,7 +22,7 @@ use reassembly::Reassembly;
 use wheel::Instant;
 use wire::{
     SeqNum,
-    tcp::{SackBlocks, Segment},
+    tcp::{Flags, SackBlocks, Segment},
 };
 
 /// Where the data of a segment went.
@@ -150,6 +150,12 @@ impl Receiver {
     /// The window is closed, and `seq` is the number that would be next.
     pub(crate) fn is_shut_at(&self, seq: SeqNum) -> bool {
         self.edge == self.rcv_nxt && seq == self.rcv_nxt
+    }
+
+    /// It is no more than the octet before RCV.NXT: a window probe again, what follows one, or a keep-alive.
+    pub(crate) fn is_last_octet(&self, segment: &Segment<'_>) -> bool {
+        let plain = !segment.header.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
+        plain && segment.header.seq + 1 == self.rcv_nxt && segment.payload.len() <= 1
     }
 
     /// The shift of the windows we advertise.
