@@ -27,7 +27,8 @@ impl From<Error> for Errno {
 impl From<ConnectError> for Errno {
     fn from(error: ConnectError) -> Self {
         Self(match error {
-            ConnectError::NoPort | ConnectError::NotOurs => libc::EADDRNOTAVAIL,
+            // So says Linux of an address that duplicate address detection is not over for.
+            ConnectError::NoPort | ConnectError::NotOurs | ConnectError::Tentative => libc::EADDRNOTAVAIL,
             ConnectError::NoRoute | ConnectError::BadAddress => libc::ENETUNREACH,
             ConnectError::TooMany => libc::ENOBUFS,
         })

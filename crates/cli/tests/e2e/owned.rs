@@ -121,6 +121,7 @@ fn an_address_is_announced() {
     let group = "ff0200000000000000000001ff000050";
     let reported = || good(within("fw-a", 5, &["cat", "/proc/net/igmp6"])).contains(group);
     assert!(reported());
+    b("sysctl -q -w net.ipv6.conf.fw-b0.accept_dad=1 net.ipv6.conf.all.accept_dad=1");
     b("ip address add fd77::50/64 dev fw-b0");
     eventually("the kernel is told", || b("ip address show dev fw-b0").contains("dadfailed"));
     server.stop();
@@ -159,6 +160,30 @@ fn fragments_on_a_shared_address() {
         assert_eq!(row["packets"], 1);
         kernel_ping(far, "4000");
         bulk(far, "7", "1");
+        server.stop();
+    }
+}
+
+/// IEEE 802.1Q: the answer has the tag of the question, a priority without a VLAN among them; what has two tags, or one of a
+/// provider's (802.1ad), is the kernel's, which has no interface for it.
+#[test]
+fn the_answer_has_the_tag_of_the_question() {
+    let _lab = lab();
+    let here = mac("fw-a", "fw-a0");
+    for (address, options) in [("10.77.0.50", " --address 10.77.0.50/24"), ("10.77.0.1", "")] {
+        let server = Server::start(&format!("echo --listen {address}:7 --interface fw-a0{options}"));
+        let cases: [(&[&str], &str); 6] = [
+            (&[], "untagged"),
+            (&["8100:0005"], "0005"),
+            (&["8100:6005"], "6005"),
+            (&["8100:6000"], "6000"),
+            (&["8100:0005", "8100:0005"], "nothing"),
+            (&["88a8:0005"], "nothing"),
+        ];
+        for (tags, answer) in cases {
+            let args = [&["fw-b0", &here, "10.77.0.2", address, "7"], tags].concat();
+            assert_eq!(good(peer("fw-b", "tags", &args)).trim(), answer, "{address} {tags:?}");
+        }
         server.stop();
     }
 }
