@@ -7,7 +7,7 @@
 //! World::of(seed, hosts, Topology::dumbbell(n, left, &Dumbbell { right: LinkConfig::rated(…), …Default::default() }))
 //! ```
 //!
-//! A node is anything that implements [`Node`]: a [`Host`] does, for any [`stack::App`].
+//! A node is anything that implements [`Node`]: a [`Host`] does, for any [`stack::App`], and a host of [`Several`] shards.
 #![forbid(unsafe_code)]
 
 mod capture;
@@ -22,6 +22,7 @@ pub mod pcapng;
 mod report;
 mod rng;
 mod rules;
+mod several;
 mod topology;
 mod world;
 
@@ -30,5 +31,6 @@ pub use link::{LinkConfig, LinkCounters, Loss};
 pub use node::{Host, Node, Nodes, Pair};
 pub use rng::Rng;
 pub use rules::{Action, Change, Rules, Select};
+pub use several::{Arrival, Several};
 pub use topology::{Dumbbell, LinkId, Place, Topology};
 pub use world::{Duo, Fate, Tamper, Witness, World};

@@ -8,15 +8,17 @@
 mod crossing;
 mod forger;
 mod player;
+mod several;
 mod world;
 
 use std::{ops::Range, time::Instant};
 
 /// The worlds of `make test`.
 const FIXED: Range<u64> = 1..2001;
+const FIXED_SEVERAL: Range<u64> = 1..401;
 
-fn seeds() -> Range<u64> {
-    let Ok(range) = std::env::var("SIM_SEEDS") else { return FIXED };
+fn seeds(fixed: Range<u64>) -> Range<u64> {
+    let Ok(range) = std::env::var("SIM_SEEDS") else { return fixed };
     let parsed = range.split_once("..").and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
     parsed.unwrap_or_else(|| panic!("SIM_SEEDS is {range:?}, wanted is first..last, two numbers"))
 }
@@ -30,20 +32,30 @@ fn core_seconds(begun: Instant) -> f64 {
 
 #[test]
 fn every_world_ends_well() {
-    let (seeds, begun) = (seeds(), Instant::now());
+    run("worlds", seeds(FIXED), world::run);
+}
+
+/// The same with hosts of several shards, whose frames arrive at any of them.
+#[test]
+fn every_world_of_several_shards_ends_well() {
+    run("worlds of several shards", seeds(FIXED_SEVERAL), several::run);
+}
+
+fn run(what: &str, seeds: Range<u64>, run: fn(u64) -> world::Tally) {
+    let begun = Instant::now();
     let mut all = world::Tally::default();
     for seed in seeds.clone() {
-        match std::panic::catch_unwind(|| world::run(seed)) {
+        match std::panic::catch_unwind(|| run(seed)) {
             Ok(tally) => all.add(tally),
             Err(reason) => {
-                eprintln!("the world of seed {seed} did not end well: make sim SEEDS={seed}..{}", seed + 1);
+                eprintln!("of the {what} that of seed {seed} did not end well: make sim SEEDS={seed}..{}", seed + 1);
                 std::panic::resume_unwind(reason);
             }
         }
     }
     let (seconds, core) = (begun.elapsed().as_secs_f64(), core_seconds(begun));
     println!(
-        "{} worlds in {seconds:.1} s, {core:.1} s of a core: {} lifetimes of connections ({} of them accepted, {} \
+        "{} {what} in {seconds:.1} s, {core:.1} s of a core: {} lifetimes of connections ({} of them accepted, {} \
          crossed), {} frames ({} impaired), {} octets compared; {:.0} lifetimes per hour of one core",
         seeds.count(),
         all.lifetimes,

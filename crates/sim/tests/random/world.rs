@@ -5,7 +5,7 @@ use crate::{
     forger::{Aim, Forger},
     player::{self, Ledger, Player},
 };
-use sim::{Dumbbell, Host, LinkConfig, LinkId, Loss, Node, Nodes, Rng, Topology, World};
+use sim::{Dumbbell, Host, LinkConfig, LinkCounters, LinkId, Loss, Node, Nodes, Rng, Topology, World};
 use stack::{
     Congestion, Duration, Ecn, Instant, ListenOptions, LocalAddress, MacAddr, Settings, Shard, ShardConfig, SynCookies,
     TcpConfig,
@@ -16,11 +16,11 @@ use std::{
     rc::Rc,
 };
 
-const PORT: u16 = 7;
+pub(crate) const PORT: u16 = 7;
 
 /// When the weather turns fair, and for how long the world goes on: long enough for the last timers, an orphan's,
 /// FIN-WAIT-2, 2MSL.
-const FAIR: Instant = Instant::from_nanos(240_000_000_000);
+pub(crate) const FAIR: Instant = Instant::from_nanos(240_000_000_000);
 const REST: Duration = Duration::from_secs(900);
 
 /// What there was in a world.
@@ -50,7 +50,7 @@ impl Tally {
     }
 }
 
-fn address(n: u8, v6: bool) -> IpAddr {
+pub(crate) fn address(n: u8, v6: bool) -> IpAddr {
     if v6 { IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(n)]) } else { IpAddr::from([10, 0, 0, n]) }
 }
 
@@ -58,7 +58,7 @@ const fn mac(n: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, n])
 }
 
-fn config(rng: &mut Rng, n: u8) -> ShardConfig {
+pub(crate) fn config(rng: &mut Rng, n: u8) -> ShardConfig {
     let local = |v6, prefix_len| LocalAddress { ip: address(n, v6), prefix_len, owned: true };
     let mtu = rng.pick(&[1500, 1500, 1280, 9000]);
     let secrets = [(); 4].map(|()| [u8::try_from(rng.below(256)).unwrap_or(0); 16]);
@@ -83,7 +83,7 @@ fn config(rng: &mut Rng, n: u8) -> ShardConfig {
     config
 }
 
-fn options(rng: &mut Rng) -> ListenOptions {
+pub(crate) fn options(rng: &mut Rng) -> ListenOptions {
     let cookies = [SynCookies::Never, SynCookies::WhenFull, SynCookies::From(1), SynCookies::Always];
     ListenOptions {
         backlog: rng.pick(&[1, 2, 3, 16]),
@@ -133,7 +133,7 @@ fn legal(link: LinkConfig, v6: bool) -> LinkConfig {
 }
 
 /// Both directions of a path: alike, or each as it comes.
-fn weathers(rng: &mut Rng, v6: bool) -> [LinkConfig; 2] {
+pub(crate) fn weathers(rng: &mut Rng, v6: bool) -> [LinkConfig; 2] {
     let there = legal(weather(rng), v6);
     let back = if rng.percent(50) { there.clone() } else { legal(weather(rng), v6) };
     [there, back]
@@ -195,7 +195,7 @@ fn players(seed: u64, rng: &mut Rng, left: usize, right: usize) -> Tally {
 }
 
 /// Runs a world to its end, with somebody off the path in half of the cases.
-fn through_the_weather<A: stack::App>(world: &mut World<Vec<Host<A>>>, seed: u64, rng: &mut Rng) {
+pub(crate) fn through_the_weather<N: Node>(world: &mut World<Vec<N>>, seed: u64, rng: &mut Rng) {
     let replay = format!("make sim SEEDS={seed}..{}", seed + 1);
     world.set_replay(replay);
     if rng.percent(50) {
@@ -236,12 +236,16 @@ fn tally<A: stack::App>(world: &World<Vec<Host<A>>>) -> Tally {
         tally.lifetimes += counters.connected;
         tally.accepted += counters.accepted;
     }
-    for n in 0..world.links() {
-        let c = world.link(LinkId(n));
-        let gone = c.lost + c.outage + c.queue_dropped + c.too_big;
-        tally.impaired += gone + c.duplicated + c.corrupted + c.reordered + c.marked;
-    }
+    tally.impaired = impaired(world);
     tally
+}
+
+pub(crate) fn impaired<N: Node>(world: &World<Vec<N>>) -> u64 {
+    let of = |c: &LinkCounters| {
+        let gone = c.lost + c.outage + c.queue_dropped + c.too_big;
+        gone + c.duplicated + c.corrupted + c.reordered + c.marked
+    };
+    (0..world.links()).map(|n| of(world.link(LinkId(n)))).sum()
 }
 
 /// Both open at the same time, from and to the same ports.
