@@ -56,10 +56,12 @@ pub struct Rss {
     key: Vec<u8>,
     table: Vec<u16>,
     fields: RssFields,
-    /// What a port's bytes contribute, of IPv4 and of IPv6: the four bytes of both ports, 256 values each. That is what makes
-    /// a look at thousands of ports cheap.
-    ports: [Vec<u32>; 2],
+    /// What each value of each byte of the input contributes: what makes a look at thousands of ports cheap.
+    contributions: Vec<u32>,
 }
+
+/// Two addresses of IPv6 and two ports.
+const MOST_INPUT: usize = 36;
 
 impl PartialEq for Rss {
     fn eq(&self, other: &Self) -> bool {
@@ -83,11 +85,9 @@ impl Rss {
         if !table.len().is_power_of_two() || table.len() > 1 << 16 {
             return wrong("rss.table", table.len(), "a power of two of entries, up to 65,536");
         }
-        let ports = [8, 32].map(|at| {
-            let bytes = (0..4).flat_map(|place| (0..=255).map(move |byte| (at + place, byte)));
-            bytes.map(|(at, byte)| toeplitz::contribution(&key, at, byte)).collect()
-        });
-        Ok(Self { key, table, fields, ports })
+        let bytes = (0..MOST_INPUT).flat_map(|at| (0..=255).map(move |byte| (at, byte)));
+        let contributions = bytes.map(|(at, byte)| toeplitz::contribution(&key, at, byte)).collect();
+        Ok(Self { key, table, fields, contributions })
     }
 
     /// The hash of a TCP packet from `src` to `dst`, two addresses of one family.
@@ -117,13 +117,11 @@ impl Rss {
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let (first, second) = self.transform(u128::from(src.to_bits()), dst.to_bits().into());
-                toeplitz::hash(&self.key, 0, &first.to_be_bytes()[12..])
-                    ^ toeplitz::hash(&self.key, 4, &second.to_be_bytes()[12..])
+                self.hash_at(0, &first.to_be_bytes()[12..]) ^ self.hash_at(4, &second.to_be_bytes()[12..])
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let (first, second) = self.transform(src.to_bits(), dst.to_bits());
-                toeplitz::hash(&self.key, 0, &first.to_be_bytes())
-                    ^ toeplitz::hash(&self.key, 16, &second.to_be_bytes())
+                self.hash_at(0, &first.to_be_bytes()) ^ self.hash_at(16, &second.to_be_bytes())
             }
             _ => 0,
         }
@@ -134,9 +132,13 @@ impl Rss {
             return 0;
         }
         let (first, second) = self.transform(src.into(), dst.into());
-        let of = &self.ports[usize::from(!is_ipv4)];
-        let bytes = [first >> 8, first & 0xff, second >> 8, second & 0xff];
-        bytes.iter().enumerate().fold(0, |hash, (place, byte)| hash ^ of[place << 8 | *byte as usize])
+        let at = if is_ipv4 { 8 } else { 32 };
+        self.hash_at(at, &first.to_be_bytes()[14..]) ^ self.hash_at(at + 2, &second.to_be_bytes()[14..])
+    }
+
+    /// The contribution of `input`, which begins at byte `at`.
+    fn hash_at(&self, at: usize, input: &[u8]) -> u32 {
+        input.iter().zip(at..).fold(0, |hash, (byte, at)| hash ^ self.contributions[at << 8 | usize::from(*byte)])
     }
 
     const fn transform(&self, src: u128, dst: u128) -> (u128, u128) {
@@ -269,6 +271,12 @@ impl Plans {
         self.misses = 0;
     }
 
+    /// Whether a flow is at home here: it has landed here from the start, and so every incarnation of it.
+    pub(crate) fn is_home(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let Landing::Rss(rss) = &self.current.landing else { return false };
+        self.state == LandingState::Planned && rss.shard(remote, local) == self.place.index
+    }
+
     pub(crate) const fn state(&self) -> LandingState {
         self.state
     }
@@ -300,6 +308,13 @@ impl Plans {
     pub(crate) fn on_stray(&mut self, local: SocketAddr, remote: SocketAddr) {
         if self.state == LandingState::Planned {
             self.observe(local, remote, false);
+        }
+    }
+
+    /// A peer opens a connection here, as no other shard knows of it.
+    pub(crate) fn on_new_flow(&mut self, local: SocketAddr, remote: SocketAddr) {
+        if self.state == LandingState::Planned {
+            self.observe(local, remote, true);
         }
     }
 

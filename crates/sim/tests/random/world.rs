@@ -20,7 +20,7 @@ pub(crate) const PORT: u16 = 7;
 
 /// When the weather turns fair, and for how long the world goes on: long enough for the last timers, an orphan's,
 /// FIN-WAIT-2, 2MSL.
-pub(crate) const FAIR: Instant = Instant::from_nanos(240_000_000_000);
+const FAIR: Instant = Instant::from_nanos(240_000_000_000);
 const REST: Duration = Duration::from_secs(900);
 
 /// What there was in a world.

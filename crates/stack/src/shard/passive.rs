@@ -9,6 +9,7 @@ use super::{
 use crate::{
     half_open::Record,
     listen::{Admission, ListenError, Listener, ListenerId},
+    placement::Way,
     reply::{Body, Reply},
     table::Owner,
     time_wait,
@@ -54,6 +55,9 @@ impl Shard {
                 return Ok(());
             }
             Admission::Record => {}
+        }
+        if knocker.link.way == Way::Unclaimed {
+            self.plans.on_new_flow(knocker.key.local(), knocker.key.remote());
         }
         let mut start = self.start(now, &knocker.key);
         if let Some((old, _)) = &knocker.old {

@@ -55,16 +55,16 @@ impl Shard {
         self.config.place.count > 1 && way != Way::Unclaimed
     }
 
-    /// Whether a segment of a flow that is in no table of ours is to be asked for. Not a SYN to a listener while flows have
-    /// always landed as they do: its incarnations have all been here.
+    /// Whether a segment of a flow that is in no table of ours is to be asked for. Not a SYN to a listener where flows have
+    /// always landed as they do, and it lands as planned.
     pub(super) fn is_stray(&self, way: Way, key: &FlowKey, segment: &Segment<'_>) -> bool {
-        let taken = || {
+        let is_taken = || {
             way == Way::Arrived
-                && self.plans.state() == LandingState::Planned
                 && matches!(answer_listen(segment), Knock::Open)
                 && self.listeners.find(key.local()).is_some()
+                && self.plans.is_home(key.local(), key.remote())
         };
-        self.may_be_elsewhere(way) && !taken()
+        self.may_be_elsewhere(way) && !is_taken()
     }
 
     /// What is for all shards, where there are others.
