@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// Cores that don't fit the queues.
     #[error(
-        "{cores} cores are named for {queues} queue(s) of {interface}, allowed is one for each, or none: a queue's rings \
+        "{cores} core(s) are named for {queues} queue(s) of {interface}, allowed is one for each, or none: a queue's rings \
          have one producer, so one core serves it; more cores need more queues (`ethtool -L {interface} {channels} {cores}`)"
     )]
     Cores {

@@ -37,13 +37,10 @@ pub struct HandoffCounters {
     pub out: u64,
     /// Of those, sent straight to the shard that was remembered.
     pub straight: u64,
-    /// Frames of other shards that were of a flow here.
-    pub taken: u64,
     /// Frames of other shards that were passed on, in the ring or back.
     pub passed: u64,
-    /// Frames that came back, because no shard knew their flow.
-    pub unclaimed: u64,
-    /// Of those, dropped because another shard was asking about the same flow.
+    /// Frames that came back because no shard knew their flow, and were dropped because another shard was asking about the
+    /// same one.
     pub contested: u64,
     /// Copies given to all other shards.
     pub copies: u64,
@@ -59,9 +56,7 @@ impl HandoffCounters {
         [
             ("handoff_out", self.out),
             ("handoff_straight", self.straight),
-            ("handoff_taken", self.taken),
             ("handoff_passed", self.passed),
-            ("handoff_unclaimed", self.unclaimed),
             ("handoff_contested", self.contested),
             ("handoff_copies", self.copies),
             ("handoff_full", self.full),
@@ -240,7 +235,6 @@ impl Handoff {
                 self.ask(now, parcel);
             }
             Kind::Unclaimed { contested } => {
-                self.counters.unclaimed += 1;
                 if parcel.tag.is_some_and(|tag| self.asks.end(now, tag)) || contested {
                     self.counters.contested += 1;
                 } else {
@@ -253,7 +247,6 @@ impl Handoff {
 
     /// A parcel's flow is ours.
     fn on_taken(&mut self, parcel: Parcel) {
-        self.counters.taken += 1;
         if let Kind::Ask { .. } = parcel.kind {
             let kind = Kind::Claim { shard: self.index };
             self.send(parcel.arrived, Parcel { kind, arrived: parcel.arrived, tag: parcel.tag, bytes: Vec::new() });

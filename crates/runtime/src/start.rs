@@ -255,17 +255,10 @@ pub(crate) fn cores(options: &Options, facts: &InterfaceFacts, queues: usize) ->
 
 /// The shards, with their listeners.
 fn shards(options: &Options, facts: &InterfaceFacts, clock: &Clock, count: usize) -> Result<Vec<Shard>, Error> {
-    let [mut table, isn, ports, cookies] = secrets()?;
+    // A cookie may come back to another shard, and a flow that is opened again may land on another.
+    let secrets = secrets()?;
     let count = u16::try_from(count).unwrap_or(u16::MAX);
-    let make = |index| {
-        if index > 0 {
-            // The table is a shard's own. A cookie may come back to another shard, and a flow that is opened again may land
-            // on another: those know each other's numbers.
-            [table, ..] = secrets()?;
-        }
-        shard(options, facts, clock, Place { index, count }, [table, isn, ports, cookies])
-    };
-    (0..count).map(make).collect()
+    (0..count).map(|index| shard(options, facts, clock, Place { index, count }, secrets)).collect()
 }
 
 fn shard(

@@ -115,6 +115,11 @@ impl Background {
         Self(child)
     }
 
+    /// `ip netns exec` becomes the command, so this is its own number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();

@@ -18,4 +18,5 @@ mod owned;
 mod ping;
 mod refusals;
 mod robustness;
+mod shards;
 mod ss;

@@ -32,7 +32,7 @@ fn each_mistake_is_named() {
         ("--listen 10.77.0.1:7 --address 10.77.0.1/24", &["10.77.0.1", "kernel's own", "fw-a0"]),
         ("--listen 10.77.0.1:7 --queues 1", &["queue 1", "fw-a0"]),
         ("--listen 10.77.0.1:7 --queues 0,1", &["queue 1", "fw-a0"]),
-        ("--listen 10.77.0.1:7 --cores 0,1", &["2 cores", "1 queue", "fw-a0 rx 2"]),
+        ("--listen 10.77.0.1:7 --cores 0,1", &["2 core", "1 queue", "fw-a0 rx 2"]),
         ("--listen 10.77.0.1:7 --cores 4000", &["core 4000"]),
         ("--listen 10.77.0.1:7 --copy zero-copy", &["zero-copy", "--copy auto"]),
     ];
