@@ -118,6 +118,8 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     ready: impl FnOnce(&str),
 ) -> anyhow::Result<A> {
     let running = stack.start(app)?;
+    // What is open needs none any more, and nothing is to be opened.
+    fourwave::drop_privileges()?;
     let report = running.report();
     for warning in &report.warnings {
         tracing::warn!("{warning}");

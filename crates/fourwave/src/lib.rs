@@ -29,4 +29,6 @@ pub use runtime::stack::{
     Keepalive, ListenError, ListenOptions, ListenerId, Settings, SoftError, State, SynCookies,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
-pub use runtime::{Address, Error, Finished, Idle, Running, control, interface_for, io_error_kind, raw};
+pub use runtime::{
+    Address, Error, Finished, Idle, Running, control, drop_privileges, interface_for, io_error_kind, raw,
+};

@@ -12,6 +12,7 @@ mod idle;
 mod kernel;
 mod neighbours;
 mod options;
+mod privileges;
 pub mod raw;
 mod start;
 mod worker;
@@ -20,6 +21,7 @@ pub use clock::Clock;
 pub use error::{Error, io_error_kind};
 pub use idle::Idle;
 pub use options::{Address, Options};
+pub use privileges::drop_privileges;
 pub use start::{Running, interface_for, start};
 pub use worker::{Command, Finished, Worker};
 

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
+use crate::privileges::{self, Privileges};
 use crate::worker::{Finished, Worker};
 use crossbeam::channel::bounded;
 use mio::Waker;
@@ -52,6 +53,7 @@ pub struct Running<A> {
 /// One sentence: privileges, interface, addresses, ports in use, cores, the kernel's refusal.
 pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Running<A>, Error> {
     let core = core(&options)?;
+    let privileges = Privileges::of(&options);
     let facts = InterfaceFacts::read(&options.interface)?;
     let clock = Clock::new();
     let shard = shard(&options, &facts, &clock)?;
@@ -71,15 +73,17 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
     let mailbox = Mailbox { commands, waker: Arc::clone(&waker) };
     let mirror = match options.address {
         Some(_) => None,
-        None => Some(Mirror::start(report.ifindex, wanted, mailbox.clone())?),
+        None => Some(Mirror::start(report.ifindex, wanted, mailbox.clone(), privileges)?),
     };
     if let Some(mirror) = &mirror {
         worker.set_resolver(mirror.waker());
     }
-    let control = ControlSocket::open(Source { shards: vec![mailbox], steering: Arc::new(Mutex::new(steering)) })?;
+    let source = Source { shards: vec![mailbox], steering: Arc::new(Mutex::new(steering)) };
+    let control = ControlSocket::open(source, privileges)?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let run = move || {
+        privileges.reduce_to(privileges::NONE)?;
         if let Some(core) = core.filter(|core| !core_affinity::set_for_current(*core)) {
             tracing::warn!(core = core.id, "the worker could not be pinned");
         }
