@@ -39,6 +39,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
+    let stack = if at.keep_privileges { stack.keep_privileges() } else { stack };
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
@@ -117,9 +118,12 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     stop: &Stop,
     ready: impl FnOnce(&str),
 ) -> anyhow::Result<A> {
+    let keep = stack.keeps_privileges();
     let running = stack.start(app)?;
     // What is open needs none any more, and nothing is to be opened.
-    fourwave::drop_privileges()?;
+    if !keep {
+        fourwave::drop_privileges()?;
+    }
     let report = running.report();
     for warning in &report.warnings {
         tracing::warn!("{warning}");

@@ -115,6 +115,12 @@ impl Stack {
         self
     }
 
+    /// Whether [`Stack::keep_privileges`] was asked for.
+    #[must_use]
+    pub const fn keeps_privileges(&self) -> bool {
+        self.options.keep_privileges
+    }
+
     /// Starts the stack with `app` on it, in the network namespace of the calling thread.
     ///
     /// # Errors

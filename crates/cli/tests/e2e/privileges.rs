@@ -36,6 +36,17 @@ fn as_nobody(program: &ForNobody, args: &str) -> Command {
     command
 }
 
+/// As [`as_nobody`], of a program without capabilities that is given them by who starts it, as by systemd's
+/// `AmbientCapabilities=`.
+fn as_nobody_by_ambient(program: &ForNobody, args: &str) -> Command {
+    let names = NEEDED.map(|name| format!("+{}", name.trim_start_matches("cap_"))).join(",");
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", "fw-a", "setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+    command.args(["--inh-caps", &names, "--ambient-caps", &names]);
+    command.arg(program.path()).args(args.split(' ')).env_remove("XDG_RUNTIME_DIR");
+    command
+}
+
 /// Of each thread, by its number and name: permitted, effective, inheritable and ambient capabilities in one, and whether
 /// it may ever gain some.
 fn capabilities(pid: u32) -> BTreeMap<String, (u64, bool)> {
@@ -184,6 +195,22 @@ fn users_see_their_own() {
     let ss = |args: &str| as_nobody(&program, args).output().unwrap();
     assert!(sentence(&ss("ss")).contains("sudo"));
     roots.stop();
+}
+
+#[test]
+fn a_user_is_given_them_by_who_starts_it() {
+    let _lab = lab();
+    let program = common::for_nobody();
+    let server = Server::spawn(as_nobody_by_ambient(&program, "serve echo --listen 10.77.0.1:7777"));
+    assert_given_up(&server, 1);
+    bulk("10.77.0.1", "7777", "1");
+    server.stop();
+    let server = Server::spawn(as_nobody_by_ambient(&program, "serve echo --listen 10.77.0.1:7777 --keep-privileges"));
+    let device = 1 << 12 | 1 << 13 | 1 << 39 | 1 << 38 | 1 << 14;
+    let shards = capabilities(server.pid()).into_iter().filter(|(name, _)| name.contains("fw-shard"));
+    assert_eq!(shards.map(|(_, thread)| thread).collect::<Vec<_>>(), [(device, true)]);
+    bulk("10.77.0.1", "7777", "1");
+    server.stop();
 }
 
 #[test]
