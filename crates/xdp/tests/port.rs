@@ -289,6 +289,30 @@ fn without_privilege_a_sentence_says_so() {
     }
 }
 
+/// Linux 5.19 and later: a descriptor is leave enough for a map.
+#[test]
+fn what_is_open_needs_no_privilege() {
+    let lab = Lab::new();
+    let (mut steering, mut port, _) = lab.in_a(|| open(&config(A), A_IP));
+    std::thread::scope(|scope| {
+        let work = || {
+            xdp::privileges::keep_only(&[]).unwrap();
+            let address = "10.0.0.77".parse().unwrap();
+            steering.add_address(address, false, Some(61_000..=61_999)).unwrap();
+            steering.add_endpoint(address, 80).unwrap();
+            assert!(steering.remove_endpoint(address, 80).unwrap() && steering.remove_address(address).unwrap());
+            steering.register(&port).unwrap();
+            assert!(!steering.verdicts().unwrap().is_empty());
+            steering.program_id().unwrap();
+            port.check().unwrap();
+            port.flush().unwrap();
+            steering.detach();
+        };
+        scope.spawn(work).join().unwrap();
+    });
+    assert!(!support::ip(&["-n", lab.a(), "link", "show", A]).contains("xdp"));
+}
+
 #[test]
 fn the_report_says_what_was_negotiated() {
     let lab = Lab::new();
