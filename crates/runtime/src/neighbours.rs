@@ -1,7 +1,7 @@
 //! The thread that mirrors the kernel's neighbours into the shards, and asks the kernel to resolve new ones.
 
 use crate::error::Error;
-use crate::privileges::{self, Privileges};
+use crate::privileges::Privileges;
 use crate::worker::Command;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
@@ -80,7 +80,7 @@ impl Mirror {
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
         let task = Task { mirror, poll, wanted, mailbox, stop: Arc::clone(&stop), known: BTreeSet::new() };
-        let run = move || match privileges.reduce_to(privileges::MIRROR) {
+        let run = move || match privileges.give_up_but_mirrors() {
             Ok(()) => task.run(known),
             Err(error) => tracing::error!(%error, "the kernel's neighbours are not followed"),
         };

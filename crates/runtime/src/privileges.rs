@@ -10,29 +10,33 @@ use std::io;
 use xdp::Capability;
 use xdp::privileges::keep_only;
 
-/// The loops and the control socket need none: maps and sockets are open.
-pub(crate) const NONE: &[Capability] = &[];
-/// The kernel resolves a neighbour (`NTF_USE`) only for those who may change its table.
-pub(crate) const MIRROR: &[Capability] = &[Capability::NetAdmin];
-
-/// Whether threads give up what they don't need.
+/// What threads may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Privileges {
-    GivenUp,
-    Kept,
+pub(crate) struct Privileges {
+    /// Everything.
+    all: bool,
+    /// On a shared address: the kernel resolves a neighbour (`NTF_USE`) only for those who may change its table.
+    mirror: &'static [Capability],
 }
 
 impl Privileges {
-    pub(crate) const fn of(options: &Options) -> Self {
-        if options.keep_privileges { Self::Kept } else { Self::GivenUp }
+    pub(crate) fn of(options: &Options) -> Self {
+        let mirror: &[_] = if options.address.is_none() { &[Capability::NetAdmin] } else { &[] };
+        Self { all: options.keep_privileges, mirror }
     }
 
-    /// To be called by a thread before anything else.
-    pub(crate) fn reduce_to(self, kept: &[Capability]) -> io::Result<()> {
-        match self {
-            Self::Kept => Ok(()),
-            Self::GivenUp => keep_only(kept).map_err(io::Error::other),
-        }
+    /// To be called before anything else by a thread that uses what is open: it needs none.
+    pub(crate) fn give_up(self) -> io::Result<()> {
+        self.keep_only(&[])
+    }
+
+    /// The same for the thread that mirrors what the kernel knows.
+    pub(crate) fn give_up_but_mirrors(self) -> io::Result<()> {
+        self.keep_only(self.mirror)
+    }
+
+    fn keep_only(self, kept: &[Capability]) -> io::Result<()> {
+        if self.all { Ok(()) } else { keep_only(kept).map_err(io::Error::other) }
     }
 }
 
@@ -43,5 +47,5 @@ impl Privileges {
 /// # Errors
 /// A system call filter forbids it.
 pub fn drop_privileges() -> Result<(), Error> {
-    Ok(keep_only(NONE)?)
+    Ok(keep_only(&[])?)
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
-use crate::privileges::{self, Privileges};
+use crate::privileges::Privileges;
 use crate::worker::{Finished, Worker};
 use crossbeam::channel::bounded;
 use mio::Waker;
@@ -83,7 +83,7 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let run = move || {
-        privileges.reduce_to(privileges::NONE)?;
+        privileges.give_up()?;
         if let Some(core) = core.filter(|core| !core_affinity::set_for_current(*core)) {
             tracing::warn!(core = core.id, "the worker could not be pinned");
         }

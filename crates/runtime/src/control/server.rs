@@ -3,7 +3,7 @@
 use super::{Count, Request, Row, place};
 use crate::error::Error;
 use crate::neighbours::Mailbox;
-use crate::privileges::{self, Privileges};
+use crate::privileges::Privileges;
 use crate::worker::Command;
 use crossbeam::channel::bounded;
 use mio::net::UnixListener;
@@ -54,7 +54,7 @@ impl ControlSocket {
         let waker = Arc::new(Waker::new(poll.registry(), STOP).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let run = move || match privileges.reduce_to(privileges::NONE) {
+        let run = move || match privileges.give_up() {
             Ok(()) => serve(poll, &listener, &source, &stopped),
             Err(error) => tracing::error!(%error, "the control socket is not served"),
         };
