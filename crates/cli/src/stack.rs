@@ -44,6 +44,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
     let stack = at.dad_probes.into_iter().fold(stack, dad);
+    let stack = if at.keep_privileges { stack.keep_privileges() } else { stack };
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
@@ -122,7 +123,12 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     stop: &Stop,
     ready: impl FnOnce(&str),
 ) -> anyhow::Result<Vec<A>> {
+    let keep = stack.keeps_privileges();
     let running = stack.start_each(make)?;
+    // What is open needs none any more, and nothing is to be opened.
+    if !keep {
+        fourwave::drop_privileges()?;
+    }
     let report = running.report();
     for warning in &report.warnings {
         tracing::warn!("{warning}");

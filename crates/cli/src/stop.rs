@@ -31,9 +31,10 @@ impl Stop {
         let stop = Self::new();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?;
         let on_signal = stop.clone();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || signals.forever().for_each(|_| on_signal.request()))?;
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            drop_privileges();
+            signals.forever().for_each(|_| on_signal.request());
+        })?;
         if exit_with_parent {
             let on_orphan = stop.clone();
             thread::Builder::new().name("parent".into()).spawn(move || exit_with_parent_thread(&on_orphan))?;
@@ -98,7 +99,15 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// Of this thread, which is there before any privilege is needed, and needs none.
+fn drop_privileges() {
+    if let Err(error) = fourwave::drop_privileges() {
+        tracing::warn!("{error}");
+    }
+}
+
 fn exit_with_parent_thread(stop: &Stop) {
+    drop_privileges();
     let mut byte = [0u8; 64];
     while let Ok(1..) = std::io::stdin().read(&mut byte) {}
     stop.request();

@@ -116,6 +116,21 @@ impl Stack {
         self
     }
 
+    /// Lets the stack's threads, and so the application on them, keep the capabilities of the thread that starts the stack.
+    /// Default: they give up what they don't need, and what they execute gains none; the starting thread's are not touched
+    /// ([`drop_privileges`](crate::drop_privileges) is for those).
+    #[must_use]
+    pub const fn keep_privileges(mut self) -> Self {
+        self.options.keep_privileges = true;
+        self
+    }
+
+    /// Whether [`Stack::keep_privileges`] was asked for.
+    #[must_use]
+    pub const fn keeps_privileges(&self) -> bool {
+        self.options.keep_privileges
+    }
+
     /// Starts the stack with `app` on it, in the network namespace of the calling thread. Each shard has a copy of its own: they
     /// share what `A` shares when it is cloned, such as an [`Arc`](std::sync::Arc).
     ///

@@ -1,18 +1,18 @@
-//! The control socket: how `fourwave ss` reads a running process. A Unix socket per stack, mode 0600, in `/run/fourwave`.
+//! The control socket: how `fourwave ss` reads a running process. A Unix socket per stack, mode 0600, in a directory of its
+//! user's: `PID.sock`, and `PID-1.sock` and so on for further stacks of the same process.
 //!
 //! A client sends one line, a JSON [`Request`], and reads JSON lines until the end. It is served by a thread of its own,
 //! which asks the loops for a piece at a time: a client that is slow or hostile holds up nobody but itself.
 
 mod client;
+mod place;
 mod server;
 
 pub use client::{Process, processes};
+pub use place::DIRECTORY;
 pub(crate) use server::{ControlSocket, Source};
 
 use serde::{Deserialize, Serialize};
-
-/// Where the sockets are: `PID.sock`, and `PID-1.sock` and so on for further stacks of the same process.
-pub const DIRECTORY: &str = "/run/fourwave";
 
 /// What a client may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

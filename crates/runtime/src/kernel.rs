@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use xdp::Capability;
 
 /// The state of a line of `/proc/net/tcp` (linux/tcp_states.h).
 const TIME_WAIT: &str = "06";
@@ -17,7 +18,7 @@ pub(crate) fn reserve(addresses: &[SocketAddr]) -> Result<Vec<Socket>, Error> {
         io::ErrorKind::AddrInUse if only_time_wait(address.port()) => Error::Lingering(address),
         io::ErrorKind::AddrInUse => Error::InUse(address),
         io::ErrorKind::PermissionDenied => {
-            xdp::Error::Privilege { action: "reserving a port below 1024 in the kernel" }.into()
+            xdp::Error::privilege("reserving a port below 1024 in the kernel", &[Capability::NetBindService]).into()
         }
         _ => Error::system(format!("reserving {address} in the kernel"))(error),
     };

@@ -16,6 +16,7 @@ mod kernel;
 mod neighbours;
 mod options;
 mod overhear;
+mod privileges;
 pub mod raw;
 mod start;
 mod worker;
@@ -25,6 +26,7 @@ pub use error::{Error, io_error_kind};
 pub use handoff::HandoffCounters;
 pub use idle::Idle;
 pub use options::{Address, Options};
+pub use privileges::drop_privileges;
 pub use start::{Running, interface_for, start, start_each};
 pub use worker::{Command, Finished, Worker};
 

@@ -1,6 +1,7 @@
 //! The thread that mirrors the kernel's neighbours into the shards, and asks the kernel to resolve new ones.
 
 use crate::error::Error;
+use crate::privileges::Privileges;
 use crate::worker::Command;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
@@ -62,7 +63,12 @@ struct Task {
 
 impl Mirror {
     /// Tells the loops all neighbours of the interface, then follows their changes.
-    pub(crate) fn start(ifindex: u32, wanted: Receiver<IpAddr>, mailboxes: Vec<Mailbox>) -> Result<Self, Error> {
+    pub(crate) fn start(
+        ifindex: u32,
+        wanted: Receiver<IpAddr>,
+        mailboxes: Vec<Mailbox>,
+        privileges: Privileges,
+    ) -> Result<Self, Error> {
         let failed = || Error::system("watching the kernel's neighbours");
         let mut mirror = NeighbourMirror::open(ifindex)?;
         // Told from the thread, since there may be more than the loop's queue has room for; read before, so that a start
@@ -75,8 +81,11 @@ impl Mirror {
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
         let task = Task { mirror, poll, wanted, mailboxes, stop: Arc::clone(&stop), known: BTreeSet::new() };
-        let thread =
-            std::thread::Builder::new().name("fw-neighbours".into()).spawn(move || task.run(known)).map_err(failed())?;
+        let run = move || match privileges.give_up_but_mirrors() {
+            Ok(()) => task.run(known),
+            Err(error) => tracing::error!(%error, "the kernel's neighbours are not followed"),
+        };
+        let thread = std::thread::Builder::new().name("fw-neighbours".into()).spawn(run).map_err(failed())?;
         Ok(Self { waker, stop, thread: Some(thread) })
     }
 

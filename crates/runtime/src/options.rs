@@ -47,6 +47,8 @@ pub struct Options {
     pub copy_mode: CopyMode,
     /// What connections have in common.
     pub tcp: Settings,
+    /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
+    pub keep_privileges: bool,
 }
 
 impl Options {
@@ -67,6 +69,7 @@ impl Options {
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,
             tcp: Settings::default(),
+            keep_privileges: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::neighbours::Mailbox;
+use crate::privileges::Privileges;
 use crate::worker::Command;
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use std::net::IpAddr;
@@ -27,7 +28,13 @@ pub(crate) struct Overhearing {
 
 impl Overhearing {
     /// Gives what is told everybody in the network of `ip` to every loop.
-    pub(crate) fn start(ifindex: u32, ip: IpAddr, vlan: Option<u16>, loops: Vec<Mailbox>) -> Result<Self, Error> {
+    pub(crate) fn start(
+        ifindex: u32,
+        ip: IpAddr,
+        vlan: Option<u16>,
+        loops: Vec<Mailbox>,
+        privileges: Privileges,
+    ) -> Result<Self, Error> {
         let failed = || Error::system("listening to announcements");
         let announcements = Announcements::open(ifindex, ip, vlan)?;
         let poll = Poll::new().map_err(failed())?;
@@ -37,10 +44,11 @@ impl Overhearing {
         let waker = Arc::new(Waker::new(poll.registry(), STOP).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("fw-overhear".into())
-            .spawn(move || run(announcements, poll, &loops, &stopped))
-            .map_err(failed())?;
+        let run = move || match privileges.give_up() {
+            Ok(()) => run(announcements, poll, &loops, &stopped),
+            Err(error) => tracing::error!(%error, "announcements are not listened to"),
+        };
+        let thread = std::thread::Builder::new().name("fw-overhear".into()).spawn(run).map_err(failed())?;
         Ok(Self { waker, stop, thread: Some(thread) })
     }
 }

@@ -9,6 +9,7 @@ use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::overhear::Overhearing;
+use crate::privileges::Privileges;
 use crate::worker::{Finished, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::bounded;
@@ -69,6 +70,7 @@ pub fn start_each<A: App + Send + 'static>(
     options: Options,
     mut make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    let privileges = Privileges::of(&options);
     let facts = InterfaceFacts::read(&options.interface)?;
     let queues = queues(&options, &facts);
     let cores = cores(&options, &facts, queues.len())?;
@@ -103,16 +105,17 @@ pub fn start_each<A: App + Send + 'static>(
     }
     let mirror = match options.address {
         Some(_) => None,
-        None => Some(Mirror::start(report.ifindex, wanted, mailboxes.clone())?),
+        None => Some(Mirror::start(report.ifindex, wanted, mailboxes.clone(), privileges)?),
     };
     if let Some(mirror) = &mirror {
         workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
     }
     let overhearing = match options.address {
-        Some(own) => Some(Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone())?),
+        Some(own) => Some(Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone(), privileges)?),
         None => None,
     };
-    let control = ControlSocket::open(Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) })?;
+    let source = Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) };
+    let control = ControlSocket::open(source, privileges)?;
     let mut running = Running {
         stop: Arc::new(AtomicBool::new(false)),
         wakers,
@@ -125,7 +128,7 @@ pub fn start_each<A: App + Send + 'static>(
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
         // If one can't be started, those that were are ended by the drop of what runs.
-        let thread = spawn(index, worker, core, Arc::clone(&running.stop))?;
+        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.stop))?;
         running.workers.push(thread);
     }
     Ok(running)
@@ -136,9 +139,11 @@ fn spawn<A: App + Send + 'static>(
     index: usize,
     worker: Worker<XskPort, A>,
     core: Option<CoreId>,
+    privileges: Privileges,
     stop: Arc<AtomicBool>,
 ) -> Result<JoinHandle<io::Result<Finished<A>>>, Error> {
     let run = move || {
+        privileges.give_up()?;
         if let Some(core) = core.filter(|core| !core_affinity::set_for_current(*core)) {
             tracing::warn!(core = core.id, "the worker could not be pinned");
         }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::privileges::{self, Capability};
+
 /// Whose fault an [`Error`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -32,10 +34,23 @@ pub enum Error {
         allowed: &'static str,
     },
     /// The process may not do this.
-    #[error("{action} needs root (or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF): run it with sudo")]
+    #[error("{action} {refusal}")]
     Privilege {
         /// What was tried.
         action: &'static str,
+        /// What is missing, and what gives it.
+        refusal: String,
+    },
+    /// The frames are more memory than the process may lock.
+    #[error(
+        "{bytes} bytes of frames are above the limit on locked memory: raise it (`ulimit -l`, LimitMEMLOCK= of systemd), or \
+         give the program CAP_IPC_LOCK with `{command}`"
+    )]
+    Locked {
+        /// Bytes asked for.
+        bytes: u64,
+        /// What gives it the privilege.
+        command: String,
     },
     /// No such interface.
     #[error("there is no interface {interface:?} in this network namespace: `ip link` lists those there are")]
@@ -146,10 +161,7 @@ pub enum Error {
     )]
     NoBpfLink,
     /// No memory for the frames.
-    #[error(
-        "no memory for {bytes} bytes of frames: lower frame_count, or raise the limit on locked memory (`ulimit -l`, \
-         LimitMEMLOCK= of systemd)"
-    )]
+    #[error("no memory for {bytes} bytes of frames: lower frame_count")]
     Memory {
         /// Bytes asked for.
         bytes: u64,
@@ -192,7 +204,7 @@ impl Error {
             | Self::QueueOutOfRange { .. }
             | Self::QueuesUnserved { .. }
             | Self::TableFull { .. } => Fault::Configuration,
-            Self::Privilege { .. } => Fault::Privilege,
+            Self::Privilege { .. } | Self::Locked { .. } => Fault::Privilege,
             Self::NoInterface { .. }
             | Self::InterfaceDown { .. }
             | Self::ModeUnsupported { .. }
@@ -205,8 +217,14 @@ impl Error {
     /// A failed system call: a missing privilege is told apart.
     pub(crate) fn system(action: &'static str, source: io::Error) -> Self {
         match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::Privilege { action },
+            Some(libc::EPERM | libc::EACCES) => Self::privilege(action, &privileges::DEVICE),
             _ => Self::System { action, source },
         }
+    }
+
+    /// Something was refused that takes `needed`: those that the calling thread lacks are named.
+    #[must_use]
+    pub fn privilege(action: &'static str, needed: &[Capability]) -> Self {
+        Self::Privilege { action, refusal: privileges::refusal(needed) }
     }
 }

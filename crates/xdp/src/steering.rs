@@ -15,6 +15,7 @@ use crate::abi::{self, AddressKey, AddressValue, EndpointKey};
 use crate::config::XdpMode;
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
+use crate::privileges::{Capability, DEVICE};
 use crate::report::AttachMode;
 use crate::sys;
 use crate::xsk::XskPort;
@@ -274,18 +275,23 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn load_error(error: EbpfError) -> Error {
     match os_code(&error) {
-        Some(libc::EPERM | libc::EACCES) => Error::Privilege { action: "loading the XDP program" },
+        Some(libc::EPERM | libc::EACCES) => Error::privilege("loading the XDP program", &DEVICE),
         _ => Error::Program { message: describe(&error) },
     }
 }
 
 fn program_error(error: &ProgramError) -> Error {
     match (error, os_code(error)) {
-        // EACCES is also the verifier's.
-        (ProgramError::LoadError { io_error, .. }, _) if io_error.raw_os_error() == Some(libc::EPERM) => {
-            Error::Privilege { action: "loading the XDP program" }
+        // EACCES is the verifier's, also for what it allows to others.
+        (ProgramError::LoadError { io_error, .. }, _)
+            if io_error.raw_os_error() == Some(libc::EACCES) && !Capability::Perfmon.held() =>
+        {
+            Error::privilege("loading the XDP program", &[Capability::Perfmon])
         }
-        (_, Some(libc::EPERM)) => Error::Privilege { action: "using the XDP program" },
+        (ProgramError::LoadError { io_error, .. }, _) if io_error.raw_os_error() == Some(libc::EPERM) => {
+            Error::privilege("loading the XDP program", &DEVICE)
+        }
+        (_, Some(libc::EPERM)) => Error::privilege("using the XDP program", &DEVICE),
         _ => Error::Program { message: describe(error) },
     }
 }
@@ -293,7 +299,7 @@ fn program_error(error: &ProgramError) -> Error {
 fn attach_error(facts: &InterfaceFacts, mode: AttachMode, error: &ProgramError) -> Error {
     let interface = facts.name.clone();
     match os_code(error) {
-        Some(libc::EPERM | libc::EACCES) => Error::Privilege { action: "attaching the XDP program" },
+        Some(libc::EPERM | libc::EACCES) => Error::privilege("attaching the XDP program", &DEVICE),
         Some(libc::ENODEV) => Error::NoInterface { interface },
         // Someone was faster than the check.
         Some(libc::EBUSY | libc::EEXIST) => {

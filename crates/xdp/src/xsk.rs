@@ -11,6 +11,7 @@ use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig};
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::port::{Frame, MemoryId, Port, PortStats};
+use crate::privileges::{self, Capability, DEVICE};
 use crate::report::AttachMode;
 use crate::sys;
 
@@ -483,7 +484,10 @@ fn invalid(field: &'static str) -> Error {
 fn memory_error(error: &(dyn std::error::Error + 'static), bytes: u64) -> Error {
     let source = os_error(error);
     match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => Error::Privilege { action: "opening an AF_XDP socket" },
+        Some(libc::EPERM | libc::EACCES) => Error::privilege("opening an AF_XDP socket", &DEVICE),
+        Some(libc::ENOBUFS) if !Capability::IpcLock.held() => {
+            Error::Locked { bytes, command: privileges::setcap_line(&[Capability::IpcLock]) }
+        }
         _ => Error::Memory { bytes, source },
     }
 }
@@ -548,7 +552,7 @@ fn bind_once(config: &XskConfig, umem: &Umem, copy: BindFlags) -> io::Result<Que
 /// The errors of a bind that another copy mode wouldn't cure.
 fn bind_error(config: &XskConfig, error: &io::Error) -> Option<Error> {
     match error.raw_os_error()? {
-        libc::EPERM | libc::EACCES => Some(Error::Privilege { action: "opening an AF_XDP socket" }),
+        libc::EPERM | libc::EACCES => Some(Error::privilege("opening an AF_XDP socket", &DEVICE)),
         libc::EBUSY => Some(Error::QueueTaken { interface: config.interface.clone(), queue: config.queue }),
         libc::ENODEV => Some(Error::NoInterface { interface: config.interface.clone() }),
         libc::ENETDOWN => Some(Error::InterfaceDown { interface: config.interface.clone() }),

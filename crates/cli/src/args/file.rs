@@ -29,6 +29,8 @@ pub(super) struct FileArgs {
     pub(super) idle: Option<Idle>,
     pub(super) xdp_mode: Option<XdpMode>,
     pub(super) copy: Option<CopyMode>,
+    #[serde(default)]
+    pub(super) keep_privileges: bool,
     #[serde(default, deserialize_with = "time_wait")]
     time_wait: Option<Duration>,
     ecn: Option<Ecn>,

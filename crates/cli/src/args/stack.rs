@@ -140,6 +140,10 @@ pub(crate) struct StackArgs {
     #[arg(long, value_enum)]
     copy: Option<CopyMode>,
 
+    /// Give up no privileges once it runs; for kernels before 5.19, and to find out what one is needed for
+    #[arg(long)]
+    keep_privileges: bool,
+
     #[command(flatten)]
     tcp: TcpArgs,
 }
@@ -162,6 +166,7 @@ pub(crate) struct StackConfig {
     pub(crate) idle: Idle,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) copy: CopyMode,
+    pub(crate) keep_privileges: bool,
     pub(crate) tcp: TcpConfig,
 }
 
@@ -209,6 +214,7 @@ impl StackArgs {
             idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
             xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),
             copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),
+            keep_privileges: self.keep_privileges || file.keep_privileges,
             tcp,
         })
     }

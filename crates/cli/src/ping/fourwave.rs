@@ -48,6 +48,9 @@ fn share(config: &Config, place: Place) -> Config {
 pub(super) fn raw(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.target.ip())?;
     let (mut port, mut ping) = builder.raw_client(config.target.ip(), config.message_bytes)?;
+    if !config.at.keep_privileges {
+        ::fourwave::drop_privileges()?;
+    }
     while !stop.requested() {
         let sent = Instant::now();
         if let Err(error) = port.round_trip(&mut ping, config.timeout) {

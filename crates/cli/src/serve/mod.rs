@@ -61,6 +61,9 @@ fn ready(address: SocketAddr, how: &str) {
 /// Bare frames over AF_XDP, no TCP: sends back each frame with its addresses swapped, spinning.
 fn raw(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut port = stack::builder(&config.at, config.listen.ip())?.raw_server()?;
+    if !config.at.keep_privileges {
+        ::fourwave::drop_privileges()?;
+    }
     let report = port.report();
     ready(config.listen, &format!("raw frames on {}, XDP {}", report.interface, report.xdp_mode));
     let ended = Arc::new(AtomicBool::new(stop.requested()));

@@ -16,6 +16,7 @@ mod impaired;
 mod neighbours;
 mod owned;
 mod ping;
+mod privileges;
 mod refusals;
 mod robustness;
 mod shards;

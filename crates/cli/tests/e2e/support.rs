@@ -100,7 +100,13 @@ impl Server {
     /// As [`Server::start`], in another namespace.
     pub(crate) fn start_in(namespace: &str, args: &str) -> Self {
         let mut command = common::in_namespace(namespace, &["serve"]);
-        command.args(args.split(' ')).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(args.split(' '));
+        Self::spawn(command)
+    }
+
+    /// As [`Server::start`], of a command that becomes the server.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let pipe = BufReader::new(child.stderr.take().unwrap());
@@ -110,7 +116,7 @@ impl Server {
             match lines.recv_timeout(SOON) {
                 Ok(line) if line.starts_with("listening on ") => return Self { child, lines },
                 Ok(line) => before += &line,
-                Err(_) => panic!("`serve {args}` does not listen: {before}"),
+                Err(_) => panic!("{command:?} does not listen: {before}"),
             }
         }
     }

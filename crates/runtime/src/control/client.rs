@@ -1,14 +1,17 @@
 //! The asking end.
 
-use super::{Count, DIRECTORY, Request, Row};
+use super::place::{self, Place};
+use super::{Count, Request, Row};
 use serde::de::DeserializeOwned;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of an answer at most: a million connections have a quarter of it.
+const MOST: u64 = 1 << 30;
 
 /// A stack in a running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,30 +21,49 @@ pub struct Process {
     socket: PathBuf,
 }
 
-/// The running stacks, by their processes' numbers. Sockets that dead ones left are removed.
+/// The running stacks, by their processes' numbers: the caller's own, and all users' if it is root. Sockets that dead ones
+/// left are removed.
 ///
 /// # Errors
-/// The directory of the control sockets can't be read (no privileges).
+/// There is none of the caller's own, and those of root can't be read (no privileges).
 pub fn processes() -> io::Result<Vec<Process>> {
-    let entries = match fs::read_dir(DIRECTORY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+    let mut found = Vec::new();
+    let mut refused = None;
+    for place in place::all() {
+        match look(&place, &mut found) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(error),
+            looked => looked?,
+        }
+    }
+    if let Some(error) = refused.filter(|_| found.is_empty()) {
+        return Err(error);
+    }
+    found.sort_by(|a, b| (a.pid, &a.socket).cmp(&(b.pid, &b.socket)));
+    Ok(found)
+}
+
+/// The stacks that answer in one directory.
+fn look(place: &Place, found: &mut Vec<Process>) -> io::Result<()> {
+    let entries = match fs::read_dir(&place.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
-    let mut found = Vec::new();
     for entry in entries {
         let socket = entry?.path();
         let Some(pid) = socket.file_name().and_then(|name| name.to_str()).and_then(pid) else { continue };
         match UnixStream::connect(&socket) {
             Ok(_) => found.push(Process { pid, socket }),
+            // A directory of somebody else's may lead anywhere by now: nothing is removed there.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let _ = fs::remove_file(&socket);
+                if place.ours {
+                    let _ = fs::remove_file(&socket);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    found.sort_by(|a, b| (a.pid, &a.socket).cmp(&(b.pid, &b.socket)));
-    Ok(found)
+    Ok(())
 }
 
 /// The process of `PID.sock` or `PID-N.sock`.
@@ -83,7 +105,7 @@ impl Process {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(serde_json::to_string(&request)?.as_bytes())?;
         stream.write_all(b"\n")?;
-        BufReader::new(stream).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+        BufReader::new(stream.take(MOST)).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The serving end.
 
-use super::{Count, DIRECTORY, Request, Row};
+use super::{Count, Request, Row, place};
 use crate::error::Error;
 use crate::neighbours::Mailbox;
+use crate::privileges::Privileges;
 use crate::worker::Command;
 use crossbeam::channel::bounded;
 use mio::net::UnixListener;
@@ -10,7 +11,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use stack::{ConnectionInfo, Cursor};
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,26 +46,25 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-    pub(crate) fn open(source: Source) -> Result<Self, Error> {
-        let failed = || Error::system(format!("opening a control socket in {DIRECTORY}"));
-        let (path, mut listener) = bind(Path::new(DIRECTORY)).map_err(failed())?;
+    pub(crate) fn open(source: Source, privileges: Privileges) -> Result<Self, Error> {
+        let failed = || Error::system("opening a control socket");
+        let (path, mut listener) = bind(&place::claim().map_err(failed())?).map_err(failed())?;
         let poll = Poll::new().map_err(failed())?;
         poll.registry().register(&mut listener, CLIENTS, Interest::READABLE).map_err(failed())?;
         let waker = Arc::new(Waker::new(poll.registry(), STOP).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("fw-control".into())
-            .spawn(move || serve(poll, &listener, &source, &stopped))
-            .map_err(failed())?;
+        let run = move || match privileges.give_up() {
+            Ok(()) => serve(poll, &listener, &source, &stopped),
+            Err(error) => tracing::error!(%error, "the control socket is not served"),
+        };
+        let thread = std::thread::Builder::new().name("fw-control".into()).spawn(run).map_err(failed())?;
         Ok(Self { path, stop, waker, thread: Some(thread) })
     }
 }
 
 /// Binds the first free name. The directory is closed to others, so that the socket is from the start.
 fn bind(directory: &Path) -> io::Result<(PathBuf, UnixListener)> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
     let pid = std::process::id();
     for number in 0..MOST {
         let name = if number == 0 { format!("{pid}.sock") } else { format!("{pid}-{number}.sock") };
@@ -265,10 +265,10 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("fourwave-control-{}", std::process::id()));
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
         let pid = std::process::id();
+        fs::create_dir(&directory).unwrap();
         let (first, listener) = bind(&directory).unwrap();
         let (second, _second) = bind(&directory).unwrap();
         assert_eq!((name(&first), name(&second)), (format!("{pid}.sock"), format!("{pid}-1.sock")));
-        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600);
         // The file of a stack that is dead.
         drop(listener);

@@ -153,12 +153,3 @@ pub(crate) fn udp_frame(from: (MacAddr, Ipv4Addr), to: (MacAddr, Ipv4Addr), byte
     frame.extend(tag.to_be_bytes());
     frame
 }
-
-/// Takes all capabilities from this thread for good; the process keeps its own.
-pub(crate) fn drop_capabilities() {
-    // `struct __user_cap_header_struct` of version 3, for this thread; `struct __user_cap_data_struct` twice, empty.
-    let (header, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
-    // SAFETY: both outlive the call and have the sizes that version 3 asks for.
-    let result = unsafe { libc::syscall(libc::SYS_capset, (&raw const header), (&raw const none)) };
-    assert_eq!(result, 0, "capset: {}", std::io::Error::last_os_error());
-}
