@@ -3,10 +3,11 @@
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::error::Error;
+use crate::interface;
 use crate::kernel;
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
-use crate::worker::{Finished, Worker};
+use crate::worker::{ENODEV, Finished, Worker};
 use crossbeam::channel::bounded;
 use mio::Waker;
 use socket2::Socket;
@@ -22,7 +23,6 @@ use xdp::{Report, Steering, XskConfig, XskPort};
 
 /// What the kernel says of an interface that is gone (linux/errno.h).
 const ENXIO: i32 = 6;
-const ENODEV: i32 = 19;
 /// Commands that may wait for a loop.
 const COMMANDS: usize = 1024;
 /// Addresses that may wait to be resolved.
@@ -62,6 +62,8 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
             kernel::reserve(&options.listen)?
         }
     };
+    let shared = shard.config().addresses.iter().filter(|a| !a.owned).map(|a| a.ip).collect();
+    let follow = interface::Start { facts, shared, most: largest_mtu() };
     let (steering, port, report) = open(&options, &shard)?;
     let (commands, inbox) = bounded(COMMANDS);
     let (resolve, wanted) = bounded(RESOLVES);
@@ -69,13 +71,8 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
         .map_err(Error::system("setting up the loop's sleep"))?;
     let waker = worker.waker();
     let mailbox = Mailbox { commands, waker: Arc::clone(&waker) };
-    let mirror = match options.address {
-        Some(_) => None,
-        None => Some(Mirror::start(report.ifindex, wanted, mailbox.clone())?),
-    };
-    if let Some(mirror) = &mirror {
-        worker.set_resolver(mirror.waker());
-    }
+    let mirror = Mirror::start(follow, wanted, vec![mailbox.clone()])?;
+    worker.set_resolver(mirror.waker());
     let control = ControlSocket::open(Source { shards: vec![mailbox], steering: Arc::new(Mutex::new(steering)) })?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
@@ -95,7 +92,7 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
         worker: Some(worker),
         report,
         _control: Some(control),
-        _mirror: mirror,
+        _mirror: Some(mirror),
         _reserved: reserved,
     })
 }
@@ -176,7 +173,7 @@ pub(crate) fn core(options: &Options) -> Result<Option<core_affinity::CoreId>, E
 /// The shard, with its listeners.
 fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Shard, Error> {
     let addresses = addresses(options, facts)?;
-    let most = XskConfig::default().frame_bytes() - LINK_HEADER;
+    let most = largest_mtu();
     let mtu = u16::try_from(facts.mtu).ok().filter(|mtu| u32::from(*mtu) <= most);
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets()?);
@@ -195,6 +192,11 @@ fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Sha
         opened.map_err(|reason| Error::Listen { address: *address, reason })?;
     }
     Ok(shard)
+}
+
+/// The largest MTU that frames can hold.
+fn largest_mtu() -> u32 {
+    XskConfig::default().frame_bytes() - LINK_HEADER
 }
 
 fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddress>, Error> {
@@ -217,10 +219,7 @@ fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddre
 /// Routes beyond the link: the gateway given, or the kernel's routes of the interface.
 fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error> {
     let Some(own) = options.address else {
-        let kernel = xdp::neighbours::routes(facts.ifindex)?;
-        let route =
-            |r: &xdp::neighbours::Route| Route { prefix: r.prefix, prefix_len: r.prefix_len, gateway: r.gateway };
-        return Ok(kernel.iter().map(route).collect());
+        return Ok(xdp::neighbours::routes(facts.ifindex)?.iter().map(interface::route).collect());
     };
     let anywhere: IpAddr = if own.ip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let default = |gateway| Route { prefix: anywhere, prefix_len: 0, gateway: Some(gateway) };
