@@ -13,6 +13,7 @@ mod demo;
 mod failures;
 mod idle;
 mod impaired;
+mod mirror;
 mod neighbours;
 mod owned;
 mod ping;
