@@ -21,6 +21,7 @@ pub use clock::Clock;
 pub use error::{Error, io_error_kind};
 pub use idle::Idle;
 pub use interface::Change;
+pub use kernel::Holder;
 pub use options::{Address, Options};
 pub use start::{Running, interface_for, start};
 pub use worker::{Command, Finished, Worker};

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::error::Error;
 use crate::interface;
-use crate::kernel;
+use crate::kernel::{self, Reservation};
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::worker::{ENODEV, Finished, Worker};
@@ -44,6 +44,7 @@ pub struct Running<A> {
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _reserved: Vec<Socket>,
+    _ephemeral: Option<Reservation>,
 }
 
 /// Starts a stack with `app` on it. To be called in the network namespace of the interface.
@@ -55,14 +56,11 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
     let facts = InterfaceFacts::read(&options.interface)?;
     let clock = Clock::new();
     let shard = shard(&options, &facts, &clock)?;
-    let reserved = match (&options.address, &options.ports) {
-        (Some(_), _) => Vec::new(),
-        (None, ports) => {
-            ports.as_ref().map_or(Ok(()), kernel::check_ports)?;
-            kernel::reserve(&options.listen)?
-        }
-    };
-    let shared = shard.config().addresses.iter().filter(|a| !a.owned).map(|a| a.ip).collect();
+    let shared: Vec<_> = shard.config().addresses.iter().filter(|a| !a.owned).map(|a| a.ip).collect();
+    let ports = options.ports.as_ref().filter(|_| !shared.is_empty());
+    let ephemeral = kernel::take_ports(ports);
+    ports.map_or(Ok(()), |ports| kernel::check_ports(ports, &shared))?;
+    let reserved = if shared.is_empty() { Vec::new() } else { kernel::reserve(&options.listen)? };
     let follow = interface::Start { facts, shared, most: largest_mtu() };
     let (steering, port, report) = open(&options, &shard)?;
     let (commands, inbox) = bounded(COMMANDS);
@@ -94,6 +92,7 @@ pub fn start<A: App + Send + 'static>(options: Options, app: A) -> Result<Runnin
         _control: Some(control),
         _mirror: Some(mirror),
         _reserved: reserved,
+        _ephemeral: ephemeral,
     })
 }
 

@@ -17,6 +17,7 @@ mod mirror;
 mod neighbours;
 mod owned;
 mod ping;
+mod ports;
 mod refusals;
 mod robustness;
 mod ss;
