@@ -101,6 +101,28 @@ fn neighbours_flushed_and_moved_in_mid_transfer() {
     server.stop();
 }
 
+/// RFC 4861 section 7.3.3: the kernel does not see what the stack sends, and would never ask a neighbour again that it has not
+/// heard for a while. It is told that the neighbour is in use.
+#[test]
+fn a_neighbour_in_use_is_probed_by_the_kernel() {
+    let _lab = lab();
+    let times = "base_reachable_time_ms=1000 net.ipv4.neigh.fw-a0.delay_first_probe_time=1";
+    sh(&format!("ip netns exec fw-a sysctl -q -w net.ipv4.neigh.fw-a0.{times}"));
+    let server = Server::echo();
+    let under_way = crate::support::long_transfer();
+    for _ in 0..2 {
+        eventually("it is stale", || neighbour("10.77.0.2").contains("STALE"));
+        eventually("it has answered a question", || neighbour("10.77.0.2").contains("REACHABLE"));
+    }
+    drop(under_way);
+    server.assert_empty();
+    // Nobody uses it any more: nobody asks.
+    eventually("it is stale", || neighbour("10.77.0.2").contains("STALE"));
+    std::thread::sleep(Duration::from_secs(7));
+    assert!(neighbour("10.77.0.2").contains("STALE"));
+    server.stop();
+}
+
 /// A dead neighbour holds up its own connections only, and they go on when it is back.
 #[test]
 fn a_dead_neighbour_starves_nobody() {
