@@ -1,5 +1,6 @@
 //! Why a stack could not start, or ended.
 
+use crate::kernel::Holder;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -84,8 +85,13 @@ pub enum Error {
         most: u32,
     },
     /// Somebody else listens there.
-    #[error("{0} is in use by another program on the kernel's sockets: stop it (`ss -ltnp`), or choose another port")]
-    InUse(SocketAddr),
+    #[error("{address} is in use on the kernel's sockets by {holder}: stop that, or choose another port")]
+    InUse {
+        /// Where.
+        address: SocketAddr,
+        /// Who has it.
+        holder: Holder,
+    },
     /// Nobody listens there, but the kernel's TIME-WAIT forbids it.
     #[error(
         "{0} is held by the kernel for connections in TIME-WAIT, of a server without SO_REUSEADDR: wait for a minute"
@@ -94,7 +100,7 @@ pub enum Error {
     /// The kernel gives ports of active opens to its own.
     #[error(
         "ports {ours} of active opens are ephemeral ports of the kernel as well (net.ipv4.ip_local_port_range is \
-         {kernel}): add them to net.ipv4.ip_local_reserved_ports, or choose ports outside of that range"
+         {kernel}), and reserving them failed: add them to net.ipv4.ip_local_reserved_ports, or choose ports outside of that range"
     )]
     PortsOverlap {
         /// Those that both would use, first to last.
@@ -109,6 +115,19 @@ pub enum Error {
         ip: IpAddr,
         /// Who has it.
         mac: stack::MacAddr,
+    },
+    /// The kernel has sockets on ports of active opens.
+    #[error(
+        "port {port} of those for active opens ({ours}) is in use on the kernel's sockets by {holder}: stop that, or choose \
+         ports outside of that range"
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// All of ours, first to last.
+        ours: String,
+        /// Who has it.
+        holder: Holder,
     },
     /// The interface was there, and is no longer.
     #[error("interface {0} is gone: it was deleted, or moved to another network namespace, while the stack ran on it")]

@@ -1,22 +1,27 @@
 //! Who has which TCP port of an address that the stack and the kernel share.
 
+mod ephemeral;
+mod holder;
+
+use crate::control;
 use crate::error::Error;
+use ephemeral::Ports;
+pub(crate) use ephemeral::Reservation;
+pub use holder::Holder;
+use holder::{KernelSocket, TIME_WAIT};
 use socket2::{Domain, Socket, Type};
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use xdp::Capability;
-
-/// The state of a line of `/proc/net/tcp` (linux/tcp_states.h).
-const TIME_WAIT: &str = "06";
 
 /// The kernel must not give the ports listened on to somebody else: a socket is bound to each, and never listens. That also
 /// finds out who is there already.
 pub(crate) fn reserve(addresses: &[SocketAddr]) -> Result<Vec<Socket>, Error> {
     let failed = |address: SocketAddr, error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse if only_time_wait(address.port()) => Error::Lingering(address),
-        io::ErrorKind::AddrInUse => Error::InUse(address),
+        io::ErrorKind::AddrInUse => Error::InUse { address, holder: Holder::of(address) },
         io::ErrorKind::PermissionDenied => {
             xdp::Error::privilege("reserving a port below 1024 in the kernel", &[Capability::NetBindService]).into()
         }
@@ -45,17 +50,17 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 
 /// Whether the kernel has the port in TIME-WAIT, and nowhere else.
 fn only_time_wait(port: u16) -> bool {
-    let table = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-    let tables = ["tcp", "tcp6"].map(table);
-    let mut states = tables.iter().flat_map(|table| table.lines()).filter_map(|line| state(line, port)).peekable();
+    let mut states = holder::sockets().into_iter().filter(|s| s.local.port() == port).map(|s| s.state).peekable();
     states.peek().is_some() && states.all(|state| state == TIME_WAIT)
 }
 
-/// The state of a line that has the port on our side.
-fn state(line: &str, port: u16) -> Option<&str> {
-    let mut fields = line.split_whitespace();
-    let (_, local_port) = fields.nth(1)?.rsplit_once(':')?;
-    (u16::from_str_radix(local_port, 16).ok()? == port).then(|| fields.nth(1)).flatten()
+/// Takes the ports of active opens from the kernel's ephemeral ones, where it would use them as well. Whether that was
+/// possible is for [`check_ports`] to find out.
+pub(crate) fn take_ports(ours: Option<&RangeInclusive<u16>>) -> Option<Reservation> {
+    Reservation::make(ours, Path::new(control::DIRECTORY))
+        .inspect_err(|error| tracing::debug!(%error, "ports can't be reserved from the kernel's ephemeral ones"))
+        .ok()
+        .flatten()
 }
 
 /// Has the kernel report that somebody here listens to the solicited-node group of an owned IPv6 address (MLD, RFC 3810; RFC
@@ -70,31 +75,29 @@ pub(crate) fn join_group(ifindex: u32, ip: IpAddr) -> Option<Socket> {
     joined.inspect_err(|error| tracing::warn!("{group} is not reported by MLD: {error}")).ok()
 }
 
-/// Refuses ports of active opens that the kernel gives to its own connections: it would not hear of theirs any more.
-pub(crate) fn check_ports(ours: &RangeInclusive<u16>) -> Result<(), Error> {
-    let read = |name| {
-        let path = format!("/proc/sys/net/ipv4/{name}");
-        fs::read_to_string(&path).map_err(Error::system(format!("reading {path}")))
-    };
-    let kernel = read("ip_local_port_range")?;
-    let kernel: Vec<u16> = kernel.split_whitespace().filter_map(|port| port.parse().ok()).collect();
-    let [first, last] = kernel[..] else { return Ok(()) };
-    match overlap(ours, &(first..=last), &read("ip_local_reserved_ports")?) {
-        Some((low, high)) => {
-            Err(Error::PortsOverlap { ours: format!("{low}-{high}"), kernel: format!("{first}-{last}") })
+/// Refuses ports of active opens that the kernel uses for its own connections at `addresses`, or would give to them: it would
+/// not hear of those any more.
+pub(crate) fn check_ports(ours: &RangeInclusive<u16>, addresses: &[IpAddr]) -> Result<(), Error> {
+    let (range, reserved) = ephemeral::kernels().map_err(Error::system("reading the kernel's ephemeral ports"))?;
+    if let Some(range) = range
+        && let Some((low, high)) = overlap(ours, &range, &reserved)
+    {
+        let kernel = format!("{}-{}", range.start(), range.end());
+        return Err(Error::PortsOverlap { ours: format!("{low}-{high}"), kernel });
+    }
+    let serves = |s: &KernelSocket| addresses.iter().any(|ip| s.serves(*ip)) && s.state != TIME_WAIT;
+    match holder::sockets().iter().find(|s| ours.contains(&s.local.port()) && serves(s)) {
+        Some(socket) => {
+            let ours = format!("{}-{}", ours.start(), ours.end());
+            Err(Error::PortTaken { port: socket.local.port(), ours, holder: Holder::of_socket(socket) })
         }
         None => Ok(()),
     }
 }
 
-/// The first and last port that both would use; `reserved` is a list such as `8080,9148-9150`.
-fn overlap(ours: &RangeInclusive<u16>, kernel: &RangeInclusive<u16>, reserved: &str) -> Option<(u16, u16)> {
-    let range = |item: &str| {
-        let (low, high) = item.split_once('-').unwrap_or((item, item));
-        Some(low.trim().parse::<u16>().ok()?..=high.trim().parse().ok()?)
-    };
-    let reserved: Vec<_> = reserved.split(',').filter_map(range).collect();
-    let both = |port: &u16| kernel.contains(port) && !reserved.iter().any(|range| range.contains(port));
+/// The first and last port that both would use.
+fn overlap(ours: &RangeInclusive<u16>, kernel: &RangeInclusive<u16>, reserved: &Ports) -> Option<(u16, u16)> {
+    let both = |port: &u16| kernel.contains(port) && !reserved.contains(*port);
     let (low, high) = (ours.clone().find(both)?, ours.clone().rev().find(both)?);
     Some((low, high))
 }
@@ -106,18 +109,12 @@ mod tests {
     #[test]
     fn the_kernels_own_ports_are_its_ephemeral_ones_without_the_reserved() {
         let ours = 61_000..=65_535;
-        assert_eq!(overlap(&ours, &(32_768..=60_999), "\n"), None);
-        assert_eq!(overlap(&ours, &(1024..=65_535), "\n"), Some((61_000, 65_535)));
-        assert_eq!(overlap(&ours, &(32_768..=61_009), "8080\n"), Some((61_000, 61_009)));
-        assert_eq!(overlap(&ours, &(1024..=65_535), "8080,61000-65535\n"), None);
-        assert_eq!(overlap(&ours, &(1024..=65_535), "61000,61002-65534\n"), Some((61_001, 65_535)));
-    }
-
-    #[test]
-    fn a_line_of_the_kernels_table_is_read() {
-        let line = "   0: 0100007F:1389 0100007F:D2EA 06 00000000:00000000 03:00001765 00000000     0        0 0 3";
-        assert_eq!((state(line, 0x1389), state(line, 0xd2ea)), (Some(TIME_WAIT), None));
-        assert_eq!(state("  sl  local_address rem_address   st tx_queue rx_queue", 7), None);
+        let shared = |kernel: RangeInclusive<u16>, reserved| overlap(&ours, &kernel, &Ports::parse(reserved));
+        assert_eq!(shared(32_768..=60_999, "\n"), None);
+        assert_eq!(shared(1024..=65_535, "\n"), Some((61_000, 65_535)));
+        assert_eq!(shared(32_768..=61_009, "8080\n"), Some((61_000, 61_009)));
+        assert_eq!(shared(1024..=65_535, "8080,61000-65535\n"), None);
+        assert_eq!(shared(1024..=65_535, "61000,61002-65534\n"), Some((61_001, 65_535)));
     }
 
     /// Loopback, on a port that nobody else has: no privilege is needed.
@@ -128,10 +125,10 @@ mod tests {
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listener.listen(1).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
-        assert!(matches!(reserve(&[address]), Err(Error::InUse(_))));
+        assert!(matches!(reserve(&[address]), Err(Error::InUse { .. })));
         let client = std::net::TcpStream::connect(address).unwrap();
         drop(listener.accept().unwrap());
-        assert!(matches!(reserve(&[address]), Err(Error::InUse(_))));
+        assert!(matches!(reserve(&[address]), Err(Error::InUse { .. })));
         drop((listener, client));
         let mut reserved = None;
         for _ in 0..500 {
@@ -147,7 +144,7 @@ mod tests {
         let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         other.set_reuse_address(true).unwrap();
         assert_eq!(other.bind(&address.into()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(matches!(reserve(&[address]), Err(Error::Lingering(_) | Error::InUse(_))));
+        assert!(matches!(reserve(&[address]), Err(Error::Lingering(_) | Error::InUse { .. })));
         drop(reserved);
     }
 }

@@ -116,7 +116,7 @@ fn resolve(ifindex: u32, target: IpAddr) -> Result<MacAddr, Error> {
     mirror.resolve(target)?;
     loop {
         let found = changes.drain(..).find_map(|change| match change {
-            NeighbourChange::Updated(n) if n.ip == target && n.usable => n.mac,
+            NeighbourChange::Updated(n) if n.ip == target && n.usable() => n.mac,
             _ => None,
         });
         if let Some(mac) = found {

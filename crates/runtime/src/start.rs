@@ -5,12 +5,13 @@ use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
-use crate::kernel;
+use crate::interface;
+use crate::kernel::{self, Reservation};
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::overhear::Overhearing;
 use crate::privileges::Privileges;
-use crate::worker::{Finished, Worker};
+use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::bounded;
 use mio::Waker;
@@ -27,7 +28,6 @@ use xdp::{Report, Steering, XskConfig, XskPort};
 
 /// What the kernel says of an interface that is gone (linux/errno.h).
 const ENXIO: i32 = 6;
-const ENODEV: i32 = 19;
 /// Commands that may wait for a loop.
 const COMMANDS: usize = 1024;
 /// Addresses that may wait to be resolved.
@@ -50,7 +50,32 @@ pub struct Running<A> {
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _overhearing: Option<Overhearing>,
-    _reserved: Vec<Socket>,
+    _held: Held,
+}
+
+/// What is held in the kernel while the stack runs.
+#[derive(Debug)]
+struct Held {
+    /// The addresses shared with it.
+    shared: Vec<IpAddr>,
+    /// Ports that are listened on; or the membership of an owned address's group.
+    _sockets: Vec<Socket>,
+    _ephemeral: Option<Reservation>,
+}
+
+impl Held {
+    fn of(options: &Options, facts: &InterfaceFacts, shards: &[Shard]) -> Result<Self, Error> {
+        if let Some(own) = options.address {
+            let group = kernel::join_group(facts.ifindex, own.ip).into_iter().collect();
+            return Ok(Self { shared: Vec::new(), _sockets: group, _ephemeral: None });
+        }
+        let addresses = shards.first().map(|shard| &shard.config().addresses);
+        let shared: Vec<_> = addresses.into_iter().flatten().map(|a| a.ip).collect();
+        let ports = options.ports.as_ref();
+        let ephemeral = kernel::take_ports(ports);
+        ports.map_or(Ok(()), |ports| kernel::check_ports(ports, &shared))?;
+        Ok(Self { _sockets: kernel::reserve(&options.listen)?, shared, _ephemeral: ephemeral })
+    }
 }
 
 /// Starts a stack with a copy of `app` on each shard: there is one for each receive queue. To be called in the network
@@ -76,13 +101,8 @@ pub fn start_each<A: App + Send + 'static>(
     let cores = cores(&options, &facts, queues.len())?;
     let clock = Clock::new();
     let mut shards = shards(&options, &facts, &clock, queues.len())?;
-    let reserved = match (&options.address, &options.ports) {
-        (Some(own), _) => kernel::join_group(facts.ifindex, own.ip).into_iter().collect(),
-        (None, ports) => {
-            ports.as_ref().map_or(Ok(()), kernel::check_ports)?;
-            kernel::reserve(&options.listen)?
-        }
-    };
+    let held = Held::of(&options, &facts, &shards)?;
+    let follow = interface::Start { facts, shared: held.shared.clone(), most: largest_mtu() };
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
     if let Some(first) = shards.first_mut() {
         claim::confirm(&mut ports, first, &clock)?;
@@ -103,13 +123,8 @@ pub fn start_each<A: App + Send + 'static>(
         let ends = Handoff::ring(wakers.clone(), PARCELS);
         workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
     }
-    let mirror = match options.address {
-        Some(_) => None,
-        None => Some(Mirror::start(report.ifindex, wanted, mailboxes.clone(), privileges)?),
-    };
-    if let Some(mirror) = &mirror {
-        workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
-    }
+    let mirror = Mirror::start(follow, wanted, mailboxes.clone(), privileges)?;
+    workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
     let overhearing = match options.address {
         Some(own) => Some(Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone(), privileges)?),
         None => None,
@@ -122,9 +137,9 @@ pub fn start_each<A: App + Send + 'static>(
         workers: Vec::with_capacity(workers.len()),
         report,
         _control: Some(control),
-        _mirror: mirror,
+        _mirror: Some(mirror),
         _overhearing: overhearing,
-        _reserved: reserved,
+        _held: held,
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
         // If one can't be started, those that were are ended by the drop of what runs.
@@ -274,7 +289,7 @@ fn shard(
     secrets: [[u8; 16]; 4],
 ) -> Result<Shard, Error> {
     let addresses = addresses(options, facts)?;
-    let most = XskConfig::default().frame_bytes() - LINK_HEADER;
+    let most = largest_mtu();
     let mtu = u16::try_from(facts.mtu).ok().filter(|mtu| u32::from(*mtu) <= most);
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets);
@@ -298,6 +313,11 @@ fn shard(
     Ok(shard)
 }
 
+/// The largest MTU that frames can hold.
+fn largest_mtu() -> u32 {
+    XskConfig::default().frame_bytes() - LINK_HEADER
+}
+
 fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddress>, Error> {
     if let Some(own) = options.address {
         if facts.addresses.iter().any(|a| a.address == own.ip) {
@@ -318,10 +338,7 @@ fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddre
 /// Routes beyond the link: the gateway given, or the kernel's routes of the interface.
 fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error> {
     let Some(own) = options.address else {
-        let kernel = xdp::neighbours::routes(facts.ifindex)?;
-        let route =
-            |r: &xdp::neighbours::Route| Route { prefix: r.prefix, prefix_len: r.prefix_len, gateway: r.gateway };
-        return Ok(kernel.iter().map(route).collect());
+        return Ok(xdp::neighbours::routes(facts.ifindex)?.iter().map(interface::route).collect());
     };
     let anywhere: IpAddr = if own.ip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let default = |gateway| Route { prefix: anywhere, prefix_len: 0, gateway: Some(gateway) };

@@ -5,6 +5,7 @@ use crate::claim::Conflicts;
 use crate::clock::Clock;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
+use crate::interface::Change;
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
 use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, MacAddr, Placed, Shard};
@@ -27,18 +28,24 @@ const COMMAND_TURNS: u32 = 32;
 const DRAIN: Duration = Duration::from_secs(1);
 /// How often the device is asked whether it is still there: nothing wakes a loop when it is not.
 const CHECK: Duration = Duration::from_secs(1);
+/// What the kernel says of an interface that is gone (linux/errno.h).
+pub(crate) const ENODEV: i32 = 19;
 /// How often a device that is down is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// Connections of one answer to a listing, so that the loop is held up for microseconds only.
 const LIST_SLOTS: u32 = 256;
 
 /// What other threads ask of a loop.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Command {
     /// A neighbour's MAC address is known, or no longer.
     Neighbour(IpAddr, Option<MacAddr>),
     /// What a station told everybody; the kernel has it, too.
     Overheard(Box<[u8]>),
+    /// Something around the shard has changed.
+    Changed(Change),
+    /// The interface is gone: the loop ends with an error.
+    Gone,
     /// List connections from a place on; the answer says where to go on.
     List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
     /// The counters.
@@ -67,6 +74,8 @@ pub struct Worker<P, A> {
     worked: Instant,
     /// The interface is down: what it is to send waits, and so do the connections.
     down: bool,
+    /// Somebody has said that the interface is gone.
+    gone: bool,
     /// When to ask the device next.
     next_check: Instant,
     conflicts: Conflicts,
@@ -118,6 +127,7 @@ impl<P: Port, A: App> Worker<P, A> {
             turns: 0,
             worked,
             down: false,
+            gone: false,
             next_check: worked + CHECK,
             conflicts: Conflicts::default(),
         })
@@ -240,6 +250,9 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// Ends a batch at the device. One that is down is asked again at intervals, and keeps what it has until then.
     fn flush(&mut self, now: Instant) -> io::Result<()> {
+        if self.gone {
+            return Err(io::Error::from_raw_os_error(ENODEV));
+        }
         let due = now >= self.next_check;
         if self.down && !due {
             return Ok(());
@@ -318,6 +331,8 @@ impl<P: Port, A: App> Worker<P, A> {
             match command {
                 Command::Neighbour(ip, mac) => self.shard.on_neighbour(ip, mac),
                 Command::Overheard(frame) => self.shard.on_overheard(now, &frame),
+                Command::Changed(change) => change.apply(now, &mut self.shard),
+                Command::Gone => self.gone = true,
                 Command::List(cursor, answer) => {
                     let mut rows = Vec::new();
                     let next = self.shard.list(now, cursor, LIST_SLOTS, &mut rows);

@@ -56,7 +56,9 @@ struct Neighbour {
     mac: Option<MacAddr>,
     /// Who asks for it, if the shard does. What the kernel said is the kernel's to correct.
     asker: Option<Asker>,
-    /// It is not in doubt before. Only for what the shard asks for.
+    /// The kernel is no longer sure of it, or has forgotten it.
+    stale: bool,
+    /// It is not in doubt before. Only for what the shard asks for, or the kernel is not sure of.
     fresh_until: Option<Instant>,
     asked: Option<Instant>,
     /// Requests in a row that were not answered.
@@ -74,6 +76,16 @@ impl Neighbour {
         Some(Ask { from, target: ip, at: self.mac })
     }
 
+    /// Whether the kernel is to be asked for it, since it is used and the kernel is not sure. Its answer is an update; one
+    /// that never comes is missed after a minute.
+    fn asks_kernel(&mut self, now: Instant) -> bool {
+        let asks = self.stale && self.fresh_until.is_none();
+        if asks {
+            self.fresh_until = Some(now + REACHABLE);
+        }
+        asks
+    }
+
     fn believe(&mut self, until: Instant) {
         self.fresh_until = Some(until);
         self.asked = None;
@@ -85,7 +97,7 @@ impl Neighbour {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// It is known; with a question if it is in doubt.
-    Known(MacAddr, Option<Ask>),
+    Known(MacAddr, Option<Resolve>),
     /// It is not known yet; the request, if one is due now.
     Waiting(Option<Resolve>),
     /// The table is full of addresses that others wait for.
@@ -129,11 +141,15 @@ impl Neighbours {
         }
         let entry = self.table.entry(ip).or_default();
         if let Some(mac) = entry.mac {
+            if entry.asks_kernel(now) {
+                sooner(&mut self.sweep_at, now + REACHABLE);
+                return Lookup::Known(mac, Some(Resolve::AskKernel(ip)));
+            }
             let ask = entry.doubt(now, ip);
             if ask.is_some() {
                 sooner(&mut self.retry_at, now + RETRY);
             }
-            return Lookup::Known(mac, ask);
+            return Lookup::Known(mac, ask.map(Resolve::Ask));
         }
         entry.waiting.extend(waiter);
         if entry.asked.is_some_and(|at| now - at < RETRY) {
@@ -181,7 +197,7 @@ impl Neighbours {
             return Vec::new();
         }
         let entry = self.table.entry(ip).or_default();
-        (entry.asker, entry.fresh_until) = (None, None);
+        (entry.asker, entry.stale, entry.fresh_until) = (None, false, None);
         if entry.mac != mac || mac.is_some() {
             entry.asked = None;
             entry.tries = 0;
@@ -197,6 +213,34 @@ impl Neighbours {
             self.table.remove(&ip);
         }
         Vec::new()
+    }
+
+    /// The kernel is not sure of a neighbour's address any more: it is in doubt, at the next look through the table.
+    pub(crate) fn stale(&mut self, now: Instant, ip: IpAddr) {
+        if let Some(entry) = self.table.get_mut(&ip).filter(|n| n.mac.is_some() && n.asker.is_none()) {
+            entry.stale = true;
+            entry.fresh_until = Some(now);
+            sooner(&mut self.sweep_at, now.max(self.rest_until));
+        }
+    }
+
+    /// The kernel has forgotten a neighbour, which says nothing of where it is: who uses it asks at once, and sends to where
+    /// it was until the kernel knows better.
+    pub(crate) fn forgotten(&mut self, ip: IpAddr) {
+        if let Some(entry) = self.table.get_mut(&ip).filter(|n| n.mac.is_some() && n.asker.is_none()) {
+            (entry.stale, entry.fresh_until) = (true, None);
+            self.new_epoch();
+        }
+    }
+
+    /// What was looked up is to be looked up again.
+    pub(crate) const fn new_epoch(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Takes all that wait for a neighbour from its list.
+    pub(crate) fn take_waiting(&mut self) -> Vec<ConnId> {
+        self.table.values_mut().flat_map(|n| n.waiting.drain(..)).collect()
     }
 
     /// A neighbour told its address, to `asker` if to one of ours. `answers`: it has heard us, or as good as that; otherwise an
@@ -461,7 +505,7 @@ mod tests {
         assert_eq!(neighbours.due(at(60_000)), Due::default());
         assert_ne!(neighbours.epoch(), epoch, "who uses it must look");
         assert_eq!(neighbours.next_due(), None, "nobody uses it, nobody is asked");
-        assert_eq!(neighbours.lookup(at(90_000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        assert_eq!(neighbours.lookup(at(90_000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
         assert_eq!(neighbours.lookup(at(90_001), ip(1), None, US), Lookup::Known(MAC, None), "asked once");
         neighbours.confirm(at(90_002), ip(1));
         neighbours.due(at(91_000));
@@ -473,7 +517,7 @@ mod tests {
     fn three_unanswered_probes_and_it_is_forgotten() {
         let mut neighbours = answered();
         neighbours.due(at(60_000));
-        assert_eq!(neighbours.lookup(at(60_000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        assert_eq!(neighbours.lookup(at(60_000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
         for second in [61_000, 62_000] {
             assert_eq!(neighbours.due(at(second - 1)), Due::default());
             assert_eq!(neighbours.due(at(second)).asks, [PROBE]);
@@ -497,7 +541,7 @@ mod tests {
         neighbours.heard(at(0), ip(1), MAC, US, false);
         assert_eq!(neighbours.next_due(), Some(at(5000)));
         neighbours.due(at(5000));
-        assert_eq!(neighbours.lookup(at(5000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        assert_eq!(neighbours.lookup(at(5000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
         // The same again is no news: the question stands.
         neighbours.heard(at(5500), ip(1), MAC, US, false);
         assert_eq!(neighbours.due(at(6000)).asks, [PROBE]);
@@ -515,7 +559,7 @@ mod tests {
         neighbours.contradicted(at(10_000), ip(1));
         assert_eq!(neighbours.next_due(), Some(at(10_000)));
         neighbours.due(at(10_000));
-        assert_eq!(neighbours.lookup(at(10_000), ip(1), None, US), Lookup::Known(MAC, Some(PROBE)));
+        assert_eq!(neighbours.lookup(at(10_000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
         // Not more than one look through the table in five seconds, however many come.
         neighbours.confirm(at(10_001), ip(1));
         neighbours.contradicted(at(10_002), ip(1));
@@ -534,5 +578,49 @@ mod tests {
         neighbours.heard(at(100_000), ip(1), moved, US, true);
         assert_eq!(neighbours.lookup(at(100_000), ip(1), None, None), Lookup::Known(moved, None));
         assert_eq!(neighbours.next_due(), None);
+    }
+
+    const ASK_KERNEL: Lookup = Lookup::Known(MAC, Some(Resolve::AskKernel(PROBE.target)));
+
+    /// RFC 4861 section 7.3.3: the kernel does not see what the shard sends, and probes a stale neighbour only when asked.
+    #[test]
+    fn what_the_kernel_is_not_sure_of_is_asked_for_when_it_is_used() {
+        let mut neighbours = Neighbours::default();
+        neighbours.update(ip(1), Some(MAC));
+        let epoch = neighbours.epoch();
+        neighbours.stale(at(1000), ip(1));
+        assert_eq!((neighbours.next_due(), neighbours.epoch()), (Some(at(1000)), epoch));
+        neighbours.due(at(1000));
+        assert_ne!(neighbours.epoch(), epoch, "who uses it must look");
+        assert_eq!(neighbours.next_due(), None, "nobody uses it, nobody is asked");
+        assert_eq!(neighbours.lookup(at(70_000), ip(1), None, None), ASK_KERNEL);
+        assert_eq!(neighbours.lookup(at(70_001), ip(1), None, None), Lookup::Known(MAC, None), "asked once");
+        // The question may have been lost.
+        assert_eq!(neighbours.next_due(), Some(at(130_000)));
+        neighbours.due(at(130_000));
+        assert_eq!(neighbours.lookup(at(130_000), ip(1), None, None), ASK_KERNEL);
+        // The kernel has asked, and is sure.
+        neighbours.update(ip(1), Some(MAC));
+        neighbours.due(at(190_000));
+        assert_eq!(neighbours.lookup(at(300_000), ip(1), None, None), Lookup::Known(MAC, None));
+        // Many that become stale are one look through the table in five seconds.
+        neighbours.stale(at(191_000), ip(1));
+        assert_eq!(neighbours.next_due(), Some(at(195_000)));
+    }
+
+    #[test]
+    fn what_the_kernel_forgot_is_asked_for_at_once_and_used_meanwhile() {
+        let mut neighbours = Neighbours::default();
+        neighbours.forgotten(ip(1));
+        assert_eq!(neighbours.lookup(at(0), ip(1), None, None), Lookup::Waiting(Some(Resolve::AskKernel(ip(1)))));
+        neighbours.update(ip(1), Some(MAC));
+        let epoch = neighbours.epoch();
+        neighbours.forgotten(ip(1));
+        assert_ne!(neighbours.epoch(), epoch);
+        assert_eq!(neighbours.lookup(at(0), ip(1), None, None), ASK_KERNEL);
+        assert_eq!(neighbours.lookup(at(1), ip(1), None, None), Lookup::Known(MAC, None));
+        // It does not answer.
+        neighbours.update(ip(1), None);
+        assert!(matches!(neighbours.lookup(at(3000), ip(1), None, None), Lookup::Waiting(_)));
     }
 }

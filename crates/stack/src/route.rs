@@ -37,6 +37,7 @@ impl Route {
 pub(crate) struct Routes(Vec<Route>);
 
 impl Routes {
+    /// Of two with the same prefix the first counts.
     pub(crate) fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| core::cmp::Reverse(route.prefix_len));
         Self(routes)

@@ -5,6 +5,7 @@ mod claim;
 mod icmp;
 mod input;
 mod inspect;
+mod interface;
 mod life;
 mod list;
 mod ndp;
@@ -130,6 +131,10 @@ pub struct Shard {
     starved: Vec<ConnId>,
     starved_room: usize,
     path_mtus: PathMtus,
+    /// Connections that have something to send, and no route.
+    unrouted: Vec<ConnId>,
+    /// Shared addresses that the interface has lost.
+    absent: Vec<IpAddr>,
     pub(crate) tap: Option<Box<dyn Tap>>,
 }
 
@@ -168,12 +173,14 @@ impl Shard {
             starved: Vec::new(),
             starved_room: STARVED_ROOM.min(config.pool_bytes / 4),
             path_mtus: PathMtus::default(),
+            unrouted: Vec::new(),
+            absent: Vec::new(),
             tap: None,
             config,
         })
     }
 
-    /// What the shard was made with.
+    /// What the shard was made with; the interface's MAC address and MTU are those of now.
     #[must_use]
     pub const fn config(&self) -> &ShardConfig {
         &self.config
@@ -393,7 +400,7 @@ impl Shard {
     }
 
     fn address(&self, ip: IpAddr) -> Option<&LocalAddress> {
-        self.config.addresses.iter().find(|a| a.ip == ip)
+        self.config.addresses.iter().find(|a| a.ip == ip && !self.absent.contains(&ip))
     }
 
     /// Whether `ip` is the stack's alone.

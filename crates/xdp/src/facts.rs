@@ -117,7 +117,7 @@ impl InterfaceFacts {
         Ok(links.iter().filter_map(name).collect())
     }
 
-    fn from_link(name: &str, link: &LinkMessage) -> Self {
+    pub(crate) fn from_link(name: &str, link: &LinkMessage) -> Self {
         let mut facts = Self {
             name: name.to_owned(),
             ifindex: link.header.index,
@@ -167,7 +167,7 @@ fn attached_program(xdp: &[LinkXdp]) -> Option<u32> {
     })
 }
 
-fn addresses(requests: &mut Requests, ifindex: u32) -> io::Result<Vec<InterfaceAddress>> {
+pub(crate) fn addresses(requests: &mut Requests, ifindex: u32) -> io::Result<Vec<InterfaceAddress>> {
     let answers = requests.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
     Ok(answers
         .iter()

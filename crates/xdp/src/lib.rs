@@ -18,6 +18,7 @@ mod abi;
 mod config;
 mod error;
 pub mod facts;
+pub mod links;
 mod memory;
 pub mod neighbours;
 mod netlink;

@@ -10,7 +10,10 @@ use netlink_packet_core::{NLM_F_CREATE, NetlinkPayload};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteType,
+    RouteVia,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -32,10 +35,35 @@ pub struct Neighbour {
     pub ip: IpAddr,
     /// Its hardware address, if known.
     pub mac: Option<MacAddr>,
+    /// How sure the kernel is of it.
+    pub state: Reachability,
+}
+
+impl Neighbour {
     /// Whether frames may be sent to `mac` now: not while it is being resolved, nor after that failed.
-    pub usable: bool,
-    /// Whether the kernel gave up resolving it.
-    pub failed: bool,
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.mac.is_some() && !matches!(self.state, Reachability::Unresolved | Reachability::Failed)
+    }
+}
+
+/// How sure the kernel is of a neighbour: the states of RFC 4861 section 7.3.2, for IPv4 as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Reachability {
+    /// Being resolved for the first time, or not even that.
+    Unresolved,
+    /// It has answered lately.
+    Reachable,
+    /// It has not; whoever uses it makes the kernel ask.
+    Stale,
+    /// It was used since, and will be asked soon.
+    Delay,
+    /// It is being asked.
+    Probe,
+    /// It did not answer, or somebody wants it forgotten.
+    Failed,
+    /// It is never asked: configured, or there is no need.
+    Static,
 }
 
 /// What happened to the kernel's neighbours.
@@ -178,17 +206,16 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
             _ => {}
         }
     }
-    let valid = matches!(
-        message.header.state,
-        NeighbourState::Reachable
-            | NeighbourState::Stale
-            | NeighbourState::Delay
-            | NeighbourState::Probe
-            | NeighbourState::Permanent
-            | NeighbourState::Noarp
-    );
-    let failed = message.header.state == NeighbourState::Failed;
-    Some(Neighbour { ip: ip?, mac, usable: valid && mac.is_some(), failed })
+    let state = match message.header.state {
+        NeighbourState::Reachable => Reachability::Reachable,
+        NeighbourState::Stale => Reachability::Stale,
+        NeighbourState::Delay => Reachability::Delay,
+        NeighbourState::Probe => Reachability::Probe,
+        NeighbourState::Failed => Reachability::Failed,
+        NeighbourState::Permanent | NeighbourState::Noarp => Reachability::Static,
+        _ => Reachability::Unresolved,
+    };
+    Some(Neighbour { ip: ip?, mac, state })
 }
 
 /// A unicast route of the main table.
@@ -211,13 +238,16 @@ pub struct Route {
 /// # Errors
 /// A failed system call.
 pub fn routes(ifindex: u32) -> Result<Vec<Route>, Error> {
-    let failed = |source| Error::system("reading the kernel's routes", source);
-    let mut requests = Requests::open().map_err(failed)?;
+    let read = || read_routes(&mut Requests::open()?, ifindex);
+    read().map_err(|source| Error::system("reading the kernel's routes", source))
+}
+
+pub(crate) fn read_routes(requests: &mut Requests, ifindex: u32) -> io::Result<Vec<Route>> {
     let mut routes = Vec::new();
     for address_family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut question = RouteMessage::default();
         question.header.address_family = address_family;
-        for answer in requests.dump(&RouteNetlinkMessage::GetRoute(question)).map_err(failed)? {
+        for answer in requests.dump(&RouteNetlinkMessage::GetRoute(question))? {
             if let RouteNetlinkMessage::NewRoute(message) = answer {
                 routes.extend(route(&message, ifindex));
             }
@@ -227,7 +257,7 @@ pub fn routes(ifindex: u32) -> Result<Vec<Route>, Error> {
     Ok(routes)
 }
 
-fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
+pub(crate) fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
     let unspecified = match message.header.address_family {
         AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -240,6 +270,7 @@ fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
         match attribute {
             RouteAttribute::Destination(address) => route.prefix = ip(address).unwrap_or(unspecified),
             RouteAttribute::Gateway(address) => route.gateway = ip(address),
+            RouteAttribute::Via(via) => route.gateway = other_family(via),
             RouteAttribute::PrefSource(address) => route.source = ip(address),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::Oif(index) => interface = Some(*index),
@@ -248,10 +279,13 @@ fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
             _ => {}
         }
     }
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || message.header.kind != RouteType::Unicast {
+    let unicast = message.header.kind == RouteType::Unicast;
+    let dead = message.header.flags.contains(RouteFlags::Dead);
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || !unicast || dead {
         return None;
     }
-    if let Some(hop) = hops.iter().find(|hop| hop.interface_index == ifindex) {
+    let leads = |hop: &&RouteNextHop| hop.interface_index == ifindex && !hop.flags.contains(RouteNextHopFlags::Dead);
+    if let Some(hop) = hops.iter().find(leads) {
         return Some(Route { gateway: hop_gateway(hop), ..route });
     }
     (interface == Some(ifindex)).then_some(route)
@@ -260,8 +294,18 @@ fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
 fn hop_gateway(hop: &RouteNextHop) -> Option<IpAddr> {
     hop.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(address) => ip(address),
+        RouteAttribute::Via(via) => other_family(via),
         _ => None,
     })
+}
+
+/// A gateway of the other family (RFC 5549): its MAC address is all that is wanted of it.
+fn other_family(via: &RouteVia) -> Option<IpAddr> {
+    match via {
+        RouteVia::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteVia::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use support::{A, A_IP, B_IP, Lab, ip, run};
 use xdp::facts::{InterfaceFacts, MacAddr, Offloads};
-use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror, routes};
+use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror, Reachability, routes};
 
 fn mirror(lab: &Lab) -> NeighbourMirror {
     lab.in_a(|| NeighbourMirror::open(InterfaceFacts::read(A).unwrap().ifindex).unwrap())
@@ -33,9 +33,9 @@ fn resolving_makes_the_kernel_ask_and_the_answer_arrives() {
         mirror.resolve(address).unwrap();
         let change = await_change(
             &mut mirror,
-            |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.ip == address && neighbour.usable),
+            |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.ip == address && neighbour.usable()),
         );
-        let known = Neighbour { ip: address, mac: Some(mac), usable: true, failed: false };
+        let known = Neighbour { ip: address, mac: Some(mac), state: Reachability::Reachable };
         assert_eq!(change, NeighbourChange::Updated(known));
         assert!(mirror.dump().unwrap().contains(&known));
         // Again, while it is known.
@@ -52,9 +52,9 @@ fn an_address_that_nobody_has_fails() {
     mirror.resolve(nobody).unwrap();
     let change = await_change(
         &mut mirror,
-        |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.ip == nobody && neighbour.failed),
+        |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.ip == nobody && neighbour.state == Reachability::Failed),
     );
-    let failed = Neighbour { ip: nobody, mac: None, usable: false, failed: true };
+    let failed = Neighbour { ip: nobody, mac: None, state: Reachability::Failed };
     assert_eq!(change, NeighbourChange::Updated(failed));
 }
 
@@ -69,7 +69,7 @@ fn removal_is_seen_and_the_descriptor_wakes_up() {
     let mac = Some(MacAddr([2, 0, 0, 0, 0, 9]));
     await_change(
         &mut mirror,
-        |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.mac == mac && neighbour.usable),
+        |change| matches!(change, NeighbourChange::Updated(neighbour) if neighbour.mac == mac && neighbour.usable()),
     );
     ip(&["-n", lab.a(), "neigh", "del", "10.78.0.9", "dev", A]);
     await_change(&mut mirror, |change| *change == NeighbourChange::Removed("10.78.0.9".parse().unwrap()));
@@ -114,7 +114,7 @@ fn lost_changes_end_in_a_reset_and_a_dump() {
     });
     let reset = changes.iter().rposition(|change| *change == NeighbourChange::Reset).unwrap();
     let after =
-        changes[reset..].iter().filter(|change| matches!(change, NeighbourChange::Updated(n) if n.usable)).count();
+        changes[reset..].iter().filter(|change| matches!(change, NeighbourChange::Updated(n) if n.usable())).count();
     assert!(after >= 1000, "{after}");
     // And it goes on.
     ip(&["-n", lab.a(), "neigh", "del", "10.78.1.1", "dev", A]);

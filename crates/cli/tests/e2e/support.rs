@@ -138,7 +138,8 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end: exit code, and what it said since it listened, but for the warning of a link that went down.
+    /// Waits for its end: exit code, and what it said since it listened, but for the warnings of a link that went down (the
+    /// kernel takes its IPv6 addresses from it).
     pub(crate) fn end(&mut self) -> (Option<i32>, Vec<String>) {
         let end = Instant::now() + SOON;
         let status = loop {
@@ -148,7 +149,9 @@ impl Server {
             assert!(Instant::now() < end, "the server did not end within {SOON:?}");
             std::thread::sleep(Duration::from_millis(10));
         };
-        (status.code(), self.lines.iter().filter(|line| !line.contains("the interface is down")).collect())
+        let of_link = ["the interface is down", "is no longer an address of"];
+        let said = self.lines.iter().filter(|line| !of_link.iter().any(|words| line.contains(words)));
+        (status.code(), said.collect())
     }
 
     /// Waits until it says something.

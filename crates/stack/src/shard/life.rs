@@ -43,7 +43,8 @@ impl Shard {
         if !self.can_be_peer(remote) {
             return Err(ConnectError::BadAddress);
         }
-        let mut ours = self.config.addresses.iter().map(|a| a.ip).filter(|ip| ip.is_ipv4() == remote.is_ipv4());
+        let present = |ip: &IpAddr| ip.is_ipv4() == remote.is_ipv4() && !self.absent.contains(ip);
+        let mut ours = self.config.addresses.iter().map(|a| a.ip).filter(present);
         let local_ip = match local {
             Some(local) => ours.find(|ip| *ip == local).ok_or(ConnectError::NotOurs)?,
             None => ours.next().ok_or(ConnectError::NoRoute)?,

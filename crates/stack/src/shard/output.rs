@@ -115,8 +115,9 @@ impl Shard {
                 return Turn::Idle;
             }
         } else if entry.epoch != Some(epoch) {
-            let (next_hop, local) = (entry.next_hop, entry.key.local().ip());
-            match self.resolve(now, slot, next_hop, local) {
+            let (local, remote) = entry.key.addresses();
+            let mac = self.way(slot, local, remote).and_then(|next_hop| self.resolve(now, slot, next_hop, local));
+            match mac {
                 Some(mac) => self.learn(slot, mac, epoch),
                 None => return Turn::Waiting,
             }
@@ -167,18 +168,23 @@ impl Shard {
             entry.waits = false;
         }
         match lookup {
-            Lookup::Known(mac, ask) => {
-                if let Some(ask) = ask {
-                    self.ask(ask);
-                }
+            Lookup::Known(mac, question) => {
+                self.ask_for(question);
                 return Some(mac);
             }
-            Lookup::Waiting(None) => {}
-            Lookup::Waiting(Some(Resolve::AskKernel(ip))) => self.wanted.push_back(ip),
-            Lookup::Waiting(Some(Resolve::Ask(ask))) => self.ask(ask),
+            Lookup::Waiting(question) => self.ask_for(question),
             Lookup::Full => self.counters.refused(Refusal::NeighboursFull),
         }
         None
+    }
+
+    /// Asks for a neighbour, or has the kernel do it.
+    pub(super) fn ask_for(&mut self, question: Option<Resolve>) {
+        match question {
+            None => {}
+            Some(Resolve::AskKernel(ip)) => self.wanted.push_back(ip),
+            Some(Resolve::Ask(ask)) => self.ask(ask),
+        }
     }
 
     /// Asks for a neighbour's MAC address: all stations, or the one it was last known at.

@@ -1,7 +1,6 @@
 //! A next hop that may be gone: RFC 9293 section 3.8.3, R1 (MUST-20), RFC 1122 section 2.3.2.1.
 
 use super::{Instant, Shard};
-use crate::neighbour::Resolve;
 
 impl Shard {
     /// A connection has sent one segment again and again: its next hop is asked for its MAC address anew. The one we have
@@ -9,10 +8,7 @@ impl Shard {
     pub(super) fn suspect(&mut self, now: Instant, slot: u32) {
         let Some(entry) = self.entry(slot) else { return };
         let next_hop = entry.next_hop;
-        match self.neighbours.suspect(now, next_hop) {
-            None => {}
-            Some(Resolve::AskKernel(ip)) => self.wanted.push_back(ip),
-            Some(Resolve::Ask(ask)) => self.ask(ask),
-        }
+        let question = self.neighbours.suspect(now, next_hop);
+        self.ask_for(question);
     }
 }

@@ -60,6 +60,29 @@ impl Connection {
         }
     }
 
+    /// Our own link carries `mss` now, behind IP and TCP headers without options: no more is sent, beginning with what is in
+    /// flight. If it carries more than before, and both ends agreed on that, it is tried.
+    pub fn set_link_mss(&mut self, env: &mut Env<'_>, mss: u16) {
+        let mss = mss.max(self.least_mss());
+        let overhead = self.option_bytes();
+        let current = if self.state == State::SynSent { 0 } else { self.snd.mss() + overhead };
+        let untouched = self.extras.is_none() && (1..=mss).contains(&current);
+        if untouched || matches!(self.state, State::Closed | State::TimeWait) {
+            return;
+        }
+        let mut sizes = self.sizes;
+        if let Some(mss) = self.extras().path.set_link(env.now, mss, current, &mut sizes) {
+            self.sizes = sizes;
+            self.snd.set_mss(mss - overhead);
+        }
+    }
+
+    /// There is no route to the peer any more: nothing is sent until there is, and the application is told. That ends no
+    /// connection, as on Linux.
+    pub fn on_no_route(&mut self) {
+        self.extras().soft.note(SoftError::Icmp(IcmpError::NetUnreachable));
+    }
+
     /// Both SYNs allow `mss`: how much of it is used.
     pub(super) fn limit_to_path(&mut self, mss: u16) -> u16 {
         self.extras.as_mut().map_or(mss, |x| x.path.negotiated(mss))

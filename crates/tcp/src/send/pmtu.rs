@@ -72,6 +72,8 @@ struct Probe {
 pub(crate) struct Pmtu {
     /// What both ends would take.
     ceiling: Option<u16>,
+    /// What our own link carries, if it was narrowed since.
+    link: Option<u16>,
     limit: Option<u16>,
     pending: Option<(u16, SeqNum)>,
     /// When a larger segment is tried.
@@ -91,7 +93,18 @@ impl Pmtu {
     /// Both ends would take `mss`: how much is sent to begin with.
     pub(crate) fn negotiated(&mut self, mss: u16) -> u16 {
         self.ceiling = Some(mss);
-        self.limit.map_or(mss, |limit| limit.min(mss))
+        [self.limit, self.link].into_iter().flatten().fold(mss, u16::min)
+    }
+
+    /// Our own link carries `link` now, and nothing larger is tried; `current` is what is sent so far. Returns the size to go
+    /// down to. What lies between that and what both ends would take is tried when the link carries it again.
+    pub(crate) fn set_link(&mut self, now: Instant, link: u16, current: u16, sizes: &mut Sizes) -> Option<u16> {
+        self.link = Some(link);
+        if current <= link {
+            return None;
+        }
+        self.lower(now, link, current, false, sizes);
+        Some(link)
     }
 
     /// A router says that `claimed` is the most it forwards, about the segment at `seq`.
@@ -131,6 +144,7 @@ impl Pmtu {
     /// The size of a segment that should try the path now.
     pub(crate) fn probe_due(&self, now: Instant) -> Option<u16> {
         let (limit, ceiling) = (self.limit?, self.ceiling?);
+        let ceiling = self.link.map_or(ceiling, |link| link.min(ceiling));
         if self.probe.is_some() || limit >= ceiling || self.raise_at.is_none_or(|at| at > now) {
             return None;
         }
@@ -252,6 +266,26 @@ mod tests {
         pmtu.probing(1460, seq(400), 9);
         assert_eq!(pmtu.on_ack(NOW, seq(400), 9), Some(1460));
         assert_eq!(pmtu.probe_due(Instant::MAX), None, "there is no more");
+    }
+
+    /// A link that carries less: nothing larger is tried before it carries more, and then no more than it does.
+    #[test]
+    fn a_link_is_never_overstepped() {
+        let (mut pmtu, mut s) = (Pmtu::default(), sizes(1460, 1460));
+        assert_eq!(pmtu.set_link(NOW, 1460, 1460, &mut s), None);
+        assert_eq!(pmtu.set_link(NOW, 1360, 1460, &mut s), Some(1360));
+        assert_eq!((pmtu.probe_due(NOW + ROUTERS_WORD * 2), s.sent), (None, 1360));
+        assert_eq!(pmtu.set_link(NOW + SOON, 1400, 1360, &mut s), None);
+        assert_eq!(pmtu.probe_due(NOW + SOON), Some(1400));
+        pmtu.probing(1400, seq(100), 0);
+        assert_eq!(pmtu.on_ack(NOW + SOON, seq(100), 0), Some(1400));
+        assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD * 2), None);
+        pmtu.set_link(NOW + ROUTERS_WORD, 9000, 1400, &mut s);
+        assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD), Some(1460), "what both ends agreed on");
+        // A connection that is being opened.
+        let mut pmtu = Pmtu::default();
+        pmtu.set_link(NOW, 1360, 0, &mut s);
+        assert_eq!(pmtu.negotiated(1460), 1360);
     }
 
     #[test]
