@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+pub mod device;
 
 pub use builder::Stack;
 pub use runtime::stack::{

@@ -62,7 +62,9 @@ pub enum HashInput {
     FourTuple,
     /// Both addresses.
     Addresses,
-    /// Nothing, something else, or the driver doesn't tell.
+    /// Nothing: the hash is zero.
+    Nothing,
+    /// Something else, or the driver doesn't tell.
     Other,
 }
 
@@ -163,26 +165,25 @@ impl RssFacts {
     }
 }
 
+/// Bytes of a key that reach the end of an IPv6 four-tuple, 36 bytes, and the window of 4 at its end.
+const LEAST_KEY: usize = 40;
+
 impl Rss {
     /// Why it can't be computed where a flow lands.
     fn obstacle(&self) -> Option<String> {
-        // A table with one queue sends everything there, whatever is hashed.
-        if self.table.iter().all(|queue| *queue == self.table[0]) {
-            return None;
+        if self.function != HashFunction::Toeplitz {
+            return Some("its RSS hash isn't Toeplitz".into());
         }
-        match (self.function, self.symmetry, self.tcp4, self.tcp6) {
-            (HashFunction::Toeplitz, Symmetry::None, HashInput::FourTuple | HashInput::Addresses, tcp6)
-                if tcp6 != HashInput::Other =>
-            {
-                // A shorter one doesn't reach the end of an IPv6 four-tuple: 36 bytes and the 4 of the last window.
-                (self.key.len() < 40).then(|| format!("its RSS key has {} bytes, fewer than 40", self.key.len()))
-            }
-            (HashFunction::Toeplitz, Symmetry::None, ..) => {
-                Some("it doesn't hash addresses, or addresses and ports, of TCP over IPv4 and IPv6".into())
-            }
-            (HashFunction::Toeplitz, ..) => Some("its RSS hash is symmetric, which isn't computed here".into()),
-            _ => Some("its RSS hash isn't Toeplitz".into()),
+        if self.symmetry == Symmetry::Other {
+            return Some("its RSS hash transforms what it hashes in an unknown way".into());
         }
+        if self.tcp4 == HashInput::Other || self.tcp6 == HashInput::Other {
+            return Some("the driver doesn't tell that it hashes addresses, or addresses and ports, of TCP".into());
+        }
+        if self.key.len() < LEAST_KEY {
+            return Some(format!("its RSS key has {} bytes, fewer than {LEAST_KEY}", self.key.len()));
+        }
+        None
     }
 }
 
@@ -201,7 +202,8 @@ impl fmt::Display for Rss {
         let input = |input| match input {
             HashInput::FourTuple => "addresses and ports",
             HashInput::Addresses => "addresses",
-            HashInput::Other => "nothing usual",
+            HashInput::Nothing => "nothing",
+            HashInput::Other => "something unknown",
         };
         write!(
             f,
@@ -258,6 +260,7 @@ fn hash_input(bits: u64) -> HashInput {
     match bits {
         FOUR_TUPLE => HashInput::FourTuple,
         ADDRESSES => HashInput::Addresses,
+        0 => HashInput::Nothing,
         _ => HashInput::Other,
     }
 }
@@ -295,28 +298,26 @@ mod tests {
             [Symmetry::Xor, Symmetry::OrXor, Symmetry::Other]
         );
         // One port alone, or the tag of a VLAN beside the addresses.
-        assert_eq!([0x70, 0x34, 0].map(hash_input), [HashInput::Other; 3]);
+        assert_eq!([0x70, 0x34].map(hash_input), [HashInput::Other; 2]);
+        assert_eq!(hash_input(0), HashInput::Nothing);
     }
 
     #[test]
-    fn where_flows_land_is_computed_only_for_plain_toeplitz_over_known_fields() {
+    fn where_flows_land_is_computed_only_for_toeplitz_over_known_fields() {
         assert_eq!(facts(1, 0, 0xf0, 0xf0).obstacle(), None);
-        assert_eq!(facts(1, 0, 0x30, 0xf0).obstacle(), None);
+        assert_eq!(facts(1, 1, 0x30, 0).obstacle(), None);
         for (facts, word) in [
             (facts(2, 0, 0xf0, 0xf0), "Toeplitz"),
-            (facts(1, 1, 0xf0, 0xf0), "symmetric"),
-            (facts(1, 0, 0, 0xf0), "IPv4"),
-            (facts(1, 0, 0xf0, 0), "IPv6"),
+            (facts(1, 4, 0xf0, 0xf0), "unknown way"),
+            (facts(1, 0, 0x10, 0xf0), "doesn't tell"),
+            (facts(1, 0, 0xf0, 0x34), "doesn't tell"),
             (RssFacts::Unknown("why not".into()), "why not"),
         ] {
             assert!(facts.obstacle().is_some_and(|why| why.contains(word)), "{facts:?}");
         }
-        let short =
-            RssFacts::of(RssBytes { key: vec![1; 16], ..bytes(1, 0) }, HashInput::FourTuple, HashInput::FourTuple);
+        let four = HashInput::FourTuple;
+        let short = RssFacts::of(RssBytes { key: vec![1; 16], ..bytes(1, 0) }, four, four);
         assert!(short.obstacle().unwrap().contains("16 bytes"));
-        // One queue alone needs no arithmetic.
-        let one = RssFacts::of(RssBytes { table: vec![0; 64], ..bytes(2, 1) }, HashInput::Other, HashInput::Other);
-        assert_eq!(one.obstacle(), None);
     }
 
     /// virtio without `VIRTIO_NET_F_RSS` answers with no table and no key, and names a function all the same.
