@@ -48,6 +48,16 @@ pub struct Exchange {
     pub round_trips_ns: Vec<u64>,
 }
 
+impl Exchange {
+    fn take(&mut self, mac: MacAddr, queue: u32) {
+        self.frames_received += 1;
+        self.peer_mac = Some(mac);
+        if !self.answered_on.contains(&queue) {
+            self.answered_on.push(queue);
+        }
+    }
+}
+
 /// Opens AF_XDP sockets on `queues` as [`open`] does, asks `peer` through each of them, and closes them again: nothing is
 /// left attached. Without a peer the sockets are opened and nobody is asked. Ends early once `stop` says so.
 ///
@@ -137,29 +147,26 @@ impl Question {
         let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
         loop {
             let mut found = false;
-            for (port, queue) in ports.iter_mut().zip(queues) {
-                for _ in 0..LOOKS {
-                    if port.receive(&mut frames, BATCH) > 0 {
-                        break;
-                    }
-                    std::hint::spin_loop();
-                }
-                for frame in frames.drain(..) {
-                    if let Some(mac) = self.answer(port.bytes(&frame)) {
-                        found = true;
-                        exchange.frames_received += 1;
-                        exchange.peer_mac = Some(mac);
-                        if !exchange.answered_on.contains(queue) {
-                            exchange.answered_on.push(*queue);
+            for _ in 0..LOOKS {
+                for (port, queue) in ports.iter_mut().zip(queues) {
+                    port.receive(&mut frames, BATCH);
+                    for frame in frames.drain(..) {
+                        if let Some(mac) = self.answer(port.bytes(&frame)) {
+                            found = true;
+                            exchange.take(mac, *queue);
+                        } else {
+                            exchange.strays += 1;
                         }
-                    } else {
-                        exchange.strays += 1;
+                        port.recycle(frame);
                     }
-                    port.recycle(frame);
                 }
-                port.flush()?;
+                if found {
+                    break;
+                }
+                std::hint::spin_loop();
             }
             let elapsed = began.elapsed();
+            ports.iter_mut().try_for_each(Port::flush)?;
             if found {
                 exchange.round_trips_ns.push(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
             }

@@ -117,11 +117,22 @@ impl Document {
             let lines = [("uses", Some(&item.uses)), ("try", item.improve.as_ref())];
             for (word, text) in lines.into_iter().filter_map(|(word, text)| Some((word, text?))) {
                 if !text.is_empty() {
-                    out::result(&format!("{:<8}{:<16}  {word:<5}{text}", "", ""));
+                    out::result(&format!("{:<24}  {word:<6}{text}", ""));
                 }
             }
         }
         out::result(&format!("{:<8}{:<16}{}", "proof", self.proof.status, self.proof.sentence));
+        let mode = match (self.mode.xdp_mode, self.mode.zero_copy) {
+            (Some(mode), Some(true)) => format!("XDP {mode}, zero-copy"),
+            (Some(mode), _) => format!("XDP {mode}, copied"),
+            (None, _) => "not tried".to_owned(),
+        };
+        out::result(&format!(
+            "{:<8}{:<16}{}",
+            "mode",
+            mode,
+            if self.available { "as asked for" } else { "not as asked for" }
+        ));
     }
 }
 

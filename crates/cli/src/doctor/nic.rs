@@ -5,7 +5,7 @@ use fourwave::{CopyMode, XdpMode};
 
 use super::Config;
 use super::files::Files;
-use super::item::{Item, list};
+use super::item::{Item, list, yes_no};
 use super::trial::Trial;
 
 /// What was asked of the kernel about an interface.
@@ -173,14 +173,14 @@ impl Nic {
         let found = match self.xdp {
             None => "this kernel doesn't tell".to_owned(),
             Some(f) if f.multi_buffer_rx || f.multi_buffer_tx || f.zero_copy_segments > 1 => format!(
-                "receiving: {}, sending: {}, zero-copy: {} buffer(s)",
-                super::item::yes_no(f.multi_buffer_rx),
-                super::item::yes_no(f.multi_buffer_tx),
-                f.zero_copy_segments
+                "receiving: {}, sending: {}, zero-copy: {}",
+                yes_no(f.multi_buffer_rx),
+                yes_no(f.multi_buffer_tx),
+                if f.zero_copy_segments > 1 { format!("{} buffers", f.zero_copy_segments) } else { "no".to_owned() }
             ),
             Some(_) => "not offered by the driver".to_owned(),
         };
-        Item::new("multi-buffer", found, "one buffer for each frame: an MTU of 3818 at most")
+        Item::new("multi-buffer", found, "one buffer for each frame")
     }
 
     fn tx_metadata(&self) -> Item {
