@@ -278,9 +278,6 @@ mod tests {
     const OURS: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
     const THEIRS: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
-    /// A busy machine may take its time.
-    const LONG: Duration = Duration::from_secs(60);
-
     /// Answers whatever arrives, from whoever is asked.
     fn answer_all(port: &mut MemoryPort, make: &dyn Fn(&[u8]) -> Vec<u8>, stop: &AtomicBool) {
         let mut frames = Vec::new();
@@ -307,11 +304,13 @@ mod tests {
         reply
     }
 
-    fn ask(peer: &str, patience: Duration, make: impl Fn(&[u8]) -> Vec<u8> + Sync) -> Exchange {
+    fn ask(peer: &str, make: impl Fn(&[u8]) -> Vec<u8> + Sync) -> Exchange {
         let (near, mut far) = MemoryPort::pair(MemoryConfig::default());
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| answer_all(&mut far, &make, &done));
+            // A busy machine may take its time.
+            let patience = Duration::from_secs(60);
             let question = Question { patience, ..Question::new(peer.parse().unwrap()) };
             let exchange = question.ask(&mut [near], &[3], OURS, &|| false).unwrap();
             done.store(true, Ordering::Relaxed);
@@ -321,28 +320,41 @@ mod tests {
 
     #[test]
     fn each_probe_has_its_answer() {
-        let exchange = ask("10.0.0.2", LONG, arp_reply);
+        let exchange = ask("10.0.0.2", arp_reply);
         assert_eq!((exchange.frames_sent, exchange.frames_received, exchange.strays), (10, 10, 0));
         assert_eq!((exchange.peer_mac, exchange.answered_on), (Some(THEIRS), vec![3]));
         assert_eq!(exchange.round_trips_ns.len(), 10);
     }
 
-    /// The answer to somebody else's question, here to one about 10.0.0.9, proves nothing.
+    /// The answer to somebody else's question, or of somebody else, proves nothing.
     #[test]
-    fn a_stray_is_no_answer_and_silence_ends() {
-        let exchange = ask("10.0.0.2", Duration::from_millis(1), |question| {
-            let mut reply = arp_reply(question);
-            reply[31] = 9;
-            reply
-        });
-        assert_eq!((exchange.frames_sent, exchange.frames_received), (3, 0));
-        assert_eq!(exchange.peer_mac, None);
+    fn a_stray_is_no_answer() {
+        let question = Question::new([10, 0, 0, 2].into());
+        let right = arp_reply(&question.bytes(OURS));
+        assert_eq!(question.answer(&right), Some(THEIRS));
+        // A request, of 10.0.0.9, to 10.0.0.2, in another protocol.
+        for at in [21, 31, 41, 13] {
+            let mut wrong = right.clone();
+            wrong[at] ^= 3;
+            assert_eq!(question.answer(&wrong), None, "{at}");
+        }
+        for end in 0..42 {
+            assert_eq!(question.answer(&right[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn silence_ends() {
+        let (near, _far) = MemoryPort::pair(MemoryConfig::default());
+        let question = Question { patience: Duration::from_millis(1), ..Question::new([10, 0, 0, 2].into()) };
+        let exchange = question.ask(&mut [near], &[0], OURS, &|| false).unwrap();
+        assert_eq!((exchange.frames_sent, exchange.frames_received, exchange.peer_mac), (3, 0, None));
     }
 
     /// RFC 4861 section 4.4: type 136, and the target asked for.
     #[test]
     fn an_advertisement_answers_a_solicitation() {
-        let exchange = ask("fd77::2", LONG, |question| {
+        let exchange = ask("fd77::2", |question| {
             let mut reply = question.to_vec();
             reply[..6].copy_from_slice(&OURS.0);
             reply[6..12].copy_from_slice(&THEIRS.0);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::common::{self, json, run, sh};
 use crate::support::{Server, assert_no_program, bulk, fourwave, good, lab, refused, text};
 
-const ITEMS: [&str; 20] = [
+const ITEMS: [&str; 21] = [
     "interface",
     "driver",
     "queues",
@@ -28,6 +28,7 @@ const ITEMS: [&str; 20] = [
     "clock-source",
     "cpu-isolation",
     "smt",
+    "cpu-frequency",
 ];
 
 fn doctor(args: &str) -> Command {
