@@ -15,6 +15,7 @@ use fourwave::device::{AttachMode, XskConfig};
 use fourwave::{CopyMode, XdpMode};
 use serde::Serialize;
 
+use crate::affinity;
 use crate::out;
 use crate::stop::Stop;
 use files::Files;
@@ -141,6 +142,10 @@ fn obstacle(config: &Config, nic: &Nic, trial: &Trial) -> Option<String> {
     let name = &nic.facts.name;
     if !nic.is_ethernet() {
         return Some(format!("{name} has no Ethernet address, and the stack speaks Ethernet: use another interface"));
+    }
+    let allowed = affinity::cores();
+    if let Some(core) = config.cores.iter().find(|core| !allowed.contains(core)) {
+        return Some(format!("core {core} does not exist or is not allowed to this process: choose from {allowed:?}"));
     }
     match trial {
         Trial::Refused(why) => Some(why.clone()),

@@ -17,7 +17,7 @@ pub(crate) enum Trial {
     Opened { report: Box<Report>, peer: Option<IpAddr>, exchange: Option<Exchange> },
     /// They were refused; why.
     Refused(String),
-    /// Somebody else is on the interface, and is not to be disturbed; who.
+    /// A stack runs on the interface, and is not to be disturbed; which.
     Occupied(String),
 }
 
@@ -36,14 +36,14 @@ pub(crate) struct Proof {
 
 impl Trial {
     pub(crate) fn run(config: &Config, facts: &InterfaceFacts, nic: &Nic, stop: &Stop) -> Self {
-        if let Some(id) = facts.xdp_program {
-            let name = device::program_name(id);
-            return Self::Occupied(match name.as_deref() {
-                Some(name) if name.starts_with("fourwave") => {
-                    format!("a fourwave stack runs on {} (XDP program {id}): `fourwave ss` shows it", facts.name)
-                }
-                _ => format!("XDP program {id} is attached to {}: see `bpftool prog show id {id}`", facts.name),
-            });
+        // Any other program is refused below, as a start would be.
+        if let Some(id) = facts.xdp_program
+            && device::program_name(id).is_some_and(|name| name.starts_with("fourwave"))
+        {
+            let name = &facts.name;
+            return Self::Occupied(format!(
+                "a fourwave stack runs on {name} (XDP program {id}): `fourwave ss` shows it"
+            ));
         }
         let peer = config.peer.or_else(|| device::likely_peer(facts).ok().flatten());
         let wanted = XskConfig {
