@@ -8,6 +8,7 @@ const NET_ADMIN: u32 = 12;
 const NET_RAW: u32 = 13;
 const IPC_LOCK: u32 = 14;
 const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// What the stack asks of the machine.
@@ -60,19 +61,24 @@ fn capabilities(files: &Files) -> u64 {
 fn privileges(files: &Files) -> Item {
     let mask = capabilities(files);
     let has = |bit: u32| mask & (1 << bit) != 0;
-    let needed =
-        [("cap_net_admin", has(NET_ADMIN)), ("cap_net_raw", has(NET_RAW)), ("cap_bpf", has(BPF) || has(SYS_ADMIN))];
+    let needed = [
+        ("CAP_NET_ADMIN", has(NET_ADMIN)),
+        ("CAP_NET_RAW", has(NET_RAW)),
+        ("CAP_BPF", has(BPF) || has(SYS_ADMIN)),
+        ("CAP_PERFMON", has(PERFMON) || has(SYS_ADMIN)),
+    ];
     let missing: Vec<_> = needed.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
     let others = match files.read("proc/sys/kernel/unprivileged_bpf_disabled").as_deref() {
         Some("0") => "; others may load BPF programs",
         _ => "",
     };
-    let uses = "CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, to load and attach the program and to open the sockets";
+    let uses = "these four, to load and attach the program and to open the sockets";
     if missing.is_empty() {
-        return Item::new("privileges", format!("CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF{others}"), uses);
+        let all: Vec<_> = needed.iter().map(|(name, _)| *name).collect();
+        return Item::new("privileges", format!("{}{others}", all.join(", ")), uses);
     }
     Item::new("privileges", format!("without {}{others}", missing.join(", ")), uses)
-        .wrong("sudo, or `setcap cap_net_admin,cap_net_raw,cap_bpf+ep` on the program")
+        .wrong("sudo, or `setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock=ep` on the program")
 }
 
 fn locked_memory(files: &Files, needs: Needs<'_>) -> Item {
@@ -91,7 +97,7 @@ fn locked_memory(files: &Files, needs: Needs<'_>) -> Item {
             if enough {
                 item
             } else {
-                item.wrong(format!("ulimit -l {}, or LimitMEMLOCK=infinity", needs.frame_bytes >> 10))
+                item.wrong(format!("ulimit -l {}, LimitMEMLOCK=infinity, or CAP_IPC_LOCK", needs.frame_bytes >> 10))
             }
         }
     }
@@ -209,13 +215,14 @@ mod tests {
         assert_eq!(verdict("7.0"), Verdict::Ok);
     }
 
-    /// Numbers of linux/capability.h: all of root's, none, and the three that are needed.
+    /// Numbers of linux/capability.h: all of root's, none, the four that are needed, and CAP_SYS_ADMIN in place of two.
     #[test]
     fn capabilities_are_read_from_the_mask() {
         let item =
             |mask: &str| privileges(&MadeUp::new(&[("proc/self/status", &format!("Name:\tx\nCapEff:\t{mask}\n"))]));
         assert_eq!(item("000001ffffffffff").verdict, Verdict::Ok);
-        assert_eq!(item("0000008000003000").verdict, Verdict::Ok);
+        assert_eq!(item("000000c000003000").verdict, Verdict::Ok);
+        assert_eq!(item("0000000000203000").verdict, Verdict::Ok);
         let none = item("0000000000000000");
         assert_eq!(
             (none.verdict, none.found.as_str()),
