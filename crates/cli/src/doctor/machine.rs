@@ -226,9 +226,10 @@ mod tests {
         let none = item("0000000000000000");
         assert_eq!(
             (none.verdict, none.found.as_str()),
-            (Verdict::Wrong, "without cap_net_admin, cap_net_raw, cap_bpf")
+            (Verdict::Wrong, "without CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON")
         );
-        assert_eq!(item("0000008000002000").found, "without cap_net_admin");
+        assert_eq!(item("000000c000002000").found, "without CAP_NET_ADMIN");
+        assert_eq!(item("0000008000003000").found, "without CAP_PERFMON");
     }
 
     #[test]
