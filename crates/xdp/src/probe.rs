@@ -23,7 +23,9 @@ use crate::report::Report;
 const ROUNDS: u32 = 10;
 /// How long the answer to one is waited for, and how many may stay without before it is given up.
 const PATIENCE: Duration = Duration::from_millis(500);
-const UNANSWERED: u32 = 3;
+const UNANSWERED: u32 = 6;
+/// How long a link may take to come back: some drivers restart it for a program.
+const SETTLE: Duration = Duration::from_secs(5);
 const BATCH: usize = 64;
 /// Looks at the rings between two flushes and looks at the clock.
 const LOOKS: u32 = 256;
@@ -72,9 +74,19 @@ pub fn prove(
     let question = peer.map(Question::new);
     let asker = question.as_ref().map(|question| LocalAddress::owned(question.asker));
     let (_steering, mut ports, report) = open(config, queues, asker.as_slice())?;
+    settle(&config.interface, stop)?;
     let exchange = question.map(|question| question.ask(&mut ports, queues, report.mac, stop)).transpose();
     let exchange = exchange.map_err(|source| Error::system("sending and receiving over AF_XDP", source))?;
     Ok((report, exchange))
+}
+
+/// Waits for the carrier, if it is away.
+fn settle(interface: &str, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+    let began = Instant::now();
+    while !InterfaceFacts::read(interface)?.running && began.elapsed() < SETTLE && !stop() {
+        std::thread::sleep(SETTLE / 100);
+    }
+    Ok(())
 }
 
 /// Somebody on the link to ask: the gateway, or else a neighbour that the kernel knows.
@@ -348,7 +360,7 @@ mod tests {
         let (near, _far) = MemoryPort::pair(MemoryConfig::default());
         let question = Question { patience: Duration::from_millis(1), ..Question::new([10, 0, 0, 2].into()) };
         let exchange = question.ask(&mut [near], &[0], OURS, &|| false).unwrap();
-        assert_eq!((exchange.frames_sent, exchange.frames_received, exchange.peer_mac), (3, 0, None));
+        assert_eq!((exchange.frames_sent, exchange.frames_received, exchange.peer_mac), (6, 0, None));
     }
 
     /// RFC 4861 section 4.4: type 136, and the target asked for.

@@ -74,6 +74,9 @@ impl Nic {
         if !facts.up {
             return item.wrong(format!("ip link set {name} up"));
         }
+        if !facts.running {
+            return item.wrong("a cable, or the other end up: nothing can be sent");
+        }
         if facts.addresses.is_empty() {
             let item = Item { uses: "an address of the stack's own".into(), ..item };
             return item.better(format!("ip addr add IP/PREFIX dev {name}, or --address IP/PREFIX for the stack"));

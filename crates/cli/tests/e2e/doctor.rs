@@ -41,6 +41,11 @@ fn document(args: &str) -> Value {
     json(&good(doctor(&format!("{args} --json"))))
 }
 
+/// What it prints, whether it fails or not.
+fn document_of(args: &str) -> Value {
+    json(&text(&doctor(&format!("{args} --json")).output().unwrap().stdout))
+}
+
 /// What it prints though it fails, and why it fails.
 fn failed(args: &str) -> (Value, String) {
     let output = doctor(&format!("{args} --json")).output().unwrap();
@@ -174,6 +179,8 @@ fn what_is_no_interface_for_it_is_one_sentence() {
     let (document, said) = failed("--interface fw-a0");
     assert!(said.contains("is down"), "{said}");
     assert_eq!(item(&document, "interface")["improve"], "ip link set fw-a0 up");
+    sh("ip -n fw-a link set fw-a0 up; ip -n fw-b link set fw-b0 down");
+    assert!(found(&document_of("--interface fw-a0"), "interface").contains("without a carrier"));
     assert_no_program();
     for args in [&["doctor"][..], &["doctor", "--interface", "fw-a0", "--peer", "0.0.0.0"]] {
         assert_eq!(run(args).status.code(), Some(2), "{args:?}");
