@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and how it becomes checked values.
 
+mod doctor;
 mod file;
 mod lab;
 mod parse;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use lab::{BenchArgs, DemoArgs, LabArgs, LabCommand};
 pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Connections of a running fourwave process
     Ss(SsArgs),
+    /// What an interface, its driver and this kernel offer, what the stack would use, and what to change
+    Doctor(DoctorArgs),
     /// Parts of the demo
     #[command(hide = true)]
     Internal(InternalArgs),

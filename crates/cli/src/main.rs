@@ -5,6 +5,7 @@ mod affinity;
 mod args;
 mod bench;
 mod demo;
+mod doctor;
 mod internal;
 mod job;
 mod lab;
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ping(args) => ping::run(&args.resolve()?, &stop),
         Command::Bench(args) => bench::run(&args.resolve()?, &stop),
         Command::Ss(args) => ss::run(&args),
+        Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),
         Command::Internal(args) => internal::run(&args, &stop),
     }
 }

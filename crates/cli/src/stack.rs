@@ -28,18 +28,8 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         Idle::Adaptive => fourwave::Idle::Adaptive,
         Idle::Sleep => fourwave::Idle::Sleep,
     };
-    let mode = match at.xdp_mode {
-        XdpMode::Auto => fourwave::XdpMode::Auto,
-        XdpMode::Native => fourwave::XdpMode::Native,
-        XdpMode::Generic => fourwave::XdpMode::Generic,
-    };
-    let copy = match at.copy {
-        CopyMode::Auto => fourwave::CopyMode::Auto,
-        CopyMode::ZeroCopy => fourwave::CopyMode::ZeroCopy,
-        CopyMode::Copied => fourwave::CopyMode::Copy,
-    };
     let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
-    let stack = stack.idle(idle).xdp_mode(mode).copy_mode(copy);
+    let stack = stack.idle(idle).xdp_mode(xdp_mode(at.xdp_mode)).copy_mode(copy_mode(at.copy));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
@@ -49,6 +39,24 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
     })
+}
+
+/// What was typed, as the device layer calls it.
+pub(crate) const fn xdp_mode(mode: XdpMode) -> fourwave::XdpMode {
+    match mode {
+        XdpMode::Auto => fourwave::XdpMode::Auto,
+        XdpMode::Native => fourwave::XdpMode::Native,
+        XdpMode::Generic => fourwave::XdpMode::Generic,
+    }
+}
+
+/// What was typed, as the device layer calls it.
+pub(crate) const fn copy_mode(copy: CopyMode) -> fourwave::CopyMode {
+    match copy {
+        CopyMode::Auto => fourwave::CopyMode::Auto,
+        CopyMode::ZeroCopy => fourwave::CopyMode::ZeroCopy,
+        CopyMode::Copied => fourwave::CopyMode::Copy,
+    }
 }
 
 fn settings(tcp: &TcpConfig) -> Settings {

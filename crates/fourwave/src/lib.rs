@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+pub mod device;
 
 pub use builder::Stack;
 pub use runtime::stack::{

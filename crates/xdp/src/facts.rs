@@ -90,7 +90,7 @@ impl InterfaceFacts {
         facts.addresses = addresses(&mut requests, facts.ifindex).map_err(failed)?;
         let socket = sys::query_socket().map_err(failed)?;
         if let Ok(driver) = sys::ethtool_driver(&socket, name) {
-            facts.driver = driver;
+            facts.driver = driver.name;
         }
         if let Ok(channels) = sys::ethtool_channels(&socket, name)
             && channels.rx + channels.combined > 0

@@ -239,6 +239,13 @@ impl Steering {
     }
 }
 
+/// The name of a program that the kernel has loaded; `None`: it is gone, has none, or may not be seen.
+#[must_use]
+pub fn program_name(id: u32) -> Option<String> {
+    let found = aya::programs::loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
+    found.name_as_str().map(str::to_owned)
+}
+
 /// `XDP_DROP` of linux/bpf.h.
 const XDP_DROP: u32 = 1;
 /// `XDP_REDIRECT` of linux/bpf.h.

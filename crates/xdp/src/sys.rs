@@ -171,7 +171,10 @@ struct EthtoolValue {
 struct EthtoolDriver {
     cmd: u32,
     driver: [u8; 32],
-    rest: [u8; 160],
+    version: [u8; 32],
+    firmware: [u8; 32],
+    bus: [u8; 32],
+    rest: [u8; 64],
 }
 
 /// `struct ethtool_channels`.
@@ -179,7 +182,10 @@ struct EthtoolDriver {
 #[repr(C)]
 pub(crate) struct EthtoolChannels {
     cmd: u32,
-    max: [u32; 4],
+    pub(crate) max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    pub(crate) max_combined: u32,
     pub(crate) rx: u32,
     tx: u32,
     other: u32,
@@ -190,12 +196,25 @@ const _: () = assert!(size_of::<EthtoolValue>() == 8);
 const _: () = assert!(size_of::<EthtoolDriver>() == 196);
 const _: () = assert!(size_of::<EthtoolChannels>() == 36);
 
-/// The driver's name.
-pub(crate) fn ethtool_driver(socket: &OwnedFd, interface: &str) -> io::Result<String> {
-    let mut value = EthtoolDriver { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+/// What a driver says of itself; empty where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DriverText {
+    pub(crate) name: String,
+    pub(crate) firmware: String,
+    pub(crate) bus: String,
+}
+
+/// The driver's name, firmware and place.
+pub(crate) fn ethtool_driver(socket: &OwnedFd, interface: &str) -> io::Result<DriverText> {
+    let none = [0; 32];
+    let mut value =
+        EthtoolDriver { cmd: ETHTOOL_GDRVINFO, driver: none, version: none, firmware: none, bus: none, rest: [0; 64] };
     ethtool(socket, interface, &mut value)?;
-    let end = value.driver.iter().position(|&byte| byte == 0).unwrap_or(value.driver.len());
-    Ok(String::from_utf8_lossy(&value.driver[..end]).into_owned())
+    let text = |bytes: &[u8]| {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
+    };
+    Ok(DriverText { name: text(&value.driver), firmware: text(&value.firmware), bus: text(&value.bus) })
 }
 
 /// The channels that are set up.
@@ -212,11 +231,94 @@ pub(crate) fn ethtool_value(socket: &OwnedFd, interface: &str, cmd: u32) -> io::
     Ok(value.data)
 }
 
+/// `ETHTOOL_GRXFH` of linux/ethtool.h.
+const ETHTOOL_GRXFH: u32 = 0x29;
+/// `ETHTOOL_GRSSH` of linux/ethtool.h.
+const ETHTOOL_GRSSH: u32 = 0x46;
+
+/// `struct ethtool_rxnfc`, of which `ETHTOOL_GRXFH` uses the beginning; some kernels write the whole.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct EthtoolFlows {
+    cmd: u32,
+    flow_type: u32,
+    data: u64,
+    rest: [u64; 22],
+}
+
+/// `struct ethtool_rxfh` with the table and the key behind it. The kernel writes as much as the sizes in it say, and refuses
+/// sizes that aren't the device's.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct EthtoolRss {
+    cmd: u32,
+    context: u32,
+    table_entries: u32,
+    key_bytes: u32,
+    function: u8,
+    transformation: u8,
+    reserved: [u8; 6],
+    config: [u32; RSS_CONFIG],
+}
+
+/// Words of table and key that there is room for: 8192 entries and a key of 1 KiB.
+const RSS_CONFIG: usize = 8192 + 256;
+
+const _: () = assert!(size_of::<EthtoolFlows>() == 192);
+const _: () = assert!(size_of::<EthtoolRss>() == 24 + 4 * RSS_CONFIG);
+const _: () = assert!(std::mem::offset_of!(EthtoolFlows, data) == 8);
+const _: () = assert!(std::mem::offset_of!(EthtoolRss, function) == 16);
+const _: () = assert!(std::mem::offset_of!(EthtoolRss, transformation) == 17);
+
+/// What `ETHTOOL_GRSSH` answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RssBytes {
+    /// Bits of `ETH_RSS_HASH_*`.
+    pub(crate) function: u8,
+    /// Bits of `RXH_XFRM_*`; zero from kernels that don't know them.
+    pub(crate) transformation: u8,
+    pub(crate) table: Vec<u32>,
+    pub(crate) key: Vec<u8>,
+}
+
+/// The indirection table, key and function of receive-side scaling. The sizes are asked first, as the kernel wants it.
+pub(crate) fn ethtool_rss(socket: &OwnedFd, interface: &str) -> io::Result<RssBytes> {
+    let mut value = Box::new(EthtoolRss {
+        cmd: ETHTOOL_GRSSH,
+        context: 0,
+        table_entries: 0,
+        key_bytes: 0,
+        function: 0,
+        transformation: 0,
+        reserved: [0; 6],
+        config: [0; RSS_CONFIG],
+    });
+    ethtool(socket, interface, &mut *value)?;
+    let entries = usize::try_from(value.table_entries).unwrap_or(usize::MAX);
+    let key_bytes = usize::try_from(value.key_bytes).unwrap_or(usize::MAX);
+    if entries.saturating_add(key_bytes.div_ceil(4)) > RSS_CONFIG {
+        return Err(io::Error::from_raw_os_error(libc::E2BIG));
+    }
+    ethtool(socket, interface, &mut *value)?;
+    let (table, rest) = value.config.split_at(entries);
+    let key = rest.iter().flat_map(|word| word.to_ne_bytes()).take(key_bytes).collect();
+    Ok(RssBytes { function: value.function, transformation: value.transformation, table: table.to_vec(), key })
+}
+
+/// The `RXH_*` bits of what is hashed of a kind of flow.
+pub(crate) fn ethtool_flow_hash(socket: &OwnedFd, interface: &str, flow_type: u32) -> io::Result<u64> {
+    let mut value = EthtoolFlows { cmd: ETHTOOL_GRXFH, flow_type, data: 0, rest: [0; 22] };
+    ethtool(socket, interface, &mut value)?;
+    Ok(value.data)
+}
+
 /// The structures that `SIOCETHTOOL` may be given: `repr(C)`, as long as the kernel's for the command in them.
 trait EthtoolData: Copy {}
 impl EthtoolData for EthtoolValue {}
 impl EthtoolData for EthtoolDriver {}
 impl EthtoolData for EthtoolChannels {}
+impl EthtoolData for EthtoolFlows {}
+impl EthtoolData for EthtoolRss {}
 
 fn ethtool<T: EthtoolData>(socket: &OwnedFd, interface: &str, data: &mut T) -> io::Result<()> {
     let mut name = [0 as libc::c_char; libc::IFNAMSIZ];

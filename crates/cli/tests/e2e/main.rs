@@ -10,6 +10,7 @@ mod clients;
 mod configuration;
 mod connections;
 mod demo;
+mod doctor;
 mod failures;
 mod idle;
 mod impaired;

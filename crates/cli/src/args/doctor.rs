@@ -1,0 +1,65 @@
+//! `fourwave doctor`.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+use super::parse::{NumberList, parse_list};
+use super::{CopyMode, UsageError, XdpMode};
+use crate::{doctor, stack};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    fourwave doctor --interface eth0\n  \
+    fourwave doctor --interface eth0 --cores 2-5 --copy zero-copy\n  \
+    ip netns exec fw-a fourwave doctor --interface fw-a0 --peer 10.77.0.2 --json\n\n\
+    Opens AF_XDP sockets in the mode asked for, asks a neighbour for its address through them (ARP, or neighbour\n\
+    solicitation), and detaches again. Where a stack runs already, or without root, it only looks.\n\n\
+    Exit code: 0 the mode asked for is to be had, 1 it is not (the reason is the last line on stderr).")]
+pub(crate) struct DoctorArgs {
+    /// Network interface
+    #[arg(long, value_name = "IF")]
+    interface: String,
+
+    /// Receive queues to serve, such as 0 or 0,2-3 [default: all]
+    #[arg(long, value_name = "LIST", value_parser = parse_list)]
+    queues: Option<NumberList>,
+
+    /// Cores the stack is to run on, such as 0 or 0,2-3 [default: wherever the kernel puts it]
+    #[arg(long, value_name = "LIST", value_parser = parse_list)]
+    cores: Option<NumberList>,
+
+    /// Where the XDP program is to run
+    #[arg(long, value_enum, default_value_t = XdpMode::Auto)]
+    xdp_mode: XdpMode,
+
+    /// Who is to move the bytes
+    #[arg(long, value_enum, default_value_t = CopyMode::Auto)]
+    copy: CopyMode,
+
+    /// A neighbour on the link to ask [default: the gateway, or one that the kernel knows]
+    #[arg(long, value_name = "IP")]
+    peer: Option<IpAddr>,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl DoctorArgs {
+    pub(crate) fn resolve(self) -> Result<doctor::Config, UsageError> {
+        if self.peer.is_some_and(|peer| peer.is_unspecified() || peer.is_multicast()) {
+            return Err(UsageError("--peer is to be the address of one neighbour".into()));
+        }
+        let numbers = |list: NumberList| list.0.into_iter().filter_map(|queue| u32::try_from(queue).ok()).collect();
+        Ok(doctor::Config {
+            interface: self.interface,
+            queues: self.queues.map(numbers),
+            cores: self.cores.map(|list| list.0).unwrap_or_default(),
+            xdp_mode: stack::xdp_mode(self.xdp_mode),
+            copy_mode: stack::copy_mode(self.copy),
+            peer: self.peer,
+            json: self.json,
+        })
+    }
+}
