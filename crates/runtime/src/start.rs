@@ -30,8 +30,6 @@ const RESOLVES: usize = 256;
 /// What a shard without active opens chooses from.
 #[expect(clippy::reversed_empty_ranges, reason = "there is none")]
 const NO_PORTS: RangeInclusive<u16> = 1..=0;
-/// An Ethernet header with a VLAN tag.
-const LINK_HEADER: u32 = 18;
 
 /// A running stack. Dropping it stops it.
 #[derive(Debug)]
@@ -176,7 +174,7 @@ pub(crate) fn core(options: &Options) -> Result<Option<core_affinity::CoreId>, E
 /// The shard, with its listeners.
 fn shard(options: &Options, facts: &InterfaceFacts, clock: &Clock) -> Result<Shard, Error> {
     let addresses = addresses(options, facts)?;
-    let most = XskConfig::default().frame_bytes() - LINK_HEADER;
+    let most = XskConfig::default().most_mtu();
     let mtu = u16::try_from(facts.mtu).ok().filter(|mtu| u32::from(*mtu) <= most);
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets()?);

@@ -18,6 +18,7 @@ mod abi;
 mod config;
 mod error;
 pub mod facts;
+mod jumbo;
 mod memory;
 pub mod neighbours;
 mod netlink;
