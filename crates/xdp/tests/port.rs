@@ -479,3 +479,43 @@ fn jumbo_frames_that_find_no_room_are_given_back_and_nothing_leaks() {
     a.recycle(frame);
     assert_eq!(a.stats().tx_bad_length, 1);
 }
+
+/// An MTU that is raised while a port is open: what is longer than the port's frames is dropped and counted, whole.
+#[test]
+fn packets_longer_than_the_ports_frames_are_counted_and_cost_nothing() {
+    for xdp_mode in [XdpMode::Generic, XdpMode::Native] {
+        let lab = Lab::new();
+        set_mtu(&lab, "5000");
+        let macs = (lab.mac_a(), lab.mac_b());
+        let (_steer_b, mut b, _) = lab.in_b(|| open(&XskConfig { xdp_mode, ..config(B) }, B_IP));
+        set_mtu(&lab, "9000");
+        let (_steer_a, mut a, _) = lab.in_a(|| open(&XskConfig { xdp_mode, ..config(A) }, A_IP));
+        let (mut frames, mut seen) = (Vec::new(), Vec::new());
+        // More buffers than there are in the memory of the port.
+        for (len, tag) in [9014, 200, 9014, 5014, 5023].into_iter().cycle().zip(0..5000) {
+            let mut frame = a.allocate().unwrap();
+            let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), len, tag);
+            a.buffer(&mut frame)[..len].copy_from_slice(&bytes);
+            a.transmit(frame, len).unwrap();
+            if tag % 50 == 49 {
+                a.flush().unwrap();
+                support::eventually("a batch arrived", || {
+                    b.receive(&mut frames, 64);
+                    for frame in frames.drain(..) {
+                        let bytes = b.bytes(&frame);
+                        let tag = u32::from_be_bytes(bytes[bytes.len() - 4..].try_into().unwrap());
+                        assert_eq!(bytes, udp_frame((macs.0, A_IP), (macs.1, B_IP), bytes.len(), tag), "{tag}");
+                        seen.push(bytes.len());
+                        b.recycle(frame);
+                    }
+                    b.flush().unwrap();
+                    seen.len() + b.stats().rx_gather_failed as usize == tag as usize + 1
+                });
+            }
+        }
+        assert_eq!(seen, [200, 5014].into_iter().cycle().take(2000).collect::<Vec<_>>());
+        let stats = b.stats();
+        assert_eq!((stats.rx_frames, stats.rx_gathered, stats.rx_gather_failed), (2000, 1000, 3000));
+        assert_eq!((stats.frames_out, stats.large_frames_free), (0, 256));
+    }
+}

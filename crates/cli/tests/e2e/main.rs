@@ -6,6 +6,7 @@ mod support;
 
 mod bench;
 mod capture;
+mod checksums;
 mod clients;
 mod configuration;
 mod connections;
@@ -13,6 +14,7 @@ mod demo;
 mod failures;
 mod idle;
 mod impaired;
+mod jumbo;
 mod neighbours;
 mod owned;
 mod ping;
