@@ -507,7 +507,7 @@ fn packets_longer_than_the_ports_frames_are_counted_and_cost_nothing() {
                         b.recycle(frame);
                     }
                     b.flush().unwrap();
-                    seen.len() + b.stats().rx_gather_failed as usize == tag as usize + 1
+                    seen.len() as u64 + b.stats().rx_gather_failed == u64::from(tag) + 1
                 });
             }
         }
