@@ -80,7 +80,7 @@ pub fn open(
         hugepages: ports.iter().all(|port| port.made().hugepages),
         hugepages_reason: made.hugepages_reason.clone(),
         multi_buffer: made.multi_buffer,
-        multi_buffer_reason: multi_buffer_reason(config, made.multi_buffer),
+        multi_buffer_reason: multi_buffer_reason(config, &facts, made.multi_buffer),
         need_wakeup: true,
         tx_budget: made.tx_budget,
         frame_count: config.frame_count,
@@ -111,12 +111,13 @@ fn load(config: &XskConfig, facts: &InterfaceFacts) -> Result<Steering, Error> {
     })
 }
 
-fn multi_buffer_reason(config: &XskConfig, used: bool) -> String {
-    format!(
-        "up to an MTU of {} one frame is enough{}",
-        config.single_buffer_mtu(),
-        if used { "" } else { ", and used" }
-    )
+fn multi_buffer_reason(config: &XskConfig, facts: &InterfaceFacts, used: bool) -> String {
+    let most = config.single_buffer_mtu();
+    if used {
+        format!("an MTU of {} is more than the {most} that one frame holds", facts.mtu)
+    } else {
+        format!("one frame holds an MTU of {most}")
+    }
 }
 
 /// Every queue must be one of the interface's, and none left out: the program can only send a packet to a socket of the queue

@@ -116,7 +116,8 @@ impl Steering {
             Ok(()) => Ok((first, reason)),
             Err(Error::ModeUnsupported { source, .. }) if fall_back => {
                 self.attach_once(&facts, AttachMode::Generic)?;
-                Ok((AttachMode::Generic, format!("driver {} has no native XDP: {source}", facts.driver)))
+                let what = if self.name == PROGRAM_FRAGS { " for packets in several frames" } else { "" };
+                Ok((AttachMode::Generic, format!("driver {} has no native XDP{what}: {source}", facts.driver)))
             }
             Err(error) => Err(error),
         }
