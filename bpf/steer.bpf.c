@@ -411,8 +411,7 @@ static __always_inline int steer_arp(struct xdp_md *ctx, void *at, void *end)
 	return count(PASS_OTHER_ADDRESS);
 }
 
-SEC("xdp")
-int fourwave_steer(struct xdp_md *ctx)
+static __always_inline int steer(struct xdp_md *ctx)
 {
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -444,6 +443,22 @@ int fourwave_steer(struct xdp_md *ctx)
 	default:
 		return count(PASS_NOT_IP);
 	}
+}
+
+SEC("xdp")
+int fourwave_steer(struct xdp_md *ctx)
+{
+	return steer(ctx);
+}
+
+/*
+ * The same for an interface whose packets may be in several buffers (Linux 5.18). Only the first one is looked at, between
+ * data and data_end; a packet whose headers don't lie in it is the kernel's, as one that is cut off is.
+ */
+SEC("xdp.frags")
+int fourwave_frags(struct xdp_md *ctx)
+{
+	return steer(ctx);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -75,7 +75,7 @@ pub enum Error {
         interface: String,
     },
     /// Frames would not fit.
-    #[error("the MTU of {interface} is {mtu}, a frame of AF_XDP holds {most}: `ip link set {interface} mtu {most}`")]
+    #[error("the MTU of {interface} is {mtu}, AF_XDP carries {most} at most: `ip link set {interface} mtu {most}`")]
     Mtu {
         /// The interface.
         interface: String,

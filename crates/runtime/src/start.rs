@@ -35,8 +35,6 @@ const RESOLVES: usize = 256;
 /// What a shard without active opens chooses from.
 #[expect(clippy::reversed_empty_ranges, reason = "there is none")]
 const NO_PORTS: RangeInclusive<u16> = 1..=0;
-/// An Ethernet header with a VLAN tag.
-const LINK_HEADER: u32 = 18;
 
 /// A running stack. Dropping it stops it.
 #[derive(Debug)]
@@ -102,7 +100,8 @@ pub fn start_each<A: App + Send + 'static>(
     let clock = Clock::new();
     let mut shards = shards(&options, &facts, &clock, queues.len())?;
     let held = Held::of(&options, &facts, &shards)?;
-    let follow = interface::Start { facts, shared: held.shared.clone(), most: largest_mtu() };
+    let most = largest_mtu(facts.mtu);
+    let follow = interface::Start { facts, shared: held.shared.clone(), most };
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
     if let Some(first) = shards.first_mut() {
         claim::confirm(&mut ports, first, &clock)?;
@@ -289,7 +288,7 @@ fn shard(
     secrets: [[u8; 16]; 4],
 ) -> Result<Shard, Error> {
     let addresses = addresses(options, facts)?;
-    let most = largest_mtu();
+    let most = XskConfig::default().most_mtu();
     let mtu = u16::try_from(facts.mtu).ok().filter(|mtu| u32::from(*mtu) <= most);
     let mtu = mtu.ok_or_else(|| Error::Mtu { interface: facts.name.clone(), mtu: facts.mtu, most })?;
     let mut config = ShardConfig::new(MacAddr(facts.mac.0), mtu, addresses, secrets);
@@ -313,9 +312,10 @@ fn shard(
     Ok(shard)
 }
 
-/// The largest MTU that frames can hold.
-fn largest_mtu() -> u32 {
-    XskConfig::default().frame_bytes() - LINK_HEADER
+/// The largest MTU that ports which were opened at this one can carry: their large frames, if they have any, are as large as
+/// was needed then.
+fn largest_mtu(opened_at: u32) -> u32 {
+    XskConfig::default().single_buffer_mtu().max(opened_at)
 }
 
 fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddress>, Error> {

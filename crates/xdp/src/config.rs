@@ -3,9 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::jumbo::MAX_PIECES;
 
 /// Bytes that the kernel keeps in front of every received frame (`XDP_PACKET_HEADROOM`, linux/bpf.h).
 pub(crate) const HEADROOM_BYTES: u32 = 256;
+/// An Ethernet header and two VLAN tags.
+const ETHERNET_AND_VLANS_BYTES: u32 = 22;
+
+/// Bytes of the longest frame of an interface.
+pub(crate) fn needed_bytes(mtu: u32) -> u32 {
+    mtu.saturating_add(ETHERNET_AND_VLANS_BYTES)
+}
 
 /// Where the XDP program runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,10 +137,26 @@ impl XskConfig {
         Ok(())
     }
 
-    /// Usable bytes of a frame.
+    /// Usable bytes of a frame of the rings.
     #[must_use]
     pub fn frame_bytes(&self) -> u32 {
         self.frame_size.saturating_sub(HEADROOM_BYTES)
+    }
+
+    /// The largest MTU whose packets fit into one frame each; above it multi-buffer (Linux 6.6) is used, and needed.
+    #[must_use]
+    pub fn single_buffer_mtu(&self) -> u32 {
+        self.frame_bytes().saturating_sub(ETHERNET_AND_VLANS_BYTES)
+    }
+
+    /// The largest MTU there can be: a packet is in 17 frames at most.
+    #[must_use]
+    pub fn most_mtu(&self) -> u32 {
+        self.frame_bytes().saturating_mul(MAX_PIECES).saturating_sub(ETHERNET_AND_VLANS_BYTES)
+    }
+
+    pub(crate) fn needs_multi_buffer(&self, mtu: u32) -> bool {
+        mtu > self.single_buffer_mtu()
     }
 
     /// Frames that the fill ring never takes, so that there is something to answer with.

@@ -89,24 +89,17 @@ pub enum Error {
         /// What `ethtool -L` calls them.
         channels: &'static str,
     },
-    /// Frames are too small for the interface's MTU.
-    #[error(
-        "the MTU of {interface} is {mtu}, which needs frames of {needed} bytes, and frame_size = {frame_size} leaves \
-         {usable}: lower the MTU{hint}"
-    )]
+    /// The interface's MTU is larger than what can be received.
+    #[error("the MTU of {interface} is {mtu}, and {reason}: `ip link set {interface} mtu {most}`")]
     MtuTooLarge {
         /// Name of the interface.
         interface: String,
         /// Its MTU.
         mtu: u32,
-        /// MTU plus Ethernet and two VLAN tags.
-        needed: u32,
-        /// The configured frame size.
-        frame_size: u32,
-        /// What of it can be used.
-        usable: u32,
-        /// What else would help.
-        hint: &'static str,
+        /// The largest that can be had.
+        most: u32,
+        /// What limits it.
+        reason: String,
     },
     /// The queue already has an AF_XDP socket.
     #[error("queue {queue} of {interface} already has an AF_XDP socket: stop the other program, or use another queue")]

@@ -20,6 +20,7 @@ mod error;
 pub mod facts;
 pub mod features;
 mod generic;
+mod jumbo;
 pub mod links;
 mod memory;
 pub mod neighbours;

@@ -52,7 +52,7 @@ pub fn open(
         return Err(Error::Config { field: "queues", value: String::new(), allowed: "at least one queue" });
     }
     check_queues(&facts, queues)?;
-    let mut steering = Steering::load()?;
+    let mut steering = load(config, &facts)?;
     for local in addresses {
         steering.add_address(local.address, local.owned, local.ports.clone())?;
         if let (IpAddr::V6(address), true) = (local.address, local.owned) {
@@ -79,6 +79,8 @@ pub fn open(
         copy_mode_reason: made.zero_copy_reason.clone(),
         hugepages: ports.iter().all(|port| port.made().hugepages),
         hugepages_reason: made.hugepages_reason.clone(),
+        multi_buffer: made.multi_buffer,
+        multi_buffer_reason: multi_buffer_reason(config, &facts, made.multi_buffer),
         need_wakeup: true,
         tx_budget: made.tx_budget,
         frame_count: config.frame_count,
@@ -90,6 +92,32 @@ pub fn open(
     };
     tracing::info!(%report, "interface opened");
     Ok((steering, ports, report))
+}
+
+/// The program that the interface's MTU needs.
+fn load(config: &XskConfig, facts: &InterfaceFacts) -> Result<Steering, Error> {
+    if !config.needs_multi_buffer(facts.mtu) {
+        return Steering::load();
+    }
+    Steering::load_multi_buffer().map_err(|error| match error {
+        // Before Linux 5.18.
+        Error::Program { message } => Error::MtuTooLarge {
+            interface: facts.name.clone(),
+            mtu: facts.mtu,
+            most: config.single_buffer_mtu(),
+            reason: format!("this kernel takes no XDP program for several frames per packet ({message})"),
+        },
+        error => error,
+    })
+}
+
+fn multi_buffer_reason(config: &XskConfig, facts: &InterfaceFacts, used: bool) -> String {
+    let most = config.single_buffer_mtu();
+    if used {
+        format!("an MTU of {} is more than the {most} that one frame holds", facts.mtu)
+    } else {
+        format!("one frame holds an MTU of {most}")
+    }
 }
 
 /// Every queue must be one of the interface's, and none left out: the program can only send a packet to a socket of the queue

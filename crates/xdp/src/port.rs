@@ -81,7 +81,8 @@ pub trait Port {
     /// The bytes of a frame: as many as [`Frame::len`] says, from the start of its buffer.
     fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8];
 
-    /// The whole writable buffer of a frame, [`Port::frame_bytes`] long; old contents are still there.
+    /// The whole writable buffer of a frame; old contents are still there. One of [`Port::allocate`] is
+    /// [`Port::frame_bytes`] long; a received one may be shorter, where jumbo frames are received in several buffers.
     fn buffer<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8];
 
     /// A free frame for sending; `None` if all are in use ([`PortStats::allocate_failed`]).
@@ -93,8 +94,8 @@ pub trait Port {
     /// Queues the first `len` bytes of `frame` for sending at the next [`Port::flush`].
     ///
     /// # Errors
-    /// Gives the frame back when the TX ring is full ([`PortStats::tx_ring_full`]), when `len` is zero or more than
-    /// [`Port::frame_bytes`] ([`PortStats::tx_bad_length`]), or when it is another port's.
+    /// Gives the frame back when the TX ring is full ([`PortStats::tx_ring_full`]), when `len` is zero or more than its
+    /// buffer ([`PortStats::tx_bad_length`]), or when it is another port's.
     fn transmit(&mut self, frame: Frame, len: usize) -> Result<(), Frame>;
 
     /// Ends a batch: hands queued frames to the device, reclaims the sent ones, refills the fill ring, and kicks the kernel
@@ -122,7 +123,7 @@ pub trait Port {
     /// A descriptor that becomes readable when frames arrive, to sleep on. `None` for a port in memory.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Usable bytes of a frame.
+    /// Usable bytes of a frame of [`Port::allocate`]; none longer is received.
     fn frame_bytes(&self) -> usize;
 
     /// Counters since the port was made. Costs a syscall on a real socket.
@@ -141,9 +142,9 @@ pub struct PortStats {
     pub tx_frames: u64,
     /// Bytes handed to the device.
     pub tx_bytes: u64,
-    /// Frames the device has finished with.
+    /// Frames the device has finished with; of one that was scattered, each part.
     pub tx_completed: u64,
-    /// Frames refused by `transmit` because the TX ring was full.
+    /// Frames refused by `transmit` because the TX ring was full, or its frames were not enough for the parts of a large one.
     pub tx_ring_full: u64,
     /// Frames refused by `transmit` because of their length.
     pub tx_bad_length: u64,
@@ -151,8 +152,18 @@ pub struct PortStats {
     pub allocate_failed: u64,
     /// Frames of another port refused.
     pub foreign_frames: u64,
-    /// Received descriptors that pointed outside their frame, dropped (a kernel that lies, or multi-buffer packets).
+    /// Received descriptors that pointed outside their frame, dropped: a kernel that lies, or a packet in several buffers
+    /// that nobody has asked for.
     pub rx_bad_descriptors: u64,
+    /// Frames received that came in several buffers and were copied together.
+    pub rx_gathered: u64,
+    /// Packets in several buffers dropped: longer than [`Port::frame_bytes`], in too many buffers, with a bad descriptor, or
+    /// no large frame was free.
+    pub rx_gather_failed: u64,
+    /// Frames that left in several buffers.
+    pub tx_scattered: u64,
+    /// Bytes copied between large frames and buffers, both ways; none unless the MTU needs multi-buffer.
+    pub copied_bytes: u64,
     /// Syscalls made to wake the kernel up.
     pub kicks: u64,
     /// Kicks that the kernel put off (`EAGAIN`, `EBUSY`, `ENOBUFS`) and that were owed to the next flush.
@@ -161,6 +172,8 @@ pub struct PortStats {
     pub frames_out: u64,
     /// Free frames.
     pub frames_free: u64,
+    /// Free large frames, where the MTU needs them.
+    pub large_frames_free: u64,
     /// Kernel: frames dropped, not for a full ring (`rx_dropped`). Memory port: arrivals dropped because the ring was full
     /// or no frame was free.
     pub kernel_rx_dropped: u64,

@@ -51,6 +51,10 @@ pub struct Report {
     pub hugepages: bool,
     /// Why so.
     pub hugepages_reason: String,
+    /// Whether a packet may be in several frames (`XDP_USE_SG`), which costs a copy each way.
+    pub multi_buffer: bool,
+    /// Why so.
+    pub multi_buffer_reason: String,
     /// Whether the kernel tells when it needs a kick (`XDP_USE_NEED_WAKEUP`).
     pub need_wakeup: bool,
     /// Frames that one `sendto` sends at most in copy mode.
@@ -73,7 +77,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} (driver {}, {}, mtu {}), queues {:?} of {}: XDP {} ({}), {} ({}), {} x {} bytes in {} pages",
+            "{} (driver {}, {}, mtu {}), queues {:?} of {}: XDP {} ({}), {} ({}), {} x {} bytes in {} pages, {} ({})",
             self.interface,
             self.driver,
             self.mac,
@@ -87,6 +91,8 @@ impl fmt::Display for Report {
             self.frame_count,
             self.frame_size,
             if self.hugepages { "huge" } else { "normal" },
+            if self.multi_buffer { "multi-buffer" } else { "one per packet" },
+            self.multi_buffer_reason,
         )?;
         self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }

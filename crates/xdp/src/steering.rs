@@ -22,6 +22,8 @@ use crate::xsk::XskPort;
 
 /// The name of the program in the object, and of the link that `bpftool link` shows.
 const PROGRAM: &str = "fourwave_steer";
+/// The same program, which also takes packets in several frames (`xdp.frags`, Linux 5.18).
+const PROGRAM_FRAGS: &str = "fourwave_frags";
 
 /// The object as the ELF reader needs it: aligned.
 #[repr(C, align(8))]
@@ -34,6 +36,7 @@ static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR")
 /// was.
 pub struct Steering {
     program: Ebpf,
+    name: &'static str,
     addresses: HashMap<MapData, AddressKey, AddressValue>,
     endpoints: HashMap<MapData, EndpointKey, u32>,
     xsks: XskMap<MapData>,
@@ -73,13 +76,25 @@ impl Steering {
     /// # Errors
     /// Missing privilege, or a kernel that refuses the program (with its reason).
     pub fn load() -> Result<Self, Error> {
+        Self::load_program(PROGRAM)
+    }
+
+    /// As [`Steering::load`], for an interface whose packets may be in several frames: it decides by the first one.
+    ///
+    /// # Errors
+    /// As [`Steering::load`]; a kernel before Linux 5.18 refuses such a program.
+    pub fn load_multi_buffer() -> Result<Self, Error> {
+        Self::load_program(PROGRAM_FRAGS)
+    }
+
+    fn load_program(name: &'static str) -> Result<Self, Error> {
         let mut program = Ebpf::load(&OBJECT.0).map_err(load_error)?;
-        xdp(&mut program)?.load().map_err(|error| program_error(&error))?;
+        xdp(&mut program, name)?.load().map_err(|error| program_error(&error))?;
         let addresses = map(&mut program, "addresses", HashMap::try_from)?;
         let endpoints = map(&mut program, "endpoints", HashMap::try_from)?;
         let xsks = map(&mut program, "xsks", XskMap::try_from)?;
         let verdicts = map(&mut program, "verdicts", PerCpuArray::try_from)?;
-        Ok(Self { program, addresses, endpoints, xsks, verdicts, groups: Vec::new(), link: None })
+        Ok(Self { program, name, addresses, endpoints, xsks, verdicts, groups: Vec::new(), link: None })
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace; where, and why there.
@@ -104,7 +119,8 @@ impl Steering {
             Ok(()) => Ok((first, reason)),
             Err(Error::ModeUnsupported { source, .. }) if fall_back => {
                 self.attach_once(&facts, AttachMode::Generic)?;
-                Ok((AttachMode::Generic, format!("driver {} has no native XDP: {source}", facts.driver)))
+                let what = if self.name == PROGRAM_FRAGS { " for packets in several frames" } else { "" };
+                Ok((AttachMode::Generic, format!("driver {} has no native XDP{what}: {source}", facts.driver)))
             }
             Err(error) => Err(error),
         }
@@ -115,7 +131,7 @@ impl Steering {
             AttachMode::Native => aya::programs::XdpMode::Driver,
             AttachMode::Generic => aya::programs::XdpMode::Skb,
         };
-        let program = xdp(&mut self.program)?;
+        let program = xdp(&mut self.program, self.name)?;
         let id =
             program.attach_to_if_index(facts.ifindex, aya_mode).map_err(|error| attach_error(facts, mode, &error))?;
         let link = program.take_link(id).map_err(|error| program_error(&error))?;
@@ -135,7 +151,7 @@ impl Steering {
     /// # Errors
     /// A failed system call.
     pub fn program_id(&mut self) -> Result<u32, Error> {
-        Ok(xdp(&mut self.program)?.info().map_err(|error| program_error(&error))?.id())
+        Ok(xdp(&mut self.program, self.name)?.info().map_err(|error| program_error(&error))?.id())
     }
 
     /// Makes an address known: `owned`, everything for it is the stack's; shared, only the endpoints and the TCP ports
@@ -222,7 +238,7 @@ impl Steering {
     pub fn test(&mut self, frame: &[u8]) -> Result<TestVerdict, Error> {
         let before = self.verdicts()?;
         let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() };
-        let result = xdp(&mut self.program)?.test_run(options).map_err(|error| program_error(&error))?;
+        let result = xdp(&mut self.program, self.name)?.test_run(options).map_err(|error| program_error(&error))?;
         let after = self.verdicts()?;
         let mut counted = after.iter().zip(&before).filter(|(after, before)| after.1 != before.1);
         let (Some((after, before)), None) = (counted.next(), counted.next()) else {
@@ -259,9 +275,9 @@ fn faster_in_generic_mode(driver: &str) -> Option<&'static str> {
     }
 }
 
-fn xdp(program: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let missing = || Error::Program { message: format!("the object has no XDP program {PROGRAM}") };
-    program.program_mut(PROGRAM).ok_or_else(missing)?.try_into().map_err(|_| missing())
+fn xdp<'a>(program: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    let missing = || Error::Program { message: format!("the object has no XDP program {name}") };
+    program.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
 fn map<T>(program: &mut Ebpf, name: &str, make: impl FnOnce(Map) -> Result<T, MapError>) -> Result<T, Error> {

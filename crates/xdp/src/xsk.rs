@@ -7,9 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
-use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig};
+use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig, needed_bytes};
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
+use crate::jumbo;
 use crate::port::{Frame, MemoryId, Port, PortStats};
 use crate::privileges::{self, Capability, DEVICE};
 use crate::report::AttachMode;
@@ -28,6 +29,10 @@ const SEND_OVERHEAD_BYTES: u32 = 2048;
 ///
 /// All frames are in one pool, a stack, so that the frame used last is used next. The fill ring is kept full from it, but
 /// never takes the last `min(tx_ring, frame_count / 4)` frames: there is always something to answer with.
+///
+/// Where the interface's MTU is more than a frame holds, packets cross the rings in up to 17 of them (AF_XDP multi-buffer).
+/// The port then has large frames besides, which are what [`Port::allocate`] gives, and what is received in pieces is copied
+/// into.
 #[derive(Debug)]
 pub struct XskPort {
     id: MemoryId,
@@ -39,6 +44,12 @@ pub struct XskPort {
     tx: TxQueue,
     fill: FillQueue,
     completion: CompQueue,
+    /// Large frames, numbered on from `frames`, if the MTU needs them.
+    jumbo: Option<jumbo::Pool>,
+    /// `frames` as they were at first, each with its whole room, if there are large ones: what those are sent in.
+    home: Box<[FrameDesc]>,
+    /// The next descriptor received goes on with the packet of the last one.
+    in_chain: bool,
     batch: Box<[FrameDesc; BATCH]>,
     /// Transmitted, and not yet in the TX ring.
     queued: Vec<FrameDesc>,
@@ -64,6 +75,7 @@ pub(crate) struct Made {
     pub(crate) zero_copy_reason: String,
     pub(crate) hugepages: bool,
     pub(crate) hugepages_reason: String,
+    pub(crate) multi_buffer: bool,
     pub(crate) tx_budget: u32,
 }
 
@@ -77,11 +89,18 @@ impl XskPort {
     pub fn open(config: &XskConfig, mode: AttachMode) -> Result<Self, Error> {
         config.validate()?;
         let facts = InterfaceFacts::read(&config.interface)?;
-        check_interface(config, &facts)?;
+        let multi_buffer = check_interface(config, &facts)?;
         let (umem, descriptors, hugepages, hugepages_reason) = make_memory(config)?;
-        let (sockets, zero_copy, zero_copy_reason) = bind(config, mode, &umem, &facts)?;
+        let (sockets, zero_copy, zero_copy_reason) = bind(config, mode, &umem, &facts, multi_buffer)?;
         let (tx, rx, fill, completion) = sockets;
-        let made = Made { zero_copy, zero_copy_reason, hugepages, hugepages_reason, tx_budget: sys::DEFAULT_TX_BUDGET };
+        let made = Made {
+            zero_copy,
+            zero_copy_reason,
+            hugepages,
+            hugepages_reason,
+            multi_buffer,
+            tx_budget: sys::DEFAULT_TX_BUDGET,
+        };
         let mut port = Self {
             id: MemoryId::unique(),
             umem,
@@ -91,6 +110,9 @@ impl XskPort {
             tx,
             fill,
             completion,
+            jumbo: multi_buffer.then(|| jumbo::Pool::new(needed_bytes(facts.mtu) as usize)),
+            home: Box::default(),
+            in_chain: false,
             batch: Box::new([FrameDesc::default(); BATCH]),
             queued: Vec::with_capacity(config.tx_ring as usize),
             tx_room: config.tx_ring,
@@ -106,6 +128,9 @@ impl XskPort {
         };
         for index in 0..port.frames.len() {
             port.measure(index);
+        }
+        if multi_buffer {
+            port.home = port.frames.clone();
         }
         port.tune(config);
         port.refill(1);
@@ -146,21 +171,85 @@ impl XskPort {
         data.cursor().set_pos(usize::MAX);
     }
 
-    /// Takes a received descriptor in: its index and length, or nothing if it points outside of a frame.
-    fn accept(&mut self, received: FrameDesc) -> Option<(u32, u32)> {
+    /// The frame a received descriptor lies in, and its length, or nothing if it points outside of one.
+    fn locate(&self, received: FrameDesc) -> Option<(u32, u32)> {
         let (address, len) = (received.addr(), received.lengths().data());
         let index = address / self.frame_size;
-        let known = self.frames.get(index)?;
-        if received.has_more_frames() || address % self.frame_size + len > self.frame_size {
+        if index >= self.frames.len() || address % self.frame_size + len > self.frame_size {
             return None;
         }
-        if known.addr() != address {
-            // A driver that uses another headroom.
-            self.frames[index] = received;
-            self.frames[index].set_options(0);
-            self.measure(index);
-        }
         Some((u32::try_from(index).ok()?, u32::try_from(len).ok()?))
+    }
+
+    /// Takes a received descriptor in: its index and length, or nothing if it can't be used.
+    fn accept(&mut self, received: FrameDesc) -> Option<(u32, u32)> {
+        let Some((index, len)) = self.locate(received) else {
+            self.drop_received(received);
+            return None;
+        };
+        if self.frames[index as usize].addr() != received.addr() {
+            // A driver that uses another headroom.
+            self.frames[index as usize] = received;
+            self.frames[index as usize].set_options(0);
+            self.measure(index as usize);
+        }
+        Some((index, len))
+    }
+
+    /// Takes in a descriptor of a packet of several: the large frame once it is whole. The descriptor's own frame is free.
+    #[inline(never)]
+    fn gather(&mut self, received: FrameDesc) -> Option<(u32, u32)> {
+        self.in_chain = received.has_more_frames();
+        let place = self.locate(received);
+        // SAFETY: the descriptor lies within one frame of this memory, which the kernel gave up, and no `Frame` names it.
+        let bytes = place.map(|_| unsafe { self.umem.data(&received) }.contents());
+        // Without large frames nobody has asked for packets in pieces.
+        let whole = self.jumbo.as_mut().and_then(|pool| pool.piece(bytes, self.in_chain));
+        match place {
+            Some((index, len)) if self.jumbo.is_some() => {
+                self.free.push(index);
+                self.stats.copied_bytes += u64::from(len);
+            }
+            _ => self.drop_received(received),
+        }
+        let (index, len) = whole?;
+        self.stats.rx_gathered += 1;
+        Some((u32::try_from(self.frames.len()).ok()? + index, u32::try_from(len).ok()?))
+    }
+
+    /// Queues the first `len` bytes of the large frame `index` in as many frames as it takes; false if there aren't enough,
+    /// or no room in the ring for them.
+    fn scatter(&mut self, index: usize, len: usize) -> bool {
+        let piece_bytes = self.frame_size - HEADROOM_BYTES as usize;
+        let pieces = len.div_ceil(piece_bytes);
+        if self.free.len() < pieces {
+            self.reclaim();
+        }
+        let enough = u32::try_from(pieces).is_ok_and(|pieces| self.has_tx_room(pieces));
+        let Some(pool) = self.jumbo.as_ref().filter(|_| enough && self.free.len() >= pieces) else { return false };
+        for (number, piece) in pool.bytes(index)[..len].chunks(piece_bytes).enumerate() {
+            let Some(frame) = self.free.pop() else { return false };
+            let mut descriptor = self.home[frame as usize];
+            // SAFETY: the frame was free, so nobody refers to it; only the descriptor's copy is changed.
+            let mut data = unsafe { self.umem.data_mut(&mut descriptor) };
+            data.contents_mut()[..piece.len()].copy_from_slice(piece);
+            data.cursor().set_pos(piece.len());
+            descriptor.set_options(if number + 1 < pieces { XDP_PKT_CONTD } else { 0 });
+            self.queued.push(descriptor);
+            self.tx_room -= 1;
+        }
+        self.stats.copied_bytes += len as u64;
+        self.stats.tx_scattered += u64::from(pieces > 1);
+        true
+    }
+
+    /// Whether the TX ring has room for so many descriptors more.
+    fn has_tx_room(&mut self, descriptors: u32) -> bool {
+        if self.tx_room < descriptors {
+            let queued = u32::try_from(self.queued.len()).unwrap_or(u32::MAX);
+            self.tx_room = self.tx.nb_free_exact().saturating_sub(queued);
+        }
+        self.tx_room >= descriptors
     }
 
     /// Takes back the frames that the device has sent.
@@ -218,7 +307,7 @@ impl XskPort {
             return;
         }
         for descriptor in self.queued.drain(..produced) {
-            self.stats.tx_frames += 1;
+            self.stats.tx_frames += u64::from(!descriptor.has_more_frames());
             self.stats.tx_bytes += descriptor.lengths().data() as u64;
         }
         self.in_tx += u32::try_from(produced).unwrap_or(u32::MAX);
@@ -266,12 +355,12 @@ impl Port for XskPort {
             let count = unsafe { self.rx.consume(&mut self.batch[..want]) };
             for slot in 0..count {
                 let descriptor = self.batch[slot];
-                if let Some((index, len)) = self.accept(descriptor) {
+                let in_pieces = descriptor.has_more_frames() || self.in_chain;
+                let whole = if in_pieces { self.gather(descriptor) } else { self.accept(descriptor) };
+                if let Some((index, len)) = whole {
                     self.stats.rx_bytes += u64::from(len);
                     out.push(Frame::new(self.id, index, len));
                     received += 1;
-                } else {
-                    self.drop_received(descriptor);
                 }
             }
             self.in_fill = self.in_fill.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
@@ -284,7 +373,13 @@ impl Port for XskPort {
     }
 
     fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
-        let Some(descriptor) = self.frames.get(frame.index()).filter(|_| frame.belongs_to(self.id)) else { return &[] };
+        if !frame.belongs_to(self.id) {
+            return &[];
+        }
+        let Some(descriptor) = self.frames.get(frame.index()) else {
+            let large = self.jumbo.as_ref().map_or(&[][..], |pool| pool.bytes(frame.index() - self.frames.len()));
+            return &large[..frame.len().min(large.len())];
+        };
         // SAFETY: whoever holds a `Frame` holds the memory it names: the kernel gave it up before the frame was made, and
         // it gets it back only by moves into `transmit` or `recycle`. Writing needs `&mut self`.
         let whole = unsafe { self.umem.data(descriptor) }.contents();
@@ -296,8 +391,11 @@ impl Port for XskPort {
             self.stats.foreign_frames += 1;
             return &mut [];
         }
-        let usable = self.frame_bytes();
-        let Some(descriptor) = self.frames.get_mut(frame.index()) else { return &mut [] };
+        let usable = self.frame_size - HEADROOM_BYTES as usize;
+        let count = self.frames.len();
+        let Some(descriptor) = self.frames.get_mut(frame.index()) else {
+            return self.jumbo.as_mut().map_or(&mut [], |pool| pool.bytes_mut(frame.index() - count));
+        };
         // SAFETY: as in `bytes`, and `&mut self` excludes other references.
         let mut data = unsafe { self.umem.data_mut(descriptor) };
         let whole = data.contents_mut();
@@ -308,17 +406,21 @@ impl Port for XskPort {
     }
 
     fn allocate(&mut self) -> Option<Frame> {
-        if self.free.is_empty() {
-            self.reclaim();
-        }
-        let index = self.free.pop();
+        let index = if let Some(pool) = &mut self.jumbo {
+            pool.take().map(|index| index + u32::try_from(self.frames.len()).unwrap_or(u32::MAX))
+        } else {
+            if self.free.is_empty() {
+                self.reclaim();
+            }
+            self.free.pop()
+        };
         self.stats.allocate_failed += u64::from(index.is_none());
         index.map(|index| Frame::new(self.id, index, 0))
     }
 
     fn recycle(&mut self, frame: Frame) {
         if frame.belongs_to(self.id) {
-            self.free.push(frame.index_u32());
+            self.give_back(&frame);
         } else {
             self.stats.foreign_frames += 1;
         }
@@ -329,16 +431,23 @@ impl Port for XskPort {
             self.stats.foreign_frames += 1;
             return Err(frame);
         }
-        if len == 0 || len > self.frame_bytes() {
+        let large = frame.index() >= self.frames.len();
+        let most = if large { self.frame_bytes() } else { self.frame_size - HEADROOM_BYTES as usize };
+        if len == 0 || len > most {
             self.stats.tx_bad_length += 1;
             return Err(frame);
         }
-        if self.tx_room == 0 {
-            self.tx_room = self.tx.nb_free_exact().saturating_sub(u32::try_from(self.queued.len()).unwrap_or(u32::MAX));
-            if self.tx_room == 0 {
+        if large {
+            if !self.scatter(frame.index() - self.frames.len(), len) {
                 self.stats.tx_ring_full += 1;
                 return Err(frame);
             }
+            self.give_back(&frame);
+            return Ok(());
+        }
+        if !self.has_tx_room(1) {
+            self.stats.tx_ring_full += 1;
+            return Err(frame);
         }
         let mut descriptor = self.frames[frame.index()];
         // SAFETY: as in `buffer`; only the length of the descriptor's copy is changed.
@@ -382,15 +491,19 @@ impl Port for XskPort {
     }
 
     fn frame_bytes(&self) -> usize {
-        self.frame_size - HEADROOM_BYTES as usize
+        self.jumbo.as_ref().map_or(self.frame_size - HEADROOM_BYTES as usize, jumbo::Pool::frame_bytes)
     }
 
     fn stats(&self) -> PortStats {
         let ours = self.free.len() as u64 + self.queued.len() as u64;
         let kernels = u64::from(self.in_fill) + u64::from(self.in_tx);
+        let large = self.jumbo.as_ref();
+        let large_out = large.map_or(0, jumbo::Pool::out) as u64;
         let mut stats = PortStats {
             frames_free: self.free.len() as u64,
-            frames_out: (self.frames.len() as u64).saturating_sub(ours + kernels),
+            large_frames_free: large.map_or(0, jumbo::Pool::free) as u64,
+            frames_out: (self.frames.len() as u64).saturating_sub(ours + kernels) + large_out,
+            rx_gather_failed: large.map_or(0, jumbo::Pool::lost),
             ..self.stats
         };
         match self.rx.fd().xdp_statistics() {
@@ -409,6 +522,15 @@ impl Port for XskPort {
 }
 
 impl XskPort {
+    /// Frees a frame of this port's.
+    fn give_back(&mut self, frame: &Frame) {
+        match (frame.index().checked_sub(self.frames.len()), &mut self.jumbo) {
+            (None, _) => self.free.push(frame.index_u32()),
+            (Some(large), Some(pool)) => pool.give(u32::try_from(large).unwrap_or(u32::MAX)),
+            (Some(_), None) => {}
+        }
+    }
+
     /// Takes back the frame of a descriptor that can't be used.
     #[cold]
     fn drop_received(&mut self, descriptor: FrameDesc) {
@@ -425,8 +547,8 @@ fn put_off(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR))
 }
 
-/// Refuses an interface that can't do what is configured.
-fn check_interface(config: &XskConfig, facts: &InterfaceFacts) -> Result<(), Error> {
+/// Refuses an interface that can't do what is configured. Whether its MTU needs several frames for a packet.
+fn check_interface(config: &XskConfig, facts: &InterfaceFacts) -> Result<bool, Error> {
     let interface = || config.interface.clone();
     if !facts.up {
         return Err(Error::InterfaceDown { interface: interface() });
@@ -434,22 +556,12 @@ fn check_interface(config: &XskConfig, facts: &InterfaceFacts) -> Result<(), Err
     if config.queue >= facts.rx_queues {
         return Err(Error::QueueOutOfRange { interface: interface(), queue: config.queue, queues: facts.rx_queues });
     }
-    let needed = facts.mtu.saturating_add(ETHERNET_AND_VLANS_BYTES);
-    if needed > config.frame_bytes() {
-        return Err(Error::MtuTooLarge {
-            interface: interface(),
-            mtu: facts.mtu,
-            needed,
-            frame_size: config.frame_size,
-            usable: config.frame_bytes(),
-            hint: if config.frame_size < 4096 { ", or set frame_size = 4096" } else { "" },
-        });
+    if facts.mtu > config.most_mtu() {
+        let reason = format!("a packet of AF_XDP is in {} frames at most", jumbo::MAX_PIECES);
+        return Err(Error::MtuTooLarge { interface: interface(), mtu: facts.mtu, most: config.most_mtu(), reason });
     }
-    Ok(())
+    Ok(config.needs_multi_buffer(facts.mtu))
 }
-
-/// An Ethernet header and two VLAN tags.
-const ETHERNET_AND_VLANS_BYTES: u32 = 22;
 
 /// The frames' memory, in huge pages if it can be.
 fn make_memory(config: &XskConfig) -> Result<(Umem, Vec<FrameDesc>, bool, String), Error> {
@@ -498,6 +610,9 @@ fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     code.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
 }
 
+/// Says that more of the packet follows, of linux/if_xdp.h.
+const XDP_PKT_CONTD: u32 = 1;
+
 type Queues = (TxQueue, RxQueue, FillQueue, CompQueue);
 
 /// Binds a socket, zero-copy first if it may be; the queues, whether zero-copy, and why.
@@ -506,11 +621,13 @@ fn bind(
     mode: AttachMode,
     umem: &Umem,
     facts: &InterfaceFacts,
+    multi_buffer: bool,
 ) -> Result<(Queues, bool, String), Error> {
+    let sg = if multi_buffer { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
     let reason = match (config.copy_mode, mode) {
         (CopyMode::Copy, _) => "as configured".to_owned(),
         (CopyMode::Auto, AttachMode::Generic) => "generic XDP always copies".to_owned(),
-        (wanted, _) => match bind_once(config, umem, BindFlags::XDP_ZEROCOPY) {
+        (wanted, _) => match bind_once(config, umem, BindFlags::XDP_ZEROCOPY | sg) {
             Ok(queues) => return Ok((queues, true, format!("driver {} supports it", facts.driver))),
             Err(source) => match (wanted, bind_error(config, &source)) {
                 (_, Some(error)) => return Err(error),
@@ -526,19 +643,21 @@ fn bind(
             },
         },
     };
-    let queues = bind_once(config, umem, BindFlags::XDP_COPY).map_err(|source| {
-        bind_error(config, &source).unwrap_or(Error::System { action: "binding an AF_XDP socket", source })
+    let queues = bind_once(config, umem, BindFlags::XDP_COPY | sg).map_err(|source| {
+        let refused = multi_buffer.then(|| multi_buffer_error(config, facts.mtu, &source)).flatten();
+        let known = refused.or_else(|| bind_error(config, &source));
+        known.unwrap_or(Error::System { action: "binding an AF_XDP socket", source })
     })?;
     Ok((queues, false, reason))
 }
 
-fn bind_once(config: &XskConfig, umem: &Umem, copy: BindFlags) -> io::Result<Queues> {
+fn bind_once(config: &XskConfig, umem: &Umem, flags: BindFlags) -> io::Result<Queues> {
     let ring = |size: u32| size.try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL));
     let mut builder = SocketConfig::builder();
     builder
         .rx_queue_size(ring(config.rx_ring)?)
         .tx_queue_size(ring(config.tx_ring)?)
-        .bind_flags(copy | BindFlags::XDP_USE_NEED_WAKEUP)
+        .bind_flags(flags | BindFlags::XDP_USE_NEED_WAKEUP)
         // The steering program is ours to load.
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD);
     let interface: Interface = config.interface.parse().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -557,5 +676,41 @@ fn bind_error(config: &XskConfig, error: &io::Error) -> Option<Error> {
         libc::ENODEV => Some(Error::NoInterface { interface: config.interface.clone() }),
         libc::ENETDOWN => Some(Error::InterfaceDown { interface: config.interface.clone() }),
         _ => None,
+    }
+}
+
+/// A kernel before Linux 6.6 doesn't know `XDP_USE_SG`, and refuses the flag.
+fn multi_buffer_error(config: &XskConfig, mtu: u32, error: &io::Error) -> Option<Error> {
+    let reason = match error.raw_os_error()? {
+        libc::EINVAL => "this kernel's AF_XDP has no multi-buffer (Linux 6.6 has)".to_owned(),
+        libc::EOPNOTSUPP => format!("multi-buffer is refused ({error})"),
+        _ => return None,
+    };
+    Some(Error::MtuTooLarge { interface: config.interface.clone(), mtu, most: config.single_buffer_mtu(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_multi_buffer_is_told_from_other_refusals() {
+        let config = XskConfig { interface: "eth0".into(), ..XskConfig::default() };
+        let refused = |code| multi_buffer_error(&config, 9000, &io::Error::from_raw_os_error(code));
+        let text = refused(libc::EINVAL).unwrap().to_string();
+        for words in ["MTU of eth0 is 9000", "Linux 6.6", "mtu 3818`"] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(refused(libc::EBUSY).is_none() && refused(libc::EPERM).is_none());
+    }
+
+    /// An Ethernet header of 14 bytes, two tags of 4; 256 bytes of a frame are the kernel's.
+    #[test]
+    fn the_mtu_decides_how_many_frames_a_packet_takes() {
+        let config = XskConfig::default();
+        assert_eq!((config.single_buffer_mtu(), config.most_mtu()), (4096 - 256 - 22, 17 * 3840 - 22));
+        assert!(!config.needs_multi_buffer(3818) && config.needs_multi_buffer(3819));
+        let small = XskConfig { frame_size: 2048, ..config };
+        assert_eq!((small.single_buffer_mtu(), small.most_mtu()), (1770, 17 * 1792 - 22));
     }
 }

@@ -257,8 +257,9 @@ fn what_cannot_be_opened_is_told_in_a_sentence() {
     check(refused(config("m0")), Fault::Configuration, "`ethtool -L m0 rx 1`");
     support::run("ip", &["netns", "exec", lab.a(), "ethtool", "-L", "m0", "rx", "1"]);
     drop(lab.in_a(|| open(&config("m0"), A_IP)));
-    support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "3900"]);
-    check(refused(config(A)), Fault::Configuration, "MTU of a0 is 3900");
+    support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "65535"]);
+    check(refused(config(A)), Fault::Configuration, "MTU of a0 is 65535");
+    check(refused(config(A)), Fault::Configuration, "`ip link set a0 mtu 65258`");
     support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "1500"]);
     let (_steering, _port, _) = lab.in_a(|| open(&config(A), A_IP));
     check(refused(config(A)), Fault::Conflict, "already runs XDP program");
@@ -323,6 +324,7 @@ fn the_report_says_what_was_negotiated() {
     {
         assert!(text.contains(words), "{text}");
     }
+    assert!(text.contains("one per packet (one frame holds an MTU of 3818)"), "{text}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["xdp_mode"], &json["mtu"]), (&"generic".into(), &1500.into()));
     assert_eq!(json["mac"], lab.mac_a().to_string());
@@ -382,4 +384,165 @@ fn the_group_of_an_owned_ipv6_address_is_taken_in() {
     let shared = LocalAddress::shared(address, None);
     let _opened = lab.in_a(|| xdp::open(&config(A), &[0], &[shared]).unwrap());
     assert!(!joined());
+}
+
+/// Both interfaces of a lab can carry `mtu`.
+fn set_mtu(lab: &Lab, mtu: &str) {
+    support::ip(&["-n", lab.a(), "link", "set", A, "mtu", mtu]);
+    support::ip(&["-n", lab.b(), "link", "set", B, "mtu", mtu]);
+}
+
+/// A frame of 4096 bytes holds 3840: one, two and three of them, a byte less and a byte more; then the MTU and a VLAN tag.
+const JUMBO_LENGTHS: [usize; 9] = [60, 3839, 3840, 3841, 7680, 7681, 9000, 9014, 9018];
+
+#[test]
+fn jumbo_frames_cross_a_veth_unchanged_and_in_order_in_both_modes() {
+    for xdp_mode in [XdpMode::Generic, XdpMode::Native] {
+        let lab = Lab::new();
+        set_mtu(&lab, "9000");
+        let macs = (lab.mac_a(), lab.mac_b());
+        let (_steer_a, mut a, _) = lab.in_a(|| open(&XskConfig { xdp_mode, ..config(A) }, A_IP));
+        let (_steer_b, mut b, report) = lab.in_b(|| open(&XskConfig { xdp_mode, ..config(B) }, B_IP));
+        assert!(
+            report.multi_buffer && report.to_string().contains("multi-buffer (an MTU of 9000 is more than the 3818"),
+            "{report}"
+        );
+        assert_eq!((a.frame_bytes(), b.frame_bytes()), (9022, 9022));
+        let lengths = || JUMBO_LENGTHS.into_iter().cycle().zip(0_u32..).take(900);
+        let (mut waiting, mut frames, mut seen) = (lengths().peekable(), Vec::new(), Vec::new());
+        support::eventually("900 jumbo frames arrived", || {
+            while let Some(&(len, tag)) = waiting.peek()
+                && seen.len() + 100 > tag as usize
+            {
+                let mut frame = a.allocate().unwrap();
+                let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), len, tag);
+                a.buffer(&mut frame)[..len].copy_from_slice(&bytes);
+                a.transmit(frame, len).unwrap();
+                waiting.next();
+            }
+            a.flush().unwrap();
+            b.receive(&mut frames, 7);
+            for frame in frames.drain(..) {
+                seen.push(b.bytes(&frame).to_vec());
+                b.recycle(frame);
+            }
+            b.flush().unwrap();
+            seen.len() == 900
+        });
+        for ((len, tag), bytes) in lengths().zip(&seen) {
+            assert_eq!(*bytes, udp_frame((macs.0, A_IP), (macs.1, B_IP), len, tag), "{len} {tag}");
+        }
+        let total = seen.iter().map(Vec::len).sum::<usize>() as u64;
+        let (sent, received) = (a.stats(), b.stats());
+        // Of nine lengths six are more than a frame holds.
+        assert_eq!((sent.tx_frames, sent.tx_bytes, sent.tx_scattered, sent.copied_bytes), (900, total, 600, total));
+        assert_eq!((received.rx_frames, received.rx_bytes, received.rx_gathered), (900, total, 600));
+        assert_eq!((received.rx_gather_failed, received.rx_bad_descriptors), (0, 0));
+        assert_eq!((sent.frames_out, received.frames_out), (0, 0));
+        assert_eq!((sent.large_frames_free, received.large_frames_free), (256, 256));
+    }
+}
+
+#[test]
+fn jumbo_frames_are_echoed_in_place() {
+    let lab = Lab::new();
+    set_mtu(&lab, "9000");
+    let (local, remote) = ((lab.mac_a(), A_IP), (lab.mac_b(), B_IP));
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let echo = scope.spawn(|| echo_frames(&mut b, &stop).unwrap());
+        let mut pings = JUMBO_LENGTHS.map(|len| RawPing::new(local, remote, len));
+        let times: std::io::Result<Vec<_>> =
+            (0..450).map(|turn| pings[turn % 9].round_trip(&mut a, Duration::from_secs(5))).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(echo.join().unwrap(), 450);
+        times.unwrap();
+    });
+    assert_eq!((a.stats().frames_out, b.stats().frames_out), (0, 0));
+}
+
+#[test]
+fn jumbo_frames_that_find_no_room_are_given_back_and_nothing_leaks() {
+    let lab = Lab::new();
+    set_mtu(&lab, "9000");
+    let small =
+        XskConfig { frame_count: 128, tx_ring: 64, completion_ring: 64, fill_ring: 64, rx_ring: 64, ..config(A) };
+    let macs = (lab.mac_a(), lab.mac_b());
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&small, A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+    let free = a.stats().frames_free;
+    assert_eq!(free, 64);
+    let (mut sent, mut refused, mut frames) = (0, 0, Vec::new());
+    while sent < 500 {
+        let mut frame = a.allocate().unwrap();
+        let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 9014, sent);
+        a.buffer(&mut frame)[..9014].copy_from_slice(&bytes);
+        match a.transmit(frame, 9014) {
+            Ok(()) => sent += 1,
+            Err(frame) => {
+                refused += 1;
+                a.recycle(frame);
+                a.flush().unwrap();
+            }
+        }
+        b.receive(&mut frames, 64);
+        frames.drain(..).for_each(|frame| b.recycle(frame));
+        b.flush().unwrap();
+    }
+    support::eventually("all are sent", || {
+        a.flush().unwrap();
+        a.stats().frames_free == free
+    });
+    // Three parts each, in a ring of 64.
+    let stats = a.stats();
+    assert!(refused >= 500 / 22, "{refused}");
+    assert_eq!((stats.tx_ring_full, stats.tx_frames, stats.tx_completed), (refused, 500, 1500));
+    assert_eq!((stats.frames_out, stats.large_frames_free), (0, 256));
+    let mut frame = a.allocate().unwrap();
+    assert_eq!(a.buffer(&mut frame).len(), 9022);
+    let frame = a.transmit(frame, 9023).unwrap_err();
+    a.recycle(frame);
+    assert_eq!(a.stats().tx_bad_length, 1);
+}
+
+/// An MTU that is raised while a port is open: what is longer than the port's frames is dropped and counted, whole.
+#[test]
+fn packets_longer_than_the_ports_frames_are_counted_and_cost_nothing() {
+    for xdp_mode in [XdpMode::Generic, XdpMode::Native] {
+        let lab = Lab::new();
+        set_mtu(&lab, "5000");
+        let macs = (lab.mac_a(), lab.mac_b());
+        let (_steer_b, mut b, _) = lab.in_b(|| open(&XskConfig { xdp_mode, ..config(B) }, B_IP));
+        set_mtu(&lab, "9000");
+        let (_steer_a, mut a, _) = lab.in_a(|| open(&XskConfig { xdp_mode, ..config(A) }, A_IP));
+        let (mut frames, mut seen) = (Vec::new(), Vec::new());
+        // More buffers than there are in the memory of the port.
+        for (len, tag) in [9014, 200, 9014, 5014, 5023].into_iter().cycle().zip(0..5000) {
+            let mut frame = a.allocate().unwrap();
+            let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), len, tag);
+            a.buffer(&mut frame)[..len].copy_from_slice(&bytes);
+            a.transmit(frame, len).unwrap();
+            if tag % 50 == 49 {
+                a.flush().unwrap();
+                support::eventually("a batch arrived", || {
+                    b.receive(&mut frames, 64);
+                    for frame in frames.drain(..) {
+                        let bytes = b.bytes(&frame);
+                        let tag = u32::from_be_bytes(bytes[bytes.len() - 4..].try_into().unwrap());
+                        assert_eq!(bytes, udp_frame((macs.0, A_IP), (macs.1, B_IP), bytes.len(), tag), "{tag}");
+                        seen.push(bytes.len());
+                        b.recycle(frame);
+                    }
+                    b.flush().unwrap();
+                    seen.len() as u64 + b.stats().rx_gather_failed == u64::from(tag) + 1
+                });
+            }
+        }
+        assert_eq!(seen, [200, 5014].into_iter().cycle().take(2000).collect::<Vec<_>>());
+        let stats = b.stats();
+        assert_eq!((stats.rx_frames, stats.rx_gathered, stats.rx_gather_failed), (2000, 1000, 3000));
+        assert_eq!((stats.frames_out, stats.large_frames_free), (0, 256));
+    }
 }

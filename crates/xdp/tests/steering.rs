@@ -31,15 +31,29 @@ impl Bench {
         bench
     }
 
+    /// As `new`, with the program for packets in several buffers.
+    fn multi_buffer() -> Self {
+        let mut bench = Self::new();
+        let mut steering = Steering::load_multi_buffer().unwrap();
+        Self::teach(&mut steering);
+        steering.register(bench._port.as_ref().unwrap()).unwrap();
+        bench.steering = steering;
+        bench
+    }
+
     fn without_socket() -> Self {
         let lab = Lab::new();
         let mut steering = Steering::load().unwrap();
+        Self::teach(&mut steering);
+        Self { steering, _port: None, _lab: lab }
+    }
+
+    fn teach(steering: &mut Steering) {
         for version in 0..2 {
             steering.add_address(ip(OWNED[version]), true, None).unwrap();
             steering.add_address(ip(SHARED[version]), false, Some(50_000..=50_999)).unwrap();
             steering.add_endpoint(ip(SHARED[version]), LISTENER).unwrap();
         }
-        Self { steering, _port: None, _lab: lab }
     }
 
     #[track_caller]
@@ -610,4 +624,32 @@ fn a_solicitation_comes_to_the_group_of_its_target() {
     ] {
         bench.expect(&to(group, &[], OWNED[1]), "pass_other_address");
     }
+}
+
+/// What `BPF_PROG_TEST_RUN` shows a program as one buffer: a page, less the headroom and the kernel's notes at its end.
+const FIRST_BUFFER: usize = 4096 - 256 - 320;
+
+#[test]
+fn packets_in_several_buffers_are_steered_by_their_first() {
+    let mut bench = Bench::multi_buffer();
+    for bytes in [0, 1400, 3400, 4000, 8900, 17 * 3840] {
+        let data = |port| [tcp(port), vec![7; bytes]].concat();
+        let (four, six) = (|to, port| ipv4(to, TCP, &[], 0, &data(port)), |to, port| ipv6(to, &[], TCP, &data(port)));
+        for (port, name) in [(LISTENER, "redirect_endpoint"), (50_500, "redirect_range"), (80, "pass_other_port")] {
+            bench.expect(&ethernet(&[], 0x0800, &four(SHARED[0], port)), name);
+            bench.expect(&ethernet(&[0x8100], 0x86dd, &six(SHARED[1], port)), name);
+        }
+        bench.expect(&ethernet(&[], 0x0800, &four(OWNED[0], 80)), "redirect_owned");
+        bench.expect(&ethernet(&[], 0x0800, &four(OTHER[0], 80)), "pass_other_address");
+    }
+    // A header that doesn't lie in the first buffer: with 1,752 bytes of options twice, TCP begins at 3,558.
+    let far = |units| [extension(DESTINATION, units), extension(DESTINATION, units)];
+    let packet = |units| {
+        let payload = [tcp(LISTENER), vec![7; 4000]].concat();
+        ethernet(&[], 0x86dd, &ipv6(SHARED[1], &far(units), TCP, &payload))
+    };
+    let tcp_at = |units: u8| 14 + 40 + 2 * 8 * usize::from(units);
+    assert!(tcp_at(215) + 20 <= FIRST_BUFFER && tcp_at(219) > FIRST_BUFFER);
+    bench.expect(&packet(215), "redirect_endpoint");
+    bench.expect(&packet(219), "pass_unparsed");
 }

@@ -11,10 +11,10 @@ use crate::common;
 use crate::support::{Server, bulk, good, lab, need, text};
 
 /// What `tcpdump -w` saw on fw-b0 while `meanwhile` ran, removed on drop.
-struct Capture(PathBuf);
+pub(crate) struct Capture(PathBuf);
 
 impl Capture {
-    fn of(meanwhile: impl FnOnce()) -> Self {
+    pub(crate) fn of(meanwhile: impl FnOnce()) -> Self {
         let path = std::env::temp_dir().join(format!("fourwave-capture-{}.pcap", std::process::id()));
         // Not through `within`: it is ended by SIGINT, so that it writes all it has.
         let mut command = Command::new("ip");
@@ -35,7 +35,7 @@ impl Capture {
     }
 
     /// One line per packet.
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut command = Command::new("tcpdump");
         command.args(["-n", "-t", "-S", "-vv", "-r"]).arg(&self.0);
         // With -vv the IP header has a line of its own.

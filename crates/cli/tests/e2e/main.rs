@@ -6,6 +6,7 @@ mod support;
 
 mod bench;
 mod capture;
+mod checksums;
 mod clients;
 mod configuration;
 mod connections;
@@ -14,6 +15,7 @@ mod doctor;
 mod failures;
 mod idle;
 mod impaired;
+mod jumbo;
 mod mirror;
 mod neighbours;
 mod owned;

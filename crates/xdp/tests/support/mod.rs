@@ -149,7 +149,8 @@ pub(crate) fn udp_frame(from: (MacAddr, Ipv4Addr), to: (MacAddr, Ipv4Addr), byte
     frame.extend([3, 253, 3, 253]);
     frame.extend(u16::try_from(bytes - 34).unwrap().to_be_bytes());
     frame.extend([0, 0]);
-    frame.resize(bytes - 4, 0);
+    // Of no period that a buffer's size has, so that parts in a wrong order are seen.
+    frame.extend((frame.len()..bytes - 4).map(|at| u8::try_from(at % 251).unwrap()));
     frame.extend(tag.to_be_bytes());
     frame
 }
