@@ -147,6 +147,12 @@ fn obstacle(config: &Config, nic: &Nic, trial: &Trial) -> Option<String> {
     if let Some(core) = config.cores.iter().find(|core| !allowed.contains(core)) {
         return Some(format!("core {core} does not exist or is not allowed to this process: choose from {allowed:?}"));
     }
+    let (cores, queues) = (config.cores.len(), nic.queues.len());
+    if cores != 0 && cores != queues {
+        return Some(format!(
+            "{cores} core(s) for {queues} queue(s): a worker serves one queue, so name one core for each"
+        ));
+    }
     match trial {
         Trial::Refused(why) => Some(why.clone()),
         // Nothing was tried, so the driver's word has to do.

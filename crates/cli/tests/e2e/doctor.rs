@@ -173,6 +173,8 @@ fn what_is_no_interface_for_it_is_one_sentence() {
     assert!(said.contains("\"nope\"") && said.contains("ip link"), "{said}");
     let (_, said) = failed("--interface fw-a0 --cores 4000");
     assert!(said.contains("core 4000"), "{said}");
+    let (_, said) = failed("--interface fw-a0 --cores 0-1");
+    assert!(said.contains("one core for each"), "{said}");
     let (document, said) = failed("--interface lo");
     assert!(said.contains("no Ethernet address") && document["available"] == false, "{said}");
     sh("ip -n fw-a link set fw-a0 down");
