@@ -14,6 +14,7 @@ mod handoff;
 mod idle;
 mod interface;
 mod kernel;
+mod landing;
 mod neighbours;
 mod options;
 mod overhear;

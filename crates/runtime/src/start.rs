@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
 use crate::interface;
 use crate::kernel::{self, Reservation};
+use crate::landing::{FirstLook, LandingWatch};
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::overhear::Overhearing;
@@ -48,6 +49,7 @@ pub struct Running<A> {
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _overhearing: Option<Overhearing>,
+    _landing: Option<LandingWatch>,
     _held: Held,
 }
 
@@ -106,6 +108,8 @@ pub fn start_each<A: App + Send + 'static>(
     if let Some(first) = shards.first_mut() {
         claim::confirm(&mut ports, first, &clock)?;
     }
+    let first_look = FirstLook::new(&options.interface, &queues)?;
+    shards.iter_mut().for_each(|shard| shard.set_landing(first_look.landing()));
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
@@ -128,6 +132,7 @@ pub fn start_each<A: App + Send + 'static>(
         Some(own) => Some(Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone(), privileges)?),
         None => None,
     };
+    let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let source = Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) };
     let control = ControlSocket::open(source, privileges)?;
     let mut running = Running {
@@ -138,6 +143,7 @@ pub fn start_each<A: App + Send + 'static>(
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
+        _landing: landing,
         _held: held,
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {

@@ -8,7 +8,7 @@ use crate::idle::{Idle, LINGER, Sleeper};
 use crate::interface::Change;
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
-use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, MacAddr, Placed, Shard};
+use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, Landing, MacAddr, Placed, Shard};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub enum Command {
     Changed(Change),
     /// The interface is gone: the loop ends with an error.
     Gone,
+    /// Flows land differently from now on.
+    Landing(Landing),
     /// List connections from a place on; the answer says where to go on.
     List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
     /// The counters.
@@ -333,6 +335,7 @@ impl<P: Port, A: App> Worker<P, A> {
                 Command::Overheard(frame) => self.shard.on_overheard(now, &frame),
                 Command::Changed(change) => change.apply(now, &mut self.shard),
                 Command::Gone => self.gone = true,
+                Command::Landing(landing) => self.shard.set_landing(landing),
                 Command::List(cursor, answer) => {
                     let mut rows = Vec::new();
                     let next = self.shard.list(now, cursor, LIST_SLOTS, &mut rows);

@@ -146,6 +146,13 @@ impl RssFacts {
         Self::Known(Rss { key, table, function, symmetry, tcp4, tcp6 })
     }
 
+    /// Facts as a NIC with a Toeplitz hash would tell them; `inputs` are of TCP over IPv4 and over IPv6. For tests.
+    #[must_use]
+    pub fn toeplitz(key: Vec<u8>, table: Vec<u32>, symmetry: Symmetry, inputs: [HashInput; 2]) -> Self {
+        let [tcp4, tcp6] = inputs;
+        Self::Known(Rss { key, table, function: HashFunction::Toeplitz, symmetry, tcp4, tcp6 })
+    }
+
     /// The facts, if they are known.
     #[must_use]
     pub fn known(&self) -> Option<&Rss> {

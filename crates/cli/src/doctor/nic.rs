@@ -50,7 +50,7 @@ impl Nic {
             self.rss(),
             self.xdp_mode(config.xdp_mode, trial),
             self.zero_copy(config.copy_mode, trial),
-            self.multi_buffer(),
+            self.multi_buffer(trial),
             self.tx_metadata(),
             need_wakeup(trial),
             busy_poll(files, folder.as_deref()),
@@ -172,7 +172,7 @@ impl Nic {
         }
     }
 
-    fn multi_buffer(&self) -> Item {
+    fn multi_buffer(&self, trial: &Trial) -> Item {
         let found = match self.xdp {
             None => "this kernel doesn't tell".to_owned(),
             Some(f) if f.multi_buffer_rx || f.multi_buffer_tx || f.zero_copy_segments > 1 => format!(
@@ -183,7 +183,8 @@ impl Nic {
             ),
             Some(_) => "not offered by the driver".to_owned(),
         };
-        Item::new("multi-buffer", found, "one buffer for each frame")
+        let uses = trial.report().map_or("nothing yet, see the proof", |report| &report.multi_buffer_reason);
+        Item::new("multi-buffer", found, uses)
     }
 
     fn tx_metadata(&self) -> Item {
