@@ -201,6 +201,29 @@ fn a_plan_that_does_not_hold_is_given_up() {
     assert_eq!(world.host.shards[0].counters().landed_home, 20);
 }
 
+/// A table that has changed before the shards are told: what lands where it was not planned to is asked for, so that a flow has
+/// one shard; and three of those are enough to distrust the plan.
+#[test]
+fn a_syn_off_the_plan_is_asked_for() {
+    let mut world = World::new(2, Arrival::By(rss(2, 0)), |_| {});
+    world.host.set_landing(&Landing::Rss(rss(2, 0)));
+    world.host.know_the_peer();
+    let syn = |port| tcp_frame(v4(9), v4(1), header(Flags::SYN, (port, PORT), 5, 0), &[], None);
+    let home = |port| usize::from(rss(2, 0).shard((v4(9), port).into(), (v4(1), PORT).into()));
+    let ports: Vec<u16> = (1000..1100).filter(|port| home(*port) == 0).take(4).collect();
+    assert_eq!(world.host.deliver(world.now, &syn(ports[0])), 0);
+    assert_eq!(world.host.sum(|c| c.strays_out), 0, "as planned");
+    world.host.arrival = Arrival::By(rss(2, 1));
+    assert_eq!(world.host.deliver(world.now, &syn(ports[0])), 0, "there is a record of it");
+    for (n, port) in ports[1..].iter().enumerate() {
+        assert_eq!(world.host.shards[1].landing_state(), LandingState::Planned, "after {n}");
+        assert_eq!(world.host.deliver(world.now, &syn(*port)), 1, "new, and where it arrived");
+    }
+    assert_eq!(world.host.shards[1].landing_state(), LandingState::Distrusted);
+    assert_eq!(world.host.shards.iter().map(stack::Shard::half_open).collect::<Vec<_>>(), [1, 3]);
+    world.host.check();
+}
+
 /// A SYN that comes again to another shard (Linux changes the flow label, and so the queue, of what it sends again) finds the
 /// record there is.
 #[test]
@@ -259,7 +282,7 @@ fn a_syn_finds_its_time_wait_elsewhere() {
     world.host.check();
 }
 
-/// RFC5961-5.1-a or not: a segment of no connection draws one reset, when all have been asked (RFC 9293 section 3.10.7.1).
+/// A segment of no connection draws one reset (RFC 9293 section 3.10.7.1), when all have been asked.
 #[test]
 fn nobodys_segment_draws_one_reset() {
     let mut world = World::new(4, Arrival::At(2), |_| {});
@@ -277,7 +300,7 @@ fn nobodys_segment_draws_one_reset() {
     world.host.check();
 }
 
-/// RFC1191-6.3-a: the quoted flow's shard hears of a packet too big, wherever the router's message arrives.
+/// MUST-54: the quoted flow's shard hears of a packet too big, wherever the router's message arrives.
 #[test]
 fn an_icmp_error_finds_the_flow_it_quotes() {
     let mut world = World::new(3, Arrival::At(0), |_| {});
