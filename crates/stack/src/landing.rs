@@ -1,8 +1,11 @@
 //! Where flows land: which shard gets the segments of a flow, and so which ports an active open may take.
 
-use crate::{placement::Place, toeplitz};
-use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use crate::{placement::Place, span::Span, toeplitz};
+use alloc::{collections::BTreeSet, vec::Vec};
+use core::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
 use tcp::ConfigError;
 
 /// What is known of the shard at which a flow's frames arrive.
@@ -149,10 +152,34 @@ impl Rss {
         }
     }
 
-    /// Whether each of `count` shards can be reached by the choice of a port.
-    fn reaches_all(&self, count: u16, is_ipv4: bool) -> bool {
-        self.input(is_ipv4) == RssInput::AddressesAndPorts && (0..count).all(|shard| self.table.contains(&shard))
+    /// Whether each of `count` shards has ports among `ports` by which replies from `remote`'s port land there, whatever the
+    /// addresses are. A key may have nothing but zeros where the ports are, a table no entry of a shard.
+    fn reaches_all(&self, count: u16, ports: &RangeInclusive<u16>, remote: SocketAddr) -> bool {
+        if self.input(remote.is_ipv4()) != RssInput::AddressesAndPorts {
+            return false;
+        }
+        let hash = |port| self.hash_ports(remote.is_ipv4(), remote.port(), port);
+        let (first, bits) = block(ports);
+        let mut span = Span::default();
+        let low_bits = u32::try_from(self.table.len() - 1).unwrap_or(u32::MAX);
+        (0..bits).for_each(|bit| span.add((hash(first) ^ hash(first | 1 << bit)) & low_bits));
+        if 1 << span.rank() == self.table.len() {
+            return (0..count).all(|shard| self.table.contains(&shard));
+        }
+        let entries = self.table.iter().zip(0..).filter(|(shard, _)| **shard < count);
+        let reached: BTreeSet<(u32, u16)> = entries.map(|(shard, entry)| (span.reduce(entry), *shard)).collect();
+        reached.len() == (self.table.len() >> span.rank()) * usize::from(count)
     }
+}
+
+/// The largest block of ports within `ports` that is a power of two long and begins at a multiple of that: its first port, and
+/// how many bits vary.
+fn block(ports: &RangeInclusive<u16>) -> (u16, u16) {
+    let (low, high) = (u32::from(*ports.start()), u32::from(*ports.end()));
+    let first = |bits: u16| low.next_multiple_of(1 << bits);
+    let fits = |bits: &u16| first(*bits) + (1 << bits) <= high + 1;
+    let bits = (0..=16).rev().find(fits).unwrap_or(0);
+    (u16::try_from(first(bits)).unwrap_or(u16::MAX), bits)
 }
 
 /// How far a shard trusts what it was told of where flows land.
@@ -168,29 +195,34 @@ pub enum LandingState {
     Distrusted,
 }
 
-/// A plan, and for each family whether ports are divided by it: not where a shard would get none.
+/// A plan, and for each family whether ports are divided by it: not where a shard could get none. `None`: it depends on the
+/// peer's port.
 #[derive(Debug, Clone, Default)]
 struct Plan {
     landing: Landing,
-    divides: [bool; 2],
+    divides: [Option<bool>; 2],
 }
 
 impl Plan {
-    fn new(landing: Landing, place: Place) -> Self {
+    fn new(landing: Landing, place: Place, ports: &RangeInclusive<u16>) -> Self {
         let divides = match &landing {
-            Landing::Unknown => [false; 2],
-            Landing::Rss(rss) => [true, false].map(|is_ipv4| rss.reaches_all(place.count, is_ipv4)),
+            Landing::Unknown => [Some(false); 2],
+            // An OR is linear only in the bits that the other port doesn't have.
+            Landing::Rss(rss) if rss.fields.transform == RssTransform::SymmetricOrXor => [None; 2],
+            Landing::Rss(rss) => [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
+                .map(|any| Some(rss.reaches_all(place.count, ports, SocketAddr::new(any, 0)))),
         };
         Self { landing, divides }
     }
 
     /// Which shard may open connections from which port between these addresses: every port is one shard's.
-    fn division(&self, local: IpAddr, remote: SocketAddr) -> Division<'_> {
-        match &self.landing {
-            Landing::Rss(rss) if self.divides[usize::from(!remote.is_ipv4())] => {
-                Division::Hashed { rss, addresses: rss.hash_addresses(remote.ip(), local), remote }
-            }
-            _ => Division::Arithmetic,
+    fn division(&self, place: Place, ports: &RangeInclusive<u16>, local: IpAddr, remote: SocketAddr) -> Division<'_> {
+        let Landing::Rss(rss) = &self.landing else { return Division::Arithmetic };
+        let known = self.divides[usize::from(!remote.is_ipv4())];
+        if known.unwrap_or_else(|| rss.reaches_all(place.count, ports, remote)) {
+            Division::Hashed { rss, addresses: rss.hash_addresses(remote.ip(), local), remote }
+        } else {
+            Division::Arithmetic
         }
     }
 }
@@ -225,6 +257,7 @@ const MISSES: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Plans {
     place: Place,
+    range: RangeInclusive<u16>,
     current: Plan,
     /// Ports stay divided by the plan there was from the start: of a later one connections may be left that were opened by
     /// another, and nobody knows all of them.
@@ -239,9 +272,11 @@ pub(crate) struct Plans {
 }
 
 impl Plans {
-    pub(crate) fn new(place: Place) -> Self {
+    /// `range`: the ports of active opens.
+    pub(crate) fn new(place: Place, range: RangeInclusive<u16>) -> Self {
         Self {
             place,
+            range,
             current: Plan::default(),
             first: Plan::default(),
             state: LandingState::Unknown,
@@ -258,7 +293,7 @@ impl Plans {
             return;
         }
         let known = landing != Landing::Unknown;
-        self.current = Plan::new(landing, self.place);
+        self.current = Plan::new(landing, self.place, &self.range);
         if begins {
             self.first = self.current.clone();
         }
@@ -287,13 +322,13 @@ impl Plans {
 
     /// Which ports this shard may open connections to `remote` from: no other may.
     pub(crate) fn ours(&self, local: IpAddr, remote: SocketAddr) -> impl Fn(u16) -> bool {
-        let (place, division) = (self.place, self.first.division(local, remote));
+        let (place, division) = (self.place, self.first.division(self.place, &self.range, local, remote));
         move |port| place.count == 1 || division.owner(place, port) == place.index
     }
 
     /// From which of them replies land here, as far as that can be chosen.
     pub(crate) fn home(&self, local: IpAddr, remote: SocketAddr) -> impl Fn(u16) -> bool {
-        let (place, division) = (self.place, self.current.division(local, remote));
+        let (place, division) = (self.place, self.current.division(self.place, &self.range, local, remote));
         move |port| place.count == 1 || division.lands(port).is_none_or(|shard| shard == place.index)
     }
 
@@ -332,8 +367,8 @@ impl Plans {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DEFAULT_PORTS;
     use alloc::vec;
-    use std::collections::BTreeSet;
 
     /// The key of Microsoft's "Verifying the RSS Hash Calculation".
     const KEY: [u8; 40] = [
@@ -430,7 +465,7 @@ mod tests {
     fn told(count: u16, landings: &[Landing]) -> Vec<Plans> {
         (0..count)
             .map(|index| {
-                let mut plans = Plans::new(Place { index, count });
+                let mut plans = Plans::new(Place { index, count }, DEFAULT_PORTS);
                 landings.iter().for_each(|l| plans.set(l.clone(), true));
                 plans
             })
@@ -460,10 +495,14 @@ mod tests {
     #[test]
     fn ports_that_no_reply_tells_apart_are_divided_by_arithmetic() {
         let addresses = RssFields { ipv4: RssInput::Addresses, ..RssFields::default() };
+        // Zeros where the ports are: bytes 8 to 11 of IPv4, and the 31 bits behind them.
+        let mut blind = KEY.to_vec();
+        blind[8..16].fill(0);
         let landings = [
             Landing::Unknown,
             Landing::Rss(rss(spread(128, 3, 0), addresses)),
             Landing::Rss(rss(spread(128, 2, 0), RssFields::default())),
+            Landing::Rss(Rss::new(blind, spread(128, 3, 0), RssFields::default()).expect("valid")),
         ];
         for landing in landings {
             let plans = told(3, &[landing]);
@@ -473,6 +512,49 @@ mod tests {
                 assert!(plans.iter().all(|p| p.home(local.ip(), at("10.0.0.9:80"))(port)));
             }
         }
+    }
+
+    /// Where ports are divided by the hash, every shard has some towards whatever peer, with whatever key.
+    #[test]
+    fn a_shard_has_ports_whatever_the_key() {
+        let mut seed = 7_u64;
+        let mut next = || {
+            // Xorshift64 (Marsaglia 2003).
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        let transforms = [RssTransform::Nothing, RssTransform::SymmetricXor, RssTransform::SymmetricOrXor];
+        let mut hashed = 0;
+        for n in 0..600_u16 {
+            // Keys with few bits are the difficult ones.
+            let key = (0..40).map(|_| (next() & next() & next()).to_be_bytes()[3]).collect();
+            let fields = RssFields { transform: transforms[usize::from(n % 3)], ..RssFields::default() };
+            let by_hash = Rss::new(key, spread(1 << (n % 8), 4, 0), fields).expect("valid");
+            let mut plans = told(4, &[Landing::Rss(by_hash)]);
+            let remote = SocketAddr::new(if n % 2 == 0 { [10, 0, 0, 9].into() } else { [9; 16].into() }, 40_000 | n);
+            let local = if n % 2 == 0 { IpAddr::from([10, 0, 0, 1]) } else { IpAddr::from([1; 16]) };
+            let of = |p: &Plans| {
+                let ours = p.ours(local, remote);
+                DEFAULT_PORTS.filter(|port| ours(*port)).count()
+            };
+            let each: Vec<usize> = plans.iter().map(of).collect();
+            assert!(each.iter().all(|ports| *ports > 0), "{each:?}");
+            assert_eq!(each.iter().sum::<usize>(), DEFAULT_PORTS.count());
+            let plan = plans.swap_remove(0).first;
+            let place = Place { index: 0, count: 4 };
+            hashed += u16::from(plan.division(place, &DEFAULT_PORTS, local, remote).lands(61_000).is_some());
+        }
+        assert!((300..600).contains(&hashed), "{hashed}");
+    }
+
+    #[test]
+    fn a_block_is_within_its_range() {
+        assert_eq!(block(&(0..=65_535)), (0, 16));
+        assert_eq!(block(&DEFAULT_PORTS), (61_440, 12));
+        assert_eq!((block(&(7..=7)), block(&(65_535..=65_535)), block(&(1..=2)).1), ((7, 0), (65_535, 0), 0));
+        assert_eq!(block(&RangeInclusive::new(1, 0)).1, 0);
     }
 
     /// Whatever changes, a port stays the same shard's: somebody may have a connection from it. Where replies land is as the
@@ -493,7 +575,7 @@ mod tests {
     #[test]
     fn a_change_is_told_from_a_beginning() {
         let plan = |shift| Landing::Rss(rss(spread(128, 2, shift), RssFields::default()));
-        let mut plans = Plans::new(Place { index: 0, count: 2 });
+        let mut plans = Plans::new(Place { index: 0, count: 2 }, DEFAULT_PORTS);
         assert_eq!(plans.state(), LandingState::Unknown);
         plans.set(plan(0), true);
         assert_eq!(plans.state(), LandingState::Planned);
@@ -505,7 +587,7 @@ mod tests {
         assert_eq!(plans.state(), LandingState::Unknown);
         // That nothing is known is a plan, too; and what has happened before was by none.
         for (first, fresh) in [(Landing::Unknown, true), (plan(0), false)] {
-            let mut plans = Plans::new(Place { index: 0, count: 2 });
+            let mut plans = Plans::new(Place { index: 0, count: 2 }, DEFAULT_PORTS);
             plans.set(first, fresh);
             plans.set(plan(0), fresh);
             assert_eq!(plans.state(), LandingState::Changed);

@@ -30,6 +30,7 @@ mod ports;
 mod reply;
 mod route;
 mod shard;
+mod span;
 mod table;
 mod tap;
 mod time_wait;

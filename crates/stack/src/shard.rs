@@ -160,7 +160,7 @@ impl Shard {
             pool: Pool::new(config.pool_bytes),
             listeners: Listeners::default(),
             ports: Ports::new(ports, config.ports.clone()),
-            plans: Plans::new(config.place),
+            plans: Plans::new(config.place, config.ports.clone()),
             isn: IsnGenerator::new(isn),
             neighbours: Neighbours::default(),
             claims: Claims::new(now, config.dad, ports, owned),
