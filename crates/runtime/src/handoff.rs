@@ -5,8 +5,9 @@
 //! frames go straight there. A parcel that comes back was nobody's, and is then the arriving shard's to open or to refuse.
 //!
 //! Two frames that open the same flow may arrive at two shards at once (a SYN and its copy, hashed anew by a peer that
-//! retransmits), and both would find nobody. So a shard that is asked about a flow which it is asking about itself notes the
-//! contest: the lower number wins, and the other's frame is dropped if it comes back.
+//! retransmits), and both would find nobody. So a shard that is asked about a flow which it is asking about itself, and whose
+//! number is the lower one, marks the other's frame: that is dropped if it comes back. Who asks later than it was asked needs no
+//! mark: its question follows the other's round the ring, and finds the flow where that ended.
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
@@ -235,7 +236,10 @@ impl Handoff {
                 self.ask(now, parcel);
             }
             Kind::Unclaimed { contested } => {
-                if parcel.tag.is_some_and(|tag| self.asks.end(now, tag)) || contested {
+                if let Some(tag) = parcel.tag {
+                    self.asks.end(now, tag);
+                }
+                if contested {
                     self.counters.contested += 1;
                 } else {
                     shard.on_unclaimed(now, &parcel.bytes, app);
@@ -261,14 +265,7 @@ impl Handoff {
             parcel.kind = Kind::Returned;
             return self.send(parcel.arrived, parcel);
         };
-        if parcel.tag.is_some_and(|tag| self.asks.is_asking(now, tag)) {
-            // Of two that ask about the same flow the lower number goes on.
-            if self.index < parcel.arrived {
-                contested = true;
-            } else if let Some(tag) = parcel.tag {
-                self.asks.contest(tag);
-            }
-        }
+        contested |= self.index < parcel.arrived && parcel.tag.is_some_and(|tag| self.asks.is_asking(now, tag));
         if asked + 1 < self.count() {
             parcel.kind = Kind::Ask { asked: asked + 1, contested };
             self.send(self.next(), parcel);

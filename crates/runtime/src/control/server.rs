@@ -277,6 +277,16 @@ mod tests {
     }
 
     #[test]
+    fn counters_are_added_up_over_the_shards() {
+        let shard = |opened, port| vec![("opened".to_owned(), opened), ("port_rx_frames".to_owned(), port)];
+        let count = |name: &str, value, shards: &[u64]| Count { name: name.into(), value, shards: shards.to_vec() };
+        let sum = sums(vec![shard(1, 10), shard(2, 20), shard(4, u64::MAX)]);
+        let ports = [10, 20, u64::MAX];
+        assert_eq!(sum, [count("opened", 7, &[1, 2, 4]), count("port_rx_frames", u64::MAX, &ports)]);
+        assert_eq!(sums(vec![shard(1, 10)]), [count("opened", 1, &[]), count("port_rx_frames", 10, &[])]);
+    }
+
+    #[test]
     fn a_byte_now_and_then_does_not_hold_the_thread() {
         let (mut near, far) = UnixStream::pair().unwrap();
         let slow = std::thread::spawn(move || {

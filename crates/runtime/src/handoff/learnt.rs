@@ -83,20 +83,19 @@ struct Ask {
     tag: u64,
     /// Parcels under way.
     under_way: u32,
-    contested: bool,
     /// When the last one went.
     since: Instant,
 }
 
 impl Asks {
     pub(super) fn new() -> Self {
-        Self(vec![Ask { tag: 0, under_way: 0, contested: false, since: Instant::ZERO }; ASKS])
+        Self(vec![Ask { tag: 0, under_way: 0, since: Instant::ZERO }; ASKS])
     }
 
     pub(super) fn begin(&mut self, now: Instant, tag: u64) {
         let ask = &mut self.0[place(tag, ASKS)];
         if !ask.is_open(now) {
-            *ask = Ask { tag, under_way: 0, contested: false, since: now };
+            *ask = Ask { tag, under_way: 0, since: now };
         }
         if ask.tag == tag {
             ask.under_way += 1;
@@ -110,19 +109,12 @@ impl Asks {
         ask.tag == tag && ask.is_open(now)
     }
 
-    /// Another shard that goes first asks about it too.
-    pub(super) fn contest(&mut self, tag: u64) {
-        self.0[place(tag, ASKS)].contested = true;
-    }
-
-    /// A parcel came to its end; whether the flow was contested.
-    pub(super) fn end(&mut self, now: Instant, tag: u64) -> bool {
+    /// A parcel came to its end.
+    pub(super) fn end(&mut self, now: Instant, tag: u64) {
         let ask = &mut self.0[place(tag, ASKS)];
-        if ask.tag != tag || !ask.is_open(now) {
-            return false;
+        if ask.tag == tag && ask.is_open(now) {
+            ask.under_way -= 1;
         }
-        ask.under_way -= 1;
-        ask.contested
     }
 }
 
@@ -165,14 +157,12 @@ mod tests {
         let (mut asks, now) = (Asks::new(), Instant::ZERO);
         asks.begin(now, 5);
         asks.begin(now, 5);
-        asks.contest(5);
-        assert!(asks.end(now, 5) && asks.is_asking(now, 5));
-        assert!(asks.end(now, 5) && !asks.is_asking(now, 5));
-        assert!(!asks.end(now, 5), "there is none");
+        for open in [true, false, false] {
+            asks.end(now, 5);
+            assert_eq!(asks.is_asking(now, 5), open);
+        }
         asks.begin(now, 5);
-        assert!(!asks.end(now, 5), "a new question is not contested");
-        asks.begin(now, 5);
-        let later = now + Duration::from_secs(1);
-        assert!(!asks.is_asking(later, 5));
+        assert!(asks.is_asking(now, 5) && !asks.is_asking(now, 6));
+        assert!(!asks.is_asking(now + Duration::from_secs(1), 5));
     }
 }
