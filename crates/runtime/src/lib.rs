@@ -21,6 +21,7 @@ mod overhear;
 mod privileges;
 pub mod raw;
 mod start;
+mod totals;
 mod worker;
 
 pub use clock::Clock;
@@ -32,6 +33,7 @@ pub use kernel::Holder;
 pub use options::{Address, Options};
 pub use privileges::drop_privileges;
 pub use start::{Running, interface_for, start, start_each};
+pub use totals::totals;
 pub use worker::{Command, Finished, Worker};
 
 pub use stack;

@@ -4,6 +4,7 @@ use super::{Count, Request, Row, place};
 use crate::error::Error;
 use crate::neighbours::Mailbox;
 use crate::privileges::Privileges;
+use crate::totals::{by_name, sums};
 use crate::worker::Command;
 use crossbeam::channel::bounded;
 use mio::net::UnixListener;
@@ -228,32 +229,11 @@ fn row(shard: usize, info: &ConnectionInfo) -> Row {
     }
 }
 
-/// One shard's counters by their names, which are the same in the same order for all.
 fn counters(mailbox: &Mailbox, stop: &AtomicBool) -> io::Result<Vec<(String, u64)>> {
     let (reply, answer) = bounded(1);
     mailbox.send(Command::Counters(reply), stop);
     let (shard, port, handoff) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
-    let mut all: Vec<_> = shard.iter().chain(handoff.iter()).map(|(name, value)| (name.into(), value)).collect();
-    if let serde_json::Value::Object(port) = serde_json::to_value(port)? {
-        all.extend(port.iter().map(|(name, value)| (format!("port_{name}"), value.as_u64().unwrap_or(0))));
-    }
-    Ok(all)
-}
-
-/// The shards' counters added up.
-fn sums(each: Vec<Vec<(String, u64)>>) -> Vec<Count> {
-    let mut each = each.into_iter();
-    let first = each.next().unwrap_or_default().into_iter();
-    let mut counts: Vec<_> = first.map(|(name, value)| Count { name, value, shards: vec![value] }).collect();
-    for shard in each {
-        for (count, (_, value)) in counts.iter_mut().zip(shard) {
-            count.value = count.value.saturating_add(value);
-            count.shards.push(value);
-        }
-    }
-    // Of one shard the value says it all.
-    counts.iter_mut().filter(|count| count.shards.len() == 1).for_each(|count| count.shards.clear());
-    counts
+    Ok(by_name(&shard, &port, &handoff))
 }
 
 #[cfg(test)]
@@ -274,16 +254,6 @@ mod tests {
         drop(listener);
         assert_eq!(name(&bind(&directory).unwrap().0), format!("{pid}.sock"));
         fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[test]
-    fn counters_are_added_up_over_the_shards() {
-        let shard = |opened, port| vec![("opened".to_owned(), opened), ("port_rx_frames".to_owned(), port)];
-        let count = |name: &str, value, shards: &[u64]| Count { name: name.into(), value, shards: shards.to_vec() };
-        let sum = sums(vec![shard(1, 10), shard(2, 20), shard(4, u64::MAX)]);
-        let ports = [10, 20, u64::MAX];
-        assert_eq!(sum, [count("opened", 7, &[1, 2, 4]), count("port_rx_frames", u64::MAX, &ports)]);
-        assert_eq!(sums(vec![shard(1, 10)]), [count("opened", 1, &[]), count("port_rx_frames", 10, &[])]);
     }
 
     #[test]
