@@ -33,5 +33,5 @@ pub use runtime::stack::{
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
 pub use runtime::{
     Address, Error, Finished, HandoffCounters, Idle, Running, control, drop_privileges, interface_for, io_error_kind,
-    raw,
+    raw, totals,
 };

@@ -149,6 +149,22 @@ fn a_loop_that_has_nothing_to_send_hears_within_a_second_that_its_device_is_gone
     assert_eq!(worker.turn(began + Duration::from_secs(1)).unwrap_err().raw_os_error(), Some(6));
 }
 
+/// The other has nothing to do and no reason to end: without the failure this test would not end either.
+#[test]
+fn the_failure_of_one_loop_is_the_end_of_all() {
+    let ((mut one, link, ..), (mut other, ..)) = (worker(), worker());
+    let mut ends = Handoff::ring(vec![one.waker(), other.waker()], 8).into_iter();
+    one.set_handoff(ends.next().unwrap());
+    other.set_handoff(ends.next().unwrap());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| other.run(&stop).map(|_| ()));
+        link.gone.store(true, Ordering::Relaxed);
+        assert_eq!(one.run(&stop).map(|_| ()).unwrap_err().raw_os_error(), Some(6));
+        other.join().unwrap().unwrap();
+    });
+}
+
 #[test]
 fn the_end_does_not_wait_for_a_link_that_is_down() {
     let (mut worker, link, mut far, began) = worker();
