@@ -143,6 +143,8 @@ pub struct Counters {
     pub arp_in: u64,
     /// Neighbour solicitations and advertisements.
     pub ndp_in: u64,
+    /// Announcements of other stations that were overheard; each is counted as what it is as well.
+    pub overheard: u64,
     /// ICMP echo requests, of both families.
     pub echo_in: u64,
     /// ICMP errors given to a connection.
@@ -195,6 +197,7 @@ impl Default for Counters {
             time_wait_reused: 0,
             arp_in: 0,
             ndp_in: 0,
+            overheard: 0,
             echo_in: 0,
             icmp_in: 0,
             segments_out: 0,
@@ -272,6 +275,7 @@ impl Counters {
             ("time_wait_reused", self.time_wait_reused),
             ("arp_in", self.arp_in),
             ("ndp_in", self.ndp_in),
+            ("overheard", self.overheard),
             ("echo_in", self.echo_in),
             ("icmp_in", self.icmp_in),
             ("segments_out", self.segments_out),

@@ -143,16 +143,15 @@ fn a_neighbour_that_tells_everybody_of_its_move_is_heard() {
     for setting in ["net.ipv4.conf.fw-b0.arp_notify", "net.ipv6.conf.fw-b0.ndisc_notify"] {
         b(&format!("sysctl -q -w {setting}=1"));
     }
-    for (address, listen, count, station) in [
-        ("10.77.0.50/24", "10.77.0.50:7", "arp_in", "02:00:00:00:77:02"),
-        ("fd77::99/64", "[fd77::99]:7", "ndp_in", "02:00:00:00:77:03"),
-    ] {
+    for (address, listen, station) in
+        [("10.77.0.50/24", "10.77.0.50:7", "02:00:00:00:77:02"), ("fd77::99/64", "[fd77::99]:7", "02:00:00:00:77:03")]
+    {
         let server = Server::start(&format!("echo --address {address} --listen {listen}"));
         let mut held = Held::open(address.split('/').next().unwrap());
         held.exchange();
-        let before = counter(&server, count);
+        let before = counter(&server, "overheard");
         b(&format!("ip link set dev fw-b0 address {station}"));
-        eventually("the stack hears of it", || counter(&server, count) > before);
+        eventually("the stack hears of it", || counter(&server, "overheard") > before);
         held.exchange();
         drop(held);
         server.stop();

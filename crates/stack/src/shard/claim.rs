@@ -40,6 +40,7 @@ impl Shard {
     /// an unsolicited advertisement). It is learnt if the station is a neighbour; nothing is answered.
     pub fn on_overheard(&mut self, now: Instant, frame: &[u8]) {
         self.counters.frames_in += 1;
+        self.counters.overheard += 1;
         match self.overheard(now, frame) {
             // (No flow is looked for.)
             Ok(()) | Err(Rejected::Elsewhere) => {}
