@@ -116,7 +116,7 @@ pub(crate) struct StackArgs {
     #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
 
-    /// Questions whether anybody has it, a second or so apart, before an address of its own is used, up to 16; 0: none [default: 1]
+    /// Questions whether anybody has the address, 0 to 16, before it is used; only with --address [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=16))]
     dad_probes: Option<u8>,
 
@@ -183,8 +183,10 @@ impl StackArgs {
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
         let vlan = self.vlan.or(file.vlan);
         let dad_probes = self.dad_probes.or(file.dad_probes);
-        if dad_probes.is_some_and(|n| n > 16) {
-            return Err(UsageError("--dad-probes is a number from 0 to 16".into()));
+        if dad_probes.is_some_and(|n| address.is_none() || n > 16) {
+            let message =
+                "--dad-probes needs --address, and a number from 0 to 16: of a shared address the kernel has asked";
+            return Err(UsageError(message.into()));
         }
         if vlan.is_some_and(|id| address.is_none() || !(1..=4094).contains(&id)) {
             let message =

@@ -46,6 +46,9 @@ fn arguments_that_contradict_each_other_are_refused() {
     assert!(ping("fourwave ping 10.77.0.1:7 --vlan 5").is_err());
     assert!(parse("fourwave ping 10.77.0.1:7 --address 10.77.0.8/24 --vlan 4095").is_err());
     assert!(ping("fourwave ping 10.77.0.1:7 --address 10.77.0.8/24 --vlan 5").is_ok());
+    assert!(ping("fourwave ping 10.77.0.1:7 --dad-probes 1").is_err());
+    assert!(parse("fourwave ping 10.77.0.1:7 --address 10.77.0.8/24 --dad-probes 17").is_err());
+    assert!(ping("fourwave ping 10.77.0.1:7 --address 10.77.0.8/24 --dad-probes 0").is_ok());
     assert!(ping("fourwave ping 10.77.0.1:7 --address 10.77.0.8/24 --gateway fd77::9").is_err());
 }
 
