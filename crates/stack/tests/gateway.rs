@@ -122,6 +122,7 @@ fn what_is_overheard_is_not_answered() {
     let counters = shard.counters();
     assert_eq!((counters.frames_in, counters.frames_accounted()), (5, 5));
     // Nor is anything learnt of a station that nobody wants (RFC 826's merge flag, RFC 4861 section 7.2.5).
+    let mut shard = routed();
     for six in [false, true] {
         shard.on_overheard(now, &told(six, MOVED, true));
         app.connect = Some(far(six));
