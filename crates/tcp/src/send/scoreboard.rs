@@ -647,6 +647,8 @@ mod tests {
         assert!(records.iter().all(|r| r.len() > 0 && !(r.is(SACKED) && r.is(LOST | AGAIN))), "{board:?}");
         let lost = |r: &&Record| r.is(LOST) && !r.is(AGAIN);
         assert!(board.records.iter().take(board.resend).all(|r| !lost(&r)), "{board:?}");
+        // RACK looks at no record before this one again.
+        assert!(board.records.iter().take(board.originals).all(|r| r.is(SACKED | LOST | EVER)), "{board:?}");
         // The sum behind the saturating subtraction never goes below zero.
         assert!(board.outstanding() + board.resent >= board.sacked + board.lost, "{board:?}");
     }
@@ -739,6 +741,23 @@ mod tests {
         check(&board);
         let mut board = self::board(3);
         assert_eq!(board.expire(Duration::from_millis(50), at(10)), 100);
+    }
+
+    /// RFC2018-8-a: of what the peer has taken back by the timeout each segment can be found lost again, however young it was.
+    #[test]
+    fn what_a_peer_takes_back_is_watched_again() {
+        let mut board = board(4);
+        let latest = sack(&mut board, 0, &[(100, 300)]).latest.expect("delivered");
+        assert_eq!(board.detect(latest, Duration::ZERO, at(20)).0, 100);
+        board.acknowledge(SeqNum::new(100), &mut board.delivered(at(20)));
+        // The first is reported and yet not acknowledged: what was reported counts no more. The others are not lost yet.
+        assert_eq!((board.expire(Duration::from_millis(50), at(21)), board.sacked()), (100, 0));
+        check(&board);
+        board.sent_again(SeqNum::new(100), SeqNum::new(200), at(21));
+        let mut delivered = board.delivered(at(60));
+        board.acknowledge(SeqNum::new(200), &mut delivered);
+        let latest = delivered.latest.expect("delivered");
+        assert_eq!(board.detect(latest, Duration::ZERO, at(60)).0, 200);
     }
 
     /// RFC 2018 section 4: what a block reports before it was even sent is not believed, but when it was sent it is.

@@ -240,6 +240,9 @@ impl Map {
         // What is in the network: the first copy unless it was delivered or lost, and a later one.
         let in_flight = self.count(|b| !b.sacked && !b.lost) + self.count(|b| b.again);
         assert_eq!(board.in_flight(), in_flight);
+        // What RACK has passed by is not the first copy any more, or is lost, or was delivered.
+        let original = |b: &Byte| !b.sacked && !b.lost && !b.ever;
+        assert!(!segments.iter().take(board.originals).any(|s| original(&self.bytes[s.start])));
         let most = [5, u32::MAX][segments.len() % 2];
         assert_eq!(board.next_lost(most, u32::MAX), self.next_lost(&segments, most));
         if let Some(segment) = segments.get(self.bytes.len() % segments.len().max(1)) {
