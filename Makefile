@@ -4,7 +4,7 @@
 # What the build and the demo need, as Debian calls it.
 APT_BUILD := gcc make clang m4 pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2 ethtool
 # Programs the tests talk to, and the tools they use.
-APT_TEST := iperf3 sockperf netcat-openbsd curl python3 iputils-ping tcpdump util-linux procps libcap2-bin
+APT_TEST := iperf3 sockperf netcat-openbsd curl nginx wrk python3 iputils-ping tcpdump util-linux procps libcap2-bin
 
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUSTUP := curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y
@@ -173,7 +173,8 @@ define need_packages
 				exit 1
 			fi
 			echo "installing $${missing[*]}" >&2
-			export DEBIAN_FRONTEND=noninteractive
+			# RUNLEVEL: nginx is a program here, not a service of this machine.
+			export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 			apt-get update -qq >&2
 			apt-get install -y -qq --no-install-recommends "$${missing[@]}" >&2
 		fi

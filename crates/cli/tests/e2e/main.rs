@@ -5,6 +5,7 @@ mod common;
 mod support;
 
 mod bench;
+mod beside;
 mod capture;
 mod checksums;
 mod clients;

@@ -37,10 +37,15 @@ pub(crate) fn within(namespace: &str, seconds: u32, args: &[&str]) -> Command {
 
 /// One of the scripts in `peers`, in a namespace, for a minute at most.
 pub(crate) fn peer(namespace: &str, script: &str, args: &[&str]) -> Command {
+    peer_for(namespace, 60, script, args)
+}
+
+/// As [`peer`], for so many seconds at most.
+pub(crate) fn peer_for(namespace: &str, seconds: u32, script: &str, args: &[&str]) -> Command {
     let path = format!("{}/tests/e2e/peers/{script}.py", env!("CARGO_MANIFEST_DIR"));
     let mut all = vec!["python3", &path];
     all.extend(args);
-    within(namespace, 60, &all)
+    within(namespace, seconds, &all)
 }
 
 /// Runs a command to its good end; its stdout.
