@@ -1,8 +1,8 @@
 //! The loops that drive shards: a pinned worker per queue, the clock, idling, and the threads beside the data path.
 //!
 //! [`start`] opens the interface, makes a shard with its listeners, and runs it with an application on a thread of its own,
-//! pinned to a core. Beside it run a thread that mirrors the kernel's neighbours and one that answers `fourwave ss` on a
-//! control socket. [`Worker`] is the loop itself, over any [`xdp::Port`].
+//! pinned to a core. Beside it run a thread that mirrors the kernel's neighbours, routes and interface, and one
+//! that answers `fourwave ss` on a control socket. [`Worker`] is the loop itself, over any [`xdp::Port`].
 #![forbid(unsafe_code)]
 
 mod clock;
