@@ -2,7 +2,7 @@
 //!
 //! [`start`] opens the interface, makes a shard per receive queue with its listeners, and runs each with an application on a
 //! thread of its own, pinned to a core. Frames that arrive at one shard and belong to another's flow are handed over
-//! ([`HandoffCounters`]). Beside them run a thread that mirrors the kernel's neighbours and one that answers `fourwave ss` on a
+//! ([`HandoffCounters`]). Beside them run a thread that mirrors the kernel's neighbours, routes and interface, and one that answers `fourwave ss` on a
 //! control socket. [`Worker`] is the loop itself, over any [`xdp::Port`].
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! AF_XDP behind a safe batch [`Port`], the loader of the steering program, facts about interfaces, and the kernel's
-//! neighbours and routes.
+//! AF_XDP behind a safe batch [`Port`], the loader of the steering program, interfaces and their changes, and the
+//! kernel's neighbours and routes.
 //!
 //! All the `unsafe` of fourwave is in this crate; nothing public is `unsafe`.
 //!

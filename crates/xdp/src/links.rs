@@ -115,7 +115,7 @@ impl InterfaceMirror {
         Ok(Some(facts))
     }
 
-    /// The routes that lead out of the interface now, as [`neighbours::routes`](crate::neighbours::routes).
+    /// The routes that lead out of the interface now, as [`neighbours::routes`].
     ///
     /// # Errors
     /// A failed system call.

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::common::{self, Background};
-use crate::support::{SOON, Server, bulk, eventually, good, lab, peer, text};
+use crate::support::{SOON, Server, bulk, eventually, good, lab, peer, text, within};
 
 fn sh(script: &str) -> String {
     let output = common::sh(script);
@@ -106,20 +106,27 @@ fn neighbours_flushed_and_moved_in_mid_transfer() {
 #[test]
 fn a_neighbour_in_use_is_probed_by_the_kernel() {
     let _lab = lab();
-    let times = "base_reachable_time_ms=1000 net.ipv4.neigh.fw-a0.delay_first_probe_time=1";
+    // Reachable for 1.5 to 4.5 s: longer than the delay, behind which the kernel would take its own question for a use.
+    let times = "base_reachable_time_ms=3000 net.ipv4.neigh.fw-a0.delay_first_probe_time=1";
     sh(&format!("ip netns exec fw-a sysctl -q -w net.ipv4.neigh.fw-a0.{times}"));
     let server = Server::echo();
     let under_way = crate::support::long_transfer();
-    for _ in 0..2 {
-        eventually("it is stale", || neighbour("10.77.0.2").contains("STALE"));
-        eventually("it has answered a question", || neighbour("10.77.0.2").contains("REACHABLE"));
-    }
+    let log = std::env::temp_dir().join(format!("fourwave-probes-{}", std::process::id()));
+    let watch = format!("exec ip monitor neigh dev fw-a0 > {}", log.display());
+    let watch = Background::start(within("fw-a", 60, &["sh", "-c", &watch]));
+    let probes = || std::fs::read_to_string(&log).unwrap_or_default().matches(" PROBE").count();
+    // More than once: what was learnt with the first question does not last.
+    eventually("it is asked", || probes() >= 1);
+    eventually("it is asked again", || probes() >= 2 && neighbour("10.77.0.2").contains("REACHABLE"));
     drop(under_way);
     server.assert_empty();
     // Nobody uses it any more: nobody asks.
     eventually("it is stale", || neighbour("10.77.0.2").contains("STALE"));
+    let before = probes();
     std::thread::sleep(Duration::from_secs(7));
-    assert!(neighbour("10.77.0.2").contains("STALE"));
+    assert_eq!((probes(), neighbour("10.77.0.2").contains("STALE")), (before, true));
+    drop(watch);
+    std::fs::remove_file(&log).unwrap();
     server.stop();
 }
 
