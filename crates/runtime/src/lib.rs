@@ -20,6 +20,7 @@ mod options;
 mod overhear;
 mod privileges;
 pub mod raw;
+mod stall;
 mod start;
 mod totals;
 mod worker;

@@ -6,9 +6,10 @@ use crate::clock::Clock;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
 use crate::interface::Change;
+use crate::stall::Stall;
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
-use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, Landing, MacAddr, Placed, Shard};
+use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, Landing, LandingState, MacAddr, Placed, Shard};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub struct Worker<P, A> {
     turns: u32,
     /// When there was work last.
     worked: Instant,
+    stall: Stall,
     /// The interface is down: what it is to send waits, and so do the connections.
     down: bool,
     /// Somebody has said that the interface is gone.
@@ -81,6 +83,8 @@ pub struct Worker<P, A> {
     /// When to ask the device next.
     next_check: Instant,
     conflicts: Conflicts,
+    /// It was told that the plan of where flows land does not hold.
+    distrusts: bool,
 }
 
 /// What remains of a shard and its loop.
@@ -128,10 +132,12 @@ impl<P: Port, A: App> Worker<P, A> {
             held: None,
             turns: 0,
             worked,
+            stall: Stall::new(worked),
             down: false,
             gone: false,
             next_check: worked + CHECK,
             conflicts: Conflicts::default(),
+            distrusts: false,
         })
     }
 
@@ -190,8 +196,9 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// One turn; true if there was anything to do.
     fn turn(&mut self, now: Instant) -> io::Result<bool> {
-        if self.received.is_empty() {
-            self.port.receive(&mut self.received, RX_BATCH);
+        if self.stall.look(now) || self.received.is_empty() {
+            let room = RX_BATCH - self.received.len();
+            self.port.receive(&mut self.received, room);
         }
         let taken = self.received.len();
         for frame in self.received.drain(..) {
@@ -208,7 +215,9 @@ impl<P: Port, A: App> Worker<P, A> {
             Some(handoff) => handoff.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
-        self.shard.advance(now, &mut self.app);
+        if self.stall.is_over(taken, taken < RX_BATCH) {
+            self.shard.advance(now, &mut self.app);
+        }
         let app = &mut self.app;
         self.shard.call(now, |io| app.on_turn(io));
         let sent = self.transmit(now);
@@ -261,6 +270,7 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         if due {
             self.conflicts.look(now, &mut self.shard);
+            self.look_at_landing();
         }
         let asked = if due { self.port.check() } else { Ok(()) };
         match asked.and_then(|()| self.port.flush()) {
@@ -279,6 +289,15 @@ impl<P: Port, A: App> Worker<P, A> {
                 Ok(())
             }
             result => result,
+        }
+    }
+
+    /// Says once that the interface does not spread flows as it says it does.
+    fn look_at_landing(&mut self) {
+        if self.shard.landing_state() == LandingState::Distrusted && !std::mem::replace(&mut self.distrusts, true) {
+            tracing::warn!(
+                "flows don't land where the interface's RSS key and table say: the shards hand over what lands elsewhere"
+            );
         }
     }
 

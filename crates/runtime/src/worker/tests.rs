@@ -187,3 +187,51 @@ fn a_frame_that_is_refused_for_good_is_not_held() {
     worker.turn(began).unwrap();
     assert_eq!(answers(&mut far), 1);
 }
+
+fn send(far: &mut MemoryPort, frame: &[u8]) {
+    let mut out = far.allocate().unwrap();
+    far.buffer(&mut out)[..frame.len()].copy_from_slice(frame);
+    far.transmit(out, frame.len()).unwrap();
+    far.flush().unwrap();
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    (!u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()).to_be_bytes()
+}
+
+/// A segment from the peer's port 9 to our port 7.
+fn segment(flags: u8, seq: u32) -> Vec<u8> {
+    let mut tcp =
+        [[0, 9, 0, 7].as_slice(), &seq.to_be_bytes(), &[0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat();
+    let pseudo = [&PEER[..], &OURS, &[0, 6, 0, 20], &tcp].concat();
+    tcp[16..18].copy_from_slice(&checksum(&pseudo));
+    let mut ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &PEER, &OURS].concat();
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum);
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0][..], &ip, &tcp].concat()
+}
+
+/// The machine stops the loop for longer than a retransmission timeout. What ended the handshake came meanwhile, behind more
+/// frames than one turn takes in: the timer is not to fire before it is read.
+#[test]
+fn timers_wait_for_what_came_while_the_loop_was_stopped() {
+    let (mut worker, _, mut far, began) = worker();
+    worker.shard.listen((OURS, 7).into(), 16).unwrap();
+    ask(&mut far);
+    send(&mut far, &segment(2, 100));
+    worker.turn(began).unwrap();
+    assert_eq!((answers(&mut far), worker.shard.counters().opened), (2, 1));
+    for _ in 0..100 {
+        ask(&mut far);
+    }
+    send(&mut far, &segment(4, 101));
+    for ms in 3000..3002 {
+        worker.turn(began + Duration::from_millis(ms)).unwrap();
+    }
+    assert_eq!((worker.shard.counters().arp_in, worker.shard.counters().syn_acks_again), (101, 0));
+    worker.turn(began + Duration::from_millis(9000)).unwrap();
+    assert_eq!(worker.shard.counters().syn_acks_again, 0, "it is over");
+}
