@@ -151,8 +151,8 @@ fn nginx_and_the_stack_under_load_on_one_address() {
 }
 
 #[test]
-fn nginx_and_the_stack_under_load_on_one_ipv6_address() {
-    all_at_once(V6, 1);
+fn nginx_and_the_stack_under_load_on_one_ipv6_address_and_four_queues() {
+    all_at_once(V6, 4);
 }
 
 /// Bulk of the kernel's both ways, and of the stack's, through the same queue.
@@ -196,15 +196,6 @@ fn connections_of_both_to_one_server() {
     drop(far);
 }
 
-/// In which shards a server has connections.
-#[expect(dead_code)]
-fn shards(server: &Server) -> Vec<u64> {
-    let mut shards: Vec<_> = server.connections().iter().map(|row| row["shard"].as_u64().unwrap()).collect();
-    shards.sort_unstable();
-    shards.dedup();
-    shards
-}
-
 /// The connections in fw-b that the kernel has, but for those that listen or are in TIME-WAIT.
 fn of_the_kernel() -> usize {
     let shown = good(within("fw-b", 20, &["ss", "-Htan", "state", "connected", "exclude", "time-wait"]));
@@ -238,8 +229,8 @@ fn from_the_kernel(queues: usize) {
 }
 
 #[test]
-fn thousands_of_connections_from_the_kernel() {
-    from_the_kernel(1);
+fn thousands_of_connections_from_the_kernel_to_four_shards() {
+    from_the_kernel(4);
 }
 
 /// To the kernel, as many at once as there are ports, one exchange on each.
@@ -265,6 +256,6 @@ fn to_the_kernel(queues: usize) {
 }
 
 #[test]
-fn thousands_of_connections_to_the_kernel() {
-    to_the_kernel(1);
+fn thousands_of_connections_from_four_shards_to_the_kernel() {
+    to_the_kernel(4);
 }
