@@ -108,6 +108,14 @@ pub(crate) fn check(before: &Before, segment: &Segment<'_>, after: &After<'_>) {
             assert_eq!(a.rcv_nxt, b.rcv_nxt);
             return acknowledgment(before, segment, after);
         }
+        let plain = !is(segment, Flags::RST) && !is(segment, Flags::SYN) && !is(segment, Flags::FIN);
+        let last = plain && segment.header.seq + 1 == b.rcv_nxt && segment.payload.len() <= 1;
+        if last && is(segment, Flags::ACK) && before.state != State::SynReceived {
+            // And so is what is numbered as the last octet that was taken, of a peer that has probed our window with it.
+            assert!(a.rcv_nxt == b.rcv_nxt && after.outcome.deliver.is_none() && after.outcome.reset.is_none());
+            assert!(segment.payload.is_empty() || after.sent > 0 || after.state != before.state);
+            return acknowledgment(before, segment, after);
+        }
         unchanged();
         // "an acknowledgment should be sent in reply (unless the RST bit is set)"; data that came twice always.
         let answers = !is(segment, Flags::RST) && !is(segment, Flags::SYN) && len(segment) > 0;
