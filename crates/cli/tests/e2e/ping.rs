@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::{self, Background, json};
-use crate::support::{Server, assert_no_program, fourwave, good, kernel_echo, lab, peer, refused};
+use crate::connections::counter;
+use crate::support::{Server, assert_no_program, eventually, fourwave, good, kernel_echo, lab, peer, refused};
 
 const KEYS: [&str; 9] =
     ["stack", "mode", "connections", "message_bytes", "count", "errors", "duration_s", "latency_ns", "rate_per_s"];
@@ -110,8 +111,10 @@ fn ctrl_c_prints_the_report() {
     for flags in [&["--interval-ms", "5"][..], &["--connections", "10"]] {
         let mut args = vec!["ping", "10.77.0.1:7", "--seconds", "600", "--warmup", "0", "--json"];
         args.extend(flags);
+        let before = counter(&server, "segments_in");
         let mut ping = Background::start(common::in_namespace("fw-b", &args));
-        std::thread::sleep(Duration::from_millis(1000));
+        // Handshakes, and some answers on each connection.
+        eventually("the ping is under way", || counter(&server, "segments_in") > before + 100);
         ping.signal(Signal::INT);
         let (code, stdout, said) = ping.end(Duration::from_secs(10));
         assert_eq!((code, said.as_str()), (Some(0), ""), "{stdout}");
@@ -129,7 +132,7 @@ fn a_server_that_goes_away_is_an_error_with_a_report() {
         let mut server = Server::echo();
         let args = ["ping", "10.77.0.1:7", "--seconds", "60", "--timeout-s", "2", "--warmup", "0", "--json"];
         let mut ping = Background::start(common::in_namespace("fw-b", &args));
-        std::thread::sleep(Duration::from_millis(700));
+        eventually("the ping is under way", || counter(&server, "segments_in") > 10);
         server.signal(signal);
         server.end();
         let (code, stdout, said) = ping.end(Duration::from_secs(20));
