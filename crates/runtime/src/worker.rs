@@ -27,6 +27,8 @@ const LOOKS: usize = 32;
 const COMMAND_TURNS: u32 = 32;
 /// How long an orderly end may take before what is left is reset.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long an owned address is answered for behind that: some round trips of a local network.
+const FAREWELL: Duration = Duration::from_millis(50);
 /// How often the device is asked whether it is still there: nothing wakes a loop when it is not.
 const CHECK: Duration = Duration::from_secs(1);
 /// What the kernel says of an interface that is gone (linux/errno.h).
@@ -396,7 +398,21 @@ impl<P: Port, A: App> Worker<P, A> {
             }
             self.flush(now)?;
         }
-        self.flush(self.clock.now())
+        self.flush(self.clock.now())?;
+        self.say_farewell()
+    }
+
+    /// Nobody answers for an owned address once this has ended: what crosses our last segments is answered now, by a reset
+    /// that its sender takes (one that answered its data had a number that our FIN may have made old).
+    fn say_farewell(&mut self) -> io::Result<()> {
+        let began = self.clock.now();
+        let talked = self.shard.counters().segments_in > 0 && self.shard.config().addresses.iter().any(|a| a.owned);
+        while talked && !self.down && self.clock.now() - began < FAREWELL {
+            let now = self.clock.now();
+            self.turn(now)?;
+            self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
+        }
+        Ok(())
     }
 
     /// No connection is left here; nor elsewhere, since what arrives here may be of theirs.
