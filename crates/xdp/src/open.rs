@@ -124,6 +124,9 @@ fn multi_buffer_reason(config: &XskConfig, facts: &InterfaceFacts, used: bool) -
 /// it came in on, and the kernel knows nothing of the stack's connections.
 fn check_queues(facts: &InterfaceFacts, queues: &[u32]) -> Result<(), Error> {
     let (interface, available) = (facts.name.clone(), facts.rx_queues);
+    if (1..queues.len()).any(|at| queues[..at].contains(&queues[at])) {
+        return Err(Error::Config { field: "queues", value: format!("{queues:?}"), allowed: "each queue once" });
+    }
     if let Some(&queue) = queues.iter().find(|queue| **queue >= available) {
         return Err(Error::QueueOutOfRange { interface, queue, queues: available });
     }
@@ -132,4 +135,19 @@ fn check_queues(facts: &InterfaceFacts, queues: &[u32]) -> Result<(), Error> {
     }
     let channels = if facts.driver == "veth" { "rx" } else { "combined" };
     Err(Error::QueuesUnserved { interface, available, served: queues.len(), channels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_that_are_named_twice_are_refused_by_their_name() {
+        let facts = InterfaceFacts::read("lo").unwrap();
+        let all: Vec<u32> = (0..facts.rx_queues).collect();
+        assert!(check_queues(&facts, &all).is_ok());
+        let twice = [all, vec![0]].concat();
+        let text = check_queues(&facts, &twice).unwrap_err().to_string();
+        assert!(text.starts_with("queues = \"[0") && text.ends_with("each queue once"), "{text}");
+    }
 }
