@@ -34,7 +34,7 @@ impl Change {
         match self {
             Self::Routes(routes) => shard.set_routes(routes),
             Self::Mtu(mtu) => shard.set_mtu(now, mtu),
-            Self::Mac(mac) => shard.set_mac(mac),
+            Self::Mac(mac) => shard.set_mac(now, mac),
             Self::Addresses(present) => shard.set_present(&present),
             Self::Stale(ip) => shard.on_stale_neighbour(now, ip),
             Self::Forgotten(ip) => shard.on_forgotten_neighbour(ip),

@@ -285,6 +285,7 @@ impl<P: Port, A: App> Worker<P, A> {
             }
             Ok(()) if due => {
                 if std::mem::take(&mut self.down) {
+                    self.shard.announce_owned(now);
                     tracing::info!("the interface is up again");
                 }
                 self.next_check = now + CHECK;

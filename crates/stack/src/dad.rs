@@ -233,6 +233,14 @@ impl Claims {
         Some(act)
     }
 
+    /// What is ours is announced again: others may have an old MAC address for it, or have forgotten it.
+    pub(crate) fn again(&mut self, now: Instant) {
+        for claim in self.claims.iter_mut().filter(|c| matches!(c.phase, Phase::Ours(_))) {
+            (claim.phase, claim.due) = (Phase::Ours(ANNOUNCE_NUM), Some(now));
+        }
+        self.look();
+    }
+
     /// The station `mac`, which is not ours, was heard to do something with `ip`.
     pub(crate) fn heard(&mut self, now: Instant, ip: IpAddr, mac: MacAddr, evidence: Evidence) -> Meaning {
         let Some(claim) = self.claims.iter_mut().find(|c| c.ip == ip) else { return Meaning::Nothing };

@@ -4,7 +4,7 @@
 mod support;
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use stack::{Conflict, ConnectError, Dad, Duration, Instant, MacAddr, Refusal, Shard, ShardConfig};
+use stack::{Conflict, ConnectError, Dad, Duration, Instant, MacAddr, Place, Refusal, Shard, ShardConfig};
 use support::*;
 use wire::{
     arp, eth, icmpv6, ipv6,
@@ -243,4 +243,33 @@ fn without_detection_nothing_is_asked() {
         Shard::new(ShardConfig { dad: Some(Dad { probes: 17, ..Dad::default() }), ..shard.config().clone() }, at(0))
             .is_err()
     );
+}
+
+/// RFC 4861 section 7.2.6, RFC 5227 section 3: a station whose MAC address is another one tells all, as it did at first
+/// (ANNOUNCE_NUM 2, 2 s apart). Of several shards the first one does; what is not ours yet is not announced.
+#[test]
+fn another_mac_address_is_announced() {
+    let new = MacAddr([2, 0, 0, 0, 0, 0xbb]);
+    let senders = |frames: &[Vec<u8>]| frames.iter().map(|f| f[6..12].to_vec()).collect::<Vec<_>>();
+    let (mut shard, mut app) = (shard(|_| {}), Counting::default());
+    assert!(sent(&mut shard, &mut app, 0).is_empty());
+    shard.set_mac(at(1000), new);
+    assert_eq!(shard.next_wakeup(), Some(at(1000)));
+    for ms in [1000, 3000] {
+        let frames = sent(&mut shard, &mut app, ms);
+        assert_eq!(senders(&frames), [new.0, new.0]);
+        assert_eq!((arp_of(&frames[0]).1.sender_mac, arp_of(&frames[0]).1.sender_ip), (new, FOUR));
+        assert!(matches!(ndp_of(&frames[1]).2, Packet::Advertisement(tells) if tells.target_mac == Some(new)));
+    }
+    assert_eq!((sent(&mut shard, &mut app, 9000).len(), shard.next_wakeup()), (0, None));
+
+    let mut second = support::shard(|c| c.place = Place { index: 1, count: 2 });
+    second.set_mac(at(0), new);
+    assert_eq!((sent(&mut second, &mut app, 0).len(), second.next_wakeup()), (0, Some(at(2000))));
+
+    let mut asking = asking(|_| {});
+    asking.set_mac(at(0), new);
+    let frames = sent(&mut asking, &mut app, 0);
+    assert_eq!(arp_of(&frames[0]).1.sender_ip, Ipv4Addr::UNSPECIFIED, "a question");
+    assert!(asking.tentative());
 }

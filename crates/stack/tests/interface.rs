@@ -267,7 +267,7 @@ fn a_new_connection_has_the_mss_of_the_new_mtu() {
 fn another_mac_address_is_sent_from_and_taken() {
     let (mut shard, mut app, now) = (routed(), Hearing::default(), Instant::ZERO);
     let (conn, iss) = open_from(&mut shard, &mut app, now, far());
-    shard.set_mac(B);
+    shard.set_mac(now, B);
     assert_eq!(send(&mut shard, now, conn, 10)[0][6..12], B.0);
     let ack = header(Flags::ACK, (1000, PORT), 301, iss.wrapping_add(11));
     let mut frame = tcp_frame(far(), v4(1), ack, &[], None);

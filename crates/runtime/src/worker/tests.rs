@@ -138,7 +138,11 @@ fn a_link_that_is_down_is_tried_at_intervals_and_what_is_queued_goes_when_it_is_
     assert_eq!(answers(&mut far), 1);
     ask(&mut far);
     worker.turn(began + Duration::from_millis(201)).unwrap();
-    assert_eq!(answers(&mut far), 1);
+    assert_eq!(
+        answers(&mut far),
+        2,
+        "the answer, and an announcement: switches forget who is behind a link that is down"
+    );
 }
 
 #[test]

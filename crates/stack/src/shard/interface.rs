@@ -44,9 +44,17 @@ impl Shard {
         }
     }
 
-    /// The interface has another MAC address.
-    pub const fn set_mac(&mut self, mac: MacAddr) {
+    /// The interface has another MAC address. Owned addresses are announced with it (RFC 4861 section 7.2.6; RFC 5227 section
+    /// 3): nobody else would tell.
+    pub fn set_mac(&mut self, now: Instant, mac: MacAddr) {
         self.config.mac = mac;
+        self.announce_owned(now);
+    }
+
+    /// Owned addresses are announced as at the start, to stations and switches that may know no longer where they are: the
+    /// link was down.
+    pub fn announce_owned(&mut self, now: Instant) {
+        self.claims.again(now);
     }
 
     /// The kernel is not sure of a neighbour any more: one that is used is asked for ([`poll_resolve`](Self::poll_resolve)),
