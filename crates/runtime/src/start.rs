@@ -105,11 +105,12 @@ pub fn start_each<A: App + Send + 'static>(
     let most = largest_mtu(facts.mtu);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
+    // Before the first frame: what is told later counts as a change.
+    let first_look = FirstLook::new(&options.interface, &queues)?;
+    shards.iter_mut().for_each(|shard| shard.set_landing(first_look.landing()));
     if let Some(first) = shards.first_mut() {
         claim::confirm(&mut ports, first, &clock)?;
     }
-    let first_look = FirstLook::new(&options.interface, &queues)?;
-    shards.iter_mut().for_each(|shard| shard.set_landing(first_look.landing()));
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
