@@ -84,9 +84,9 @@ pub(crate) struct Conflicts {
 }
 
 impl Conflicts {
-    /// To be called about once a second.
+    /// To be called about once a second. The first shard, which hears all that others hear, speaks for them.
     pub(crate) fn look(&mut self, now: Instant, shard: &mut Shard) {
-        if now < self.quiet_until {
+        if now < self.quiet_until || shard.config().place.index != 0 {
             return;
         }
         if let Some(conflict) = shard.take_conflict() {
@@ -103,19 +103,29 @@ impl Conflicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stack::{Dad, LocalAddress, MacAddr, ShardConfig};
+    use stack::{Dad, LocalAddress, MacAddr, Place, ShardConfig};
     use xdp::{MemoryConfig, MemoryPort};
 
     const OURS: [u8; 4] = [10, 0, 0, 1];
     const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-    fn setting(dad: Option<Dad>) -> (Shard, [MemoryPort; 2], [MemoryPort; 2], Clock) {
+    fn setting(dad: Option<Dad>, place: Place) -> (Shard, [MemoryPort; 2], [MemoryPort; 2], Clock) {
         let [(a, far_a), (b, far_b)] = [0, 1].map(|_| MemoryPort::pair(MemoryConfig::default()));
         let own = LocalAddress { ip: OURS.into(), prefix_len: 24, owned: true };
         let mut config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, 1]), 1500, vec![own], [[1; 16]; 4]);
-        config.dad = dad;
+        (config.dad, config.place) = (dad, place);
         let clock = Clock::new();
         (Shard::new(config, clock.now()).unwrap(), [a, b], [far_a, far_b], clock)
+    }
+
+    /// The other station says that it has our address.
+    fn claims() -> Vec<u8> {
+        let mut frame = [[2, 0, 0, 0, 0, 1], OTHER].concat();
+        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
+        frame.extend(OTHER);
+        frame.extend(OURS);
+        frame.extend([2, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+        frame
     }
 
     /// What the other station has seen: operation, sender's and target's address.
@@ -133,14 +143,14 @@ mod tests {
     #[test]
     fn nobody_answers() {
         let dad = Dad { announce_wait: Duration::from_millis(20), ..Dad::default() };
-        let (mut shard, mut ports, [mut far, mut other], clock) = setting(Some(dad));
+        let (mut shard, mut ports, [mut far, mut other], clock) = setting(Some(dad), Place::ALONE);
         let began = clock.now();
         confirm(&mut ports, &mut shard, &clock).unwrap();
         assert!(clock.now() - began >= dad.announce_wait);
         assert_eq!(seen(&mut far), [(1, [0; 4], OURS), (1, OURS, OURS)]);
         assert_eq!(seen(&mut other), []);
         // Nothing to ask: no time is spent.
-        let (mut shard, mut ports, [mut far, _other], clock) = setting(None);
+        let (mut shard, mut ports, [mut far, _other], clock) = setting(None, Place::ALONE);
         confirm(&mut ports, &mut shard, &clock).unwrap();
         assert_eq!(seen(&mut far), []);
     }
@@ -149,12 +159,8 @@ mod tests {
     #[test]
     fn the_owner_answers() {
         let dad = Dad { announce_wait: Duration::from_secs(60), ..Dad::default() };
-        let (mut shard, mut ports, [mut far, mut other], clock) = setting(Some(dad));
-        let mut frame = [[2, 0, 0, 0, 0, 1], OTHER].concat();
-        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
-        frame.extend(OTHER);
-        frame.extend(OURS);
-        frame.extend([2, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+        let (mut shard, mut ports, [mut far, mut other], clock) = setting(Some(dad), Place::ALONE);
+        let frame = claims();
         let mut out = other.allocate().unwrap();
         other.buffer(&mut out)[..frame.len()].copy_from_slice(&frame);
         other.transmit(out, frame.len()).unwrap();
@@ -163,5 +169,18 @@ mod tests {
         assert!(error.to_string().starts_with("10.0.0.1 is in use by 02:00:00:00:00:02"), "{error}");
         let announced = seen(&mut far).iter().any(|(_, sender, _)| *sender == OURS);
         assert!(!announced, "what is another's was announced as ours");
+    }
+
+    /// All shards hear of a conflict; one says it.
+    #[test]
+    fn a_conflict_is_logged_by_the_first_shard_alone() {
+        for index in [0, 1] {
+            let (mut shard, .., clock) = setting(None, Place { index, count: 2 });
+            let now = clock.now();
+            let _ = shard.on_handed(now, &claims(), &mut Nobody);
+            let mut conflicts = Conflicts::default();
+            conflicts.look(now, &mut shard);
+            assert_eq!(conflicts.quiet_until > now, index == 0);
+        }
     }
 }
