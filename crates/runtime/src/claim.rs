@@ -14,7 +14,7 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(2);
 const TELL: Duration = Duration::from_secs(60);
 
 /// The application is not there yet. No connection can be, either: its address is not ours so far.
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl App for Nobody {
     fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
@@ -61,7 +61,7 @@ pub(crate) fn confirm<P: Port>(ports: &mut [P], shard: &mut Shard, clock: &Clock
 }
 
 /// Sends what there is to send. A question that can't be sent must not be taken for one that nobody answers.
-fn send<P: Port>(port: &mut P, shard: &mut Shard, now: Instant) -> io::Result<()> {
+pub(crate) fn send<P: Port>(port: &mut P, shard: &mut Shard, now: Instant) -> io::Result<()> {
     while shard.has_output() {
         let Some(mut frame) = port.allocate() else { return Err(io::Error::other("no frame is free")) };
         match shard.poll_transmit(now, port.buffer(&mut frame)) {

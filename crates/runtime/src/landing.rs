@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use xdp::rss::{HashInput, RssFacts, RssWatch, Symmetry};
 
+pub(crate) mod probe;
+
 /// How often the table is looked at, a few ioctls each time. Until a change is noticed its flows are handed over.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -26,13 +28,14 @@ pub(crate) struct LandingWatch {
 pub(crate) struct FirstLook {
     watch: RssWatch,
     queues: Vec<u32>,
+    refuted: bool,
 }
 
 impl FirstLook {
     /// Reads how the interface spreads flows over its queues; `queues` are those served, in the order of the shards.
     pub(crate) fn new(interface: &str, queues: &[u32]) -> Result<Self, Error> {
         let (watch, queues) = (RssWatch::open(interface)?, queues.to_vec());
-        Ok(Self { watch, queues })
+        Ok(Self { watch, queues, refuted: false })
     }
 
     /// What the shards are to be told before they run.
@@ -40,13 +43,18 @@ impl FirstLook {
         plan(self.watch.facts(), &self.queues)
     }
 
-    /// Begins to follow it; with one shard there is nothing to be followed.
+    /// What it says was found to be wrong: what it says later is not to be believed, either.
+    pub(crate) const fn refute(&mut self) {
+        self.refuted = true;
+    }
+
+    /// Begins to follow it; with one shard, or if it was refuted, there is nothing to be followed.
     pub(crate) fn follow(
         mut self,
         mailboxes: Vec<Mailbox>,
         privileges: Privileges,
     ) -> Result<Option<LandingWatch>, Error> {
-        if self.queues.len() < 2 {
+        if self.queues.len() < 2 || self.refuted {
             return Ok(None);
         }
         let stop = Arc::new(AtomicBool::new(false));

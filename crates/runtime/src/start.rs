@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
 use crate::interface;
 use crate::kernel::{self, Reservation};
-use crate::landing::{FirstLook, LandingWatch};
+use crate::landing::{FirstLook, LandingWatch, probe};
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::Options;
 use crate::overhear::Overhearing;
@@ -17,7 +17,7 @@ use core_affinity::CoreId;
 use crossbeam::channel::bounded;
 use mio::Waker;
 use socket2::Socket;
-use stack::{App, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig};
+use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig};
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -105,12 +105,7 @@ pub fn start_each<A: App + Send + 'static>(
     let most = largest_mtu(facts.mtu);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
-    // Before the first frame: what is told later counts as a change.
-    let first_look = FirstLook::new(&options.interface, &queues)?;
-    shards.iter_mut().for_each(|shard| shard.set_landing(first_look.landing()));
-    if let Some(first) = shards.first_mut() {
-        claim::confirm(&mut ports, first, &clock)?;
-    }
+    let first_look = settle(&options, &queues, &mut ports, &mut shards, &clock)?;
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
@@ -153,6 +148,28 @@ pub fn start_each<A: App + Send + 'static>(
         running.workers.push(thread);
     }
     Ok(running)
+}
+
+/// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
+fn settle(
+    options: &Options,
+    queues: &[u32],
+    ports: &mut [XskPort],
+    shards: &mut [Shard],
+    clock: &Clock,
+) -> Result<FirstLook, Error> {
+    let mut first_look = FirstLook::new(&options.interface, queues)?;
+    let landing = first_look.landing();
+    // Before the first frame: what is told later is a change.
+    shards.iter_mut().for_each(|shard| shard.set_landing(landing.clone()));
+    if let Some(first) = shards.first_mut() {
+        claim::confirm(ports, first, clock)?;
+    }
+    if probe::refutes(&landing, options, ports, shards, clock) {
+        first_look.refute();
+        shards.iter_mut().for_each(|shard| shard.set_landing(Landing::Unknown));
+    }
+    Ok(first_look)
 }
 
 /// Runs a loop on a thread of its own, which is named for its shard.

@@ -5,7 +5,7 @@ use mio::{Poll, Token, Waker};
 use std::net::SocketAddr;
 
 /// The key of Microsoft's "Verifying the RSS Hash Calculation".
-const KEY: [u8; 40] = [
+pub(super) const KEY: [u8; 40] = [
     0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b,
     0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac,
     0x01, 0xfa,
@@ -72,5 +72,8 @@ fn a_watch_ends_when_it_is_dropped() {
     assert!(
         FirstLook::new("lo", &[0]).unwrap().follow(Vec::new(), Privileges::of(&Options::new("lo"))).unwrap().is_none()
     );
+    let mut refuted = FirstLook::new("lo", &[0, 1]).unwrap();
+    refuted.refute();
+    assert!(refuted.follow(Vec::new(), Privileges::of(&Options::new("lo"))).unwrap().is_none());
     assert!(FirstLook::new("nope", &[0]).is_err());
 }
