@@ -27,6 +27,8 @@ pub(crate) const PARCELS: usize = 1024;
 const BATCH: usize = 256;
 /// What a buffer begins with: it grows, once, to what the interface's frames need.
 const BUFFER_BYTES: usize = 2048;
+/// How often the others are told that cookies are sent here: they are valid for two minutes.
+const COOKIES: Duration = Duration::from_secs(1);
 /// How long a question may be under way before it counts as lost in a full queue.
 const ASKED: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,8 @@ enum Kind {
     Unclaimed { contested: bool },
     /// For everybody.
     Copy,
+    /// SYNs are answered by cookies here: without a frame.
+    Cookies,
 }
 
 /// A frame on its way between shards, or a word about one.
@@ -127,6 +131,8 @@ pub(crate) struct Handoff {
     touched: Vec<bool>,
     any_touched: bool,
     drained: bool,
+    /// Cookies sent when the others were told of them last, and when that was.
+    cookies: (u64, Option<Instant>),
     counters: HandoffCounters,
 }
 
@@ -152,6 +158,7 @@ impl Handoff {
             touched: vec![false; count],
             any_touched: false,
             drained: false,
+            cookies: (0, None),
             counters: HandoffCounters::default(),
         };
         (0..u16::try_from(count).unwrap_or(u16::MAX)).map(end).collect()
@@ -195,6 +202,19 @@ impl Handoff {
         }
     }
 
+    /// Tells the others that SYNs are answered by cookies here, if so many were sent: an acknowledgment may come to them.
+    pub(crate) fn tell_of_cookies(&mut self, now: Instant, sent: u64) {
+        let (told, at) = self.cookies;
+        if sent == told || at.is_some_and(|at| now - at < COOKIES) {
+            return;
+        }
+        self.cookies = (sent, Some(now));
+        let index = self.index;
+        for to in (0..self.count()).filter(|to| *to != index) {
+            self.send(to, Parcel { kind: Kind::Cookies, arrived: index, tag: None, bytes: Vec::new() });
+        }
+    }
+
     /// Sends a parcel of ours round the ring.
     fn ask(&mut self, now: Instant, mut parcel: Parcel) {
         if let Some(tag) = parcel.tag {
@@ -219,6 +239,7 @@ impl Handoff {
                 let _ = shard.on_handed(now, &parcel.bytes, app);
                 self.give_back(parcel);
             }
+            Kind::Cookies => shard.on_cookies_elsewhere(now),
             Kind::Claim { shard } => {
                 if let Some(tag) = parcel.tag {
                     self.asks.end(now, tag);

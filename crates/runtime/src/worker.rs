@@ -225,6 +225,7 @@ impl<P: Port, A: App> Worker<P, A> {
         let sent = self.transmit(now);
         self.flush(now)?;
         if let Some(handoff) = &mut self.handoff {
+            handoff.tell_of_cookies(now, self.shard.counters().cookies_sent);
             handoff.wake();
         }
         self.turns = self.turns.wrapping_add(1);

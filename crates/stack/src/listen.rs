@@ -245,6 +245,15 @@ impl Listeners {
         })
     }
 
+    /// Cookies of these listeners may come back, whichever shard has sent them.
+    pub(crate) fn note_cookies(&mut self, now: Instant) {
+        for listener in self.slots.iter_mut().filter_map(|slot| slot.listener.as_mut()) {
+            if listener.options.syn_cookies != SynCookies::Never {
+                listener.note_cookie(now);
+            }
+        }
+    }
+
     /// A connection enters SYN-RECEIVED.
     pub(crate) fn begin(&mut self, id: ListenerId) {
         if let Some(listener) = self.get_mut(id) {

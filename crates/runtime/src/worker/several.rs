@@ -356,3 +356,26 @@ fn a_sleeping_shard_is_woken_by_a_parcel_and_does_not_sleep_on_one() {
         world.step();
     });
 }
+
+/// A SYN is answered by a cookie where it arrives, and everything behind it comes to another shard, which has sent none. The
+/// cookie is as good there (its secret is the same), and nobody else knows the connection.
+#[test]
+fn a_cookie_is_believed_at_another_shard() {
+    let mut talker = Talker::opens(1, OURS, 10_000);
+    talker.to = Some((OURS, 8).into());
+    // The first two frames are the question for a MAC address and the SYN.
+    let mut world = World::new(&Talker::default(), talker, |_, count| vec![usize::from(count > 2)], PARCELS);
+    for worker in &mut world.workers {
+        let options = stack::ListenOptions { syn_cookies: stack::SynCookies::Always, ..64.into() };
+        worker.shard.listen((OURS, 8).into(), options).unwrap();
+    }
+    let began = world.now;
+    while world.talker.done == 0 {
+        world.homes.clear();
+        world.step();
+        assert!(world.now - began < Duration::from_secs(5), "it has come to a standstill: {:?}", world.talker.failed);
+    }
+    let counters = |at: usize| world.workers[at].shard.counters();
+    assert_eq!((counters(0).cookies_sent, counters(1).cookies_sent, counters(1).cookies_accepted), (1, 0, 1));
+    assert_eq!(world.talker.failed, []);
+}

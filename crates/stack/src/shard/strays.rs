@@ -34,6 +34,11 @@ impl Shard {
         self.take(now, frame, Way::Unclaimed, app);
     }
 
+    /// Another shard has answered SYNs by cookies. Their acknowledgments may come to this one, and be nobody's.
+    pub fn on_cookies_elsewhere(&mut self, now: Instant) {
+        self.listeners.note_cookies(now);
+    }
+
     /// What is known of where flows land. Every shard is told the same, and before the first frame and the first active open,
     /// even if that is [`Landing::Unknown`]: by the first telling ports are divided for good. Any other told later is a
     /// change: then flows may have their place elsewhere, and where there is a choice active opens take the ports that land at
