@@ -129,9 +129,8 @@ impl Document {
             (None, _) => "not tried".to_owned(),
         };
         out::result(&format!(
-            "{:<8}{:<16}{}",
+            "{:<8}{mode:<16}  {}",
             "mode",
-            mode,
             if self.available { "as asked for" } else { "not as asked for" }
         ));
     }

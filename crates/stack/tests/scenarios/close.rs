@@ -210,7 +210,16 @@ fn s31_data_after_a_full_close_draws_rst() {
          close
          out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
          in  <SEQ=300><ACK=100><DATA=20><CTL=ACK>       CLOSED
-         out <SEQ=100><CTL=RST>                         CLOSED   # what the peer expects next: our FIN is not there",
+         out <SEQ=101><CTL=RST>                         CLOSED   # our FIN comes before it",
+    );
+    case(
+        "established 100 300
+         close
+         out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
+         timer 200ms
+         out <SEQ=100><ACK=300><CTL=FIN,ACK>            FIN-WAIT-1
+         in  <SEQ=300><ACK=100><DATA=20><CTL=ACK>       CLOSED
+         out <SEQ=100><CTL=RST>                         CLOSED   # our FIN does not arrive",
     );
     case(
         "established 300 100

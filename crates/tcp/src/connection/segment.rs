@@ -228,9 +228,11 @@ impl Connection {
             return Outcome::default();
         }
         if !acceptable.payload().is_empty() && (self.orphan || self.read_shut) {
-            // S31: nobody will read this; the peer must learn it. With SEG.ACK for its number, as from CLOSED, the reset is
-            // exactly what the peer expects next (RFC 5961 section 3.2), whatever of ours it has not received yet.
-            let reset = Some(Reset::answer(&segment.header));
+            // S31: nobody will read this; the peer must learn it, and takes a reset only at what it expects next (RFC 5961 section
+            // 3.2). That is SND.NXT: our FIN has crossed this segment and comes before the reset, where SEG.ACK would be old and
+            // passed over. But it is SEG.ACK once the retransmission timer has shown that ours does not arrive.
+            let seq = if self.snd.timeouts() > 0 { segment.header.ack } else { self.snd.ack_seq() };
+            let reset = Some(Reset { seq, ack: None, timestamps: None });
             self.finish(env, Some(Error::Reset));
             return Outcome { reset, ..dropped(DropReason::NobodyReads) };
         }
