@@ -111,8 +111,9 @@ pub enum Error {
     },
     /// Another XDP program is attached.
     #[error(
-        "interface {interface} already runs XDP program {program_id}: see `bpftool prog show id {program_id}`, and detach \
-         it (`ip link set dev {interface} xdp off`, or stop the process that holds its link)"
+        "interface {interface} already runs XDP program {program_id}: stop the process that holds it (`fourwave ss` shows \
+         one of ours; one stack serves an interface), or `ip link set dev {interface} xdp off`; `bpftool prog show id \
+         {program_id}` tells more"
     )]
     OtherProgram {
         /// Name of the interface.

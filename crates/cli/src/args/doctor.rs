@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::parse::{NumberList, parse_list};
+use super::parse::{NumberList, Queues, parse_list, parse_queues};
 use super::{CopyMode, UsageError, XdpMode};
 use crate::{doctor, stack};
 
@@ -21,11 +21,11 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "IF")]
     interface: String,
 
-    /// Receive queues to serve, such as 0 or 0,2-3 [default: all]
-    #[arg(long, value_name = "LIST", value_parser = parse_list)]
-    queues: Option<NumberList>,
+    /// Receive queues to serve, a shard for each: `all`, or all of them by number, such as 0-3 [default: all]
+    #[arg(long, value_name = "all|LIST", value_parser = parse_queues)]
+    queues: Option<Queues>,
 
-    /// Cores the stack is to run on, such as 0 or 0,2-3 [default: wherever the kernel puts it]
+    /// Cores the stack is to run on, one for each queue, such as 0 or 0,2-3 [default: wherever the kernel puts it]
     #[arg(long, value_name = "LIST", value_parser = parse_list)]
     cores: Option<NumberList>,
 
@@ -51,10 +51,12 @@ impl DoctorArgs {
         if self.peer.is_some_and(|peer| peer.is_unspecified() || peer.is_multicast()) {
             return Err(UsageError("--peer is to be the address of one neighbour".into()));
         }
-        let numbers = |list: NumberList| list.0.into_iter().filter_map(|queue| u32::try_from(queue).ok()).collect();
         Ok(doctor::Config {
             interface: self.interface,
-            queues: self.queues.map(numbers),
+            queues: match self.queues {
+                Some(Queues::These(queues)) => Some(queues),
+                Some(Queues::All) | None => None,
+            },
             cores: self.cores.map(|list| list.0).unwrap_or_default(),
             xdp_mode: stack::xdp_mode(self.xdp_mode),
             copy_mode: stack::copy_mode(self.copy),

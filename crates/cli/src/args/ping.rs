@@ -13,6 +13,7 @@ use crate::ping;
 #[command(after_help = "Examples:\n  \
     fourwave ping 10.77.0.1:7 --interface fw-b0\n  \
     fourwave ping 10.77.0.1:7 --interface fw-b0 --idle busy --cores 1 --count 1000000 --json\n  \
+    fourwave ping 10.77.0.1:7 --interface fw-b0 --address 10.77.0.8/24 --connections 16\n  \
     fourwave ping 127.0.0.1:9000 --stack kernel --kernel-wait spin\n\n\
     Each connection sends a message, waits for the whole of it to come back, compares it and sends the next (closed\n\
     loop). The far end is an echo server: `fourwave serve echo`. Ctrl-C ends it with the report so far.")]

@@ -11,6 +11,8 @@ use crate::serve;
 #[command(after_help = "Examples:\n  \
     fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0\n  \
     fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0 --idle busy --cores 0\n  \
+    fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0 --queues 0-3 --cores 2-5      one core for each queue\n  \
+    fourwave serve echo --listen 10.77.0.9:7 --interface fw-a0 --address 10.77.0.9/24        an address of its own\n  \
     fourwave serve echo --listen 10.77.0.1:7 --syn-cookies always --time-wait 1 --keepalive 60\n  \
     fourwave serve discard --listen 127.0.0.1:9000 --stack kernel\n  \
     fourwave serve echo --listen 10.77.0.50:7 --config stack.toml\n\n\
