@@ -40,4 +40,13 @@ pub(crate) enum Way {
     Handed,
     /// It arrived here, and no other shard knows its flow either.
     Unclaimed,
+    /// A copy of what the kernel has, too.
+    Overheard,
+}
+
+impl Way {
+    /// Somebody else has answered it.
+    pub(crate) const fn is_copy(self) -> bool {
+        matches!(self, Self::Handed | Self::Overheard)
+    }
 }

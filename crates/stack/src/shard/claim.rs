@@ -51,7 +51,7 @@ impl Shard {
 
     fn overheard(&mut self, now: Instant, frame: &[u8]) -> Result<(), Rejected> {
         let (header, packet) = eth::Header::parse(frame)?;
-        let link = Link { src: header.src, vlan: header.vlan, marked: false, way: Way::Handed };
+        let link = Link { src: header.src, vlan: header.vlan, marked: false, way: Way::Overheard };
         if header.ethertype == eth::ETHERTYPE_ARP {
             self.arp(now, link, &arp::Packet::parse(packet)?);
             return Ok(());
@@ -128,9 +128,11 @@ impl Shard {
     }
 
     /// The station `mac` was heard to do something with the owned address `ip`. In another VLAN the address is another one.
-    /// What arrived at another shard is a copy, counted there.
+    /// What arrived at another shard is a copy, counted there;
+    /// what was overheard arrived here as well, if it is about us.
     pub(super) fn notice(&mut self, now: Instant, link: Link, ip: IpAddr, mac: MacAddr, evidence: Evidence) {
-        if mac == self.config.mac || identifier(link.vlan) != identifier(self.config.vlan) {
+        if mac == self.config.mac || link.way == Way::Overheard || identifier(link.vlan) != identifier(self.config.vlan)
+        {
             return;
         }
         let meaning = self.claims.heard(now, ip, mac, evidence);

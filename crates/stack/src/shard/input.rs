@@ -170,7 +170,7 @@ impl Shard {
             let asker = ours.then_some(Asker { local: packet.target_ip.into(), vlan: link.vlan });
             self.heard(now, sender, packet.sender_mac, asker, ours);
         }
-        let answers = ours && link.way != Way::Handed && self.claims.usable(packet.target_ip.into());
+        let answers = ours && !link.way.is_copy() && self.claims.usable(packet.target_ip.into());
         if packet.operation != arp::Operation::Request || !answers {
             return;
         }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     dad::Evidence,
     neighbour::{Ask, Asker},
-    placement::{Placed, Way},
+    placement::Placed,
     reply::{Body, Reply},
 };
 use core::net::Ipv6Addr;
@@ -122,7 +122,7 @@ impl Shard {
         if probe {
             self.notice(now, link, asks.target.into(), link.src, Evidence::Probes);
         }
-        if link.way == Way::Handed || !self.claims.usable(asks.target.into()) {
+        if link.way.is_copy() || !self.claims.usable(asks.target.into()) {
             return Ok(());
         }
         let answer = Advertisement {

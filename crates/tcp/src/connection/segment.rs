@@ -23,7 +23,8 @@ impl Connection {
         }
         // First: the sequence number.
         let Some(acceptable) = acceptability::check(self.rcv.window(), segment) else {
-            if self.rcv.is_shut_at(segment.header.seq) || self.rcv.is_last_octet(segment) {
+            let probed = self.snd.is_probing() && self.rcv.is_last_octet(segment);
+            if self.rcv.is_shut_at(segment.header.seq) || probed {
                 return self.at_zero_window(env, segment);
             }
             // An ACK of a peer that has filled our window: its number is the window's end, and the letter of table 6 refuses it.
@@ -87,8 +88,8 @@ impl Connection {
     }
 
     /// Data at RCV.NXT that the closed window refuses: "special allowance should be made to accept valid ACKs, URGs, and
-    /// RSTs" (first step; MUST-66). And whatever is numbered as the last octet that was taken: who has probed a closed window
-    /// with that goes on from there. When two have, and both took it, each would refuse for ever to hear so.
+    /// RSTs" (first step; MUST-66). And, while we probe a closed window, whatever is numbered as the last octet that was taken:
+    /// who has probed ours with that goes on from there. When both took it, each would refuse for ever to hear so.
     fn at_zero_window(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
         let flags = segment.header.flags;
         if flags.contains(Flags::RST) {

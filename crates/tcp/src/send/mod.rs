@@ -261,9 +261,14 @@ impl Sender {
         self.snd_una
     }
 
+    /// The peer's window is closed, as far as is known, and is probed.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.persist.deadline().is_some()
+    }
+
     /// SND.NXT for a segment without data: behind everything sent, but not behind a probe that the peer may have refused.
     pub(crate) fn ack_seq(&self) -> SeqNum {
-        if self.persist.deadline().is_some() { self.snd_nxt } else { self.snd_max }
+        if self.is_probing() { self.snd_nxt } else { self.snd_max }
     }
 
     pub(crate) const fn iss(&self) -> SeqNum {

@@ -111,10 +111,11 @@ pub(crate) fn check(before: &Before, segment: &Segment<'_>, after: &After<'_>) {
         let plain = !is(segment, Flags::RST) && !is(segment, Flags::SYN) && !is(segment, Flags::FIN);
         let last = plain && segment.header.seq + 1 == b.rcv_nxt && segment.payload.len() <= 1;
         if last && is(segment, Flags::ACK) && before.state != State::SynReceived {
-            // And so is what is numbered as the last octet that was taken, of a peer that has probed our window with it.
+            // And so may be what is numbered as the last octet that was taken, of a peer that has probed our window with it.
             assert!(a.rcv_nxt == b.rcv_nxt && after.outcome.deliver.is_none() && after.outcome.reset.is_none());
             assert!(segment.payload.is_empty() || after.sent > 0 || after.state != before.state);
-            return acknowledgment(before, segment, after);
+            let heard = (a.snd_una, a.snd_wnd, after.state) != (b.snd_una, b.snd_wnd, before.state);
+            return if heard { acknowledgment(before, segment, after) } else { unchanged() };
         }
         unchanged();
         // "an acknowledgment should be sent in reply (unless the RST bit is set)"; data that came twice always.
@@ -186,7 +187,9 @@ fn may_end(before: &Before, segment: &Segment<'_>, after: &After<'_>) {
     // Data that nobody will read: a reset with the number that the peer expects (RFC 2525 section 2.17).
     assert!(before.deaf && !segment.payload.is_empty(), "{before:?} {segment:?} {after:?}");
     let reset = after.outcome.reset.expect("the peer must learn of it");
-    assert_eq!((after.outcome.dropped, reset.seq), (Some(DropReason::NobodyReads), segment.header.ack));
+    // What it expects is behind all that was sent, or, if that does not arrive, what it acknowledges.
+    assert_eq!(after.outcome.dropped, Some(DropReason::NobodyReads));
+    assert!([segment.header.ack, b.snd_nxt, b.snd_max].contains(&reset.seq), "{before:?} {segment:?} {after:?}");
 }
 
 /// RFC 9293 section 3.10.7.3.
