@@ -27,7 +27,8 @@ pub enum Error {
     /// Cores that don't fit the queues.
     #[error(
         "{cores} core(s) are named for {queues} queue(s) of {interface}, allowed is one for each, or none: a queue's rings \
-         have one producer, so one core serves it; more cores need more queues (`ethtool -L {interface} {channels} {cores}`)"
+         have one producer, so one core serves it. Name one for each, or give it as many queues as cores (`ethtool -L {interface} \
+         {channels} {cores}`)"
     )]
     Cores {
         /// How many were named.

@@ -52,6 +52,25 @@ fn arguments_that_contradict_each_other_are_refused() {
     assert!(ping("fourwave ping 10.77.0.1:7 --address 10.77.0.8/24 --gateway fd77::9").is_err());
 }
 
+/// RFC 1122 section 3.2.1.3: neither a network's number nor its broadcast address is a station's; RFC 3021: but of two alone.
+#[test]
+fn an_address_of_the_stacks_own_is_a_stations_and_so_is_its_gateway() {
+    let with = |own: &str| ping(&format!("fourwave ping 10.77.0.1:7 --address {own}"));
+    for wrong in ["224.0.0.1/24", "127.0.0.1/8", "0.0.0.0/0", "10.77.0.255/24", "10.77.0.0/24", "ff02::1/64", "::1/64"]
+    {
+        assert!(with(wrong).is_err(), "{wrong}");
+    }
+    for right in ["10.77.0.8/24", "10.77.0.0/31", "10.77.0.1/31", "10.77.0.255/32", "10.77.1.255/16", "fd77::/64"] {
+        assert!(with(right).is_ok(), "{right}");
+    }
+    for wrong in ["10.99.0.2", "10.77.0.255", "10.77.0.8", "10.77.1.1"] {
+        assert!(with(&format!("10.77.0.8/24 --gateway {wrong}")).is_err(), "{wrong}");
+    }
+    assert!(with("10.77.0.8/24 --gateway 10.77.0.1").is_ok());
+    assert!(with("fd77::8/64 --gateway fd77::1").is_ok() && with("fd77::8/64 --gateway fe80::1").is_ok());
+    assert!(with("fd77::8/64 --gateway fd78::1").is_err());
+}
+
 #[test]
 fn typos_are_usage_errors() {
     let error = parse("fourwave ping 10.77.0.1:7 --cuont 5").unwrap_err();
