@@ -3,7 +3,10 @@
 use crate::{
     handle::ConnId,
     listen::{ListenError, ListenOptions, ListenerId},
+    messages::Message,
+    placement::Place,
     shard::Shard,
+    timers::{TimerId, TooManyTimers},
 };
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
@@ -80,6 +83,26 @@ pub trait App {
     /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off.
     fn on_soft_error(&mut self, io: &mut Io<'_>, conn: ConnId, error: SoftError) {
         let _ = (io, conn, error);
+    }
+
+    /// A timer of [`Io::start_timer`] is due, with the key it was started with. It is dead already.
+    fn on_timer(&mut self, io: &mut Io<'_>, timer: TimerId, key: u64) {
+        let _ = (io, timer, key);
+    }
+
+    /// Somebody has sent a message: the application of another shard, or of this one ([`Io::post`]), or another thread. Those
+    /// of one sender come in their order.
+    fn on_message(&mut self, io: &mut Io<'_>, message: Message) {
+        let _ = (io, message);
+    }
+
+    /// The end of the stack was asked for, here or elsewhere; told once. Behind this call the listeners are closed: new SYNs are
+    /// refused, and what still waits in an accept queue is reset. Everything else goes on until no shard has a connection left,
+    /// but no longer than the drain time the stack was started with (none, by default). Then what is left is closed as by
+    /// [`Io::close`], and a second later reset. An application that drains tells its peers by the means of its protocol, closes
+    /// connections that are idle, and the others as they become so.
+    fn on_drain(&mut self, io: &mut Io<'_>) {
+        let _ = io;
     }
 
     /// Once per turn of the loop, behind everything else. A loop with nothing to do sleeps: see [`App::wake_at`].
@@ -313,7 +336,67 @@ impl Io<'_> {
         self.shard.addresses(conn)
     }
 
-    /// Asks for the end of the loop: connections are closed in order, then it returns.
+    /// Starts a timer: [`App::on_timer`] is called with it and its `key` once, when that time has passed; never earlier, and
+    /// later by a tick of 1.024 µs and what the loop is busy with. The key is the application's own, and need not be unique.
+    ///
+    /// ```
+    /// use stack::{App, ConnId, ConnMap, Duration, Io, ListenerId, TimerId};
+    ///
+    /// /// Resets who says nothing for ten seconds after connecting.
+    /// #[derive(Default)]
+    /// struct Impatient {
+    ///     timers: ConnMap<TimerId>,
+    /// }
+    ///
+    /// impl App for Impatient {
+    ///     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+    ///         if let Ok(timer) = io.start_timer(Duration::from_secs(10), conn.to_bits()) {
+    ///             self.timers.insert(conn, timer);
+    ///         }
+    ///     }
+    ///     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+    ///         if let Some(timer) = self.timers.remove(conn) {
+    ///             io.stop_timer(timer);
+    ///         }
+    ///         data.len()
+    ///     }
+    ///     fn on_timer(&mut self, io: &mut Io<'_>, _: TimerId, key: u64) {
+    ///         let conn = ConnId::from_bits(key);
+    ///         self.timers.remove(conn);
+    ///         let _ = io.abort(conn);
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub fn start_timer(&mut self, after: Duration, key: u64) -> Result<TimerId, TooManyTimers> {
+        self.shard.start_timer(self.now, after, key)
+    }
+
+    /// Stops a timer: it will not be told. False if it was told, or stopped, already.
+    pub fn stop_timer(&mut self, timer: TimerId) -> bool {
+        self.shard.stop_timer(timer)
+    }
+
+    /// Sends a message to the application of a shard, by its index: that of another one gets it within its next turns, this
+    /// one's own in the next. Messages to one shard arrive in their order. Nothing that was taken is lost while that shard
+    /// runs.
+    ///
+    /// # Errors
+    /// The message, if there is no such shard, or as many wait for it as may.
+    pub fn post(&mut self, shard: u16, message: Message) -> Result<(), Message> {
+        self.shard.post(shard, message)
+    }
+
+    /// Which of the stack's shards this is, and how many there are.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.shard.config().place
+    }
+
+    /// Asks for the end of the stack, all its shards: [`App::on_drain`] is called, and after the drain time connections are
+    /// closed in order; then the loops return. Asking again changes nothing.
     pub fn finish(&mut self) {
         self.shard.request_finish();
     }

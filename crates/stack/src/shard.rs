@@ -11,6 +11,7 @@ mod list;
 mod ndp;
 mod output;
 mod passive;
+mod services;
 mod strays;
 mod suspect;
 
@@ -26,6 +27,7 @@ use crate::{
     handle::ConnId,
     landing::Plans,
     listen::{ListenError, ListenOptions, ListenerId, Listeners},
+    messages::Outbox,
     neighbour::Neighbours,
     path_mtu::PathMtus,
     ports::Ports,
@@ -34,6 +36,7 @@ use crate::{
     table::{FlowTable, Owner},
     tap::Tap,
     time_wait::TimeWaits,
+    timers::Timers,
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
@@ -135,6 +138,8 @@ pub struct Shard {
     unrouted: Vec<ConnId>,
     /// Shared addresses that the interface has lost.
     absent: Vec<IpAddr>,
+    timers: Timers,
+    outbox: Outbox,
     pub(crate) tap: Option<Box<dyn Tap>>,
 }
 
@@ -175,6 +180,8 @@ impl Shard {
             path_mtus: PathMtus::default(),
             unrouted: Vec::new(),
             absent: Vec::new(),
+            timers: Timers::new(now, config.max_timers),
+            outbox: Outbox::new(config.place, config.max_messages),
             tap: None,
             config,
         })
@@ -258,6 +265,7 @@ impl Shard {
                 }
             }
         }
+        self.advance_services(now, app);
         if self.neighbours.next_due().is_some_and(|at| at <= now) {
             let due = self.neighbours.due(now);
             for ask in due.asks {
@@ -334,11 +342,11 @@ impl Shard {
     /// When to call [`advance`](Self::advance) if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
-        if self.feeds_starved() {
+        if self.feeds_starved() || self.outbox.own_len() > 0 {
             return Some(Instant::ZERO);
         }
         let records = [self.half_opens.next_wakeup(), self.time_waits.next_wakeup()];
-        [self.wheel.next_wakeup(), self.neighbours.next_due(), self.claims.next_due()]
+        [self.wheel.next_wakeup(), self.timers.next_wakeup(), self.neighbours.next_due(), self.claims.next_due()]
             .into_iter()
             .chain(records)
             .flatten()
