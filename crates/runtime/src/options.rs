@@ -1,7 +1,7 @@
 //! What a stack is started with.
 
 use crate::idle::Idle;
-use stack::{Dad, ListenOptions, Settings};
+use stack::{Dad, Duration, ListenOptions, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use xdp::{CopyMode, XdpMode};
@@ -41,6 +41,8 @@ pub struct Options {
     pub ports: Option<RangeInclusive<u16>>,
     /// What to do while there is nothing to do.
     pub idle: Idle,
+    /// How long the applications go on with their connections once the end was asked for.
+    pub drain_time: Duration,
     /// Where the XDP program runs.
     pub xdp_mode: XdpMode,
     /// Zero-copy or copied.
@@ -66,6 +68,7 @@ impl Options {
             listen_options: ListenOptions::default(),
             ports: None,
             idle: Idle::default(),
+            drain_time: Duration::ZERO,
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,
             tcp: Settings::default(),

@@ -4,7 +4,7 @@ use super::*;
 use crossbeam::channel::bounded;
 use stack::{LocalAddress, ShardConfig};
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use xdp::{MemoryConfig, MemoryPort};
 
 const OURS: [u8; 4] = [10, 0, 0, 1];
@@ -160,11 +160,11 @@ fn the_failure_of_one_loop_is_the_end_of_all() {
     let mut ends = Handoff::ring(vec![one.waker(), other.waker()], 8).into_iter();
     one.set_handoff(ends.next().unwrap());
     other.set_handoff(ends.next().unwrap());
-    let stop = AtomicBool::new(false);
+    let ending = Ending::new();
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| other.run(&stop).map(|_| ()));
+        let other = scope.spawn(|| other.run(&ending).map(|_| ()));
         link.gone.store(true, Ordering::Relaxed);
-        assert_eq!(one.run(&stop).map(|_| ()).unwrap_err().raw_os_error(), Some(6));
+        assert_eq!(one.run(&ending).map(|_| ()).unwrap_err().raw_os_error(), Some(6));
         other.join().unwrap().unwrap();
     });
 }
