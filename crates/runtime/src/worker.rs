@@ -523,6 +523,8 @@ impl Drop for EndOfAll<'_> {
 }
 
 #[cfg(test)]
+mod services;
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod tests;
