@@ -27,8 +27,8 @@ pub mod device;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, Congestion, ConnId, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
-    Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies,
+    App, Bytes, Congestion, ConnId, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError,
+    Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
 pub use runtime::{
