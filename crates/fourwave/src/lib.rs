@@ -27,9 +27,9 @@ pub mod device;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError,
-    Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError, State,
-    SynCookies, TimerId, TooManyTimers,
+    App, Bytes, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half,
+    IcmpError, Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError,
+    State, SynCookies, TimerId, TooManyTimers,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
 pub use runtime::{

@@ -8,6 +8,7 @@ use crate::{
     shard::Shard,
     timers::{TimerId, TooManyTimers},
 };
+use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
 use wheel::{Duration, Instant};
@@ -199,7 +200,44 @@ impl Io<'_> {
     /// Those of [`send`](Self::send).
     pub fn send_more(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
         let taken = self.shard.with(self.now, conn, |c, env| c.send_more(env, bytes))??;
+        self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
+            self.shard.note_starved(conn);
+        }
+        Ok(taken)
+    }
+
+    /// As one [`send`](Self::send) of all `parts`, one behind the other; returns how many octets of them were taken.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn send_vectored(&mut self, conn: ConnId, parts: &[&[u8]]) -> Result<usize, Error> {
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_vectored(env, parts))??;
+        let mut left = taken;
+        for part in parts {
+            let n = part.len().min(left);
+            self.shard.tap_wrote(conn, &part[..n]);
+            left -= n;
+            if n < part.len() {
+                self.shard.note_starved(conn);
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// As [`send`](Self::send), without a copy: takes from the front of `bytes` what there is room for and returns how much.
+    /// That is held by reference until all of it is acknowledged or the connection is over, and copied only into frames. It
+    /// counts against the send buffer of the connection, not against the shard's pool. Fewer than 1,024 octets are copied all
+    /// the same: it is cheaper.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send); `bytes` is as it was.
+    pub fn send_bytes(&mut self, conn: ConnId, bytes: &mut Bytes) -> Result<usize, Error> {
+        let tapped = self.shard.tap_copy(bytes);
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_bytes(env, bytes))??;
+        self.shard.tap_wrote(conn, &tapped[..taken.min(tapped.len())]);
+        if !bytes.is_empty() {
             self.shard.note_starved(conn);
         }
         Ok(taken)
@@ -212,6 +250,23 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_cork(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
         self.shard.with(self.now, conn, |c, _| c.set_cork(on))
+    }
+
+    /// Gives `read` the first queued octets in place, as many as lie together, and takes away as many as it returns. It is
+    /// given nothing only if nothing is queued.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle: `read` is not called.
+    pub fn read_with<R>(&mut self, conn: ConnId, read: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, Error> {
+        let (taken, result) = self.shard.with(self.now, conn, |c, env| {
+            let front = c.front(env);
+            let (taken, result) = read(front);
+            (taken.min(front.len()), result)
+        })?;
+        if taken > 0 {
+            self.skip(conn, taken)?;
+        }
+        Ok(result)
     }
 
     /// Moves queued bytes into `out` and returns how many.

@@ -56,6 +56,7 @@ pub use shard::{ConnectionInfo, Cursor, Shard};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};
 
+pub use bytes::Bytes;
 pub use tcp::{
     Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, PoolCounters,
     Recovery, Settings, SoftError, State,

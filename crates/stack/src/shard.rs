@@ -223,6 +223,12 @@ impl Shard {
         self.pool.chunks_in_use()
     }
 
+    /// Pieces of the application's memory that are held by reference ([`Io::send_bytes`]): 0 when no connection holds data.
+    #[must_use]
+    pub const fn references(&self) -> u32 {
+        self.pool.references()
+    }
+
     /// Opens a listener on an address of ours, or on all of a family (`0.0.0.0`, `::`). A number alone is its backlog.
     ///
     /// # Errors
@@ -435,6 +441,7 @@ impl Shard {
     }
 
     /// Runs a verb of a connection; it may have something to send afterwards.
+    #[inline]
     pub(crate) fn with<R>(
         &mut self,
         now: Instant,
