@@ -30,7 +30,7 @@ pub use runtime::stack::{
     App, Congestion, ConnId, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
     Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies,
 };
-pub use runtime::xdp::{CopyMode, Report, XdpMode};
+pub use runtime::xdp::{CopyMode, Report, TxChecksum, XdpMode};
 pub use runtime::{
     Address, Error, Finished, HandoffCounters, Idle, Running, control, drop_privileges, interface_for, io_error_kind,
     raw, totals,
