@@ -1,7 +1,8 @@
 //! How a stack is started.
 
 use crate::{
-    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, XdpMode, raw,
+    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, TxChecksum, XdpMode,
+    raw,
 };
 use runtime::{Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
@@ -158,6 +159,14 @@ impl Stack {
     #[must_use]
     pub const fn copy_mode(mut self, mode: CopyMode) -> Self {
         self.options.copy_mode = mode;
+        self
+    }
+
+    /// Who writes the checksums of segments that are sent: the stack or the device. Default: the device where frames are not
+    /// copied and its driver does it for AF_XDP; reported.
+    #[must_use]
+    pub const fn tx_checksum(mut self, who: TxChecksum) -> Self {
+        self.options.tx_checksum = who;
         self
     }
 

@@ -31,7 +31,7 @@ pub use runtime::stack::{
     IcmpError, Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError,
     State, SynCookies, TimerId, TooManyTimers,
 };
-pub use runtime::xdp::{CopyMode, Report, XdpMode};
+pub use runtime::xdp::{CopyMode, Report, TxChecksum, XdpMode};
 pub use runtime::{
     Address, Error, Finished, HandoffCounters, Idle, Poster, Running, control, drop_privileges, interface_for,
     io_error_kind, raw, totals,

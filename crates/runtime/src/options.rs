@@ -4,7 +4,7 @@ use crate::idle::Idle;
 use stack::{Dad, Duration, ListenOptions, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use xdp::{CopyMode, XdpMode};
+use xdp::{CopyMode, TxChecksum, XdpMode};
 
 /// An address the stack owns: nobody else answers for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Options {
     pub xdp_mode: XdpMode,
     /// Zero-copy or copied.
     pub copy_mode: CopyMode,
+    /// Who writes the checksums of what is sent.
+    pub tx_checksum: TxChecksum,
     /// What connections have in common.
     pub tcp: Settings,
     /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
@@ -71,6 +73,7 @@ impl Options {
             drain_time: Duration::ZERO,
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,
+            tx_checksum: TxChecksum::Auto,
             tcp: Settings::default(),
             keep_privileges: false,
         }

@@ -404,6 +404,7 @@ fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering
         interface: options.interface.clone(),
         xdp_mode: options.xdp_mode,
         copy_mode: options.copy_mode,
+        tx_checksum: options.tx_checksum,
         ..XskConfig::default()
     };
     let local = |a: &LocalAddress| match a.owned {

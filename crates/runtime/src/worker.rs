@@ -117,13 +117,14 @@ impl<P: Port, A: App> Worker<P, A> {
     /// The system has no descriptor left to sleep on.
     pub fn new(
         port: P,
-        shard: Shard,
+        mut shard: Shard,
         app: A,
         clock: Clock,
         idle: Idle,
         commands: Receiver<Command>,
         resolve: Sender<IpAddr>,
     ) -> io::Result<Self> {
+        shard.leave_checksums(port.writes_checksums());
         let sleeper = Sleeper::new(port.fd())?;
         let worked = clock.now();
         let received = Vec::with_capacity(RX_BATCH);
@@ -375,7 +376,12 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         let mut frame = self.port.allocate()?;
         match self.shard.poll_transmit(now, self.port.buffer(&mut frame)) {
-            Some(len) => Some((frame, len)),
+            Some(len) => {
+                if let Some((start, offset)) = self.shard.checksum_left() {
+                    frame.leave_checksum(start, offset);
+                }
+                Some((frame, len))
+            }
             None => {
                 self.port.recycle(frame);
                 None

@@ -128,6 +128,9 @@ pub struct Shard {
     dirty: VecDeque<u32>,
     /// Segments sent in a row by the connection at the head of `dirty`.
     burst: u32,
+    /// Checksums of segments with data are left to who sends them, and where that of the frame written last is.
+    leaves_checksums: bool,
+    checksum_left: Option<(u16, u16)>,
     counters: Counters,
     finish: bool,
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
@@ -173,6 +176,8 @@ impl Shard {
             replies: Replies::default(),
             dirty: VecDeque::new(),
             burst: 0,
+            leaves_checksums: false,
+            checksum_left: None,
             counters: Counters::default(),
             finish: false,
             starved: Vec::new(),
