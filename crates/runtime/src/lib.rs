@@ -17,6 +17,7 @@ mod kernel;
 mod landing;
 mod neighbours;
 mod options;
+mod outbox;
 mod overhear;
 mod privileges;
 pub mod raw;

@@ -636,7 +636,7 @@ fn bind(
                         interface: config.interface.clone(),
                         queue: config.queue,
                         driver: facts.driver.clone(),
-                        source,
+                        answer: source,
                     });
                 }
                 _ => format!("driver {} has no zero-copy: {source}", facts.driver),
