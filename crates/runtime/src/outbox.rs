@@ -222,14 +222,14 @@ mod tests {
     /// News never overtake older ones, though there may be room for them.
     #[test]
     fn what_is_new_comes_behind_what_waits() {
-        let (mut all, inboxes, _poll) = loops(&[1]);
+        let (mut all, inboxes, _poll) = loops(&[2]);
         let one = &mut all[0];
-        one.tell(at(1, 1));
-        one.tell(at(2, 1));
-        assert_eq!(shown(&inboxes[0]), expected(&[at(1, 1)]));
-        one.tell(at(2, 2));
+        (1..=3).for_each(|last| one.tell(at(last, 1)));
+        assert_eq!(shown(&inboxes[0]), expected(&[at(1, 1), at(2, 1)]));
+        one.tell(at(3, 2));
         one.flush();
-        assert_eq!(shown(&inboxes[0]), expected(&[at(2, 2)]));
+        assert_eq!(shown(&inboxes[0]), expected(&[at(3, 2)]));
+        assert!(!one.waits());
         one.tell(at(3, 3));
         assert_eq!(shown(&inboxes[0]), expected(&[at(3, 3)]));
     }
