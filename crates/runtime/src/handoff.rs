@@ -438,13 +438,13 @@ mod tests {
         let tag = flow_tag(&flow).unwrap();
         // Words without a buffer fill the box of shard 1.
         ends[2].tell_of_cookies(now, 1);
-        now = now + COOKIES;
+        now += COOKIES;
         ends[2].tell_of_cookies(now, 2);
         for asked in 1..100 {
             ends[0].send_out(now, &flow);
             assert!(!ends[0].asks.is_asking(now, tag));
             assert_eq!((ends[0].counters.out, ends[0].counters.full), (asked, asked));
-            now = now + Duration::from_millis(10);
+            now += Duration::from_millis(10);
         }
         // There is room again, and the question is asked.
         while ends[1].ring.boxes[1].parcels.pop().is_some() {}
