@@ -14,6 +14,25 @@ pub enum Error {
     /// A TCP setting is out of its range.
     #[error(transparent)]
     Config(#[from] stack::ConfigError),
+    /// An option that is not allowed, by itself or with the others.
+    #[error("{field} is {value}, allowed is {allowed}")]
+    Option {
+        /// Its name.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed, or why this is not.
+        allowed: &'static str,
+    },
+    /// No network that frames have addresses on: loopback, a tunnel.
+    #[error(
+        "{interface} is no Ethernet interface (it has no MAC address), and AF_XDP serves frames of Ethernet: use a network \
+         card or a veth; for a server on this machine alone, the kernel's sockets (--stack kernel)"
+    )]
+    NoEthernet {
+        /// The interface.
+        interface: String,
+    },
     /// Bare frames over several queues.
     #[error("bare frames go over one queue, and {interface} has {queues}: `ethtool -L {interface} {channels} 1`")]
     OneQueue {

@@ -221,7 +221,13 @@ impl Handoff {
             self.asks.begin(now, tag);
         }
         parcel.kind = Kind::Ask { asked: 1, contested: false };
-        self.send(self.next(), parcel);
+        let tag = parcel.tag;
+        if !self.send(self.next(), parcel)
+            && let Some(tag) = tag
+        {
+            // Nobody was asked: another shard's question about it is not contested.
+            self.asks.end(now, tag);
+        }
     }
 
     /// Takes in what others have sent; how many parcels that was.
@@ -284,7 +290,8 @@ impl Handoff {
         self.counters.passed += 1;
         let Kind::Ask { asked, mut contested } = parcel.kind else {
             parcel.kind = Kind::Returned;
-            return self.send(parcel.arrived, parcel);
+            self.send(parcel.arrived, parcel);
+            return;
         };
         contested |= self.index < parcel.arrived && parcel.tag.is_some_and(|tag| self.asks.is_asking(now, tag));
         if asked + 1 < self.count() {
@@ -296,15 +303,18 @@ impl Handoff {
         }
     }
 
-    fn send(&mut self, to: u16, parcel: Parcel) {
+    /// False if there was no room.
+    fn send(&mut self, to: u16, parcel: Parcel) -> bool {
         match self.ring.boxes[usize::from(to)].parcels.push(parcel) {
             Ok(()) => {
                 self.touched[usize::from(to)] = true;
                 self.any_touched = true;
+                true
             }
             Err(parcel) => {
                 self.counters.full += 1;
                 self.give_back(parcel);
+                false
             }
         }
     }
@@ -398,5 +408,48 @@ impl Drop for Handoff {
     /// Nobody waits for a shard that has failed.
     fn drop(&mut self) {
         self.set_drained();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Poll, Token};
+
+    /// A TCP frame over IPv6, whose header has no checksum, from a port.
+    fn frame(port: u16) -> Vec<u8> {
+        let mut frame = vec![0; 74];
+        frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+        (frame[19], frame[20], frame[21]) = (20, 6, 64);
+        (frame[22], frame[37], frame[38], frame[53]) = (0xfd, 2, 0xfd, 1);
+        frame[54..56].copy_from_slice(&port.to_be_bytes());
+        (frame[57], frame[66], frame[67]) = (7, 5 << 4, 2);
+        frame
+    }
+
+    /// However long the next shard's queue is full: who could not ask is not asking, so that another shard that can is not
+    /// told that its question is contested; and no buffer is lost.
+    #[test]
+    fn a_question_that_finds_no_room_is_none() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut ends = Handoff::ring(vec![waker; 3], 2);
+        let (mut now, flow) = (Instant::ZERO, frame(1000));
+        let tag = flow_tag(&flow).unwrap();
+        // Words without a buffer fill the box of shard 1.
+        ends[2].tell_of_cookies(now, 1);
+        now += COOKIES;
+        ends[2].tell_of_cookies(now, 2);
+        for asked in 1..100 {
+            ends[0].send_out(now, &flow);
+            assert!(!ends[0].asks.is_asking(now, tag));
+            assert_eq!((ends[0].counters.out, ends[0].counters.full), (asked, asked));
+            now += Duration::from_millis(10);
+        }
+        // There is room again, and the question is asked.
+        while ends[1].ring.boxes[1].parcels.pop().is_some() {}
+        ends[0].send_out(now, &flow);
+        assert!(ends[0].asks.is_asking(now, tag));
+        assert_eq!((ends[0].counters.full, ends[0].made), (99, 1));
     }
 }

@@ -19,6 +19,7 @@ mod kernel;
 mod landing;
 mod neighbours;
 mod options;
+mod outbox;
 mod overhear;
 mod post;
 mod privileges;

@@ -97,8 +97,12 @@ pub fn start_each<A: App + Send + 'static>(
     options: Options,
     mut make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    options.check()?;
     let privileges = Privileges::of(&options);
     let facts = InterfaceFacts::read(&options.interface)?;
+    if facts.mac == xdp::facts::MacAddr::default() {
+        return Err(Error::NoEthernet { interface: facts.name });
+    }
     let queues = queues(&options, &facts);
     let cores = cores(&options, &facts, queues.len())?;
     let clock = Clock::new();

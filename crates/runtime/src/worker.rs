@@ -343,7 +343,8 @@ impl<P: Port, A: App> Worker<P, A> {
         let asked = if due { self.port.check() } else { Ok(()) };
         match asked.and_then(|()| self.port.flush()) {
             Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
-                if !std::mem::replace(&mut self.down, true) {
+                // All shards see it, one says it.
+                if !std::mem::replace(&mut self.down, true) && self.shard.config().place.index == 0 {
                     tracing::warn!("the interface is down: connections are kept until it is up again");
                 }
                 self.next_check = now + RETRY;
@@ -352,7 +353,9 @@ impl<P: Port, A: App> Worker<P, A> {
             Ok(()) if due => {
                 if std::mem::take(&mut self.down) {
                     self.shard.announce_owned(now);
-                    tracing::info!("the interface is up again");
+                    if self.shard.config().place.index == 0 {
+                        tracing::info!("the interface is up again");
+                    }
                 }
                 self.next_check = now + CHECK;
                 Ok(())

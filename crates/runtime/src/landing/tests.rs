@@ -57,7 +57,7 @@ fn every_loop_is_told_of_a_change() {
         })
         .unzip();
     let landing = plan(&facts(vec![1, 0], Symmetry::None, HashInput::FourTuple), &[0, 1]);
-    tell(&landing, &boxes, &AtomicBool::new(false));
+    tell(&landing, &mut Outbox::all(boxes));
     for inbox in inboxes {
         assert!(matches!(inbox.try_recv(), Ok(Command::Landing(told)) if told == landing));
     }
