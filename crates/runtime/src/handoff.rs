@@ -80,6 +80,8 @@ enum Kind {
     Ask { asked: u16, contested: bool },
     /// The flow is `shard`'s: to the one that asked.
     Claim { shard: u16 },
+    /// The frame was dropped: to the shard that asked.
+    Over,
     /// Nobody's: to the shard where it arrived.
     Unclaimed { contested: bool },
     /// For everybody.
@@ -173,7 +175,7 @@ impl Handoff {
     #[cold]
     pub(crate) fn on_placed(&mut self, now: Instant, placed: Placed, frame: &[u8]) {
         match placed {
-            Placed::Here => {}
+            Placed::Here | Placed::Refused => {}
             Placed::Elsewhere => self.send_out(now, frame),
             Placed::Everybodys => self.send_copies(frame),
         }
@@ -255,7 +257,13 @@ impl Handoff {
             Kind::Straight | Kind::Ask { .. } => match shard.on_handed(now, &parcel.bytes, app) {
                 Placed::Here | Placed::Everybodys => self.on_taken(parcel),
                 Placed::Elsewhere => self.pass_on(now, parcel),
+                Placed::Refused => self.on_refused(parcel),
             },
+            Kind::Over => {
+                if let Some(tag) = parcel.tag {
+                    self.asks.end(now, tag);
+                }
+            }
             Kind::Returned => {
                 if let Some(tag) = parcel.tag {
                     self.learnt.forget(tag);
@@ -281,6 +289,15 @@ impl Handoff {
         if let Kind::Ask { .. } = parcel.kind {
             let kind = Kind::Claim { shard: self.index };
             self.send(parcel.arrived, Parcel { kind, arrived: parcel.arrived, tag: parcel.tag, bytes: Vec::new() });
+        }
+        self.give_back(parcel);
+    }
+
+    /// A parcel was dropped here, which does not say that its flow is ours: its question is over, and nothing is learnt.
+    fn on_refused(&mut self, parcel: Parcel) {
+        if let Kind::Ask { .. } = parcel.kind {
+            let over = Parcel { kind: Kind::Over, arrived: parcel.arrived, tag: parcel.tag, bytes: Vec::new() };
+            self.send(parcel.arrived, over);
         }
         self.give_back(parcel);
     }
@@ -396,6 +413,12 @@ impl Handoff {
 
     fn count(&self) -> u16 {
         u16::try_from(self.ring.boxes.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Forgets where flows live.
+    #[cfg(test)]
+    pub(crate) fn forget_all(&mut self) {
+        self.learnt = Learnt::new();
     }
 
     /// The next in the ring.

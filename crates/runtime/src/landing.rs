@@ -34,8 +34,8 @@ pub(crate) struct FirstLook {
 
 impl FirstLook {
     /// Reads how the interface spreads flows over its queues; `queues` are those served, in the order of the shards.
-    pub(crate) fn new(interface: &str, queues: &[u32]) -> Result<Self, Error> {
-        let (watch, queues) = (RssWatch::open(interface)?, queues.to_vec());
+    pub(crate) fn new(ifindex: u32, queues: &[u32]) -> Result<Self, Error> {
+        let (watch, queues) = (RssWatch::open(ifindex)?, queues.to_vec());
         Ok(Self { watch, queues, refuted: false })
     }
 

@@ -111,8 +111,14 @@ pub fn start_each<A: App + Send + 'static>(
     let most = largest_mtu(facts.mtu);
     let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
+    // Where the link goes down for a moment the kernel forgets its neighbours.
+    let (target, running) = (probe::target(&options, &follow.facts, &shards), follow.facts.running);
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
-    let first_look = settle(&options, &queues, &mut ports, &mut shards, &clock)?;
+    if running && !xdp::probe::await_carrier(&options.interface, &|| false)? {
+        tracing::warn!("{} has lost its carrier as the program was attached: nothing can be sent", options.interface);
+    }
+    let mut first_look = FirstLook::new(report.ifindex, &queues)?;
+    settle(&mut first_look, target, &mut ports, &mut shards, &clock)?;
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
@@ -163,24 +169,23 @@ pub fn start_each<A: App + Send + 'static>(
 
 /// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
 fn settle(
-    options: &Options,
-    queues: &[u32],
+    first_look: &mut FirstLook,
+    target: Option<probe::Target>,
     ports: &mut [XskPort],
     shards: &mut [Shard],
     clock: &Clock,
-) -> Result<FirstLook, Error> {
-    let mut first_look = FirstLook::new(&options.interface, queues)?;
+) -> Result<(), Error> {
     let landing = first_look.landing();
     // Before the first frame: what is told later is a change.
     shards.iter_mut().for_each(|shard| shard.set_landing(landing.clone()));
     if let Some(first) = shards.first_mut() {
         claim::confirm(ports, first, clock)?;
     }
-    if probe::refutes(&landing, options, ports, shards, clock) {
+    if probe::refutes(&landing, target, ports, shards, clock) {
         first_look.refute();
         shards.iter_mut().for_each(|shard| shard.set_landing(Landing::Unknown));
     }
-    Ok(first_look)
+    Ok(())
 }
 
 /// Runs a loop on a thread of its own, which is named for its shard.

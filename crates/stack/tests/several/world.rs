@@ -136,7 +136,7 @@ impl Host {
             }
             Placed::Elsewhere => {
                 let (shards, apps) = (&mut self.shards, &mut self.apps);
-                let claims = |n: &usize| shards[*n].on_handed(now, frame, &mut apps[*n]) == Placed::Here;
+                let claims = |n: &usize| shards[*n].on_handed(now, frame, &mut apps[*n]) != Placed::Elsewhere;
                 others.into_iter().find(claims).unwrap_or_else(|| {
                     self.shards[at].on_unclaimed(now, frame, &mut self.apps[at]);
                     at
