@@ -9,6 +9,8 @@
 mod claim;
 mod clock;
 pub mod control;
+mod driven;
+mod endpoints;
 mod error;
 mod handoff;
 mod idle;
@@ -26,6 +28,8 @@ mod totals;
 mod worker;
 
 pub use clock::Clock;
+pub use driven::{Driven, drive};
+pub use endpoints::{Endpoint, Endpoints};
 pub use error::{Error, io_error_kind};
 pub use handoff::HandoffCounters;
 pub use idle::Idle;

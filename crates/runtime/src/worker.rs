@@ -444,6 +444,8 @@ impl Drop for EndOfAll<'_> {
     }
 }
 
+mod turned;
+
 #[cfg(test)]
 mod several;
 #[cfg(test)]
