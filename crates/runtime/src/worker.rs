@@ -537,6 +537,8 @@ impl Drop for EndOfAll<'_> {
     }
 }
 
+mod turned;
+
 #[cfg(test)]
 mod services;
 #[cfg(test)]
