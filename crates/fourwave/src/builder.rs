@@ -11,14 +11,15 @@ use std::ops::RangeInclusive;
 /// What a stack is to be; an interface's name is enough.
 #[derive(Debug, Clone)]
 pub struct Stack {
-    options: Options,
+    pub(crate) options: Options,
+    pub(crate) limits: crate::net::Limits,
 }
 
 impl Stack {
     /// A stack on an interface, sharing its addresses with the kernel.
     #[must_use]
     pub fn on(interface: impl Into<String>) -> Self {
-        Self { options: Options::new(interface) }
+        Self { options: Options::new(interface), limits: crate::net::Limits::default() }
     }
 
     /// Listens on an address and port; `0.0.0.0` and `::` mean all addresses of the stack.

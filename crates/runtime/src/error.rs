@@ -40,6 +40,17 @@ pub enum Error {
         /// What its driver calls them.
         channels: &'static str,
     },
+    /// A loop turned by its owner serves one queue.
+    #[error(
+        "{interface} has {queues} receive queues, and a stack that is driven in the program's own loop serves one: give it \
+         one (`ethtool -L {interface} combined 1`, for a veth `rx 1`), or let the stack have threads of its own"
+    )]
+    Queues {
+        /// The interface.
+        interface: String,
+        /// How many it has.
+        queues: usize,
+    },
     /// A core that doesn't exist.
     #[error("core {core} does not exist or is not allowed to this process, allowed are {allowed:?}")]
     NoCore {

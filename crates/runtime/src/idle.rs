@@ -3,7 +3,7 @@
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use stack::{Duration, Instant};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 /// The strategy.
@@ -45,6 +45,11 @@ impl Sleeper {
     /// Ends a sleep from another thread.
     pub(crate) fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
+    }
+
+    /// The descriptor that becomes readable when a sleep would end.
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
     }
 
     /// Sleeps until there is something to do, or until `deadline`.

@@ -4,6 +4,7 @@ use crate::claim;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::ending::Ending;
+use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
 use crate::interface;
@@ -42,6 +43,7 @@ const NO_PORTS: RangeInclusive<u16> = 1..=0;
 #[derive(Debug)]
 pub struct Running<A> {
     ending: Arc<Ending>,
+    endpoints: Endpoints,
     wakers: Vec<Arc<Waker>>,
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
@@ -95,8 +97,26 @@ pub fn start<A: App + Clone + Send + 'static>(options: Options, app: A) -> Resul
 /// As [`start`].
 pub fn start_each<A: App + Send + 'static>(
     options: Options,
-    mut make: impl FnMut(Place) -> A,
+    make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    let Prepared { workers, cores, privileges, mut running } = prepare(options, make)?;
+    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
+        // If one can't be started, those that were are ended by the drop of what runs.
+        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
+        running.workers.push(thread);
+    }
+    Ok(running)
+}
+
+/// Everything but the threads that turn the loops.
+pub(crate) struct Prepared<A> {
+    pub(crate) workers: Vec<Worker<XskPort, A>>,
+    cores: Vec<Option<CoreId>>,
+    privileges: Privileges,
+    pub(crate) running: Running<A>,
+}
+
+pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A) -> Result<Prepared<A>, Error> {
     let privileges = Privileges::of(&options);
     let facts = InterfaceFacts::read(&options.interface)?;
     let queues = queues(&options, &facts);
@@ -135,10 +155,12 @@ pub fn start_each<A: App + Send + 'static>(
         None => None,
     };
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
-    let source = Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) };
-    let control = ControlSocket::open(source, privileges)?;
-    let mut running = Running {
+    let steering = Arc::new(Mutex::new(steering));
+    let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
+    let control = ControlSocket::open(Source { shards: mailboxes, steering }, privileges)?;
+    let running = Running {
         ending: Arc::new(Ending::new()),
+        endpoints,
         wakers,
         poster,
         workers: Vec::with_capacity(workers.len()),
@@ -149,12 +171,7 @@ pub fn start_each<A: App + Send + 'static>(
         _landing: landing,
         _held: held,
     };
-    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
-        // If one can't be started, those that were are ended by the drop of what runs.
-        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
-        running.workers.push(thread);
-    }
-    Ok(running)
+    Ok(Prepared { workers, cores, privileges, running })
 }
 
 /// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
@@ -205,6 +222,18 @@ impl<A> Running<A> {
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// What ends the sleep of each shard's loop, in their order.
+    #[must_use]
+    pub fn wakers(&self) -> Vec<Arc<Waker>> {
+        self.wakers.clone()
+    }
+
+    /// Opens ports to listeners that the application opens while the stack runs.
+    #[must_use]
+    pub fn endpoints(&self) -> Endpoints {
+        self.endpoints.clone()
     }
 
     /// How many shards there are: one for each queue.

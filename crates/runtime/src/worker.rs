@@ -528,6 +528,8 @@ impl Drop for EndOfAll<'_> {
     }
 }
 
+mod turned;
+
 #[cfg(test)]
 mod services;
 #[cfg(test)]
