@@ -47,6 +47,12 @@ impl Direction {
         }
     }
 
+    /// The shard's: as [`signal`](Self::signal), also to who has not met `WouldBlock`, as the kernel tells of an end.
+    pub(crate) fn announce(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+        self.fire();
+    }
+
     #[inline]
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed)

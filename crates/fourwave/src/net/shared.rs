@@ -100,9 +100,16 @@ impl Shared {
     pub(crate) fn fail(&self, errno: i32) {
         if self.state() & CLOSED == 0 {
             self.error.store(errno, Ordering::Release);
-            self.set(CLOSED);
-            self.read.signal();
-            self.write.signal();
+            self.end(CLOSED);
+        }
+    }
+
+    /// The shard's: an end has come, which everybody who is registered hears of.
+    pub(crate) fn end(&self, bits: u32) {
+        self.set(bits);
+        self.read.announce();
+        if bits & CLOSED != 0 {
+            self.write.announce();
         }
     }
 

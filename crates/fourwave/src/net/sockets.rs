@@ -157,8 +157,9 @@ impl Sockets {
 
     /// The end was asked for: what was written is given to the connections first.
     fn finish(&mut self, io: &mut Io<'_>) {
-        for (id, _) in self.listeners.drain(..) {
+        for (id, listening) in self.listeners.drain(..) {
             let _ = io.close_listener(id);
+            listening.fail(Errno::NETDOWN.raw_os_error());
         }
         if self.sides.iter().flatten().all(|side| side.tx.slots() == 0) {
             self.link.set_flushed();
@@ -273,8 +274,7 @@ impl Side {
         }
         if self.peer_closed && io.unread(self.conn).is_ok_and(|n| n == 0) {
             self.peer_closed = false;
-            self.shared.set(PEER_CLOSED);
-            self.shared.read.signal();
+            self.shared.end(PEER_CLOSED);
         }
     }
 
@@ -345,11 +345,7 @@ impl App for Sockets {
         let state = side.shared.state();
         match error {
             Some(error) => side.shared.fail(errno(error, state).raw_os_error()),
-            None => {
-                side.shared.set(PEER_CLOSED | CLOSED);
-                side.shared.read.signal();
-                side.shared.write.signal();
-            }
+            None => side.shared.end(PEER_CLOSED | CLOSED),
         }
     }
 
