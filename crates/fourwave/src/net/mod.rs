@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | the peer closed in order | the rest, then 0 | goes on |
 //! | we shut down writing | goes on | `BrokenPipe` |
-//! | we shut down reading, and the peer still sends | the rest, then `ConnectionReset` | `ConnectionReset`, then `BrokenPipe` |
+//! | we shut down reading, and the peer still sends | the rest, then 0; the peer is reset | `ConnectionReset` once, then `BrokenPipe` |
 //! | the peer sent RST | the rest, then `ConnectionReset` once, then 0 | `ConnectionReset` once, then `BrokenPipe` |
 //! | the same, behind its FIN | the rest, then 0 | `BrokenPipe` |
 //! | nobody answers any more | the rest, then `TimedOut` once, then 0 | `TimedOut` once, then `BrokenPipe` |

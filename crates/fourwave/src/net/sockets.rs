@@ -388,7 +388,6 @@ impl Drop for Sockets {
 const fn errno(error: ConnectionError, state: u32) -> Errno {
     match error {
         ConnectionError::Reset if state & PEER_CLOSED != 0 && state & SHUT_WRITE == 0 => Errno::PIPE,
-        ConnectionError::Aborted if state & SHUT_READ != 0 => Errno::CONNRESET,
         ConnectionError::Reset => Errno::CONNRESET,
         ConnectionError::Refused => Errno::CONNREFUSED,
         ConnectionError::TimedOut => Errno::TIMEDOUT,

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// What keeps the stack running.
 pub(crate) type Keep = Arc<dyn Any + Send + Sync>;
 
+/// Where bytes are put in, and where they are taken out.
+pub(crate) type Ring = (Producer<u8>, Consumer<u8>);
+
 /// The bytes that have come: the ring, and what is behind it when the connection has failed.
 #[derive(Debug)]
 struct Incoming {
@@ -37,7 +40,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Both ends of a stream's rings.
-    pub(crate) fn rings(bytes: usize) -> ((Producer<u8>, Consumer<u8>), (Producer<u8>, Consumer<u8>)) {
+    pub(crate) fn rings(bytes: usize) -> (Ring, Ring) {
         (RingBuffer::new(bytes), RingBuffer::new(bytes))
     }
 
@@ -151,14 +154,15 @@ impl Stream {
             rx.tail_read += if peek { 0 } else { n };
             return Some(Ok(n));
         }
-        // As tcp_recvmsg of Linux: behind a FIN there is nothing but the end; an error is told once, then there is the end.
-        if state & PEER_CLOSED != 0 {
+        // As tcp_recvmsg of Linux: behind a FIN there is nothing but the end; an error is told once, then there is the end. Who
+        // doesn't want to read is not told by a read.
+        if state & (PEER_CLOSED | SHUT_READ) != 0 {
             return Some(Ok(0));
         }
         if let Some(error) = self.shared.take_error() {
             return Some(Err(io::Error::from_raw_os_error(error)));
         }
-        (state & (CLOSED | SHUT_READ) != 0).then_some(Ok(0))
+        (state & CLOSED != 0).then_some(Ok(0))
     }
 
     /// Tells the shard when half of the ring is free again; and who has read the last byte without a `WouldBlock` shall hear

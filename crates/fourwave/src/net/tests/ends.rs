@@ -134,6 +134,22 @@ fn a_reset_behind_the_peers_fin_breaks_the_pipe() {
     });
 }
 
+/// RFC 1122 section 4.2.2.13: what nobody will read is answered by a reset. (Linux takes it without a word.)
+#[test]
+fn what_arrives_behind_a_shutdown_of_reading_resets() {
+    for backend in [Backend::Threads, Backend::Driven] {
+        let world = &mut World::new(backend);
+        let (client, server) = world.pair();
+        server.shutdown(Shutdown::Read).unwrap();
+        assert_eq!(read_kind(&server), Ok(0));
+        world.write(&client, b"too late").unwrap();
+        settle(world, &client);
+        assert_eq!(read_kind(&client), Err(ErrorKind::ConnectionReset));
+        assert_eq!((read_kind(&server), write_kind(&server)), (Ok(0), Some(ErrorKind::ConnectionReset)));
+        assert_eq!(write_kind(&server), Some(ErrorKind::BrokenPipe));
+    }
+}
+
 #[test]
 fn a_stream_that_is_not_connected_yet() {
     everywhere(|world| {
