@@ -16,7 +16,7 @@
 //! }
 //!
 //! let running = Stack::on("eth0").listen("10.0.0.1:7".parse()?).start(Echo)?;
-//! println!("{}", running.report());
+//! println!("{}", running.report().expect("it has an interface"));
 //! running.join()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -28,7 +28,7 @@ pub mod device;
 pub use builder::Stack;
 pub use runtime::stack::{
     App, Congestion, ConnId, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
-    Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies,
+    Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies, Via,
 };
 pub use runtime::xdp::{CopyMode, Report, XdpMode};
 pub use runtime::{

@@ -116,7 +116,7 @@ impl<P: Port, A: App> Worker<P, A> {
         commands: Receiver<Command>,
         resolve: Sender<IpAddr>,
     ) -> io::Result<Self> {
-        let sleeper = Sleeper::new(port.fd())?;
+        let sleeper = Sleeper::new(port.fd(), shard.sockets_descriptor())?;
         let worked = clock.now();
         let received = Vec::with_capacity(RX_BATCH);
         Ok(Self {
@@ -185,7 +185,7 @@ impl<P: Port, A: App> Worker<P, A> {
     /// Looks at the RX ring, and at nothing else, for a moment: most turns of a spinning loop would find nothing to do, and
     /// a frame is seen the sooner the less lies between two looks.
     fn watch(&mut self) {
-        if self.idle == Idle::Sleep || self.shard.has_output() || self.held.is_some() {
+        if self.idle == Idle::Sleep || self.shard.has_output() || self.held.is_some() || self.shard.has_sockets() {
             return;
         }
         for _ in 0..LOOKS {
@@ -217,6 +217,7 @@ impl<P: Port, A: App> Worker<P, A> {
             Some(handoff) => handoff.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
+        let told = if self.shard.has_sockets() { self.shard.poll_sockets(now, &mut self.app) } else { 0 };
         if self.stall.is_over(taken, taken < RX_BATCH) {
             self.shard.advance(now, &mut self.app);
         }
@@ -235,7 +236,7 @@ impl<P: Port, A: App> Worker<P, A> {
         while let Some(ip) = self.shard.poll_resolve() {
             self.ask_kernel(ip);
         }
-        Ok(taken > 0 || sent > 0 || handed > 0)
+        Ok(taken > 0 || sent > 0 || handed > 0 || told > 0)
     }
 
     /// Moves what the shard has to send into the TX ring, as far as there is room; the rest waits in the shard.

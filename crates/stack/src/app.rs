@@ -1,9 +1,10 @@
 //! The application's side of a shard: it is called, and calls back through an [`Io`].
 
 use crate::{
-    handle::ConnId,
+    handle::{ConnId, Via},
     listen::{ListenError, ListenOptions, ListenerId},
     shard::Shard,
+    sockets::{Sending, SocketOption},
 };
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
@@ -109,6 +110,8 @@ pub enum ConnectError {
     BadAddress,
     /// It is not known yet whether the local address is the stack's ([`Dad`](crate::Dad)); or another station has it.
     Tentative,
+    /// The stack was started without the kernel's sockets (`InvalidInput`).
+    NoSockets,
 }
 
 impl core::fmt::Display for ConnectError {
@@ -120,6 +123,7 @@ impl core::fmt::Display for ConnectError {
             Self::TooMany => "the shard's connection limit is reached",
             Self::BadAddress => "that is no address of another host",
             Self::Tentative => "the local address may be another station's: duplicate address detection is not over",
+            Self::NoSockets => "the stack was started without the kernel's sockets",
         })
     }
 }
@@ -145,7 +149,7 @@ impl Io<'_> {
     /// # Errors
     /// No route, no free port, or no room for another connection.
     pub fn connect(&mut self, remote: SocketAddr) -> Result<ConnId, ConnectError> {
-        self.shard.connect(self.now, None, remote)
+        self.shard.connect_via(self.now, self.shard.default_via(), None, remote)
     }
 
     /// Begins an active open from one of our addresses (RFC 9293 MUST-43); the port is chosen.
@@ -153,14 +157,26 @@ impl Io<'_> {
     /// # Errors
     /// As [`connect`](Self::connect), and [`ConnectError::NotOurs`].
     pub fn connect_from(&mut self, local: IpAddr, remote: SocketAddr) -> Result<ConnId, ConnectError> {
-        self.shard.connect(self.now, Some(local), remote)
+        self.shard.connect_via(self.now, self.shard.default_via(), Some(local), remote)
     }
 
-    /// Takes bytes to send, as many as there is room for; [`App::on_writable`] follows if not all.
+    /// Begins an active open by a way of choice, where [`connect`](Self::connect) takes the stack's default.
+    ///
+    /// # Errors
+    /// As [`connect_from`](Self::connect_from); [`ConnectError::NoSockets`] if the stack was started without the kernel's.
+    pub fn connect_via(&mut self, via: Via, local: Option<IpAddr>, remote: SocketAddr) -> Result<ConnId, ConnectError> {
+        self.shard.connect_via(self.now, via, local, remote)
+    }
+
+    /// Takes bytes to send, as many as there is room for; [`App::on_writable`] follows if not all. Over the kernel's sockets the
+    /// room is that of the socket's send buffer (`net.ipv4.tcp_wmem`), and there is none before the connection is open.
     ///
     /// # Errors
     /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] for a dead handle.
     pub fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send(conn, bytes, Sending::Plain);
+        }
         let taken = self.shard.with(self.now, conn, |c, env| c.send(env, bytes))??;
         self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
@@ -175,6 +191,9 @@ impl Io<'_> {
     /// # Errors
     /// Those of [`send`](Self::send).
     pub fn send_more(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send(conn, bytes, Sending::More);
+        }
         let taken = self.shard.with(self.now, conn, |c, env| c.send_more(env, bytes))??;
         if taken < bytes.len() {
             self.shard.note_starved(conn);
@@ -188,6 +207,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_cork(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Cork(on));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_cork(on))
     }
 
@@ -232,6 +254,12 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn peek(&mut self, conn: ConnId, out: &mut [u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            let front = self.shard.sockets_ref()?.front(conn)?;
+            let n = front.len().min(out.len());
+            out[..n].copy_from_slice(&front[..n]);
+            return Ok(n);
+        }
         self.shard.with(self.now, conn, |c, env| {
             let front = c.front(env);
             let n = front.len().min(out.len());
@@ -245,6 +273,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn skip(&mut self, conn: ConnId, n: usize) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.skip(conn, n);
+        }
         self.shard.tap_skip(conn, n);
         self.shard.with(self.now, conn, |c, env| c.consume(env, u32::try_from(n).unwrap_or(u32::MAX)))
     }
@@ -254,6 +285,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn unread(&mut self, conn: ConnId) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return Ok(self.shard.sockets_ref()?.front(conn)?.len());
+        }
         self.shard.with(self.now, conn, |c, _| c.unread() as usize)
     }
 
@@ -262,6 +296,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn shutdown(&mut self, conn: ConnId, half: Half) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.shutdown(self.now, conn, half);
+        }
         self.shard.shutdown(self.now, conn, half)
     }
 
@@ -270,6 +307,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn close(&mut self, conn: ConnId) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.close(self.now, conn);
+        }
         self.shard.close(self.now, conn)
     }
 
@@ -278,6 +318,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn abort(&mut self, conn: ConnId) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.abort(conn);
+        }
         self.shard.abort(self.now, conn)
     }
 
@@ -286,6 +329,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_nodelay(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Nodelay(on));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_nodelay(on))
     }
 
@@ -294,6 +340,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn info(&mut self, conn: ConnId) -> Result<Info, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.info(conn);
+        }
         self.shard.with(self.now, conn, |c, _| c.info())
     }
 
@@ -302,6 +351,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn detail(&mut self, conn: ConnId) -> Result<Detail, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.detail(conn);
+        }
         self.shard.with(self.now, conn, |c, env| c.detail(env))
     }
 
@@ -310,6 +362,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn addresses(&self, conn: ConnId) -> Result<(SocketAddr, SocketAddr), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets_ref()?.addresses(conn);
+        }
         self.shard.addresses(conn)
     }
 
@@ -323,12 +378,39 @@ impl Io<'_> {
     /// # Errors
     /// The address is in use or none of ours, or an option is out of its range.
     pub fn listen(&mut self, local: SocketAddr, options: impl Into<ListenOptions>) -> Result<ListenerId, ListenError> {
-        self.shard.listen(local, options)
+        self.shard.listen_via(self.shard.default_via(), local, options)
+    }
+
+    /// Opens a listener by a way of choice, where [`listen`](Self::listen) takes the stack's default. Over the kernel's sockets
+    /// the backlog is that of listen(2), for connections that wait to be accepted; TIME-WAIT and SYN cookies are as the kernel
+    /// has them, and `[::]` does not take IPv4.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen); [`ListenError::NoSockets`] if the stack was started without the kernel's,
+    /// [`ListenError::Forbidden`].
+    pub fn listen_via(
+        &mut self,
+        via: Via,
+        local: SocketAddr,
+        options: impl Into<ListenOptions>,
+    ) -> Result<ListenerId, ListenError> {
+        self.shard.listen_via(via, local, options)
+    }
+
+    /// Where a listener listens. Over the kernel's sockets one that was opened on port 0 has got another.
+    ///
+    /// # Errors
+    /// [`ListenError::Closed`].
+    pub fn listener_address(&self, listener: ListenerId) -> Result<SocketAddr, ListenError> {
+        self.shard.listener_address(listener)
     }
 
     /// The connection that has waited longest in a listener's accept queue. What it has received, and its end if it is over
     /// already, is told in the next turn.
     pub fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {
+        if listener.via() == Via::Kernel {
+            return self.shard.sockets().ok()?.accept(self.now, listener);
+        }
         self.shard.accept(self.now, listener)
     }
 
@@ -338,6 +420,9 @@ impl Io<'_> {
     /// # Errors
     /// [`ListenError::Closed`] if it is closed already.
     pub fn close_listener(&mut self, listener: ListenerId) -> Result<(), ListenError> {
+        if listener.via() == Via::Kernel {
+            return self.shard.sockets().map_err(|_| ListenError::Closed)?.close_listener(listener);
+        }
         self.shard.close_listener(self.now, listener)
     }
 
@@ -350,6 +435,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_linger(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Linger(time));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_linger(time))
     }
 
@@ -360,6 +448,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_user_timeout(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::UserTimeout(time));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_user_timeout(time))
     }
 
@@ -368,6 +459,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn soft_error(&mut self, conn: ConnId) -> Result<Option<SoftError>, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.front(conn).map(|_| None);
+        }
         self.shard.with(self.now, conn, |c, _| c.soft_error())
     }
 
@@ -376,6 +470,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_soft_error_reports(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.front(conn).map(|_| ());
+        }
         self.shard.with(self.now, conn, |c, _| c.set_soft_error_reports(on))
     }
 
@@ -385,6 +482,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_keepalive(&mut self, conn: ConnId, settings: Option<Keepalive>) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Keepalive(settings));
+        }
         self.shard.with(self.now, conn, |c, env| c.set_keepalive(env, settings))
     }
 
@@ -393,6 +493,9 @@ impl Io<'_> {
     /// # Errors
     /// Those of [`Io::send`].
     pub fn send_urgent(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send(conn, bytes, Sending::Urgent);
+        }
         let taken = self.shard.with(self.now, conn, |c, env| c.send_urgent(env, bytes))??;
         self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
@@ -407,6 +510,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn urgent(&mut self, conn: ConnId) -> Result<Option<u32>, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.front(conn).map(|_| None);
+        }
         self.shard.with(self.now, conn, |c, _| c.urgent_unread())
     }
 
@@ -416,6 +522,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_traffic_class(&mut self, conn: ConnId, dscp: u8) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::TrafficClass(dscp));
+        }
         self.shard.set_dscp(conn, dscp)
     }
 }

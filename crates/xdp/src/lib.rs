@@ -33,6 +33,7 @@ pub mod probe;
 pub mod raw;
 mod report;
 pub mod rss;
+pub mod sockets;
 mod steering;
 mod sys;
 mod xsk;
