@@ -446,6 +446,8 @@ impl Drop for EndOfAll<'_> {
 }
 
 #[cfg(test)]
+mod both;
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,6 @@ mod errors;
 mod listener;
 mod queue;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use empty::NoPort;
 
@@ -294,7 +292,9 @@ impl KernelSockets {
 
     fn next_of_connection(&mut self, now: Instant, conn: ConnId, buffer: &mut [u8]) -> Option<SocketEvent> {
         let limit = self.config.queue_bytes;
-        let news = self.any(conn)?.next(now, buffer, limit)?;
+        let socket = self.any(conn)?;
+        let lingered = socket.lingers_until();
+        let news = socket.next(now, buffer, limit)?;
         Some(match news {
             News::Connected => SocketEvent::Connected(conn),
             News::Data(len) => SocketEvent::Data(conn, len),
@@ -302,6 +302,9 @@ impl KernelSockets {
             News::Writable => SocketEvent::Writable(conn),
             News::PeerClosed => SocketEvent::PeerClosed(conn),
             News::Closed(error) => {
+                if let Some(until) = lingered {
+                    self.lingering.remove(&(until, u32::try_from(conn.index()).unwrap_or(u32::MAX)));
+                }
                 self.counters.closed += 1;
                 self.counters.failed += u64::from(error.is_some());
                 SocketEvent::Closed(conn, error)
@@ -371,8 +374,8 @@ fn open(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
 }
 
 fn register(registry: &Registry, fd: &OwnedFd, token: usize) -> Result<(), Errno> {
-    let both = Interest::READABLE | Interest::WRITABLE;
-    let registered = registry.register(&mut SourceFd(&fd.as_raw_fd()), Token(token), both);
+    let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+    let registered = registry.register(&mut SourceFd(&fd.as_raw_fd()), Token(token), all);
     registered.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))
 }
 

@@ -57,8 +57,8 @@ struct Known {
     readable: bool,
     /// There may be room to send.
     writable: bool,
-    /// The peer's FIN has arrived, or more than that: a read that is short says nothing.
-    ending: bool,
+    /// A read that is short says nothing: the peer's FIN has arrived, or something urgent, before which a read ends.
+    uneven: bool,
     /// There is an error to ask for.
     failing: bool,
     /// The application was refused room.
@@ -132,7 +132,7 @@ impl Socket {
         let known = &mut self.known;
         known.readable |= event.is_readable();
         known.writable |= event.is_writable();
-        known.ending |= event.is_read_closed();
+        known.uneven |= event.is_read_closed() || event.is_priority();
         known.failing |= event.is_error() || event.is_write_closed();
     }
 
@@ -218,7 +218,7 @@ impl Socket {
             }
             Ok((n, _)) => {
                 // Less than asked for is all there was; what has come since says so itself.
-                self.known.readable = n == buffer.len() || self.known.ending;
+                self.known.readable = n == buffer.len() || self.known.uneven;
                 if self.known.read_shut {
                     // As the stack: nobody reads, which the peer must learn.
                     self.disconnect();

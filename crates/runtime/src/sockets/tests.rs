@@ -1,1 +1,0 @@
-//! The same application over both ways.
