@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Settings, Stack};
 
-use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, XdpMode};
+use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum, XdpMode};
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
@@ -30,6 +30,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     };
     let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
     let stack = stack.idle(idle).xdp_mode(xdp_mode(at.xdp_mode)).copy_mode(copy_mode(at.copy));
+    let stack = stack.tx_checksum(tx_checksum(at.tx_checksum));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
@@ -56,6 +57,16 @@ pub(crate) const fn copy_mode(copy: CopyMode) -> fourwave::CopyMode {
         CopyMode::Auto => fourwave::CopyMode::Auto,
         CopyMode::ZeroCopy => fourwave::CopyMode::ZeroCopy,
         CopyMode::Copied => fourwave::CopyMode::Copy,
+    }
+}
+
+/// What was typed, as the device layer calls it.
+pub(crate) const fn tx_checksum(who: TxChecksum) -> fourwave::TxChecksum {
+    match who {
+        TxChecksum::Auto => fourwave::TxChecksum::Auto,
+        TxChecksum::Offload => fourwave::TxChecksum::Offload,
+        TxChecksum::Compute => fourwave::TxChecksum::Compute,
+        TxChecksum::Software => fourwave::TxChecksum::Software,
     }
 }
 

@@ -1,6 +1,9 @@
 //! How a stack is started.
 
-use crate::{Address, App, CopyMode, Dad, Error, Idle, ListenOptions, Place, Running, Settings, XdpMode, raw};
+use crate::{
+    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, TxChecksum, XdpMode,
+    raw,
+};
 use runtime::{KernelSockets, Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -139,6 +142,56 @@ impl Stack {
         self
     }
 
+    /// How long the applications go on with their connections once the end was asked for ([`Running::stop`],
+    /// [`Io::finish`](crate::Io::finish)): listeners are closed, [`App::on_drain`] is called, and nothing else changes until no
+    /// connection is left or the time is over. Then what is left is closed in order, and a second later reset. Default: zero,
+    /// all connections are closed at once.
+    ///
+    /// ```no_run
+    /// use fourwave::{App, ConnId, ConnMap, Duration, Io, ListenerId, Stack};
+    ///
+    /// /// An echo server that closes idle connections when it ends, and the others when they have had their answer.
+    /// #[derive(Clone, Default)]
+    /// struct Echo {
+    ///     idle: ConnMap<()>,
+    ///     drains: bool,
+    /// }
+    ///
+    /// impl App for Echo {
+    ///     fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+    ///         self.idle.insert(conn, ());
+    ///     }
+    ///     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+    ///         self.idle.remove(conn);
+    ///         let taken = io.send(conn, data).unwrap_or(data.len());
+    ///         if self.drains && taken == data.len() {
+    ///             let _ = io.close(conn);
+    ///         }
+    ///         taken
+    ///     }
+    ///     fn on_drain(&mut self, io: &mut Io<'_>) {
+    ///         self.drains = true;
+    ///         for (conn, ()) in std::mem::take(&mut self.idle).iter() {
+    ///             let _ = io.close(conn);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let running = Stack::on("eth0")
+    ///     .listen("10.0.0.1:7".parse()?)
+    ///     .drain_time(Duration::from_secs(30))
+    ///     .start(Echo::default())?;
+    /// // ... and when a signal has come:
+    /// running.stop();
+    /// running.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn drain_time(mut self, time: Duration) -> Self {
+        self.options.drain_time = time;
+        self
+    }
+
     /// Where the XDP program runs. Default: negotiated, and reported.
     #[must_use]
     pub const fn xdp_mode(mut self, mode: XdpMode) -> Self {
@@ -150,6 +203,14 @@ impl Stack {
     #[must_use]
     pub const fn copy_mode(mut self, mode: CopyMode) -> Self {
         self.options.copy_mode = mode;
+        self
+    }
+
+    /// Who writes the checksums of segments that are sent: the stack or the device. Default: the device where frames are not
+    /// copied and its driver does it for AF_XDP; reported.
+    #[must_use]
+    pub const fn tx_checksum(mut self, who: TxChecksum) -> Self {
+        self.options.tx_checksum = who;
         self
     }
 

@@ -27,11 +27,12 @@ pub mod device;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, Congestion, ConnId, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError, Instant, Io,
-    Keepalive, ListenError, ListenOptions, ListenerId, Place, Settings, SoftError, State, SynCookies, Via,
+    App, Bytes, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half,
+    IcmpError, Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError,
+    State, SynCookies, TimerId, TooManyTimers, Via,
 };
-pub use runtime::xdp::{CopyMode, Report, XdpMode};
+pub use runtime::xdp::{CopyMode, Report, TxChecksum, XdpMode};
 pub use runtime::{
-    Address, Error, Finished, HandoffCounters, Idle, Running, control, drop_privileges, interface_for, io_error_kind,
-    raw, totals,
+    Address, Error, Finished, HandoffCounters, Idle, Poster, Running, control, drop_privileges, interface_for,
+    io_error_kind, raw, totals,
 };

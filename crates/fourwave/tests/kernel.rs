@@ -1,6 +1,6 @@
 //! A stack over the kernel's sockets, and programs that know nothing of it. Loopback; no privilege is needed.
 
-use fourwave::{App, ConnId, Error, Idle, Io, ListenerId, Stack};
+use fourwave::{App, ConnId, Duration, Error, Idle, Io, ListenerId, Message, Stack, TimerId};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
@@ -96,6 +96,7 @@ fn what_needs_an_interface_is_refused_by_its_name() {
         (Stack::kernel().ports(50_000..=50_010), "ports is 50000..=50010"),
         (Stack::kernel().xdp_mode(fourwave::XdpMode::Native), "xdp_mode is Native"),
         (Stack::kernel().copy_mode(fourwave::CopyMode::Copy), "copy_mode is Copy"),
+        (Stack::kernel().tx_checksum(fourwave::TxChecksum::Compute), "tx_checksum is Compute"),
         (Stack::kernel().shards(0), "shards is 0"),
         (Stack::kernel().shards(2).cores([0]), "cores is [0]"),
         (Stack::on("lo").shards(2), "shards is 2"),
@@ -106,4 +107,57 @@ fn what_needs_an_interface_is_refused_by_its_name() {
     }
     // The same program asks for active opens where there is an interface.
     Stack::kernel().active_opens().idle(Idle::Sleep).start(Echo::default()).unwrap();
+}
+
+/// The end is asked for: who is there may stay for the drain time, and nobody else comes.
+#[test]
+fn a_drain_waits_for_who_is_there() {
+    let stack = Stack::kernel().listen(anywhere()).drain_time(Duration::from_secs(600)).idle(Idle::Sleep);
+    let running = stack.start(Echo::default()).unwrap();
+    let to = running.listening()[0];
+    let mut client = TcpStream::connect(to).unwrap();
+    let mut echo = |byte: u8| {
+        let mut got = [0];
+        client.write_all(&[byte]).unwrap();
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, [byte]);
+    };
+    echo(1);
+    running.stop();
+    while TcpStream::connect(to).is_ok() {
+        std::thread::yield_now();
+    }
+    echo(2);
+    assert!(!running.is_finished());
+    drop(client);
+    let counters = running.join().unwrap()[0].counters.sockets;
+    assert_eq!((counters.open, counters.failed), (0, 0));
+}
+
+/// Sets a timer when it gets a message, and ends the stack when that is due.
+#[derive(Clone, Debug)]
+struct Service;
+
+impl App for Service {
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_message(&mut self, io: &mut Io<'_>, message: Message) {
+        let key = *message.downcast::<u64>().unwrap();
+        io.start_timer(Duration::from_millis(1), key).unwrap();
+    }
+
+    fn on_timer(&mut self, io: &mut Io<'_>, _: TimerId, key: u64) {
+        assert_eq!((key, io.place().count), (7, 2));
+        io.finish();
+    }
+}
+
+#[test]
+fn timers_and_messages_need_no_interface() {
+    let running = Stack::kernel().shards(2).idle(Idle::Sleep).start(Service).unwrap();
+    running.poster().post(1, Box::new(7u64)).unwrap();
+    let finished = running.join().unwrap();
+    assert_eq!(finished[1].counters.timers_fired, 1);
 }

@@ -6,9 +6,11 @@
 //! control socket. [`Worker`] is the loop itself, over any [`xdp::Port`].
 #![forbid(unsafe_code)]
 
+mod bell;
 mod claim;
 mod clock;
 pub mod control;
+mod ending;
 mod error;
 mod handoff;
 mod idle;
@@ -18,6 +20,7 @@ mod landing;
 mod neighbours;
 mod options;
 mod overhear;
+mod post;
 mod privileges;
 pub mod raw;
 mod sockets;
@@ -27,12 +30,14 @@ mod totals;
 mod worker;
 
 pub use clock::Clock;
+pub use ending::Ending;
 pub use error::{Error, io_error_kind};
 pub use handoff::HandoffCounters;
 pub use idle::Idle;
 pub use interface::Change;
 pub use kernel::Holder;
 pub use options::{Address, KernelSockets, Options};
+pub use post::Poster;
 pub use privileges::drop_privileges;
 pub use start::{Running, interface_for, start, start_each};
 pub use totals::totals;

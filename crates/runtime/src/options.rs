@@ -2,10 +2,10 @@
 
 use crate::error::Error;
 use crate::idle::Idle;
-use stack::{DEFAULT_PORTS, Dad, ListenOptions, Settings};
+use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use xdp::{CopyMode, XdpMode};
+use xdp::{CopyMode, TxChecksum, XdpMode};
 
 /// An address the stack owns: nobody else answers for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,14 @@ pub struct Options {
     pub ports: Option<RangeInclusive<u16>>,
     /// What to do while there is nothing to do.
     pub idle: Idle,
+    /// How long the applications go on with their connections once the end was asked for.
+    pub drain_time: Duration,
     /// Where the XDP program runs.
     pub xdp_mode: XdpMode,
     /// Zero-copy or copied.
     pub copy_mode: CopyMode,
+    /// Who writes the checksums of what is sent.
+    pub tx_checksum: TxChecksum,
     /// What connections have in common.
     pub tcp: Settings,
     /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
@@ -85,8 +89,10 @@ impl Options {
             listen_options: ListenOptions::default(),
             ports: None,
             idle: Idle::default(),
+            drain_time: Duration::ZERO,
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,
+            tx_checksum: TxChecksum::Auto,
             tcp: Settings::default(),
             keep_privileges: false,
         }
@@ -117,6 +123,7 @@ impl Options {
             ("ports", own_ports.map(|ports| format!("{ports:?}"))),
             ("xdp_mode", words(self.xdp_mode != XdpMode::Auto, format!("{:?}", self.xdp_mode))),
             ("copy_mode", words(self.copy_mode != CopyMode::Auto, format!("{:?}", self.copy_mode))),
+            ("tx_checksum", words(self.tx_checksum != TxChecksum::Auto, format!("{:?}", self.tx_checksum))),
         ];
         for (field, value) in given {
             if let Some(value) = value {

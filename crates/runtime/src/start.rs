@@ -5,6 +5,7 @@ mod kernel_only;
 use crate::claim;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
+use crate::ending::Ending;
 use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
 use crate::interface;
@@ -13,6 +14,7 @@ use crate::landing::{FirstLook, LandingWatch, probe};
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::{KernelSockets, Options};
 use crate::overhear::Overhearing;
+use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
 use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
@@ -23,7 +25,6 @@ use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfi
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use xdp::facts::InterfaceFacts;
@@ -39,11 +40,12 @@ const RESOLVES: usize = 256;
 #[expect(clippy::reversed_empty_ranges, reason = "there is none")]
 const NO_PORTS: RangeInclusive<u16> = 1..=0;
 
-/// A running stack. Dropping it stops it.
+/// A running stack. Dropping it stops it, without a drain time.
 #[derive(Debug)]
 pub struct Running<A> {
-    stop: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     wakers: Vec<Arc<Waker>>,
+    poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
     report: Option<Report>,
@@ -110,6 +112,7 @@ pub fn start_each<A: App + Send + 'static>(
     let mut shards = shards(&options, &facts, &clock, queues.len())?;
     let held = Held::of(&options, &facts, &shards)?;
     let most = largest_mtu(facts.mtu);
+    let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
     let first_look = settle(&options, &queues, &mut ports, &mut shards, &clock)?;
@@ -122,8 +125,9 @@ pub fn start_each<A: App + Send + 'static>(
     for (port, shard) in ports.into_iter().zip(shards) {
         let (commands, inbox) = bounded(COMMANDS);
         let app = make(shard.config().place);
-        let worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve.clone())
+        let mut worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve.clone())
             .map_err(Error::system("setting up the loop's sleep"))?;
+        worker.set_drain_time(options.drain_time);
         mailboxes.push(Mailbox { commands, waker: worker.waker() });
         workers.push(worker);
     }
@@ -132,6 +136,8 @@ pub fn start_each<A: App + Send + 'static>(
         let ends = Handoff::ring(wakers.clone(), PARCELS);
         workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
     }
+    let (posts, poster) = Post::offices(wakers.clone(), messages);
+    workers.iter_mut().zip(posts).for_each(|(worker, post)| worker.set_post(post));
     let mirror = Mirror::start(follow, wanted, mailboxes.clone(), privileges)?;
     workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
     let overhearing = match options.address {
@@ -142,8 +148,9 @@ pub fn start_each<A: App + Send + 'static>(
     let source = Source { shards: mailboxes, steering: Some(Arc::new(Mutex::new(steering))) };
     let control = ControlSocket::open(source, privileges)?;
     let mut running = Running {
-        stop: Arc::new(AtomicBool::new(false)),
+        ending: Arc::new(Ending::new()),
         wakers,
+        poster,
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
         listening: options.listen.clone(),
@@ -155,7 +162,7 @@ pub fn start_each<A: App + Send + 'static>(
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
         // If one can't be started, those that were are ended by the drop of what runs.
-        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.stop))?;
+        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
         running.workers.push(thread);
     }
     Ok(running)
@@ -189,14 +196,14 @@ fn spawn<P: Port + Send + 'static, A: App + Send + 'static>(
     worker: Worker<P, A>,
     core: Option<CoreId>,
     privileges: Privileges,
-    stop: Arc<AtomicBool>,
+    ending: Arc<Ending>,
 ) -> Result<JoinHandle<io::Result<Finished<A>>>, Error> {
     let run = move || {
         privileges.give_up()?;
         if let Some(core) = core.filter(|core| !core_affinity::set_for_current(*core)) {
             tracing::warn!(core = core.id, "the worker could not be pinned");
         }
-        worker.run(&stop)
+        worker.run(&ending)
     };
     std::thread::Builder::new()
         .name(format!("fw-shard-{index}"))
@@ -229,9 +236,20 @@ impl<A> Running<A> {
         self.workers.is_empty() || self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Asks the workers to end: connections are closed in order within a second.
+    /// For messages to the applications on the shards ([`App::on_message`]).
+    #[must_use]
+    pub fn poster(&self) -> Poster {
+        self.poster.clone()
+    }
+
+    /// Asks the workers to end ([`App::on_drain`]): after the drain time ([`Options::drain_time`]), or as soon as no connection
+    /// is left, connections are closed in order within a second. Asking again cuts the drain time short.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.ending.ask();
+        self.wake();
+    }
+
+    fn wake(&self) {
         for waker in &self.wakers {
             let _ = waker.wake();
         }
@@ -258,7 +276,8 @@ impl<A> Running<A> {
 
 impl<A> Drop for Running<A> {
     fn drop(&mut self) {
-        self.stop();
+        self.ending.hasten();
+        self.wake();
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
@@ -408,6 +427,7 @@ fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering
         interface: options.interface.clone(),
         xdp_mode: options.xdp_mode,
         copy_mode: options.copy_mode,
+        tx_checksum: options.tx_checksum,
         ..XskConfig::default()
     };
     let local = |a: &LocalAddress| match a.owned {

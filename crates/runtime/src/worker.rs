@@ -3,9 +3,11 @@
 
 use crate::claim::Conflicts;
 use crate::clock::Clock;
+use crate::ending::Ending;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
 use crate::interface::Change;
+use crate::post::Post;
 use crate::stall::Stall;
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
@@ -13,7 +15,6 @@ use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, Landing, L
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use xdp::{Frame, Port, PortStats};
 
 /// Frames taken in per turn: enough to share the cost of a kick, few enough for the last one not to wait long.
@@ -71,6 +72,8 @@ pub struct Worker<P, A> {
     resolver: Option<Arc<Waker>>,
     /// To the other shards, if there are any.
     handoff: Option<Handoff>,
+    /// Messages from other shards and threads.
+    post: Option<Post>,
     received: Vec<Frame>,
     /// A frame the TX ring had no room for: the next one to go.
     held: Option<(Frame, usize)>,
@@ -87,6 +90,11 @@ pub struct Worker<P, A> {
     conflicts: Conflicts,
     /// It was told that the plan of where flows land does not hold.
     distrusts: bool,
+    /// How long the application goes on once the end was asked for; from then on when that is over, and whether it is counted as
+    /// one without connections.
+    drain_time: Duration,
+    until: Option<Instant>,
+    idles: bool,
 }
 
 /// What remains of a shard and its loop.
@@ -109,13 +117,14 @@ impl<P: Port, A: App> Worker<P, A> {
     /// The system has no descriptor left to sleep on.
     pub fn new(
         port: P,
-        shard: Shard,
+        mut shard: Shard,
         app: A,
         clock: Clock,
         idle: Idle,
         commands: Receiver<Command>,
         resolve: Sender<IpAddr>,
     ) -> io::Result<Self> {
+        shard.leave_checksums(port.writes_checksums());
         let sleeper = Sleeper::new(port.fd(), shard.sockets_descriptor())?;
         let worked = clock.now();
         let received = Vec::with_capacity(RX_BATCH);
@@ -130,6 +139,7 @@ impl<P: Port, A: App> Worker<P, A> {
             resolve,
             resolver: None,
             handoff: None,
+            post: None,
             received,
             held: None,
             turns: 0,
@@ -140,6 +150,9 @@ impl<P: Port, A: App> Worker<P, A> {
             next_check: worked + CHECK,
             conflicts: Conflicts::default(),
             distrusts: false,
+            drain_time: Duration::ZERO,
+            until: None,
+            idles: false,
         })
     }
 
@@ -159,23 +172,68 @@ impl<P: Port, A: App> Worker<P, A> {
         self.handoff = Some(handoff);
     }
 
-    /// Runs until `stop` is set or the application asks for the end; then sets `stop` for the other shards, closes every
-    /// connection in order, and resets what is left after a second.
+    /// Lets messages in from other threads, and other shards if there are any.
+    pub(crate) fn set_post(&mut self, post: Post) {
+        self.post = Some(post);
+    }
+
+    /// How long the application may go on with its connections once the end was asked for. Default: not at all.
+    pub const fn set_drain_time(&mut self, time: Duration) {
+        self.drain_time = time;
+    }
+
+    /// Runs until the end is asked for, by others or by the application; that is the end of the other shards, too. The
+    /// application goes on while there are connections, for the drain time; then every one is closed in order, and what is
+    /// left after a second is reset.
     ///
     /// # Errors
     /// The device failed: the interface is gone. One that is down is waited for.
-    pub fn run(mut self, stop: &AtomicBool) -> io::Result<Finished<A>> {
-        let end = EndOfAll { stop, wakers: self.handoff.as_ref().map(Handoff::wakers).unwrap_or_default() };
-        while !stop.load(Ordering::Relaxed) && !self.shard.finish_requested() {
-            self.watch();
-            let now = self.clock.now();
-            let worked = self.turn(now)?;
-            self.rest(now, worked)?;
+    pub fn run(mut self, ending: &Ending) -> io::Result<Finished<A>> {
+        let wakers = match (&self.post, &self.handoff) {
+            (Some(post), _) => post.wakers(),
+            (None, Some(handoff)) => handoff.wakers(),
+            (None, None) => Vec::new(),
+        };
+        let end = EndOfAll { ending, wakers };
+        while !ending.has_begun() && !self.shard.finish_requested() {
+            self.spin()?;
         }
+        end.begin();
+        self.go_on(&end)?;
         drop(end);
         self.drain()?;
-        let (counters, handoff) = (self.shard.counters().clone(), self.handoff_counters());
+        let (counters, handoff) = (self.counters(), self.handoff_counters());
         Ok(Finished { app: self.app, counters, port: self.port.stats(), handoff })
+    }
+
+    /// Looks, turns and rests, once.
+    fn spin(&mut self) -> io::Result<()> {
+        self.watch();
+        let now = self.clock.now();
+        let worked = self.turn(now)?;
+        self.rest(now, worked)
+    }
+
+    /// The drain time: the application knows that the end was asked for, and goes on until no shard has a connection left.
+    fn go_on(&mut self, end: &EndOfAll<'_>) -> io::Result<()> {
+        let began = self.clock.now();
+        let until = began + self.drain_time;
+        self.until = Some(until);
+        self.shard.begin_drain(began, &mut self.app);
+        while !end.ending.is_now() && self.clock.now() < until {
+            if end.ending.note_idle(self.shard.connections() == 0, &mut self.idles, end.wakers.len().max(1)) {
+                break;
+            }
+            self.spin()?;
+        }
+        Ok(())
+    }
+
+    /// The shard's counters, with what it does not see itself.
+    fn counters(&self) -> Counters {
+        let mut counters = self.shard.counters().clone();
+        counters.messages_full += self.post.as_ref().map_or(0, Post::refused);
+        counters
     }
 
     fn handoff_counters(&self) -> HandoffCounters {
@@ -217,7 +275,12 @@ impl<P: Port, A: App> Worker<P, A> {
             Some(handoff) => handoff.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
-        let told = if self.shard.has_sockets() { self.shard.poll_sockets(now, &mut self.app) } else { 0 };
+        let posted = match &self.post {
+            Some(post) => post.take_in(now, &mut self.shard, &mut self.app),
+            None => 0,
+        };
+        let heard = if self.shard.has_sockets() { self.shard.poll_sockets(now, &mut self.app) } else { 0 };
+        let told = posted + heard;
         if self.stall.is_over(taken, taken < RX_BATCH) {
             self.shard.advance(now, &mut self.app);
         }
@@ -228,6 +291,9 @@ impl<P: Port, A: App> Worker<P, A> {
         if let Some(handoff) = &mut self.handoff {
             handoff.tell_of_cookies(now, self.shard.counters().cookies_sent);
             handoff.wake();
+        }
+        if let Some(post) = &self.post {
+            post.forward(&mut self.shard);
         }
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(COMMAND_TURNS) {
@@ -312,7 +378,12 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         let mut frame = self.port.allocate()?;
         match self.shard.poll_transmit(now, self.port.buffer(&mut frame)) {
-            Some(len) => Some((frame, len)),
+            Some(len) => {
+                if let Some((start, offset)) = self.shard.checksum_left() {
+                    frame.leave_checksum(start, offset);
+                }
+                Some((frame, len))
+            }
             None => {
                 self.port.recycle(frame);
                 None
@@ -332,24 +403,25 @@ impl<P: Port, A: App> Worker<P, A> {
             Idle::Sleep => true,
         };
         let output = self.shard.has_output() || self.held.is_some() || self.port.needs_flush();
-        if !sleepy || (output && !self.down) {
+        // A message that waits for room is not waited for: nobody tells when there is some.
+        if !sleepy || (output && !self.down) || self.shard.has_messages() {
             std::hint::spin_loop();
             return Ok(());
         }
         self.serve_commands(now);
-        if (self.shard.has_output() && !self.down) || self.shard.finish_requested() {
+        if (self.shard.has_output() && !self.down) || (self.shard.finish_requested() && self.until.is_none()) {
             return Ok(());
         }
-        let deadline =
-            [Some(self.next_check), self.shard.next_wakeup(), self.app.wake_at()].into_iter().flatten().min();
-        match &self.handoff {
-            None => self.sleeper.sleep(now, deadline),
-            Some(handoff) => {
-                let slept = if handoff.may_sleep() { self.sleeper.sleep(now, deadline) } else { Ok(()) };
-                handoff.awake();
-                slept
-            }
-        }
+        let deadline = [Some(self.next_check), self.shard.next_wakeup(), self.app.wake_at(), self.until]
+            .into_iter()
+            .flatten()
+            .min();
+        let (handoff, post) = (self.handoff.as_ref(), self.post.as_ref());
+        let may_sleep = handoff.is_none_or(Handoff::may_sleep) & post.is_none_or(Post::may_sleep);
+        let slept = if may_sleep { self.sleeper.sleep(now, deadline) } else { Ok(()) };
+        handoff.inspect(|handoff| handoff.awake());
+        post.inspect(|post| post.awake());
+        slept
     }
 
     fn serve_commands(&mut self, now: Instant) {
@@ -366,8 +438,7 @@ impl<P: Port, A: App> Worker<P, A> {
                     let _ = answer.try_send((rows, next));
                 }
                 Command::Counters(answer) => {
-                    let _ =
-                        answer.try_send((self.shard.counters().clone(), self.port.stats(), self.handoff_counters()));
+                    let _ = answer.try_send((self.counters(), self.port.stats(), self.handoff_counters()));
                 }
             }
         }
@@ -432,21 +503,37 @@ impl<P: Port, A: App> Worker<P, A> {
 
 /// The end of one loop, however it comes, is the end of all.
 struct EndOfAll<'a> {
-    stop: &'a AtomicBool,
+    ending: &'a Ending,
+    /// Of all shards, as far as they know of each other.
     wakers: Vec<Arc<Waker>>,
 }
 
-impl Drop for EndOfAll<'_> {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+impl EndOfAll<'_> {
+    /// The drain time begins for all.
+    fn begin(&self) {
+        self.ending.begin();
+        self.wake();
+    }
+
+    fn wake(&self) {
         for waker in &self.wakers {
             let _ = waker.wake();
         }
     }
 }
 
+impl Drop for EndOfAll<'_> {
+    /// The drain time is over, or this loop has failed.
+    fn drop(&mut self) {
+        self.ending.hasten();
+        self.wake();
+    }
+}
+
 #[cfg(test)]
 mod both;
+#[cfg(test)]
+mod services;
 #[cfg(test)]
 mod several;
 #[cfg(test)]

@@ -3,9 +3,13 @@
 use crate::{
     handle::{ConnId, Via},
     listen::{ListenError, ListenOptions, ListenerId},
+    messages::Message,
+    placement::Place,
     shard::Shard,
     sockets::{Sending, SocketOption},
+    timers::{TimerId, TooManyTimers},
 };
+use bytes::{Buf, Bytes};
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
 use wheel::{Duration, Instant};
@@ -81,6 +85,26 @@ pub trait App {
     /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off.
     fn on_soft_error(&mut self, io: &mut Io<'_>, conn: ConnId, error: SoftError) {
         let _ = (io, conn, error);
+    }
+
+    /// A timer of [`Io::start_timer`] is due, with the key it was started with. It is dead already.
+    fn on_timer(&mut self, io: &mut Io<'_>, timer: TimerId, key: u64) {
+        let _ = (io, timer, key);
+    }
+
+    /// Somebody has sent a message: the application of another shard, or of this one ([`Io::post`]), or another thread. Those
+    /// of one sender come in their order.
+    fn on_message(&mut self, io: &mut Io<'_>, message: Message) {
+        let _ = (io, message);
+    }
+
+    /// The end of the stack was asked for, here or elsewhere; told once. Behind this call the listeners are closed: new SYNs are
+    /// refused, and what still waits in an accept queue is reset. Everything else goes on until no shard has a connection left,
+    /// but no longer than the drain time the stack was started with (none, by default). Then what is left is closed as by
+    /// [`Io::close`], and a second later reset. An application that drains tells its peers by the means of its protocol, closes
+    /// connections that are idle, and the others as they become so.
+    fn on_drain(&mut self, io: &mut Io<'_>) {
+        let _ = io;
     }
 
     /// Once per turn of the loop, behind everything else. A loop with nothing to do sleeps: see [`App::wake_at`].
@@ -195,7 +219,52 @@ impl Io<'_> {
             return self.shard.sockets()?.send(conn, bytes, Sending::More);
         }
         let taken = self.shard.with(self.now, conn, |c, env| c.send_more(env, bytes))??;
+        self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
+            self.shard.note_starved(conn);
+        }
+        Ok(taken)
+    }
+
+    /// As one [`send`](Self::send) of all `parts`, one behind the other; returns how many octets of them were taken.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn send_vectored(&mut self, conn: ConnId, parts: &[&[u8]]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send_vectored(conn, parts);
+        }
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_vectored(env, parts))??;
+        let mut left = taken;
+        for part in parts {
+            let n = part.len().min(left);
+            self.shard.tap_wrote(conn, &part[..n]);
+            left -= n;
+            if n < part.len() {
+                self.shard.note_starved(conn);
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// As [`send`](Self::send), without a copy: takes from the front of `bytes` what there is room for and returns how much.
+    /// That is held by reference until all of it is acknowledged or the connection is over, and copied only into frames. It
+    /// counts against the send buffer of the connection, not against the shard's pool. Fewer than 1,024 octets are copied all
+    /// the same: it is cheaper. The kernel's sockets copy everything.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send); `bytes` is as it was.
+    pub fn send_bytes(&mut self, conn: ConnId, bytes: &mut Bytes) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            let taken = self.shard.sockets()?.send(conn, bytes, Sending::Plain)?;
+            bytes.advance(taken);
+            return Ok(taken);
+        }
+        let tapped = self.shard.tap_copy(bytes);
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_bytes(env, bytes))??;
+        self.shard.tap_wrote(conn, &tapped[..taken.min(tapped.len())]);
+        if !bytes.is_empty() {
             self.shard.note_starved(conn);
         }
         Ok(taken)
@@ -211,6 +280,28 @@ impl Io<'_> {
             return self.shard.sockets()?.set(conn, SocketOption::Cork(on));
         }
         self.shard.with(self.now, conn, |c, _| c.set_cork(on))
+    }
+
+    /// Gives `read` the first queued octets in place, as many as lie together, and takes away as many as it returns. It is
+    /// given nothing only if nothing is queued.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle: `read` is not called.
+    pub fn read_with<R>(&mut self, conn: ConnId, read: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, Error> {
+        if conn.is_kernel() {
+            let sockets = self.shard.sockets()?;
+            let (taken, result) = read(sockets.front(conn)?);
+            return sockets.skip(conn, taken).map(|()| result);
+        }
+        let (taken, result) = self.shard.with(self.now, conn, |c, env| {
+            let front = c.front(env);
+            let (taken, result) = read(front);
+            (taken.min(front.len()), result)
+        })?;
+        if taken > 0 {
+            self.skip(conn, taken)?;
+        }
+        Ok(result)
     }
 
     /// Moves queued bytes into `out` and returns how many.
@@ -236,6 +327,9 @@ impl Io<'_> {
     /// # Errors
     /// Those of [`Io::send`] for `to`; [`Error::NotConnected`] if `from` is dead.
     pub fn forward(&mut self, from: ConnId, to: ConnId) -> Result<usize, Error> {
+        if to.is_kernel() {
+            return self.forward_at_once(from, to);
+        }
         let mut piece = [0; 2048];
         let mut moved = 0;
         loop {
@@ -244,6 +338,21 @@ impl Io<'_> {
             self.skip(from, took)?;
             moved += took;
             if took < n || n == 0 {
+                return Ok(moved);
+            }
+        }
+    }
+
+    /// What is sent to the kernel's sockets costs a system call each time: so it is as much as can be.
+    fn forward_at_once(&mut self, from: ConnId, to: ConnId) -> Result<usize, Error> {
+        const MOST: usize = 64 << 10;
+        let mut moved = 0;
+        loop {
+            let piece = self.shard.copy_queued(self.now, from, MOST)?;
+            let took = if piece.is_empty() { 0 } else { self.send(to, &piece)? };
+            self.skip(from, took)?;
+            moved += took;
+            if took < piece.len() || piece.is_empty() {
                 return Ok(moved);
             }
         }
@@ -368,7 +477,67 @@ impl Io<'_> {
         self.shard.addresses(conn)
     }
 
-    /// Asks for the end of the loop: connections are closed in order, then it returns.
+    /// Starts a timer: [`App::on_timer`] is called with it and its `key` once, when that time has passed; never earlier, and
+    /// later by a tick of 1.024 µs and what the loop is busy with. The key is the application's own, and need not be unique.
+    ///
+    /// ```
+    /// use stack::{App, ConnId, ConnMap, Duration, Io, ListenerId, TimerId};
+    ///
+    /// /// Resets who says nothing for ten seconds after connecting.
+    /// #[derive(Default)]
+    /// struct Impatient {
+    ///     timers: ConnMap<TimerId>,
+    /// }
+    ///
+    /// impl App for Impatient {
+    ///     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+    ///         if let Ok(timer) = io.start_timer(Duration::from_secs(10), conn.to_bits()) {
+    ///             self.timers.insert(conn, timer);
+    ///         }
+    ///     }
+    ///     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+    ///         if let Some(timer) = self.timers.remove(conn) {
+    ///             io.stop_timer(timer);
+    ///         }
+    ///         data.len()
+    ///     }
+    ///     fn on_timer(&mut self, io: &mut Io<'_>, _: TimerId, key: u64) {
+    ///         let conn = ConnId::from_bits(key);
+    ///         self.timers.remove(conn);
+    ///         let _ = io.abort(conn);
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub fn start_timer(&mut self, after: Duration, key: u64) -> Result<TimerId, TooManyTimers> {
+        self.shard.start_timer(self.now, after, key)
+    }
+
+    /// Stops a timer: it will not be told. False if it was told, or stopped, already.
+    pub fn stop_timer(&mut self, timer: TimerId) -> bool {
+        self.shard.stop_timer(timer)
+    }
+
+    /// Sends a message to the application of a shard, by its index: that of another one gets it within its next turns, this
+    /// one's own in the next. Messages to one shard arrive in their order. Nothing that was taken is lost while that shard
+    /// runs.
+    ///
+    /// # Errors
+    /// The message, if there is no such shard, or as many wait for it as may.
+    pub fn post(&mut self, shard: u16, message: Message) -> Result<(), Message> {
+        self.shard.post(shard, message)
+    }
+
+    /// Which of the stack's shards this is, and how many there are.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.shard.config().place
+    }
+
+    /// Asks for the end of the stack, all its shards: [`App::on_drain`] is called, and after the drain time connections are
+    /// closed in order; then the loops return. Asking again changes nothing.
     pub fn finish(&mut self) {
         self.shard.request_finish();
     }

@@ -47,6 +47,10 @@ pub struct ShardConfig {
     pub max_half_open: u32,
     /// TIME-WAIT records. 1 to 2^30.
     pub max_time_wait: u32,
+    /// Timers of the application ([`Io::start_timer`](crate::Io::start_timer)). 0 to 2^30.
+    pub max_timers: u32,
+    /// Messages that may wait for one shard, at each that sends to it and at itself. 1 to 2^20.
+    pub max_messages: u32,
     /// Bytes of data kept for all connections together.
     pub pool_bytes: usize,
     /// What connections have in common.
@@ -74,6 +78,8 @@ impl ShardConfig {
             max_connections: 1 << 20,
             max_half_open: 1 << 18,
             max_time_wait: 1 << 20,
+            max_timers: 1 << 22,
+            max_messages: 4096,
             pool_bytes: 256 << 20,
             tcp: tcp::Config::default(),
             secrets,
@@ -93,6 +99,8 @@ impl ShardConfig {
         within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
         within("max_half_open", self.max_half_open.into(), 1..=1 << 24, "1 to 2^24")?;
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
+        within("max_timers", self.max_timers.into(), 0..=1 << 30, "0 to 2^30")?;
+        within("max_messages", self.max_messages.into(), 1..=1 << 20, "1 to 2^20")?;
         within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
         within("vlan", (self.vlan.unwrap_or(0) & 0xfff).into(), 0..=4094, "an identifier of 0 to 4094")?;
         within("place.count", self.place.count.into(), 1..=65_535, "at least 1")?;

@@ -174,6 +174,16 @@ pub struct Counters {
     pub landed_home: u64,
     /// Active opens whose first reply arrived at another shard, and was handed over.
     pub landed_elsewhere: u64,
+    /// Timers of the application that were told.
+    pub timers_fired: u64,
+    /// Timers that were refused: there are as many as there may be.
+    pub timers_full: u64,
+    /// Messages the application has posted, to its own shard too.
+    pub messages_out: u64,
+    /// Messages it was given.
+    pub messages_in: u64,
+    /// Messages that were refused, to the application here or to a thread that posted one to it: too many wait for that shard.
+    pub messages_full: u64,
     /// What it has cost that the shard's memory for data is limited; as of the last [`advance`](crate::Shard::advance).
     pub memory: PoolCounters,
     /// Connections over the kernel's sockets; as of the last [`advance`](crate::Shard::advance).
@@ -215,6 +225,11 @@ impl Default for Counters {
             copies_in: 0,
             landed_home: 0,
             landed_elsewhere: 0,
+            timers_fired: 0,
+            timers_full: 0,
+            messages_out: 0,
+            messages_in: 0,
+            messages_full: 0,
             memory: PoolCounters::default(),
             sockets: SocketCounters::default(),
             states: [0; State::ALL.len()],
@@ -294,6 +309,11 @@ impl Counters {
             ("copies_in", self.copies_in),
             ("landed_home", self.landed_home),
             ("landed_elsewhere", self.landed_elsewhere),
+            ("timers_fired", self.timers_fired),
+            ("timers_full", self.timers_full),
+            ("messages_out", self.messages_out),
+            ("messages_in", self.messages_in),
+            ("messages_full", self.messages_full),
             ("state_syn_sent", self.in_state(State::SynSent)),
             ("state_syn_received", self.in_state(State::SynReceived)),
             ("state_established", self.in_state(State::Established)),

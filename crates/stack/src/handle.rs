@@ -57,6 +57,19 @@ impl ConnId {
     pub(crate) const fn next_generation(generation: u32) -> u32 {
         generation.wrapping_add(1) & !KERNEL
     }
+
+    /// The handle as a number, such as a timer's key ([`Io::start_timer`](crate::Io::start_timer)).
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The handle of a number that was one. Of any other number it is a dead one, most likely.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ extern crate std;
 
 mod app;
 mod config;
+mod conn_map;
 mod counters;
 mod dad;
 mod flow;
@@ -23,6 +24,7 @@ mod half_open;
 mod handle;
 mod landing;
 mod listen;
+mod messages;
 mod neighbour;
 mod path_mtu;
 mod placement;
@@ -35,10 +37,12 @@ mod span;
 mod table;
 mod tap;
 mod time_wait;
+mod timers;
 mod toeplitz;
 
 pub use app::{App, ConnectError, Io};
 pub use config::{DEFAULT_PORTS, LocalAddress, ShardConfig};
+pub use conn_map::ConnMap;
 pub use counters::{Counters, Refusal};
 pub use dad::{Conflict, Dad};
 pub use flow::FlowKey;
@@ -46,12 +50,15 @@ pub use flow_tag::flow_tag;
 pub use handle::{ConnId, Via};
 pub use landing::{Landing, LandingState, Rss, RssFields, RssInput, RssTransform};
 pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
+pub use messages::Message;
 pub use placement::{Place, Placed};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
 pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
 pub use tap::Tap;
+pub use timers::{TimerId, TooManyTimers};
 
+pub use bytes::Bytes;
 pub use tcp::{
     Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, PoolCounters,
     Recovery, Settings, SoftError, State,

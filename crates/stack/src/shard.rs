@@ -12,6 +12,7 @@ mod list;
 mod ndp;
 mod output;
 mod passive;
+mod services;
 mod strays;
 mod suspect;
 
@@ -27,6 +28,7 @@ use crate::{
     handle::{ConnId, Via},
     landing::Plans,
     listen::{ListenError, ListenOptions, ListenerId, Listeners},
+    messages::Outbox,
     neighbour::Neighbours,
     path_mtu::PathMtus,
     ports::Ports,
@@ -35,6 +37,7 @@ use crate::{
     table::{FlowTable, Owner},
     tap::Tap,
     time_wait::TimeWaits,
+    timers::Timers,
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
@@ -127,6 +130,9 @@ pub struct Shard {
     dirty: VecDeque<u32>,
     /// Segments sent in a row by the connection at the head of `dirty`.
     burst: u32,
+    /// Checksums of segments with data are left to who sends them, and where that of the frame written last is.
+    leaves_checksums: bool,
+    checksum_left: Option<(u16, u16)>,
     counters: Counters,
     finish: bool,
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
@@ -137,6 +143,8 @@ pub struct Shard {
     unrouted: Vec<ConnId>,
     /// Shared addresses that the interface has lost.
     absent: Vec<IpAddr>,
+    timers: Timers,
+    outbox: Outbox,
     pub(crate) tap: Option<Box<dyn Tap>>,
     foreign: Option<Foreign>,
     /// What connects and listens if nothing else is said.
@@ -173,6 +181,8 @@ impl Shard {
             replies: Replies::default(),
             dirty: VecDeque::new(),
             burst: 0,
+            leaves_checksums: false,
+            checksum_left: None,
             counters: Counters::default(),
             finish: false,
             starved: Vec::new(),
@@ -180,6 +190,8 @@ impl Shard {
             path_mtus: PathMtus::default(),
             unrouted: Vec::new(),
             absent: Vec::new(),
+            timers: Timers::new(now, config.max_timers),
+            outbox: Outbox::new(config.place, config.max_messages),
             tap: None,
             foreign: None,
             via: Via::Stack,
@@ -228,6 +240,12 @@ impl Shard {
         self.pool.chunks_in_use()
     }
 
+    /// Pieces of the application's memory that are held by reference ([`Io::send_bytes`]): 0 when no connection holds data.
+    #[must_use]
+    pub const fn references(&self) -> u32 {
+        self.pool.references()
+    }
+
     /// Opens a listener on an address of ours, or on all of a family (`0.0.0.0`, `::`). A number alone is its backlog.
     ///
     /// # Errors
@@ -273,6 +291,7 @@ impl Shard {
                 }
             }
         }
+        self.advance_services(now, app);
         if self.neighbours.next_due().is_some_and(|at| at <= now) {
             let due = self.neighbours.due(now);
             for ask in due.asks {
@@ -349,7 +368,7 @@ impl Shard {
     /// When to call [`advance`](Self::advance) if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
-        if self.feeds_starved() {
+        if self.feeds_starved() || self.outbox.own_len() > 0 {
             return Some(Instant::ZERO);
         }
         let records = [
@@ -357,7 +376,7 @@ impl Shard {
             self.time_waits.next_wakeup(),
             self.foreign.as_ref().and_then(Foreign::next_wakeup),
         ];
-        [self.wheel.next_wakeup(), self.neighbours.next_due(), self.claims.next_due()]
+        [self.wheel.next_wakeup(), self.timers.next_wakeup(), self.neighbours.next_due(), self.claims.next_due()]
             .into_iter()
             .chain(records)
             .flatten()
@@ -452,6 +471,7 @@ impl Shard {
     }
 
     /// Runs a verb of a connection; it may have something to send afterwards.
+    #[inline]
     pub(crate) fn with<R>(
         &mut self,
         now: Instant,

@@ -3,10 +3,12 @@
 use super::{COMMANDS, Mailbox, RESOLVES, Running, secrets, spawn, these_cores};
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
+use crate::ending::Ending;
 use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
 use crate::kernel::Holder;
 use crate::options::Options;
+use crate::post::Post;
 use crate::privileges::Privileges;
 use crate::sockets::{self, KernelSockets, NoPort};
 use crate::worker::Worker;
@@ -16,7 +18,6 @@ use stack::{App, ListenError, MacAddr, Place, Shard, ShardConfig, TcpConfig, Via
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// The MTU of a shard without an interface, which sends nothing.
 const NO_MTU: u16 = 1500;
@@ -48,14 +49,16 @@ pub(super) fn start<A: App + Send + 'static>(
     let mut shards = shards(options, &clock, count)?;
     give(options, &mut shards, Via::Kernel)?;
     let listening = listen(options, &mut shards)?;
+    let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
     // Nobody resolves anything.
     let (resolve, _) = bounded(RESOLVES);
     let (mut workers, mut mailboxes) = (Vec::new(), Vec::new());
     for shard in shards {
         let (commands, inbox) = bounded(COMMANDS);
         let app = make(shard.config().place);
-        let worker = Worker::new(NoPort, shard, app, clock, options.idle, inbox, resolve.clone())
+        let mut worker = Worker::new(NoPort, shard, app, clock, options.idle, inbox, resolve.clone())
             .map_err(Error::system("setting up the loop's sleep"))?;
+        worker.set_drain_time(options.drain_time);
         mailboxes.push(Mailbox { commands, waker: worker.waker() });
         workers.push(worker);
     }
@@ -64,10 +67,13 @@ pub(super) fn start<A: App + Send + 'static>(
         let ends = Handoff::ring(wakers.clone(), PARCELS);
         workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
     }
+    let (posts, poster) = Post::offices(wakers.clone(), messages);
+    workers.iter_mut().zip(posts).for_each(|(worker, post)| worker.set_post(post));
     let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
     let mut running = Running {
-        stop: Arc::new(AtomicBool::new(false)),
+        ending: Arc::new(Ending::new()),
         wakers,
+        poster,
         workers: Vec::with_capacity(workers.len()),
         report: None,
         listening,
@@ -78,7 +84,7 @@ pub(super) fn start<A: App + Send + 'static>(
         _held: None,
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
-        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.stop))?;
+        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
         running.workers.push(thread);
     }
     Ok(running)

@@ -4,7 +4,7 @@ use super::*;
 use crossbeam::channel::bounded;
 use stack::{LocalAddress, ShardConfig};
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use xdp::{MemoryConfig, MemoryPort};
 
 const OURS: [u8; 4] = [10, 0, 0, 1];
@@ -94,7 +94,7 @@ fn worker() -> (Worker<Device, Nothing>, Arc<Link>, MemoryPort, Instant) {
 }
 
 /// Asks who has our address (RFC 826): there is one frame to answer with.
-fn ask(far: &mut MemoryPort) {
+pub(super) fn ask(far: &mut MemoryPort) {
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2]);
     frame.extend(PEER);
@@ -160,11 +160,11 @@ fn the_failure_of_one_loop_is_the_end_of_all() {
     let mut ends = Handoff::ring(vec![one.waker(), other.waker()], 8).into_iter();
     one.set_handoff(ends.next().unwrap());
     other.set_handoff(ends.next().unwrap());
-    let stop = AtomicBool::new(false);
+    let ending = Ending::new();
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| other.run(&stop).map(|_| ()));
+        let other = scope.spawn(|| other.run(&ending).map(|_| ()));
         link.gone.store(true, Ordering::Relaxed);
-        assert_eq!(one.run(&stop).map(|_| ()).unwrap_err().raw_os_error(), Some(6));
+        assert_eq!(one.run(&ending).map(|_| ()).unwrap_err().raw_os_error(), Some(6));
         other.join().unwrap().unwrap();
     });
 }
@@ -192,7 +192,7 @@ fn a_frame_that_is_refused_for_good_is_not_held() {
     assert_eq!(answers(&mut far), 1);
 }
 
-fn send(far: &mut MemoryPort, frame: &[u8]) {
+pub(super) fn send(far: &mut MemoryPort, frame: &[u8]) {
     let mut out = far.allocate().unwrap();
     far.buffer(&mut out)[..frame.len()].copy_from_slice(frame);
     far.transmit(out, frame.len()).unwrap();
@@ -208,8 +208,13 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
 
 /// A segment from the peer's port 9 to our port 7.
 fn segment(flags: u8, seq: u32) -> Vec<u8> {
-    let mut tcp =
-        [[0, 9, 0, 7].as_slice(), &seq.to_be_bytes(), &[0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat();
+    acknowledging(flags, seq, 0)
+}
+
+/// The same, of an acknowledgment.
+pub(super) fn acknowledging(flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    let ack = ack.to_be_bytes();
+    let mut tcp = [[0, 9, 0, 7].as_slice(), &seq.to_be_bytes(), &ack, &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat();
     let pseudo = [&PEER[..], &OURS, &[0, 6, 0, 20], &tcp].concat();
     tcp[16..18].copy_from_slice(&checksum(&pseudo));
     let mut ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &PEER, &OURS].concat();

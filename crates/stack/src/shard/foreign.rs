@@ -73,6 +73,15 @@ impl Shard {
         self.foreign.as_ref().map(|foreign| &*foreign.sockets).ok_or(Error::NotConnected)
     }
 
+    /// A copy of the first `most` queued octets, or of all.
+    pub(crate) fn copy_queued(&mut self, now: Instant, conn: ConnId, most: usize) -> Result<Vec<u8>, Error> {
+        if conn.is_kernel() {
+            let front = self.sockets_ref()?.front(conn)?;
+            return Ok(front[..front.len().min(most)].to_vec());
+        }
+        self.with(now, conn, |c, env| c.queued(env, most))
+    }
+
     /// What has happened on the kernel's sockets is told to the application. Returns 0 if there was nothing.
     pub fn poll_sockets(&mut self, now: Instant, app: &mut impl App) -> usize {
         let Ok(sockets) = self.sockets() else { return 0 };
