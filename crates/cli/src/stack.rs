@@ -149,15 +149,20 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
         fourwave::drop_privileges()?;
     }
     let report = running.report();
-    for warning in &report.warnings {
-        tracing::warn!("{warning}");
-    }
-    let copy = if report.zero_copy { "zero-copy" } else { "copied" };
     let shards = match running.shards() {
         1 => "1 shard".to_owned(),
         shards => format!("{shards} shards"),
     };
-    ready(&format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode));
+    match report {
+        Some(report) => {
+            for warning in &report.warnings {
+                tracing::warn!("{warning}");
+            }
+            let copy = if report.zero_copy { "zero-copy" } else { "copied" };
+            ready(&format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode));
+        }
+        None => ready(&format!("the kernel's sockets, {shards}")),
+    }
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);
     }

@@ -16,7 +16,7 @@
 //! }
 //!
 //! let running = Stack::on("eth0").listen("10.0.0.1:7".parse()?).start(Echo)?;
-//! println!("{}", running.report());
+//! println!("{}", running.report().expect("it has an interface"));
 //! running.join()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -30,7 +30,7 @@ pub use builder::Stack;
 pub use runtime::stack::{
     App, Bytes, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half,
     IcmpError, Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError,
-    State, SynCookies, TimerId, TooManyTimers,
+    State, SynCookies, TimerId, TooManyTimers, Via,
 };
 pub use runtime::xdp::{CopyMode, Report, TxChecksum, XdpMode};
 pub use runtime::{

@@ -29,7 +29,8 @@ pub struct Driven<A, P = XskPort> {
 pub fn drive<A: App>(options: Options, make: impl FnMut(Place) -> A) -> Result<Driven<A>, Error> {
     let Prepared { mut workers, running, .. } = prepare(options, make)?;
     if workers.len() > 1 {
-        return Err(Error::Queues { interface: running.report().interface.clone(), queues: workers.len() });
+        let interface = running.report().map(|report| report.interface.clone()).unwrap_or_default();
+        return Err(Error::Queues { interface, queues: workers.len() });
     }
     Ok(Driven { worker: workers.pop(), running: Some(running) })
 }
@@ -75,13 +76,13 @@ impl<A: App, P: Port> Driven<A, P> {
     /// What was negotiated with the kernel.
     #[must_use]
     pub fn report(&self) -> Option<&Report> {
-        self.running.as_ref().map(Running::report)
+        self.running.as_ref().and_then(Running::report)
     }
 
     /// Opens ports to listeners.
     #[must_use]
     pub fn endpoints(&self) -> Option<Endpoints> {
-        self.running.as_ref().map(Running::endpoints)
+        self.running.as_ref().and_then(Running::endpoints)
     }
 
     /// Ends the loop: connections are closed in order within a second. What remains of the shard; `None`: it has ended

@@ -1,5 +1,7 @@
 //! From options to a running stack.
 
+mod kernel_only;
+
 use crate::claim;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
@@ -11,7 +13,7 @@ use crate::interface;
 use crate::kernel::{self, Reservation};
 use crate::landing::{FirstLook, LandingWatch, probe};
 use crate::neighbours::{Mailbox, Mirror};
-use crate::options::Options;
+use crate::options::{KernelSockets, Options};
 use crate::overhear::Overhearing;
 use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
@@ -20,14 +22,14 @@ use core_affinity::CoreId;
 use crossbeam::channel::bounded;
 use mio::Waker;
 use socket2::Socket;
-use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig};
+use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig, Via};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use xdp::facts::InterfaceFacts;
-use xdp::{Report, Steering, XskConfig, XskPort};
+use xdp::{Port, Report, Steering, XskConfig, XskPort};
 
 /// What the kernel says of an interface that is gone (linux/errno.h).
 const ENXIO: i32 = 6;
@@ -43,18 +45,20 @@ const NO_PORTS: RangeInclusive<u16> = 1..=0;
 #[derive(Debug)]
 pub struct Running<A> {
     ending: Arc<Ending>,
-    endpoints: Endpoints,
+    /// `None`: there is no interface.
+    endpoints: Option<Endpoints>,
     wakers: Vec<Arc<Waker>>,
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
-    report: Report,
+    report: Option<Report>,
+    listening: Vec<SocketAddr>,
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _overhearing: Option<Overhearing>,
     _landing: Option<LandingWatch>,
-    _held: Held,
+    _held: Option<Held>,
 }
 
 /// What is held in the kernel while the stack runs.
@@ -99,6 +103,10 @@ pub fn start_each<A: App + Send + 'static>(
     options: Options,
     make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    if options.kernel_sockets == KernelSockets::Only {
+        options.check()?;
+        return kernel_only::start(&options, Privileges::of(&options), make);
+    }
     let Prepared { workers, cores, privileges, mut running } = prepare(options, make)?;
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
         // If one can't be started, those that were are ended by the drop of what runs.
@@ -118,6 +126,7 @@ pub(crate) struct Prepared<A> {
 
 pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A) -> Result<Prepared<A>, Error> {
     options.check()?;
+    options.check_interface()?;
     let privileges = Privileges::of(&options);
     let facts = InterfaceFacts::read(&options.interface)?;
     if facts.mac == xdp::facts::MacAddr::default() {
@@ -139,6 +148,9 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
     }
     let mut first_look = FirstLook::new(report.ifindex, &queues)?;
     settle(&mut first_look, target, &mut ports, &mut shards, &clock)?;
+    if options.kernel_sockets == KernelSockets::Beside {
+        kernel_only::give(&options, &mut shards, Via::Stack)?;
+    }
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
@@ -167,19 +179,20 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
-    let control = ControlSocket::open(Source { shards: mailboxes, steering }, privileges)?;
+    let control = ControlSocket::open(Source { shards: mailboxes, steering: Some(steering) }, privileges)?;
     let running = Running {
         ending: Arc::new(Ending::new()),
-        endpoints,
+        endpoints: Some(endpoints),
         wakers,
         poster,
         workers: Vec::with_capacity(workers.len()),
-        report,
+        report: Some(report),
+        listening: options.listen.clone(),
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
         _landing: landing,
-        _held: held,
+        _held: Some(held),
     };
     Ok(Prepared { workers, cores, privileges, running })
 }
@@ -206,9 +219,9 @@ fn settle(
 }
 
 /// Runs a loop on a thread of its own, which is named for its shard.
-fn spawn<A: App + Send + 'static>(
+fn spawn<P: Port + Send + 'static, A: App + Send + 'static>(
     index: usize,
-    worker: Worker<XskPort, A>,
+    worker: Worker<P, A>,
     core: Option<CoreId>,
     privileges: Privileges,
     ending: Arc<Ending>,
@@ -227,10 +240,16 @@ fn spawn<A: App + Send + 'static>(
 }
 
 impl<A> Running<A> {
-    /// What was negotiated with the kernel.
+    /// What was negotiated with the kernel; `None` over the kernel's sockets alone.
     #[must_use]
-    pub const fn report(&self) -> &Report {
-        &self.report
+    pub const fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+
+    /// What the stack was started to listen on; over the kernel's sockets with the port it has got, where that was 0.
+    #[must_use]
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
     }
 
     /// What ends the sleep of each shard's loop, in their order.
@@ -239,9 +258,10 @@ impl<A> Running<A> {
         self.wakers.clone()
     }
 
-    /// Opens ports to listeners that the application opens while the stack runs.
+    /// Opens ports to listeners that the application opens while the stack runs; `None` over the kernel's sockets alone, where a
+    /// listener needs nothing else.
     #[must_use]
-    pub fn endpoints(&self) -> Endpoints {
+    pub fn endpoints(&self) -> Option<Endpoints> {
         self.endpoints.clone()
     }
 
@@ -284,10 +304,11 @@ impl<A> Running<A> {
     pub fn join(mut self) -> Result<Vec<Finished<A>>, Error> {
         // All have ended before anything else goes.
         let ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
+        let interface = self.report.as_ref().map_or("of the kernel's sockets", |report| &report.interface);
         let finished = |ended: std::thread::Result<io::Result<Finished<A>>>| {
             ended.map_err(|_| Error::Panicked)?.map_err(|error| match error.raw_os_error() {
-                Some(ENXIO | ENODEV) => Error::Gone(self.report.interface.clone()),
-                _ => Error::system(format!("the device {} failed", self.report.interface))(error),
+                Some(ENXIO | ENODEV) => Error::Gone(interface.into()),
+                _ => Error::system(format!("the device {interface} failed"))(error),
             })
         };
         ended.into_iter().map(finished).collect()
@@ -344,13 +365,18 @@ pub(crate) fn cores(options: &Options, facts: &InterfaceFacts, queues: usize) ->
         let (interface, channels) = (facts.name.clone(), channels(facts));
         return Err(Error::Cores { cores, queues, interface, channels });
     }
+    these_cores(&options.cores)
+}
+
+/// Cores by their numbers.
+fn these_cores(wanted: &[usize]) -> Result<Vec<Option<CoreId>>, Error> {
     let all = core_affinity::get_core_ids().unwrap_or_default();
     let found = |wanted: &usize| {
         let allowed = || all.iter().map(|core| core.id).collect();
         let core = all.iter().find(|core| core.id == *wanted).copied();
         core.map(Some).ok_or_else(|| Error::NoCore { core: *wanted, allowed: allowed() })
     };
-    options.cores.iter().map(found).collect()
+    wanted.iter().map(found).collect()
 }
 
 /// The shards, with their listeners.

@@ -128,7 +128,7 @@ impl<P: Port, A: App> Worker<P, A> {
         resolve: Sender<IpAddr>,
     ) -> io::Result<Self> {
         shard.leave_checksums(port.writes_checksums());
-        let sleeper = Sleeper::new(port.fd())?;
+        let sleeper = Sleeper::new(port.fd(), shard.sockets_descriptor())?;
         let worked = clock.now();
         let received = Vec::with_capacity(RX_BATCH);
         Ok(Self {
@@ -246,7 +246,7 @@ impl<P: Port, A: App> Worker<P, A> {
     /// Looks at the RX ring, and at nothing else, for a moment: most turns of a spinning loop would find nothing to do, and
     /// a frame is seen the sooner the less lies between two looks.
     fn watch(&mut self) {
-        if self.idle == Idle::Sleep || self.shard.has_output() || self.held.is_some() {
+        if self.idle == Idle::Sleep || self.shard.has_output() || self.held.is_some() || self.shard.has_sockets() {
             return;
         }
         for _ in 0..LOOKS {
@@ -278,10 +278,12 @@ impl<P: Port, A: App> Worker<P, A> {
             Some(handoff) => handoff.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
-        let told = match &self.post {
+        let posted = match &self.post {
             Some(post) => post.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
+        let heard = if self.shard.has_sockets() { self.shard.poll_sockets(now, &mut self.app) } else { 0 };
+        let told = posted + heard;
         if self.stall.is_over(taken, taken < RX_BATCH) {
             self.shard.advance(now, &mut self.app);
         }
@@ -539,6 +541,8 @@ impl Drop for EndOfAll<'_> {
 
 mod turned;
 
+#[cfg(test)]
+mod both;
 #[cfg(test)]
 mod services;
 #[cfg(test)]

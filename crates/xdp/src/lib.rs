@@ -36,6 +36,7 @@ pub mod raw;
 mod report;
 mod rings;
 pub mod rss;
+pub mod sockets;
 mod steering;
 mod sys;
 mod tx_checksum;

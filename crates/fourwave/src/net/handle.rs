@@ -95,11 +95,14 @@ pub(crate) struct Sharded {
 impl Stack {
     /// Starts the stack on threads of its own for programs that use sockets: [`net::TcpListener`](crate::net::TcpListener)
     /// and [`net::TcpStream`](crate::net::TcpStream). It may connect to others ([`Stack::active_opens`]) unless its ports are
-    /// given.
+    /// given. Of [`Stack::kernel`] nothing is started: its sockets are the kernel's own, as of [`Net::kernel`].
     ///
     /// # Errors
     /// As [`Stack::start`].
     pub fn sockets(self) -> Result<Net, Error> {
+        if self.is_kernel() {
+            return Ok(Net::kernel());
+        }
         let limits = self.limits;
         let mut links = Vec::new();
         let running = self.for_sockets().start_each(|place| {
@@ -108,8 +111,8 @@ impl Stack {
             Sockets::new(link)
         })?;
         links.iter().zip(running.wakers()).for_each(|(link, waker)| link.set_waker(waker));
-        let (endpoints, report) = (running.endpoints(), running.report().clone());
-        Ok(Net::over(links, Some(endpoints), Some(report), true, Some(running)))
+        let (endpoints, report) = (running.endpoints(), running.report().cloned());
+        Ok(Net::over(links, endpoints, report, true, Some(running)))
     }
 
     /// Bytes of each of the two rings between a stream and its shard: what may be received and not yet read, beside the

@@ -413,7 +413,7 @@ const fn connect_errno(error: ConnectError) -> Errno {
         ConnectError::NoPort | ConnectError::NotOurs | ConnectError::Tentative => Errno::ADDRNOTAVAIL,
         ConnectError::NoRoute => Errno::NETUNREACH,
         ConnectError::TooMany => Errno::NFILE,
-        ConnectError::BadAddress => Errno::INVAL,
+        ConnectError::BadAddress | ConnectError::NoSockets => Errno::INVAL,
     }
 }
 
@@ -423,7 +423,8 @@ const fn listen_errno(error: ListenError) -> Errno {
         ListenError::InUse => Errno::ADDRINUSE,
         ListenError::NotOurs => Errno::ADDRNOTAVAIL,
         ListenError::TooMany => Errno::NFILE,
-        ListenError::Invalid(_) => Errno::INVAL,
+        ListenError::Invalid(_) | ListenError::NoSockets => Errno::INVAL,
+        ListenError::Forbidden => Errno::ACCESS,
         ListenError::Closed => Errno::NOTCONN,
     }
 }
