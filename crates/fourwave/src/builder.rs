@@ -102,7 +102,7 @@ impl Stack {
     }
 
     /// Sends what is no reply with the tag of a VLAN, 1 to 4094: active opens, and the search for their next hop. Default:
-    /// untagged. What is received in a VLAN is answered in it either way.
+    /// untagged. What comes in a VLAN is answered in it either way. Only with an [`address`](Self::address) of the stack's own.
     #[must_use]
     pub const fn vlan(mut self, identifier: u16) -> Self {
         self.options.vlan = Some(identifier);
