@@ -240,7 +240,12 @@ impl Offloads {
                 _ => Err(failed(error)),
             },
         };
-        Ok(Self { tx_checksum: on(ETHTOOL_GTXCSUM)?, tso: on(ETHTOOL_GTSO)?, gso: on(ETHTOOL_GGSO)?, rx_checksum: on(ETHTOOL_GRXCSUM)? })
+        Ok(Self {
+            tx_checksum: on(ETHTOOL_GTXCSUM)?,
+            tso: on(ETHTOOL_GTSO)?,
+            gso: on(ETHTOOL_GGSO)?,
+            rx_checksum: on(ETHTOOL_GRXCSUM)?,
+        })
     }
 }
 

@@ -152,7 +152,7 @@ class Guest:
         words = [os.environ.get("QEMU", "qemu-system-x86_64"), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         words += ["-machine", "q35", "-accel", accel, "-cpu", "host" if accel == "kvm" else "qemu64"]
         words += ["-smp", str(cpus), "-m", memory, "-kernel", kernel, "-initrd", initramfs]
-        words += ["-append", f"console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off {append}"]
+        words += ["-append", f"console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off no_timer_check {append}"]
         words += ["-serial", f"file:{folder}/console", "-serial", f"unix:{folder}/serial,server=on,wait=off"]
         words += ["-monitor", f"unix:{folder}/monitor,server=on,wait=off"]
         words += ["-netdev", netdev, "-device", device(nic, queues)]
