@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GUEST_V4, HOST_V4 = "10.78.0.1", "10.78.0.2"
 GUEST_V6, HOST_V6 = "fd78::1", "fd78::2"
 # What the drivers and the tests need; what is built in, or not there, is passed over.
-MODULES = ["virtio_pci", "virtio_net", "igb", "e1000e", "vmxnet3", "libcrc32c", "8021q"]
+MODULES = ["virtio_pci", "virtio_net", "igb", "8021q"]
 TOOLS = ["ip", "ethtool", "tc"]
 
 
