@@ -141,10 +141,10 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
     let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
     // Where the link goes down for a moment the kernel forgets its neighbours.
-    let (target, running) = (probe::target(&options, &follow.facts, &shards), follow.facts.running);
+    let target = probe::target(&options, &follow.facts, &shards);
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
-    if running && !xdp::probe::await_carrier(&options.interface, &|| false)? {
-        tracing::warn!("{} has lost its carrier as the program was attached: nothing can be sent", options.interface);
+    if !xdp::probe::await_carrier(&options.interface, &|| false)? {
+        tracing::warn!("{} has no carrier: nothing can be sent before it has", options.interface);
     }
     let mut first_look = FirstLook::new(report.ifindex, &queues)?;
     settle(&mut first_look, target, &mut ports, &mut shards, &clock)?;
