@@ -221,7 +221,8 @@ impl Example {
         let mut program = PathBuf::from(std::env::current_exe().unwrap().parent().unwrap().parent().unwrap());
         program.extend(["examples", name]);
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", "fw-net-a", "timeout", "--kill-after=1", "60"]);
+        // What is executed becomes the child, which is ended with the test.
+        command.args(["netns", "exec", "fw-net-a", "setpriv", "--pdeathsig", "KILL", "--"]);
         let mut child = command.arg(program).args([on, address]).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut example = Self(child, stdout);
