@@ -155,12 +155,16 @@ impl Sockets {
         }
     }
 
-    /// The end was asked for: what was written is given to the connections first.
-    fn finish(&mut self, io: &mut Io<'_>) {
+    fn close_listeners(&mut self, io: &mut Io<'_>) {
         for (id, listening) in self.listeners.drain(..) {
             let _ = io.close_listener(id);
             listening.fail(Errno::NETDOWN.raw_os_error());
         }
+    }
+
+    /// The end was asked for: what was written is given to the connections first.
+    fn finish(&mut self, io: &mut Io<'_>) {
+        self.close_listeners(io);
         if self.sides.iter().flatten().all(|side| side.tx.slots() == 0) {
             self.link.set_flushed();
         }
@@ -254,18 +258,18 @@ impl Side {
     fn receive(&mut self, io: &mut Io<'_>) {
         let mut moved = 0;
         while let Ok(queued @ 1..) = io.unread(self.conn) {
-            let room = self.rx.slots().min(queued);
-            if room == 0 {
+            let rx = &mut self.rx;
+            let pushed = io.read_with(self.conn, |front| {
+                let taken = rx.push_partial_slice(front).0.len();
+                (taken, taken)
+            });
+            let taken = pushed.unwrap_or(0);
+            moved += taken;
+            if taken < queued && self.rx.slots() == 0 {
                 self.starve();
                 break;
             }
-            let Ok(mut chunk) = self.rx.write_chunk(room) else { break };
-            let (a, b) = chunk.as_mut_slices();
-            let n = io.read(self.conn, a).unwrap_or(0);
-            let n = if n == a.len() { n + io.read(self.conn, b).unwrap_or(0) } else { n };
-            chunk.commit(n);
-            moved += n;
-            if n == 0 {
+            if taken == 0 {
                 break;
             }
         }
@@ -347,6 +351,10 @@ impl App for Sockets {
             Some(error) => side.shared.fail(errno(error, state).raw_os_error()),
             None => side.shared.end(PEER_CLOSED | CLOSED),
         }
+    }
+
+    fn on_drain(&mut self, io: &mut Io<'_>) {
+        self.close_listeners(io);
     }
 
     fn on_turn(&mut self, io: &mut Io<'_>) {

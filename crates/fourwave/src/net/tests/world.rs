@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Events, Interest, Poll, Token, event::Source};
 use runtime::stack::{LocalAddress, MacAddr, Shard, ShardConfig};
 use runtime::xdp::{Frame, MemoryConfig, MemoryPort, Port, PortStats};
-use runtime::{Clock, Command, Driven, Idle, Worker};
+use runtime::{Clock, Command, Driven, Ending, Idle, Worker};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -107,7 +107,7 @@ fn worker(ip: [u8; 4], port: Cabled) -> (Worker<Cabled, Sockets>, Arc<Link>, End
 /// A stack on a thread.
 #[derive(Debug)]
 pub(super) struct Threaded {
-    stop: Arc<runtime::Ending>,
+    ending: Arc<Ending>,
     waker: Arc<mio::Waker>,
     pub(super) link: Arc<Link>,
     thread: Option<JoinHandle<()>>,
@@ -117,16 +117,16 @@ pub(super) struct Threaded {
 impl Threaded {
     fn start(ip: [u8; 4], port: Cabled) -> (Self, Net) {
         let (worker, link, ends) = worker(ip, port);
-        let (waker, stop) = (worker.waker(), Arc::new(runtime::Ending::new()));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || worker.run(&stopped).map(|_| ()).unwrap());
+        let (waker, ending) = (worker.waker(), Arc::new(Ending::new()));
+        let asked = Arc::clone(&ending);
+        let thread = std::thread::spawn(move || worker.run(&asked).map(|_| ()).unwrap());
         let net = Net::over(vec![Arc::clone(&link)], None, None, true, None);
-        (Self { stop, waker, link, thread: Some(thread), _ends: ends }, net)
+        (Self { ending, waker, link, thread: Some(thread), _ends: ends }, net)
     }
 
     /// Ends it, as the drop of a stack does.
     pub(super) fn end(&mut self) {
-        self.stop.ask();
+        self.ending.ask();
         self.waker.wake().unwrap();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
