@@ -29,8 +29,9 @@ const BATCH: usize = 256;
 const BUFFER_BYTES: usize = 2048;
 /// How often the others are told that cookies are sent here: they are valid for two minutes.
 const COOKIES: Duration = Duration::from_secs(1);
-/// How long a question may be under way before it counts as lost in a full queue.
-const ASKED: Duration = Duration::from_secs(1);
+/// How long a question may be under way before it counts as lost in a full queue. A shard may stand still for that long; and
+/// the second copy of a SYN, three seconds behind the first (RFC 6298 section 2), is no longer contested.
+const ASKED: Duration = Duration::from_millis(2900);
 
 /// What became of the frames that arrived at one shard and were not its own; since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -17,7 +17,8 @@ from guest import GUEST_V4, GUEST_V6, HOST_V4, HOST_V6, Failed, Guest, build_ini
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../crates/cli/tests/e2e/peers")
 QUEUES = 4
 CLIENTS = 16
-START_SECONDS, CALL_SECONDS = 60, 90
+# Generous: a guest may be emulated, on a machine that is busy.
+START_SECONDS, CALL_SECONDS = 300, 300
 
 
 def check(holds, what):
@@ -25,7 +26,7 @@ def check(holds, what):
         raise Failed(what)
 
 
-def eventually(what, holds, seconds=30):
+def eventually(what, holds, seconds=120):
     until = time.monotonic() + seconds
     while not (value := holds()):
         if time.monotonic() > until:
@@ -101,7 +102,7 @@ class Stack:
         return {row["counter"]: (row["value"], row.get("shards", [])) for row in rows}
 
     def count(self, name):
-        return self.counters().get(name, (0, []))[0]
+        return self.counters()[name][0]
 
     def established(self):
         rows = json.loads(self.guest.run("fourwave ss --json"))
@@ -109,7 +110,7 @@ class Stack:
 
     def stop(self, number=0):
         self.guest.run("killall -INT fourwave", check=False)
-        code = eventually("it ends", self.code, 30)
+        code = eventually("it ends", self.code)
         check(code == str(number), f"it ended with {code}: {self.said().strip()}")
         return self.said()
 
@@ -117,13 +118,11 @@ class Stack:
 class Nic:
     """What is tried on one NIC."""
 
-    def __init__(self, guest, name, kernel):
+    def __init__(self, guest, name):
         self.guest, self.name = guest, name
-        self.facts = {}
         self.release = guest.run("uname -r").strip()
         self.driver = re.search(r"driver: (\S+)", guest.run("ethtool -i nic0"))[1]
         self.say(f"QEMU's {name}, driver {self.driver}, Linux {self.release}")
-        del kernel
 
     def say(self, text):
         print(f"  {text}", flush=True)
@@ -164,19 +163,17 @@ class Nic:
         check(many.process.wait(CALL_SECONDS) == 0, f"clients failed: {many.said()}")
         counters = stack.counters()
         frames = counters["port_rx_frames"][1]
-        # What is sent again later would come unfinished to the next program, from virtio's ring.
         clients.close()
         stack.stop()
         self.say(f"{queues} queues, {copy}: {CLIENTS * 3} kernel clients; connections by shard {shards}, frames {frames}; "
-                 f"wrong checksums {counters.get('tcp_checksum', (0,))[0]}, handed over {counters.get('handoff_out', (0,))[0]}")
+                 f"wrong checksums {counters['tcp_checksum'][0]}, handed over {counters['handoff_out'][0]}")
         check(sum(shards) == CLIENTS * 2 and all(frames), "a queue got nothing")
-        check("tcp_checksum" not in counters, f"wrong checksums: {counters.get('tcp_checksum')}")
+        check(counters["tcp_checksum"][0] == 0, "there were wrong checksums")
 
-    def opens(self, family, peer):
+    def opens(self, family):
         """Active opens, the table changed under them."""
         address = HOST_V4 if family == 4 else f"[{HOST_V6}]"
         ping = f"ping {address}:9000 --interface nic0 --copy {self.copy()} --connections 32 --interval-ms 200 --timeout-s 30 --seconds 600"
-        del peer
         stack = Stack(self.guest, ping, "ping::fourwave")
         connected = lambda: len(stack.established()) == 32
         eventually("32 connections", connected, CALL_SECONDS)
@@ -187,7 +184,7 @@ class Nic:
         if self.rss:
             check(verified and before == 0, told)
             self.guest.run("ethtool -X nic0 weight 0 1 0 1")
-            eventually("the change is noticed", lambda: "RSS has changed" in stack.said(), 10)
+            eventually("the change is noticed", lambda: "RSS has changed" in stack.said())
             eventually("frames are handed over", lambda: stack.count("handoff_out") > before)
             told += f"; table changed: noticed, {len(stack.established())} kept, handed over {stack.count('handoff_out')}"
             check(connected(), "connections were lost: " + told)
@@ -212,7 +209,7 @@ class Nic:
                 time.sleep(3)
                 self.guest.monitor("set_link n on")
             else:
-                answer = self.guest.run(f"({what}) 2>&1 || echo refused", 30)
+                answer = self.guest.run(f"({what}) 2>&1 || echo refused")
                 refused = f": the driver refuses ({answer.splitlines()[0]})" if "refused" in answer else ""
             time.sleep(3)
             clients.echo(CLIENTS)
@@ -228,7 +225,7 @@ class Nic:
         """The driver goes: one sentence."""
         stack = self.server(QUEUES, self.copy())
         self.guest.run("d=$(readlink -f /sys/class/net/nic0/device); echo ${d##*/} >$d/driver/unbind", CALL_SECONDS)
-        code = eventually("it ends", stack.code, 30)
+        code = eventually("it ends", stack.code)
         last = stack.said().strip().splitlines()[-1]
         check(code == "1" and "is gone" in last, f"{code}: {last}")
         self.say(f"driver unbound: exit {code}, `{last}`")
@@ -240,7 +237,7 @@ class Nic:
             self.clients(QUEUES, "copy")
         echo = [Peer("echo_server_epoll", address, "9000").ready() for address in (HOST_V4, HOST_V6)]
         for family in (4, 6):
-            self.opens(family, echo)
+            self.opens(family)
         for server in echo:
             server.stop()
         self.lives_through()
@@ -260,11 +257,11 @@ def main():
     failed = []
     for name in names:
         print(f"== {name}", flush=True)
-        began, guest = time.monotonic(), None
+        guest = None
         try:
             guest = Guest(f"{folder}/{name}", name, kernel, initramfs, QUEUES)
-            Nic(guest, name, kernel).run()
-            print(f"  passed", flush=True)
+            Nic(guest, name).run()
+            print("  passed", flush=True)
         except (Failed, json.JSONDecodeError, subprocess.TimeoutExpired) as error:
             failed.append(name)
             print(f"  FAILED: {error}", flush=True)
@@ -273,7 +270,6 @@ def main():
         finally:
             if guest:
                 guest.stop()
-            del began
     if failed:
         print(f"failed: {', '.join(failed)}; consoles are in {folder}")
     else:

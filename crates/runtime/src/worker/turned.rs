@@ -23,8 +23,7 @@ impl<P: Port, A: App> Worker<P, A> {
             let now = self.clock.now();
             if !self.turn(now)? {
                 self.serve_commands(now);
-                // From here on whoever posts wakes the owner; what came before is seen now.
-                return Ok(!self.post.as_ref().is_none_or(Post::may_sleep));
+                return Ok(false);
             }
         }
         Ok(true)
@@ -34,7 +33,8 @@ impl<P: Port, A: App> Worker<P, A> {
     pub fn may_sleep(&mut self) -> Duration {
         let now = self.clock.now();
         let output = self.shard.has_output() || self.held.is_some() || self.port.needs_flush();
-        if (output && !self.down) || self.shard.finish_requested() || self.shard.has_messages() {
+        let told = self.shard.has_messages() || !self.post.as_ref().is_none_or(Post::may_sleep);
+        if (output && !self.down) || self.shard.finish_requested() || told {
             return Duration::ZERO;
         }
         let deadline =
@@ -54,7 +54,7 @@ impl<P: Port, A: App> Worker<P, A> {
         self.shard.finish_requested()
     }
 
-    /// Ends in order, as [`Worker::run`] does: within a second.
+    /// Ends in order, as [`Worker::run`] does without a drain time: within a second.
     ///
     /// # Errors
     /// As [`Worker::run`].

@@ -127,7 +127,7 @@ impl Host {
         let at = self.place(frame);
         let others = (1..count).map(|n| (at + n) % count);
         let by = match self.shards[at].on_frame(now, frame, &mut self.apps[at]) {
-            Placed::Here => at,
+            Placed::Here | Placed::Refused => at,
             Placed::Everybodys => {
                 for n in others {
                     assert_eq!(self.shards[n].on_handed(now, frame, &mut self.apps[n]), Placed::Here);
