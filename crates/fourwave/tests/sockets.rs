@@ -35,13 +35,19 @@ fn remove() {
 
 impl Lab {
     fn up() -> Self {
+        Self::with_queues(1)
+    }
+
+    fn with_queues(queues: u32) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         remove();
+        let many = format!("numrxqueues {queues} numtxqueues {queues}");
+        let link = format!("link add fwn-a netns fw-net-a {many} type veth peer name fwn-b netns fw-net-b {many}");
         for step in [
             "netns add fw-net-a",
             "netns add fw-net-b",
-            "link add fwn-a netns fw-net-a numrxqueues 1 numtxqueues 1 type veth peer name fwn-b netns fw-net-b",
+            link.as_str(),
             "-n fw-net-a address add 10.78.0.1/24 dev fwn-a",
             "-n fw-net-b address add 10.78.0.2/24 dev fwn-b",
             "netns exec fw-net-a ethtool -K fwn-a tx off tso off gso off gro off",
@@ -263,6 +269,41 @@ fn the_mio_example_greets_and_prints() {
         assert_eq!(server.line(), "Received data: how do you do\n");
         assert_eq!(server.line(), "Connection closed\n");
     }
+}
+
+/// A listener is one for all shards, opens take turns among them.
+#[test]
+fn two_shards_with_one_listener() {
+    let _lab = Lab::with_queues(2);
+    let server = kernel_server(7, vec![|mut stream| stream.write_all(b"from the kernel").unwrap(); 16]);
+    let test = within("fw-net-a", || {
+        let net = Stack::on("fwn-a").sockets().unwrap();
+        let mut listener = net.bind(format!("{OURS}:8").parse().unwrap()).unwrap();
+        let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(8));
+        poll.registry().register(&mut listener, Token(0), Interest::READABLE).unwrap();
+        let clients: Vec<_> = (0..40)
+            .map(|_| within("fw-net-b", || std::net::TcpStream::connect((OURS, 8)).unwrap().read(&mut [0; 8]).unwrap()))
+            .collect();
+        for _ in 0..40 {
+            loop {
+                match listener.accept() {
+                    Ok((mut stream, _)) => break assert_eq!(stream.write(b"hello").unwrap(), 5),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+                poll.poll(&mut events, Some(LOST)).unwrap();
+                assert!(!events.is_empty(), "no event came");
+            }
+        }
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == 5));
+        for _ in 0..16 {
+            let mut client = Waiting::connect(&net, format!("{KERNELS}:7").parse().unwrap()).unwrap();
+            assert_eq!(client.read().unwrap(), b"from the kernel");
+            assert_eq!(client.read().unwrap(), b"");
+        }
+        net.finish().unwrap();
+    });
+    test.join().unwrap();
+    server.join().unwrap();
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Stack {
     pub fn drive(self) -> Result<Driver, Error> {
         let limits = self.limits;
         let link = Link::new(0, limits.max_streams, limits.ring_bytes);
-        let driven = runtime::drive(self.for_sockets().options, |_| Sockets::new(Arc::clone(&link)))?;
+        let driven = runtime::drive(self.for_sockets()?.options, |_| Sockets::new(Arc::clone(&link)))?;
         Ok(Driver(Turned::new(driven, link)))
     }
 }
@@ -145,6 +145,8 @@ impl<P: Port> Turned<P> {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let wait = if more { Duration::ZERO } else { self.driven.timeout().into() };
             poll.poll(events, Some(left.map_or(wait, |left| left.min(wait))))?;
+            // What the program asks for from now on is seen by the next turn: nobody has to be woken.
+            self.link.awake();
             let theirs = events.iter().any(|event| Some(event.token()) != self.token);
             if theirs || left == Some(Duration::ZERO) {
                 return Ok(());

@@ -95,17 +95,18 @@ pub(crate) struct Sharded {
 impl Stack {
     /// Starts the stack on threads of its own for programs that use sockets: [`net::TcpListener`](crate::net::TcpListener)
     /// and [`net::TcpStream`](crate::net::TcpStream). It may connect to others ([`Stack::active_opens`]) unless its ports are
-    /// given. Of [`Stack::kernel`] nothing is started: its sockets are the kernel's own, as of [`Net::kernel`].
+    /// given. What is listened on is for [`TcpListener::bind`](crate::net::TcpListener::bind) to say. Of [`Stack::kernel`]
+    /// nothing is started: its sockets are the kernel's own, as of [`Net::kernel`].
     ///
     /// # Errors
-    /// As [`Stack::start`].
+    /// As [`Stack::start`]; [`Stack::listen`] was called.
     pub fn sockets(self) -> Result<Net, Error> {
         if self.is_kernel() {
             return Ok(Net::kernel());
         }
         let limits = self.limits;
         let mut links = Vec::new();
-        let running = self.for_sockets().start_each(|place| {
+        let running = self.for_sockets()?.start_each(|place| {
             let link = Link::new(place.index.into(), limits.max_streams, limits.ring_bytes);
             links.push(Arc::clone(&link));
             Sockets::new(link)
@@ -132,8 +133,13 @@ impl Stack {
         self
     }
 
-    pub(crate) fn for_sockets(self) -> Self {
-        if self.options.ports.is_some() { self } else { self.active_opens() }
+    pub(crate) fn for_sockets(self) -> Result<Self, Error> {
+        if let Some(address) = self.options.listen.first() {
+            let what =
+                format!("Stack::listen({address}) is for an App: of a stack's sockets, TcpListener::bind listens");
+            return Err(Error::System { what, source: io::ErrorKind::InvalidInput.into() });
+        }
+        Ok(if self.options.ports.is_some() { self } else { self.active_opens() })
     }
 }
 

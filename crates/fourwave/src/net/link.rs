@@ -67,7 +67,10 @@ impl Link {
     }
 
     pub(crate) fn leave(&self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
+        if self.streams.fetch_sub(1, Ordering::SeqCst) == self.max_streams {
+            // Connections may wait for the place.
+            self.wake();
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {

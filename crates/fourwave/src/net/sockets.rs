@@ -310,10 +310,15 @@ impl App for Sockets {
 
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
         let Some(side) = self.side(conn) else { return 0 };
-        if side.shared.state() & DROPPED != 0 {
-            // As Linux: nobody will read it, and the peer is told.
+        let state = side.shared.state();
+        if state & (DROPPED | SHUT_READ) != 0 {
+            // As Linux behind a close: nobody will read it, and the peer is told. The connection may not know it yet.
             let _ = io.abort(conn);
-            self.remove(conn);
+            if let Some(side) = self.remove(conn)
+                && state & DROPPED == 0
+            {
+                side.shared.fail(Errno::CONNRESET.raw_os_error());
+            }
             return data.len();
         }
         side.take(data)

@@ -173,6 +173,11 @@ fn an_open_to_nobody_fails() {
     assert_eq!(broadcast.unwrap_err().kind(), ErrorKind::InvalidInput);
     let elsewhere = world.connect(([192, 0, 2, 1], 7).into());
     assert_eq!(elsewhere.unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+    // On the link, and nobody answers for it.
+    let nobody = world.connect(([10, 0, 0, 77], 7).into());
+    assert_eq!(nobody.unwrap_err().kind(), ErrorKind::HostUnreachable);
+    let error = crate::Stack::on("none").listen(([10, 0, 0, 1], 7).into()).sockets().unwrap_err();
+    assert!(error.to_string().starts_with("Stack::listen(10.0.0.1:7) is for an App"), "{error}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ const WHILE: Duration = Duration::from_millis(300);
 fn an_edge_comes_again_after_would_block_and_after_a_short_read() {
     everywhere(|world| {
         let (client, server) = world.pair();
+        client.set_nodelay(true).unwrap();
         let mut buf = [0; 64];
         for round in 0..200u32 {
             world.write(&client, &round.to_le_bytes()).unwrap();
