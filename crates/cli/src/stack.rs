@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Settings, Stack};
+use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, XdpMode};
 use crate::stop::Stop;
@@ -79,7 +79,7 @@ fn settings(tcp: &TcpConfig) -> Settings {
     }
 }
 
-fn listen_options(tcp: &TcpConfig) -> ListenOptions {
+pub(crate) fn listen_options(tcp: &TcpConfig) -> ListenOptions {
     let default = ListenOptions::default();
     ListenOptions {
         backlog: tcp.backlog.unwrap_or(default.backlog),
@@ -108,6 +108,11 @@ impl Accepted {
             keepalive: keepalive.map(|idle| Keepalive { idle, interval: idle.min(default.interval), ..default }),
             user_timeout: tcp.user_timeout.map(duration),
         }
+    }
+
+    /// For an application that sets them itself.
+    pub(crate) const fn settings(self) -> (Option<Keepalive>, Option<fourwave::Duration>) {
+        (self.keepalive, self.user_timeout)
     }
 
     pub(crate) fn set(&self, io: &mut Io<'_>, conn: ConnId) {
@@ -141,17 +146,23 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
-    let copy = if report.zero_copy { "zero-copy" } else { "copied" };
-    let shards = match running.shards() {
-        1 => "1 shard".to_owned(),
-        shards => format!("{shards} shards"),
-    };
-    ready(&format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode));
+    ready(&place(&running));
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);
     }
     running.stop();
     Ok(running.join()?.into_iter().map(|shard| shard.app).collect())
+}
+
+/// Where and how a stack runs, for its ready line.
+pub(crate) fn place<A>(running: &Running<A>) -> String {
+    let report = running.report();
+    let copy = if report.zero_copy { "zero-copy" } else { "copied" };
+    let shards = match running.shards() {
+        1 => "1 shard".to_owned(),
+        shards => format!("{shards} shards"),
+    };
+    format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode)
 }
 
 /// Runs a server until the end is asked for.

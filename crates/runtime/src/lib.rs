@@ -11,6 +11,7 @@ mod claim;
 mod clock;
 pub mod control;
 mod ending;
+mod endpoints;
 mod error;
 mod handoff;
 mod idle;

@@ -4,6 +4,7 @@ use crate::claim;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::ending::Ending;
+use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
 use crate::interface;
@@ -21,7 +22,7 @@ use mio::Waker;
 use socket2::Socket;
 use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -47,6 +48,7 @@ pub struct Running<A> {
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
     report: Report,
+    endpoints: Endpoints,
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
@@ -135,7 +137,9 @@ pub fn start_each<A: App + Send + 'static>(
         None => None,
     };
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
-    let source = Source { shards: mailboxes, steering: Arc::new(Mutex::new(steering)) };
+    let steering = Arc::new(Mutex::new(steering));
+    let endpoints = Endpoints::new(Arc::clone(&steering), held.shared.clone(), &options.listen);
+    let source = Source { shards: mailboxes, steering };
     let control = ControlSocket::open(source, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
@@ -143,6 +147,7 @@ pub fn start_each<A: App + Send + 'static>(
         poster,
         workers: Vec::with_capacity(workers.len()),
         report,
+        endpoints,
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
@@ -217,6 +222,16 @@ impl<A> Running<A> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.workers.is_empty() || self.workers.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Takes a port from the kernel, so that its segments come to the shards, where [`Io::listen`](stack::Io::listen) opens
+    /// listeners while the stack runs. Nothing is to be done for what was listened on from the start, again for what was taken
+    /// before, or for an address of the stack's own.
+    ///
+    /// # Errors
+    /// Somebody else has the port, or it is below 1024 and the privilege was given up; the address is none of the stack's.
+    pub fn claim(&self, address: SocketAddr) -> Result<(), Error> {
+        self.endpoints.claim(address)
     }
 
     /// For messages to the applications on the shards ([`App::on_message`]).

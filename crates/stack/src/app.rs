@@ -409,6 +409,12 @@ impl Io<'_> {
         self.shard.listen(local, options)
     }
 
+    /// The listener that takes connections to this address and port, such as one that was opened before the application began.
+    #[must_use]
+    pub fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
+        self.shard.listener_on(local)
+    }
+
     /// The connection that has waited longest in a listener's accept queue. What it has received, and its end if it is over
     /// already, is told in the next turn.
     pub fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {

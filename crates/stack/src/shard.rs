@@ -234,6 +234,10 @@ impl Shard {
         self.listeners.add(local, options.into())
     }
 
+    pub(crate) fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
+        self.listeners.find(local)
+    }
+
     /// The addresses listened on.
     pub fn listening(&self) -> impl Iterator<Item = SocketAddr> {
         self.listeners.addresses()
