@@ -64,7 +64,7 @@ impl Proxy {
         let mut after = Duration::ZERO;
         for index in 0..self.checks.list.len() {
             self.start_check_timer(io, index, after);
-            after = after + SPREAD;
+            after += SPREAD;
         }
     }
 

@@ -128,7 +128,10 @@ impl Proxy {
         match session.phase {
             Phase::AtListener | Phase::AtPool => self.end(io, index, End::QueueTimeout),
             Phase::Header(_) => self.end(io, index, End::HeaderTimeout),
-            Phase::Pause => self.choose(io, index),
+            Phase::Pause => {
+                self.refresh(index);
+                self.choose(io, index);
+            }
             Phase::Connecting => {
                 self.shared.counters.connects_timed_out.one();
                 self.on_no_connection(io, index);
@@ -199,9 +202,7 @@ impl Proxy {
         }
         self.restart_checks(io);
         // Limits may be higher, backends more.
-        let waiting: Vec<u32> =
-            self.locals.iter().filter(|(_, local)| !local.queue.is_empty()).map(|(id, _)| *id).collect();
-        self.freed.extend(waiting);
+        self.freed.extend(self.locals.iter().filter(|(_, local)| !local.queue.is_empty()).map(|(id, _)| *id));
         let live = &self.live;
         let known = |id: u32| {
             live.fronts.iter().any(|front| front.gauge.id == id) || live.pools.iter().any(|pool| pool.gauge.id == id)

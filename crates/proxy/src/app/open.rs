@@ -63,6 +63,7 @@ impl Proxy {
 
     /// A session that waits tries again. False: it still waits.
     pub(super) fn try_again(&mut self, io: &mut Io<'_>, index: u32) -> bool {
+        self.refresh(index);
         let Some(session) = self.sessions.at(index) else { return true };
         let (front, pool) = (Arc::clone(&session.front), Arc::clone(session.pool()));
         match session.phase {
@@ -92,6 +93,17 @@ impl Proxy {
                 }
             }
             _ => true,
+        }
+    }
+
+    /// Who has no backend yet goes by the configuration of now, if that has its listener, and its place in a queue.
+    pub(super) fn refresh(&mut self, index: u32) {
+        let Some(session) = self.sessions.at(index) else { return };
+        let Some(now) = self.live.fronts.iter().find(|front| front.gauge.id == session.front.gauge.id) else { return };
+        let moves = matches!(session.phase, Phase::AtPool) && now.pool.gauge.id != session.pool().gauge.id;
+        if !Arc::ptr_eq(now, &session.front) && !moves {
+            session.front = Arc::clone(now);
+            (session.last_target, session.tried) = (None, Vec::new());
         }
     }
 
