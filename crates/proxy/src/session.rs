@@ -68,6 +68,8 @@ pub(crate) struct Session {
     pub(crate) blocked: [bool; 2],
     /// By [`Side`]: what was taken by the other.
     pub(crate) bytes: [u64; 2],
+    /// What went to the backend, to be sent to another if this one never says a word. `None`: it has, or it was too much.
+    pub(crate) kept: Option<Vec<u8>>,
     /// When bytes went last.
     pub(crate) active: Instant,
     pub(crate) front: Arc<Front>,
@@ -104,6 +106,7 @@ impl Session {
             passed_on: [false; 2],
             blocked: [false; 2],
             bytes: [0; 2],
+            kept: Some(Vec::new()),
             active: now,
             front,
             target: None,
@@ -135,6 +138,29 @@ impl Session {
 
     pub(crate) fn target(&self) -> Option<&Arc<Target>> {
         self.target.map(|i| &self.front.pool.targets[i])
+    }
+
+    /// The backend may have heard nothing, or nothing that can't be told to another one.
+    pub(crate) const fn is_untold(&self) -> bool {
+        self.bytes[1] == 0 && (self.bytes[0] == 0 || self.kept.is_some())
+    }
+
+    /// Bytes have gone from a side to the other.
+    #[inline]
+    pub(crate) fn passed(&mut self, now: Instant, side: Side, bytes: &[u8]) {
+        self.bytes[side as usize] += bytes.len() as u64;
+        self.active = now;
+        if self.kept.is_some() {
+            self.keep(side, bytes);
+        }
+    }
+
+    fn keep(&mut self, side: Side, bytes: &[u8]) {
+        let most = self.front.pool.config.replay_bytes as usize;
+        self.kept = self.kept.take().filter(|kept| side == Side::Client && kept.len() + bytes.len() <= most);
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
+        }
     }
 
     /// Who sends, and who receives.

@@ -458,3 +458,52 @@ fn what_takes_a_restart_is_refused_by_name() {
     }
     assert_eq!(lab.ends(), [("reloads_refused".to_owned(), 3)]);
 }
+
+/// A backend that takes a question and resets, or ends, without a word: another one is asked, if that is allowed.
+#[test]
+fn a_question_is_asked_again_where_that_is_allowed() {
+    for (replay, ends, asked_again) in [(0, false, false), (8, false, true), (8, true, true), (7, false, false)] {
+        let pool = format!("replay = {replay}\nsend-proxy = \"v1\"");
+        let mut lab = Lab::new(&file("", &pool, &[8001, 8002]), &SERVING);
+        let client = lab.client(b"ques");
+        lab.run(10);
+        lab.send(client, b"tion");
+        lab.end(client);
+        lab.run(10);
+        let first = lab.at(8001);
+        if ends {
+            lab.end(first);
+        } else {
+            lab.far(|io, _| io.abort(first)).unwrap();
+        }
+        lab.run(10);
+        if !asked_again {
+            assert_eq!((lab.accepted(8002), lab.seen(client).closed), (0, Some(Some(Error::Reset))));
+            continue;
+        }
+        let second = lab.at(8002);
+        let text = String::from_utf8(lab.seen(second).got.clone()).unwrap();
+        assert!(text.starts_with("PROXY TCP4 ") && text.ends_with(" 80\r\nquestion"), "{text}");
+        assert!(lab.seen(second).ended);
+        lab.send(second, b"answer");
+        lab.end(second);
+        lab.assert_over();
+        assert_eq!((lab.seen(client).got.as_slice(), lab.seen(client).closed), (&b"answer"[..], Some(None)));
+        assert_eq!((lab.counter("bytes_to_backends"), lab.ends()), (8, vec![]));
+    }
+}
+
+/// One word, and it is that backend's connection.
+#[test]
+fn a_question_that_is_being_answered_is_not_asked_again() {
+    let mut lab = Lab::new(&file("", "replay = 1000", &[8001, 8002]), &SERVING);
+    let client = lab.client(b"question");
+    lab.run(10);
+    let server = lab.at(8001);
+    lab.send(server, b"a");
+    lab.run(10);
+    lab.far(|io, _| io.abort(server)).unwrap();
+    lab.run(10);
+    assert_eq!((lab.accepted(8002), lab.seen(client).closed), (0, Some(Some(Error::Reset))));
+    assert_eq!(lab.ends(), [("backend_resets".to_owned(), 1)]);
+}

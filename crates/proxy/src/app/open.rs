@@ -254,6 +254,11 @@ impl Proxy {
                 return self.on_no_connection(io, index);
             }
         }
+        // What another backend was told that never said a word.
+        let told = session.kept.as_ref().map_or(Ok(0), |kept| io.send(conn, kept));
+        if told.is_err() || told.ok() != session.kept.as_ref().map(Vec::len).or(Some(0)) {
+            return self.on_no_connection(io, index);
+        }
         session.connected = Some(now);
         session.enter(now, Phase::Relaying);
         // What the client has sent meanwhile.

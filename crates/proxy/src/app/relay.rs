@@ -1,10 +1,10 @@
 //! Bytes, ends of file and resets, from each side to the other.
 
-use fourwave::{ConnectionError, Half, Io};
+use fourwave::{ConnId, ConnectionError, Half, Io};
 
 use super::Proxy;
 use crate::log::End;
-use crate::session::{Phase, Side};
+use crate::session::{Phase, Session, Side};
 
 impl Proxy {
     /// Bytes have come in order: they go on at once, out of the segment. Returns how many the other side had room for; the
@@ -16,8 +16,7 @@ impl Proxy {
             (Phase::Relaying, Some(to)) => {
                 // A side that takes nothing any more is told of by its own event.
                 let taken = io.send(to, data).unwrap_or(data.len());
-                session.bytes[side as usize] += taken as u64;
-                session.active = io.now();
+                session.passed(io.now(), side, &data[..taken]);
                 session.blocked[side as usize] = taken < data.len();
                 taken
             }
@@ -41,6 +40,9 @@ impl Proxy {
     pub(super) fn pump(&mut self, io: &mut Io<'_>, index: u32, side: Side) {
         let Some(session) = self.sessions.at(index) else { return };
         let (Phase::Relaying, (Some(from), Some(to))) = (&session.phase, session.ends(side)) else { return };
+        if session.kept.is_some() {
+            pump_kept(io, session, side, from, to);
+        }
         let moved = io.forward(from, to).unwrap_or(0);
         let left = io.unread(from).unwrap_or(0);
         session.bytes[side as usize] += moved as u64;
@@ -61,6 +63,10 @@ impl Proxy {
         session.ended[side as usize] = true;
         session.active = now;
         match session.phase {
+            // It has taken what it was asked, and gone without a word.
+            Phase::Relaying if side == Side::Backend && session.bytes[0] > 0 && session.is_untold() => {
+                self.on_no_connection(io, index);
+            }
             Phase::Relaying => {
                 self.pump(io, index, side);
                 // From now on there is less time.
@@ -84,8 +90,8 @@ impl Proxy {
             // The other one has something to do yet; the backend has room for another already.
             (Side::Backend, None) if matches!(session.phase, Phase::Relaying) => self.leave_backend(io, index),
             (Side::Backend, _) if matches!(session.phase, Phase::Connecting) => self.on_no_connection(io, index),
-            // It was open at the backend's host, but nobody there has heard a byte of it: another one can do as well.
-            (Side::Backend, Some(_)) if session.bytes == [0, 0] && session.client.is_some() => {
+            // Nobody there has heard a byte of it, or what was heard may be told to another one.
+            (Side::Backend, Some(_)) if session.is_untold() && session.client.is_some() => {
                 self.on_no_connection(io, index);
             }
             (_, None) => {}
@@ -93,6 +99,20 @@ impl Proxy {
             (Side::Client, Some(_)) => self.end(io, index, End::ClientLost),
             (Side::Backend, Some(ConnectionError::Reset)) => self.end(io, index, End::BackendReset),
             (Side::Backend, Some(_)) => self.end(io, index, End::BackendLost),
+        }
+    }
+}
+
+/// Passes on what is queued piece by piece, as long as it is to be kept.
+fn pump_kept(io: &mut Io<'_>, session: &mut Session, side: Side, from: ConnId, to: ConnId) {
+    let mut piece = [0; 2048];
+    while session.kept.is_some() {
+        let Ok(n @ 1..) = io.peek(from, &mut piece) else { return };
+        let Ok(taken @ 1..) = io.send(to, &piece[..n]) else { return };
+        session.passed(io.now(), side, &piece[..taken]);
+        let _ = io.skip(from, taken);
+        if taken < n {
+            return;
         }
     }
 }

@@ -106,6 +106,7 @@ fn pool(raw: &raw::Pool) -> Checked<Pool> {
             Some(other) => return Err(place.word("balance", other, "round-robin, least-connections, or maglev")),
         },
         retries: place.number("retries", raw.retries, 3, 0..=100)?,
+        replay_bytes: place.number("replay", raw.replay, 0, 0..=1 << 20)?,
         connect_timeout: place.time("connect-timeout", raw.connect_timeout.as_ref(), 3_000, 1..=HOUR_MS)?,
         idle_timeout: place.patience("idle-timeout", raw.idle_timeout.as_ref(), 10 * 60_000)?,
         half_closed_timeout: place.patience("half-closed-timeout", raw.half_closed_timeout.as_ref(), 60_000)?,

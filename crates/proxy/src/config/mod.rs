@@ -64,6 +64,9 @@ pub struct Pool {
     pub balance: Balance,
     /// Further attempts when a backend can't be connected to.
     pub retries: u32,
+    /// Bytes of a client's that are kept until its backend says a word: if that resets, or ends, without one, they go to another
+    /// backend. 0: none are, as is right unless what clients ask may be asked twice.
+    pub replay_bytes: u32,
     /// How long an attempt may take.
     pub connect_timeout: Duration,
     /// How long both directions may be silent; `None`: for ever.

@@ -36,6 +36,7 @@ pub(super) struct Pool {
     pub(super) name: String,
     pub(super) balance: Option<String>,
     pub(super) retries: Option<i64>,
+    pub(super) replay: Option<i64>,
     pub(super) connect_timeout: Option<Time>,
     pub(super) idle_timeout: Option<Time>,
     pub(super) half_closed_timeout: Option<Time>,

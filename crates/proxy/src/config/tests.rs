@@ -29,7 +29,7 @@ fn the_least_there_can_be_has_defaults() {
     assert_eq!(listener.address, "10.0.0.1:80".parse().unwrap());
     assert!(!listener.accepts.any());
     let [pool] = &config.pools[..] else { panic!() };
-    assert_eq!((pool.balance, pool.retries, pool.sends), (Balance::RoundRobin, 3, None));
+    assert_eq!((pool.balance, pool.retries, pool.replay_bytes, pool.sends), (Balance::RoundRobin, 3, 0, None));
     assert_eq!(pool.connect_timeout, Duration::from_secs(3));
     assert_eq!(pool.idle_timeout, Some(Duration::from_secs(600)));
     assert_eq!(pool.half_closed_timeout, Some(Duration::from_secs(60)));
@@ -70,6 +70,7 @@ fn every_key_is_read() {
         name = "b"
         balance = "maglev"
         retries = 0
+        replay = 9000
         connect-timeout = 2
         idle-timeout = "off"
         half-closed-timeout = "10m"
@@ -112,6 +113,7 @@ fn every_key_is_read() {
         name: "b".into(),
         balance: Balance::Maglev,
         retries: 0,
+        replay_bytes: 9000,
         connect_timeout: ms(2000),
         idle_timeout: None,
         half_closed_timeout: Some(ms(600_000)),
