@@ -5,31 +5,36 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering::{self, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::balance::Chooser;
 use crate::config::{self, Backend, Config, Listener};
 use crate::counters::Counter;
 
 /// How many there are of something that has a limit, and how many wait for one of them to end.
+///
+/// Who leaves then looks for who waits, and who waits then looks again whether somebody has left: in one order for all, so that
+/// one of the two sees the other.
 #[derive(Debug)]
 pub(crate) struct Gauge {
     /// Unique in the process.
     pub(crate) id: u32,
     active: AtomicU32,
     waiting: AtomicU32,
+    turn: AtomicU32,
 }
 
 impl Gauge {
     pub(crate) fn new(id: u32) -> Self {
-        Self { id, active: AtomicU32::new(0), waiting: AtomicU32::new(0) }
+        Self { id, active: AtomicU32::new(0), waiting: AtomicU32::new(0), turn: AtomicU32::new(0) }
     }
 
     fn try_add(counter: &AtomicU32, most: u32) -> bool {
         // Taken back at once where it was too many: no other is let in for it, at worst one is not.
-        let before = counter.fetch_add(1, Ordering::Relaxed);
+        let before = counter.fetch_add(1, SeqCst);
         if before >= most {
-            counter.fetch_sub(1, Ordering::Relaxed);
+            counter.fetch_sub(1, SeqCst);
         }
         before < most
     }
@@ -40,7 +45,7 @@ impl Gauge {
     }
 
     pub(crate) fn leave(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.active.fetch_sub(1, SeqCst);
     }
 
     /// One more that waits, if fewer than `most` do.
@@ -49,15 +54,21 @@ impl Gauge {
     }
 
     pub(crate) fn stop_waiting(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+
+    /// Which of so many shards may fill a place that has become free: each in its turn.
+    pub(crate) fn next_shard(&self, count: u16) -> u16 {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        u16::try_from(turn % u32::from(count.max(1))).unwrap_or(0)
     }
 
     pub(crate) fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        self.active.load(SeqCst)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.load(SeqCst)
     }
 }
 

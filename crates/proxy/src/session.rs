@@ -70,6 +70,8 @@ pub(crate) struct Session {
     pub(crate) bytes: [u64; 2],
     /// What went to the backend, to be sent to another if this one never says a word. `None`: it has, or it was too much.
     pub(crate) kept: Option<Vec<u8>>,
+    /// What is to be said to this backend again, before anything else.
+    pub(crate) again: Vec<u8>,
     /// When bytes went last.
     pub(crate) active: Instant,
     pub(crate) front: Arc<Front>,
@@ -107,6 +109,7 @@ impl Session {
             blocked: [false; 2],
             bytes: [0; 2],
             kept: Some(Vec::new()),
+            again: Vec::new(),
             active: now,
             front,
             target: None,

@@ -170,8 +170,7 @@ impl Proxy {
         }
         self.start_check_timer(io, index, next.saturating_since(io.now()));
         if change == Some(true) && gauge.waiting() > 0 {
-            self.freed.push(gauge.id);
-            self.tell_others(io, gauge.id);
+            self.tell_all(io, gauge.id);
         }
     }
 }

@@ -16,7 +16,7 @@ use fourwave::{App, ConnId, ConnMap, ConnectionError, Duration, Instant, Io, Lis
 
 use self::checks::Checks;
 use crate::control::Shared;
-use crate::live::Live;
+use crate::live::{Gauge, Live};
 use crate::log::End;
 use crate::session::{Key, Phase, Session, Sessions, Side};
 
@@ -48,8 +48,8 @@ struct Local {
 pub(crate) enum Told {
     /// There is another configuration now.
     Reload(Arc<Live>),
-    /// There may be room for who waits at this gauge.
-    Room(u32),
+    /// There may be room for who waits at this gauge; so many shards have nobody who does.
+    Room(u32, u16),
 }
 
 /// The proxy on one shard. Made by [`Control::app`](crate::Control::app).
@@ -61,8 +61,8 @@ pub struct Proxy {
     sessions: Sessions,
     roles: ConnMap<Role>,
     locals: HashMap<u32, Local>,
-    /// Gauges at which a place has become free since the last turn.
-    freed: Vec<u32>,
+    /// Gauges at which a place may have become free since the last turn, and how many shards have nobody who waits there.
+    freed: Vec<(u32, u16)>,
     checks: Checks,
     began: bool,
     draining: bool,
@@ -143,43 +143,56 @@ impl Proxy {
 
     /// Lets those go on that wait where there is room now.
     fn serve_freed(&mut self, io: &mut Io<'_>) {
-        while let Some(id) = self.freed.pop() {
-            self.serve(io, id);
+        while let Some((id, asked)) = self.freed.pop() {
+            if !self.serve(io, id) && asked + 1 < self.place.count {
+                let next = (self.place.index + 1) % self.place.count;
+                let _ = io.post(next, Box::new(Told::Room(id, asked + 1)));
+            }
         }
     }
 
-    fn serve(&mut self, io: &mut Io<'_>, id: u32) {
+    /// Lets those of ours go on that wait at a gauge, as far as there is room. False: there is nobody.
+    fn serve(&mut self, io: &mut Io<'_>, id: u32) -> bool {
+        let mut served = false;
         loop {
-            let Some(key) = self.locals.get_mut(&id).and_then(|local| local.queue.pop_front()) else { return };
+            let Some(key) = self.locals.get_mut(&id).and_then(|local| local.queue.pop_front()) else { return served };
             let waits = |session: &mut Session| match session.phase {
                 Phase::AtListener => session.front.gauge.id == id,
                 Phase::AtPool => session.pool().gauge.id == id,
                 _ => false,
             };
-            if self.sessions.get(key).is_some_and(waits) && !self.try_again(io, key.index) {
-                // It is still its turn.
-                if let Some(local) = self.locals.get_mut(&id) {
-                    local.queue.push_front(key);
+            if self.sessions.get(key).is_some_and(waits) {
+                served = true;
+                if !self.try_again(io, key.index) {
+                    // It is still its turn.
+                    if let Some(local) = self.locals.get_mut(&id) {
+                        local.queue.push_front(key);
+                    }
+                    return true;
                 }
-                return;
             }
         }
     }
 
-    /// A place at a gauge is free: for one of ours that waits, and if none does, for another shard's.
-    fn on_room(&mut self, io: &mut Io<'_>, id: u32) {
-        let local = self.locals.get(&id).is_some_and(|local| !local.queue.is_empty());
-        if local {
-            self.freed.push(id);
-        } else {
-            self.tell_others(io, id);
+    /// A place at a gauge is free: for one that waits, on each shard in its turn.
+    fn on_room(&mut self, io: &mut Io<'_>, gauge: &Gauge) {
+        let shard = gauge.next_shard(self.place.count);
+        if shard == self.place.index || io.post(shard, Box::new(Told::Room(gauge.id, 0))).is_err() {
+            self.freed.push((gauge.id, 0));
         }
     }
 
-    fn tell_others(&self, io: &mut Io<'_>, id: u32) {
-        for shard in (0..self.place.count).filter(|shard| *shard != self.place.index) {
-            let _ = io.post(shard, Box::new(Told::Room(id)));
+    /// Perhaps there is room at a gauge for more than one.
+    fn tell_all(&mut self, io: &mut Io<'_>, id: u32) {
+        let nobody_else = self.place.count;
+        for shard in 0..self.place.count {
+            let _ = io.post(shard, Box::new(Told::Room(id, nobody_else)));
         }
+    }
+
+    /// Looks again in this turn whether there is room.
+    fn look_again(&mut self, id: u32) {
+        self.freed.push((id, self.place.count));
     }
 
     fn reload(&mut self, io: &mut Io<'_>, live: Arc<Live>) {
@@ -202,7 +215,8 @@ impl Proxy {
         }
         self.restart_checks(io);
         // Limits may be higher, backends more.
-        self.freed.extend(self.locals.iter().filter(|(_, local)| !local.queue.is_empty()).map(|(id, _)| *id));
+        let waiting = self.locals.iter().filter(|(_, local)| !local.queue.is_empty());
+        self.freed.extend(waiting.map(|(id, _)| (*id, self.place.count)));
         let live = &self.live;
         let known = |id: u32| {
             live.fronts.iter().any(|front| front.gauge.id == id) || live.pools.iter().any(|pool| pool.gauge.id == id)
@@ -283,7 +297,7 @@ impl App for Proxy {
     fn on_message(&mut self, io: &mut Io<'_>, message: Message) {
         match message.downcast().map(|told| *told) {
             Ok(Told::Reload(live)) => self.reload(io, live),
-            Ok(Told::Room(id)) => self.freed.push(id),
+            Ok(Told::Room(id, asked)) => self.freed.push((id, asked)),
             Err(_) => {}
         }
     }

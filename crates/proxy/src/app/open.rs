@@ -42,7 +42,7 @@ impl Proxy {
         self.shared.counters.queued.one();
         self.locals.entry(front.gauge.id).or_default().queue.push_back(key);
         // It may have become free after it was looked at, with nobody there to be told.
-        self.freed.push(front.gauge.id);
+        self.look_again(front.gauge.id);
         self.arm(io, index);
     }
 
@@ -170,7 +170,7 @@ impl Proxy {
                 turn.queue.push_back(key);
                 session.enter(io.now(), Phase::AtPool);
                 self.shared.counters.queued.one();
-                self.freed.push(pool.gauge.id);
+                self.look_again(pool.gauge.id);
                 self.arm(io, index);
             }
         }
@@ -255,10 +255,7 @@ impl Proxy {
             }
         }
         // What another backend was told that never said a word.
-        let told = session.kept.as_ref().map_or(Ok(0), |kept| io.send(conn, kept));
-        if told.is_err() || told.ok() != session.kept.as_ref().map(Vec::len).or(Some(0)) {
-            return self.on_no_connection(io, index);
-        }
+        session.again = session.kept.clone().unwrap_or_default();
         session.connected = Some(now);
         session.enter(now, Phase::Relaying);
         // What the client has sent meanwhile.

@@ -25,7 +25,7 @@ impl Proxy {
         let gauge = session.entered.then(|| Arc::clone(&session.front.gauge));
         self.forget(io.now(), index, end);
         if let Some(gauge) = gauge.filter(|gauge| gauge.waiting() > 0) {
-            self.on_room(io, gauge.id);
+            self.on_room(io, &gauge);
         }
     }
 
@@ -37,7 +37,7 @@ impl Proxy {
             session.target = None;
             let pool = Arc::clone(&session.pool().gauge);
             if pool.waiting() > 0 {
-                self.on_room(io, pool.id);
+                self.on_room(io, &pool);
             }
         }
     }

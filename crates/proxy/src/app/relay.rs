@@ -13,6 +13,7 @@ impl Proxy {
     pub(super) fn relay(&mut self, io: &mut Io<'_>, index: u32, side: Side, data: &[u8]) -> usize {
         let Some(session) = self.sessions.at(index) else { return data.len() };
         match (&session.phase, session.ends(side).1) {
+            (Phase::Relaying, Some(_)) if side == Side::Client && !session.again.is_empty() => 0,
             (Phase::Relaying, Some(to)) => {
                 // A side that takes nothing any more is told of by its own event.
                 let taken = io.send(to, data).unwrap_or(data.len());
@@ -40,6 +41,14 @@ impl Proxy {
     pub(super) fn pump(&mut self, io: &mut Io<'_>, index: u32, side: Side) {
         let Some(session) = self.sessions.at(index) else { return };
         let (Phase::Relaying, (Some(from), Some(to))) = (&session.phase, session.ends(side)) else { return };
+        if side == Side::Client && !session.again.is_empty() {
+            let said = io.send(to, &session.again).unwrap_or(0);
+            session.again.drain(..said);
+            if !session.again.is_empty() {
+                session.blocked[0] = true;
+                return;
+            }
+        }
         if session.kept.is_some() {
             pump_kept(io, session, side, from, to);
         }
