@@ -23,7 +23,7 @@ pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
 pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use serve::ServeArgs;
-pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, XdpMode};
+pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
 
 /// A TCP/IP stack in user space, on AF_XDP.

@@ -46,7 +46,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     if !config.at.keep_privileges {
         fourwave::drop_privileges()?;
     }
-    for warning in &running.report().warnings {
+    for warning in running.report().into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
     let listeners: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address.to_string()).collect();
@@ -90,12 +90,13 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
 }
 
 fn builder(config: &Config) -> anyhow::Result<fourwave::Stack> {
-    if config.at.stack == Stack::Kernel {
-        bail!("--stack kernel is not there yet");
-    }
     let first = config.proxy.listeners.first().context("there is no listener")?;
-    let builder = stack::builder(&config.at, first.address.ip())?;
-    let builder = builder.ports(config.proxy.source_ports.clone()).drain_time(config.proxy.drain_time);
+    let builder = match config.at.stack {
+        Stack::Kernel => stack::over_kernel(&config.at),
+        _ => stack::builder(&config.at, first.address.ip())?.ports(config.proxy.source_ports.clone()),
+    };
+    // A backend over the kernel may come with a reload.
+    let builder = builder.with_kernel_sockets().drain_time(config.proxy.drain_time);
     Ok(config.proxy.listeners.iter().fold(builder, |builder, listener| builder.listen(listener.address)))
 }
 

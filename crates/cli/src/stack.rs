@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
-use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, XdpMode};
+use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum, XdpMode};
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
@@ -23,13 +23,9 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         Queues::All => Vec::new(),
         Queues::These(queues) => queues.clone(),
     };
-    let idle = match at.idle {
-        Idle::Busy => fourwave::Idle::Busy,
-        Idle::Adaptive => fourwave::Idle::Adaptive,
-        Idle::Sleep => fourwave::Idle::Sleep,
-    };
     let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
-    let stack = stack.idle(idle).xdp_mode(xdp_mode(at.xdp_mode)).copy_mode(copy_mode(at.copy));
+    let stack = stack.idle(idle(at.idle)).xdp_mode(xdp_mode(at.xdp_mode)).copy_mode(copy_mode(at.copy));
+    let stack = stack.tx_checksum(tx_checksum(at.tx_checksum));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
@@ -39,6 +35,21 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
     })
+}
+
+/// The same over the kernel's sockets, a shard for each core.
+pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
+    let stack = Stack::kernel().cores(at.cores.iter().copied()).idle(idle(at.idle));
+    let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
+    if at.keep_privileges { stack.keep_privileges() } else { stack }
+}
+
+const fn idle(idle: Idle) -> fourwave::Idle {
+    match idle {
+        Idle::Busy => fourwave::Idle::Busy,
+        Idle::Adaptive => fourwave::Idle::Adaptive,
+        Idle::Sleep => fourwave::Idle::Sleep,
+    }
 }
 
 /// What was typed, as the device layer calls it.
@@ -56,6 +67,16 @@ pub(crate) const fn copy_mode(copy: CopyMode) -> fourwave::CopyMode {
         CopyMode::Auto => fourwave::CopyMode::Auto,
         CopyMode::ZeroCopy => fourwave::CopyMode::ZeroCopy,
         CopyMode::Copied => fourwave::CopyMode::Copy,
+    }
+}
+
+/// What was typed, as the device layer calls it.
+pub(crate) const fn tx_checksum(who: TxChecksum) -> fourwave::TxChecksum {
+    match who {
+        TxChecksum::Auto => fourwave::TxChecksum::Auto,
+        TxChecksum::Offload => fourwave::TxChecksum::Offload,
+        TxChecksum::Compute => fourwave::TxChecksum::Compute,
+        TxChecksum::Software => fourwave::TxChecksum::Software,
     }
 }
 
@@ -143,7 +164,7 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
         fourwave::drop_privileges()?;
     }
     let report = running.report();
-    for warning in &report.warnings {
+    for warning in report.into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
     ready(&place(&running));
@@ -156,13 +177,17 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
 
 /// Where and how a stack runs, for its ready line.
 pub(crate) fn place<A>(running: &Running<A>) -> String {
-    let report = running.report();
-    let copy = if report.zero_copy { "zero-copy" } else { "copied" };
     let shards = match running.shards() {
         1 => "1 shard".to_owned(),
         shards => format!("{shards} shards"),
     };
-    format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode)
+    match running.report() {
+        Some(report) => {
+            let copy = if report.zero_copy { "zero-copy" } else { "copied" };
+            format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode)
+        }
+        None => format!("the kernel's sockets, {shards}"),
+    }
 }
 
 /// Runs a server until the end is asked for.

@@ -5,9 +5,10 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
-use common::{Background, LabTurn, in_namespace, json, ok, stderr};
+use common::{Background, LabTurn, SOON, in_namespace, json, ok, stderr};
 use rustix::process::Signal;
 
 const PING_KEYS: [&str; 9] =
@@ -34,8 +35,8 @@ fn server(service: &str, wait: &str) -> (Background, SocketAddr) {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_write_timeout(Some(SOON)).unwrap();
     stream
 }
 
@@ -78,16 +79,34 @@ fn bench_of_the_kernel_has_its_keys() {
     assert_eq!(json(&ok(&["lab", "status", "--json"]))["up"], false, "it was not there before");
 }
 
+/// An echo server in this process, for one connection: its address, and where it tells of each message.
+fn counting_echo() -> (SocketAddr, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (echoed, messages) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, mut buffer) = (listener.accept().unwrap().0, [0; 1024]);
+        while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
+            if stream.write_all(&buffer[..bytes]).is_err() || echoed.send(()).is_err() {
+                break;
+            }
+        }
+    });
+    (address, messages)
+}
+
 #[test]
 fn ctrl_c_of_ping_prints_the_report() {
-    let (_server, address) = server("echo", "epoll");
+    let (address, echoed) = counting_echo();
     let target = address.to_string();
     let args =
         ["ping", &target, "--stack", "kernel", "--seconds", "600", "--interval-ms", "5", "--warmup", "0", "--json"];
     let mut ping = Background::start(fourwave(&args));
-    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..10 {
+        echoed.recv_timeout(SOON).expect("ten messages, one after another");
+    }
     ping.signal(Signal::INT);
-    let (code, stdout, said) = ping.end(Duration::from_secs(3));
+    let (code, stdout, said) = ping.end(SOON);
     assert_eq!(code, Some(0), "{said}");
     assert!(json(&stdout)["count"].as_u64().unwrap() > 3, "{stdout}");
 }
@@ -124,10 +143,16 @@ fn a_server_that_goes_away_is_an_error_with_a_report() {
     let (mut server, address) = server("echo", "epoll");
     let target = address.to_string();
     let mut ping = Background::start(fourwave(&["ping", &target, "--stack", "kernel", "--warmup", "0", "--json"]));
-    std::thread::sleep(Duration::from_millis(300));
+    // Its end of the connection in /proc/net/tcp: the port is the server's, and 01 is ESTABLISHED.
+    let connected = format!(":{:04X} 01 ", address.port());
+    let end = Instant::now() + SOON;
+    while !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&connected) {
+        assert!(Instant::now() < end, "the ping is not connected within {SOON:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     server.signal(Signal::TERM);
-    assert_eq!(server.end(Duration::from_secs(3)).0, Some(0));
-    let (code, stdout, said) = ping.end(Duration::from_secs(3));
+    assert_eq!(server.end(SOON).0, Some(0));
+    let (code, stdout, said) = ping.end(SOON);
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(json(&stdout)["errors"], 1);
 }
@@ -189,6 +214,6 @@ fn a_fast_chargen_reader_leaves_room_for_others() {
     connect(address).read_exact(&mut line).unwrap();
     assert!(line.starts_with(b" !\"#$%&") && line.ends_with(b"\r\n"));
     server.signal(Signal::TERM);
-    assert_eq!(server.end(Duration::from_secs(3)).0, Some(0));
+    assert_eq!(server.end(SOON).0, Some(0));
     reader.join().unwrap();
 }

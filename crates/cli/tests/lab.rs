@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Background, LabTurn, in_namespace, json, ok, run, sh, stderr};
+use common::{Background, LabTurn, SOON, in_namespace, json, ok, run, sh, stderr};
 use rustix::process::Signal;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn namespaces() -> String {
     String::from_utf8(sh("ip netns list").stdout).unwrap()
@@ -90,7 +90,8 @@ fn demo() -> Background {
 
 /// Waits until the demo's server runs; the ids of its processes in the lab.
 fn wait_for_processes() -> String {
-    for _ in 0..500 {
+    let end = Instant::now() + SOON;
+    while Instant::now() < end {
         let pids = String::from_utf8(sh("ip netns pids fw-a").stdout).unwrap();
         if !pids.trim().is_empty() {
             return pids.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -105,9 +106,10 @@ fn ctrl_c_of_the_demo_leaves_nothing() {
     let _turn = LabTurn::take();
     for delay_ms in [0, 20, 100, 400, 1500] {
         let mut demo = demo();
-        std::thread::sleep(Duration::from_millis(delay_ms + 30));
+        demo.hears_ctrl_c();
+        std::thread::sleep(Duration::from_millis(delay_ms));
         demo.signal(Signal::INT);
-        let (code, _, said) = demo.end(Duration::from_secs(10));
+        let (code, _, said) = demo.end(SOON);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("interrupted"), "{said}");
         assert_down();
@@ -120,9 +122,12 @@ fn kill_of_the_demo_takes_its_children_along() {
     let demo = demo();
     let pids = wait_for_processes();
     demo.signal(Signal::KILL);
-    std::thread::sleep(Duration::from_millis(500));
-    let alive = sh(&format!("ps -o pid=,stat=,args= -p {} | grep -v ' Z'", pids.replace(' ', ",")));
-    assert!(alive.stdout.is_empty(), "{}", String::from_utf8_lossy(&alive.stdout));
+    let alive = || sh(&format!("ps -o pid=,stat=,args= -p {} | grep -v ' Z'", pids.replace(' ', ","))).stdout;
+    let end = Instant::now() + SOON;
+    while !alive().is_empty() {
+        assert!(Instant::now() < end, "{}", String::from_utf8_lossy(&alive()));
+        std::thread::sleep(Duration::from_millis(10));
+    }
     ok(&["lab", "down"]);
     assert_down();
 }
@@ -138,7 +143,7 @@ fn a_running_demo_keeps_others_from_the_lab() {
         assert!(stderr(&output).contains("is using the lab"), "{}", stderr(&output));
     }
     demo.signal(Signal::TERM);
-    demo.end(Duration::from_secs(10));
+    demo.end(SOON);
     assert_down();
 }
 

@@ -1,9 +1,10 @@
 //! How a stack is started.
 
 use crate::{
-    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, XdpMode, raw,
+    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, TxChecksum, XdpMode,
+    raw,
 };
-use runtime::{Options, stack::DEFAULT_PORTS};
+use runtime::{KernelSockets, Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -18,6 +19,50 @@ impl Stack {
     #[must_use]
     pub fn on(interface: impl Into<String>) -> Self {
         Self { options: Options::new(interface) }
+    }
+
+    /// A stack without an interface, over the kernel's sockets: no privilege is needed, and the same [`App`] runs on it. It has
+    /// one shard, or as many as [`Stack::shards`] says; what needs an interface is refused when it starts.
+    ///
+    /// ```
+    /// use fourwave::{App, ConnId, Io, Stack};
+    ///
+    /// #[derive(Clone)]
+    /// struct Echo;
+    ///
+    /// impl App for Echo {
+    ///     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+    ///         io.send(conn, data).unwrap_or(data.len())
+    ///     }
+    /// }
+    ///
+    /// let running = Stack::kernel().listen("127.0.0.1:0".parse()?).start(Echo)?;
+    /// println!("listening on {}", running.listening()[0]);
+    /// running.stop();
+    /// running.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn kernel() -> Self {
+        Self { options: Options::kernel() }
+    }
+
+    /// How many shards a stack without an interface has, 1 to 65,535: each is a thread, and they share the ports listened on
+    /// (`SO_REUSEPORT`). Default: one for each core named, or one. An interface has one for each queue.
+    #[must_use]
+    pub const fn shards(mut self, shards: u16) -> Self {
+        self.options.shards = Some(shards);
+        self
+    }
+
+    /// Gives the application the kernel's sockets as well, in the same loop: [`Io::connect_via`](crate::Io::connect_via) and
+    /// [`Io::listen_via`](crate::Io::listen_via) with [`Via::Kernel`](crate::Via::Kernel). What names no way goes by the stack.
+    #[must_use]
+    pub const fn with_kernel_sockets(mut self) -> Self {
+        if !matches!(self.options.kernel_sockets, KernelSockets::Only) {
+            self.options.kernel_sockets = KernelSockets::Beside;
+        }
+        self
     }
 
     /// Listens on an address and port; `0.0.0.0` and `::` mean all addresses of the stack.
@@ -161,7 +206,16 @@ impl Stack {
         self
     }
 
-    /// Settings of the connections; checked when the stack starts.
+    /// Who writes the checksums of segments that are sent: the stack or the device. Default: the device where frames are not
+    /// copied and its driver does it for AF_XDP; reported.
+    #[must_use]
+    pub const fn tx_checksum(mut self, who: TxChecksum) -> Self {
+        self.options.tx_checksum = who;
+        self
+    }
+
+    /// Settings of the connections; checked when the stack starts. Those over the kernel's sockets are as the kernel is set
+    /// (`net.ipv4.tcp_*`); of them as many bytes lie unread in the stack as `receive_buffer_start_bytes` says.
     #[must_use]
     pub const fn tcp(mut self, settings: Settings) -> Self {
         self.options.tcp = settings;

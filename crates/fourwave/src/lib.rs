@@ -16,7 +16,7 @@
 //! }
 //!
 //! let running = Stack::on("eth0").listen("10.0.0.1:7".parse()?).start(Echo)?;
-//! println!("{}", running.report());
+//! println!("{}", running.report().expect("it has an interface"));
 //! running.join()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -27,11 +27,11 @@ pub mod device;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half, IcmpError,
-    Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError, State,
-    SynCookies, TimerId, TooManyTimers,
+    App, Bytes, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half,
+    IcmpError, Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError,
+    State, SynCookies, TimerId, TooManyTimers, Via,
 };
-pub use runtime::xdp::{CopyMode, Report, XdpMode};
+pub use runtime::xdp::{CopyMode, Report, TxChecksum, XdpMode};
 pub use runtime::{
     Address, Error, Finished, HandoffCounters, Idle, Poster, Running, control, drop_privileges, interface_for,
     io_error_kind, raw, totals,

@@ -31,6 +31,7 @@ impl From<ConnectError> for Errno {
             ConnectError::NoPort | ConnectError::NotOurs | ConnectError::Tentative => libc::EADDRNOTAVAIL,
             ConnectError::NoRoute | ConnectError::BadAddress => libc::ENETUNREACH,
             ConnectError::TooMany => libc::ENOBUFS,
+            ConnectError::NoSockets => libc::EINVAL,
         })
     }
 }
@@ -41,7 +42,8 @@ impl From<ListenError> for Errno {
             ListenError::InUse => libc::EADDRINUSE,
             ListenError::NotOurs => libc::EADDRNOTAVAIL,
             ListenError::TooMany => libc::ENOBUFS,
-            ListenError::Invalid(_) => libc::EINVAL,
+            ListenError::Invalid(_) | ListenError::NoSockets => libc::EINVAL,
+            ListenError::Forbidden => libc::EACCES,
             ListenError::Closed => libc::EBADF,
         })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use fourwave::{ConnId, ConnectError, Duration, Io, Keepalive, ListenOptions, Message, Place};
+use fourwave::{ConnId, ConnectError, Duration, Io, Keepalive, ListenOptions, Message, Place, Via};
 use serde::Serialize;
 
 use crate::app::{Proxy, Told};
@@ -59,8 +59,10 @@ impl Shared {
 
     /// Begins a connection to a backend.
     pub(crate) fn connect(&self, io: &mut Io<'_>, via: Upstream, to: SocketAddr) -> Result<ConnId, ConnectError> {
-        let _ = via;
-        io.connect(to)
+        match via {
+            Upstream::Stack => io.connect(to),
+            Upstream::Kernel => io.connect_via(Via::Kernel, None, to),
+        }
     }
 
     pub(crate) fn log(&self, record: impl FnOnce() -> Record) {

@@ -14,6 +14,16 @@ pub enum Error {
     /// A TCP setting is out of its range.
     #[error(transparent)]
     Config(#[from] stack::ConfigError),
+    /// An option that does not go with the others.
+    #[error("{field} is {value}, allowed is {allowed}")]
+    Option {
+        /// Its name in [`Options`](crate::Options).
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What may be.
+        allowed: &'static str,
+    },
     /// Bare frames over several queues.
     #[error("bare frames go over one queue, and {interface} has {queues}: `ethtool -L {interface} {channels} 1`")]
     OneQueue {

@@ -3,7 +3,7 @@
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use stack::{Duration, Instant};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 /// The strategy.
@@ -23,8 +23,9 @@ pub(crate) const LINGER: Duration = Duration::from_micros(100);
 
 const FRAMES: Token = Token(0);
 const COMMANDS: Token = Token(1);
+const SOCKETS: Token = Token(2);
 
-/// Sleeps on the port's descriptor and on commands.
+/// Sleeps on the port's descriptor, the kernel's sockets and on commands.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     poll: Poll,
@@ -33,8 +34,12 @@ pub(crate) struct Sleeper {
 }
 
 impl Sleeper {
-    pub(crate) fn new(fd: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+    /// `sockets`: readable when the kernel's sockets have something to tell.
+    pub(crate) fn new(fd: Option<BorrowedFd<'_>>, sockets: Option<RawFd>) -> io::Result<Self> {
         let poll = Poll::new()?;
+        if let Some(fd) = sockets {
+            poll.registry().register(&mut SourceFd(&fd), SOCKETS, Interest::READABLE)?;
+        }
         if let Some(fd) = fd {
             poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), FRAMES, Interest::READABLE)?;
         }

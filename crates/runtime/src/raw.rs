@@ -52,6 +52,8 @@ impl Raw {
             interface: options.interface.clone(),
             xdp_mode: options.xdp_mode,
             copy_mode: options.copy_mode,
+            // Bare frames have none to write.
+            tx_checksum: xdp::TxChecksum::Compute,
             ..XskConfig::default()
         };
         let (steering, ports, report) = xdp::open(&config, &queues, &[LocalAddress::owned(own.into())])?;

@@ -1,5 +1,7 @@
 //! From options to a running stack.
 
+mod kernel_only;
+
 use crate::claim;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
@@ -11,7 +13,7 @@ use crate::interface;
 use crate::kernel::{self, Reservation};
 use crate::landing::{FirstLook, LandingWatch, probe};
 use crate::neighbours::{Mailbox, Mirror};
-use crate::options::Options;
+use crate::options::{KernelSockets, Options};
 use crate::overhear::Overhearing;
 use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
@@ -20,14 +22,14 @@ use core_affinity::CoreId;
 use crossbeam::channel::bounded;
 use mio::Waker;
 use socket2::Socket;
-use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig};
+use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig, Via};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use xdp::facts::InterfaceFacts;
-use xdp::{Report, Steering, XskConfig, XskPort};
+use xdp::{Port, Report, Steering, XskConfig, XskPort};
 
 /// What the kernel says of an interface that is gone (linux/errno.h).
 const ENXIO: i32 = 6;
@@ -47,14 +49,15 @@ pub struct Running<A> {
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
-    report: Report,
-    endpoints: Endpoints,
+    report: Option<Report>,
+    listening: Vec<SocketAddr>,
+    endpoints: Option<Endpoints>,
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _overhearing: Option<Overhearing>,
     _landing: Option<LandingWatch>,
-    _held: Held,
+    _held: Option<Held>,
 }
 
 /// What is held in the kernel while the stack runs.
@@ -99,7 +102,11 @@ pub fn start_each<A: App + Send + 'static>(
     options: Options,
     mut make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    options.check()?;
     let privileges = Privileges::of(&options);
+    if options.kernel_sockets == KernelSockets::Only {
+        return kernel_only::start(&options, privileges, make);
+    }
     let facts = InterfaceFacts::read(&options.interface)?;
     let queues = queues(&options, &facts);
     let cores = cores(&options, &facts, queues.len())?;
@@ -111,6 +118,9 @@ pub fn start_each<A: App + Send + 'static>(
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
     let first_look = settle(&options, &queues, &mut ports, &mut shards, &clock)?;
+    if options.kernel_sockets == KernelSockets::Beside {
+        kernel_only::give(&options, &mut shards, Via::Stack)?;
+    }
     let (resolve, wanted) = bounded(RESOLVES);
     let mut workers = Vec::with_capacity(queues.len());
     let mut mailboxes = Vec::with_capacity(queues.len());
@@ -139,20 +149,21 @@ pub fn start_each<A: App + Send + 'static>(
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(Arc::clone(&steering), held.shared.clone(), &options.listen);
-    let source = Source { shards: mailboxes, steering };
+    let source = Source { shards: mailboxes, steering: Some(steering) };
     let control = ControlSocket::open(source, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
         wakers,
         poster,
         workers: Vec::with_capacity(workers.len()),
-        report,
-        endpoints,
+        report: Some(report),
+        listening: options.listen.clone(),
+        endpoints: Some(endpoints),
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
         _landing: landing,
-        _held: held,
+        _held: Some(held),
     };
     for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
         // If one can't be started, those that were are ended by the drop of what runs.
@@ -185,9 +196,9 @@ fn settle(
 }
 
 /// Runs a loop on a thread of its own, which is named for its shard.
-fn spawn<A: App + Send + 'static>(
+fn spawn<P: Port + Send + 'static, A: App + Send + 'static>(
     index: usize,
-    worker: Worker<XskPort, A>,
+    worker: Worker<P, A>,
     core: Option<CoreId>,
     privileges: Privileges,
     ending: Arc<Ending>,
@@ -206,10 +217,16 @@ fn spawn<A: App + Send + 'static>(
 }
 
 impl<A> Running<A> {
-    /// What was negotiated with the kernel.
+    /// What was negotiated with the kernel; `None` over the kernel's sockets alone.
     #[must_use]
-    pub const fn report(&self) -> &Report {
-        &self.report
+    pub const fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+
+    /// What the stack was started to listen on; over the kernel's sockets with the port it has got, where that was 0.
+    #[must_use]
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
     }
 
     /// How many shards there are: one for each queue.
@@ -226,12 +243,12 @@ impl<A> Running<A> {
 
     /// Takes a port from the kernel, so that its segments come to the shards, where [`Io::listen`](stack::Io::listen) opens
     /// listeners while the stack runs. Nothing is to be done for what was listened on from the start, again for what was taken
-    /// before, or for an address of the stack's own.
+    /// before, for an address of the stack's own, or for the kernel's sockets.
     ///
     /// # Errors
     /// Somebody else has the port, or it is below 1024 and the privilege was given up; the address is none of the stack's.
     pub fn claim(&self, address: SocketAddr) -> Result<(), Error> {
-        self.endpoints.claim(address)
+        self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.claim(address))
     }
 
     /// For messages to the applications on the shards ([`App::on_message`]).
@@ -261,10 +278,11 @@ impl<A> Running<A> {
     pub fn join(mut self) -> Result<Vec<Finished<A>>, Error> {
         // All have ended before anything else goes.
         let ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
+        let interface = self.report.as_ref().map_or("of the kernel's sockets", |report| &report.interface);
         let finished = |ended: std::thread::Result<io::Result<Finished<A>>>| {
             ended.map_err(|_| Error::Panicked)?.map_err(|error| match error.raw_os_error() {
-                Some(ENXIO | ENODEV) => Error::Gone(self.report.interface.clone()),
-                _ => Error::system(format!("the device {} failed", self.report.interface))(error),
+                Some(ENXIO | ENODEV) => Error::Gone(interface.into()),
+                _ => Error::system(format!("the device {interface} failed"))(error),
             })
         };
         ended.into_iter().map(finished).collect()
@@ -321,13 +339,18 @@ pub(crate) fn cores(options: &Options, facts: &InterfaceFacts, queues: usize) ->
         let (interface, channels) = (facts.name.clone(), channels(facts));
         return Err(Error::Cores { cores, queues, interface, channels });
     }
+    these_cores(&options.cores)
+}
+
+/// Cores by their numbers.
+fn these_cores(wanted: &[usize]) -> Result<Vec<Option<CoreId>>, Error> {
     let all = core_affinity::get_core_ids().unwrap_or_default();
     let found = |wanted: &usize| {
         let allowed = || all.iter().map(|core| core.id).collect();
         let core = all.iter().find(|core| core.id == *wanted).copied();
         core.map(Some).ok_or_else(|| Error::NoCore { core: *wanted, allowed: allowed() })
     };
-    options.cores.iter().map(found).collect()
+    wanted.iter().map(found).collect()
 }
 
 /// The shards, with their listeners.
@@ -419,6 +442,7 @@ fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering
         interface: options.interface.clone(),
         xdp_mode: options.xdp_mode,
         copy_mode: options.copy_mode,
+        tx_checksum: options.tx_checksum,
         ..XskConfig::default()
     };
     let local = |a: &LocalAddress| match a.owned {

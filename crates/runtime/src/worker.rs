@@ -117,14 +117,15 @@ impl<P: Port, A: App> Worker<P, A> {
     /// The system has no descriptor left to sleep on.
     pub fn new(
         port: P,
-        shard: Shard,
+        mut shard: Shard,
         app: A,
         clock: Clock,
         idle: Idle,
         commands: Receiver<Command>,
         resolve: Sender<IpAddr>,
     ) -> io::Result<Self> {
-        let sleeper = Sleeper::new(port.fd())?;
+        shard.leave_checksums(port.writes_checksums());
+        let sleeper = Sleeper::new(port.fd(), shard.sockets_descriptor())?;
         let worked = clock.now();
         let received = Vec::with_capacity(RX_BATCH);
         Ok(Self {
@@ -242,7 +243,7 @@ impl<P: Port, A: App> Worker<P, A> {
     /// Looks at the RX ring, and at nothing else, for a moment: most turns of a spinning loop would find nothing to do, and
     /// a frame is seen the sooner the less lies between two looks.
     fn watch(&mut self) {
-        if self.idle == Idle::Sleep || self.shard.has_output() || self.held.is_some() {
+        if self.idle == Idle::Sleep || self.shard.has_output() || self.held.is_some() || self.shard.has_sockets() {
             return;
         }
         for _ in 0..LOOKS {
@@ -274,10 +275,12 @@ impl<P: Port, A: App> Worker<P, A> {
             Some(handoff) => handoff.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
-        let told = match &self.post {
+        let posted = match &self.post {
             Some(post) => post.take_in(now, &mut self.shard, &mut self.app),
             None => 0,
         };
+        let heard = if self.shard.has_sockets() { self.shard.poll_sockets(now, &mut self.app) } else { 0 };
+        let told = posted + heard;
         if self.stall.is_over(taken, taken < RX_BATCH) {
             self.shard.advance(now, &mut self.app);
         }
@@ -375,7 +378,12 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         let mut frame = self.port.allocate()?;
         match self.shard.poll_transmit(now, self.port.buffer(&mut frame)) {
-            Some(len) => Some((frame, len)),
+            Some(len) => {
+                if let Some((start, offset)) = self.shard.checksum_left() {
+                    frame.leave_checksum(start, offset);
+                }
+                Some((frame, len))
+            }
             None => {
                 self.port.recycle(frame);
                 None
@@ -522,6 +530,8 @@ impl Drop for EndOfAll<'_> {
     }
 }
 
+#[cfg(test)]
+mod both;
 #[cfg(test)]
 mod services;
 #[cfg(test)]

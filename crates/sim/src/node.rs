@@ -140,7 +140,7 @@ impl<A: App> Node for Host<A> {
     fn left(&self) -> Option<String> {
         let shard = &self.shard;
         let left = (shard.connections(), shard.half_open(), shard.time_waits(), shard.chunks_in_use());
-        if left != (0, 0, 0, 0) {
+        if (left, shard.references()) != ((0, 0, 0, 0), 0) {
             return Some(format!("connections, half-open, TIME-WAIT, chunks: {left:?}; {:?}", shard.counters()));
         }
         if shard.has_output() || shard.next_wakeup().is_some() {

@@ -1,13 +1,15 @@
 //! The application's side of a shard: it is called, and calls back through an [`Io`].
 
 use crate::{
-    handle::ConnId,
+    handle::{ConnId, Via},
     listen::{ListenError, ListenOptions, ListenerId},
     messages::Message,
     placement::Place,
     shard::Shard,
+    sockets::{Sending, SocketOption},
     timers::{TimerId, TooManyTimers},
 };
+use bytes::{Buf, Bytes};
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
 use wheel::{Duration, Instant};
@@ -132,6 +134,8 @@ pub enum ConnectError {
     BadAddress,
     /// It is not known yet whether the local address is the stack's ([`Dad`](crate::Dad)); or another station has it.
     Tentative,
+    /// The stack was started without the kernel's sockets (`InvalidInput`).
+    NoSockets,
 }
 
 impl core::fmt::Display for ConnectError {
@@ -143,6 +147,7 @@ impl core::fmt::Display for ConnectError {
             Self::TooMany => "the shard's connection limit is reached",
             Self::BadAddress => "that is no address of another host",
             Self::Tentative => "the local address may be another station's: duplicate address detection is not over",
+            Self::NoSockets => "the stack was started without the kernel's sockets",
         })
     }
 }
@@ -168,7 +173,7 @@ impl Io<'_> {
     /// # Errors
     /// No route, no free port, or no room for another connection.
     pub fn connect(&mut self, remote: SocketAddr) -> Result<ConnId, ConnectError> {
-        self.shard.connect(self.now, None, remote)
+        self.shard.connect_via(self.now, self.shard.default_via(), None, remote)
     }
 
     /// Begins an active open from one of our addresses (RFC 9293 MUST-43); the port is chosen.
@@ -176,14 +181,26 @@ impl Io<'_> {
     /// # Errors
     /// As [`connect`](Self::connect), and [`ConnectError::NotOurs`].
     pub fn connect_from(&mut self, local: IpAddr, remote: SocketAddr) -> Result<ConnId, ConnectError> {
-        self.shard.connect(self.now, Some(local), remote)
+        self.shard.connect_via(self.now, self.shard.default_via(), Some(local), remote)
     }
 
-    /// Takes bytes to send, as many as there is room for; [`App::on_writable`] follows if not all.
+    /// Begins an active open by a way of choice, where [`connect`](Self::connect) takes the stack's default.
+    ///
+    /// # Errors
+    /// As [`connect_from`](Self::connect_from); [`ConnectError::NoSockets`] if the stack was started without the kernel's.
+    pub fn connect_via(&mut self, via: Via, local: Option<IpAddr>, remote: SocketAddr) -> Result<ConnId, ConnectError> {
+        self.shard.connect_via(self.now, via, local, remote)
+    }
+
+    /// Takes bytes to send, as many as there is room for; [`App::on_writable`] follows if not all. Over the kernel's sockets the
+    /// room is that of the socket's send buffer (`net.ipv4.tcp_wmem`), and there is none before the connection is open.
     ///
     /// # Errors
     /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] for a dead handle.
     pub fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send(conn, bytes, Sending::Plain);
+        }
         let taken = self.shard.with(self.now, conn, |c, env| c.send(env, bytes))??;
         self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
@@ -198,8 +215,56 @@ impl Io<'_> {
     /// # Errors
     /// Those of [`send`](Self::send).
     pub fn send_more(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send(conn, bytes, Sending::More);
+        }
         let taken = self.shard.with(self.now, conn, |c, env| c.send_more(env, bytes))??;
+        self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
+            self.shard.note_starved(conn);
+        }
+        Ok(taken)
+    }
+
+    /// As one [`send`](Self::send) of all `parts`, one behind the other; returns how many octets of them were taken.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn send_vectored(&mut self, conn: ConnId, parts: &[&[u8]]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send_vectored(conn, parts);
+        }
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_vectored(env, parts))??;
+        let mut left = taken;
+        for part in parts {
+            let n = part.len().min(left);
+            self.shard.tap_wrote(conn, &part[..n]);
+            left -= n;
+            if n < part.len() {
+                self.shard.note_starved(conn);
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// As [`send`](Self::send), without a copy: takes from the front of `bytes` what there is room for and returns how much.
+    /// That is held by reference until all of it is acknowledged or the connection is over, and copied only into frames. It
+    /// counts against the send buffer of the connection, not against the shard's pool. Fewer than 1,024 octets are copied all
+    /// the same: it is cheaper. The kernel's sockets copy everything.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send); `bytes` is as it was.
+    pub fn send_bytes(&mut self, conn: ConnId, bytes: &mut Bytes) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            let taken = self.shard.sockets()?.send(conn, bytes, Sending::Plain)?;
+            bytes.advance(taken);
+            return Ok(taken);
+        }
+        let tapped = self.shard.tap_copy(bytes);
+        let taken = self.shard.with(self.now, conn, |c, env| c.send_bytes(env, bytes))??;
+        self.shard.tap_wrote(conn, &tapped[..taken.min(tapped.len())]);
+        if !bytes.is_empty() {
             self.shard.note_starved(conn);
         }
         Ok(taken)
@@ -211,7 +276,32 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_cork(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Cork(on));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_cork(on))
+    }
+
+    /// Gives `read` the first queued octets in place, as many as lie together, and takes away as many as it returns. It is
+    /// given nothing only if nothing is queued.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle: `read` is not called.
+    pub fn read_with<R>(&mut self, conn: ConnId, read: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, Error> {
+        if conn.is_kernel() {
+            let sockets = self.shard.sockets()?;
+            let (taken, result) = read(sockets.front(conn)?);
+            return sockets.skip(conn, taken).map(|()| result);
+        }
+        let (taken, result) = self.shard.with(self.now, conn, |c, env| {
+            let front = c.front(env);
+            let (taken, result) = read(front);
+            (taken.min(front.len()), result)
+        })?;
+        if taken > 0 {
+            self.skip(conn, taken)?;
+        }
+        Ok(result)
     }
 
     /// Moves queued bytes into `out` and returns how many.
@@ -237,6 +327,9 @@ impl Io<'_> {
     /// # Errors
     /// Those of [`Io::send`] for `to`; [`Error::NotConnected`] if `from` is dead.
     pub fn forward(&mut self, from: ConnId, to: ConnId) -> Result<usize, Error> {
+        if to.is_kernel() {
+            return self.forward_at_once(from, to);
+        }
         let mut piece = [0; 2048];
         let mut moved = 0;
         loop {
@@ -250,11 +343,32 @@ impl Io<'_> {
         }
     }
 
+    /// What is sent to the kernel's sockets costs a system call each time: so it is as much as can be.
+    fn forward_at_once(&mut self, from: ConnId, to: ConnId) -> Result<usize, Error> {
+        const MOST: usize = 64 << 10;
+        let mut moved = 0;
+        loop {
+            let piece = self.shard.copy_queued(self.now, from, MOST)?;
+            let took = if piece.is_empty() { 0 } else { self.send(to, &piece)? };
+            self.skip(from, took)?;
+            moved += took;
+            if took < piece.len() || piece.is_empty() {
+                return Ok(moved);
+            }
+        }
+    }
+
     /// Copies the first queued bytes into `out`, and leaves them queued; returns how many.
     ///
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn peek(&mut self, conn: ConnId, out: &mut [u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            let front = self.shard.sockets_ref()?.front(conn)?;
+            let n = front.len().min(out.len());
+            out[..n].copy_from_slice(&front[..n]);
+            return Ok(n);
+        }
         self.shard.with(self.now, conn, |c, env| {
             let front = c.front(env);
             let n = front.len().min(out.len());
@@ -268,6 +382,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn skip(&mut self, conn: ConnId, n: usize) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.skip(conn, n);
+        }
         self.shard.tap_skip(conn, n);
         self.shard.with(self.now, conn, |c, env| c.consume(env, u32::try_from(n).unwrap_or(u32::MAX)))
     }
@@ -277,6 +394,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn unread(&mut self, conn: ConnId) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return Ok(self.shard.sockets_ref()?.front(conn)?.len());
+        }
         self.shard.with(self.now, conn, |c, _| c.unread() as usize)
     }
 
@@ -285,6 +405,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn shutdown(&mut self, conn: ConnId, half: Half) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.shutdown(self.now, conn, half);
+        }
         self.shard.shutdown(self.now, conn, half)
     }
 
@@ -293,6 +416,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn close(&mut self, conn: ConnId) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.close(self.now, conn);
+        }
         self.shard.close(self.now, conn)
     }
 
@@ -301,6 +427,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn abort(&mut self, conn: ConnId) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.abort(conn);
+        }
         self.shard.abort(self.now, conn)
     }
 
@@ -309,6 +438,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_nodelay(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Nodelay(on));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_nodelay(on))
     }
 
@@ -317,6 +449,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn info(&mut self, conn: ConnId) -> Result<Info, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.info(conn);
+        }
         self.shard.with(self.now, conn, |c, _| c.info())
     }
 
@@ -325,6 +460,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn detail(&mut self, conn: ConnId) -> Result<Detail, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.detail(conn);
+        }
         self.shard.with(self.now, conn, |c, env| c.detail(env))
     }
 
@@ -333,6 +471,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn addresses(&self, conn: ConnId) -> Result<(SocketAddr, SocketAddr), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets_ref()?.addresses(conn);
+        }
         self.shard.addresses(conn)
     }
 
@@ -406,10 +547,35 @@ impl Io<'_> {
     /// # Errors
     /// The address is in use or none of ours, or an option is out of its range.
     pub fn listen(&mut self, local: SocketAddr, options: impl Into<ListenOptions>) -> Result<ListenerId, ListenError> {
-        self.shard.listen(local, options)
+        self.shard.listen_via(self.shard.default_via(), local, options)
     }
 
-    /// The listener that takes connections to this address and port, such as one that was opened before the application began.
+    /// Opens a listener by a way of choice, where [`listen`](Self::listen) takes the stack's default. Over the kernel's sockets
+    /// the backlog is that of listen(2), for connections that wait to be accepted; TIME-WAIT and SYN cookies are as the kernel
+    /// has them, and `[::]` does not take IPv4.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen); [`ListenError::NoSockets`] if the stack was started without the kernel's,
+    /// [`ListenError::Forbidden`].
+    pub fn listen_via(
+        &mut self,
+        via: Via,
+        local: SocketAddr,
+        options: impl Into<ListenOptions>,
+    ) -> Result<ListenerId, ListenError> {
+        self.shard.listen_via(via, local, options)
+    }
+
+    /// Where a listener listens. Over the kernel's sockets one that was opened on port 0 has got another.
+    ///
+    /// # Errors
+    /// [`ListenError::Closed`].
+    pub fn listener_address(&self, listener: ListenerId) -> Result<SocketAddr, ListenError> {
+        self.shard.listener_address(listener)
+    }
+
+    /// The listener on this address and port, such as one that was opened before the application began: that of
+    /// [`listen`](Self::listen), not of another way.
     #[must_use]
     pub fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
         self.shard.listener_on(local)
@@ -418,6 +584,9 @@ impl Io<'_> {
     /// The connection that has waited longest in a listener's accept queue. What it has received, and its end if it is over
     /// already, is told in the next turn.
     pub fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {
+        if listener.via() == Via::Kernel {
+            return self.shard.sockets().ok()?.accept(self.now, listener);
+        }
         self.shard.accept(self.now, listener)
     }
 
@@ -427,6 +596,9 @@ impl Io<'_> {
     /// # Errors
     /// [`ListenError::Closed`] if it is closed already.
     pub fn close_listener(&mut self, listener: ListenerId) -> Result<(), ListenError> {
+        if listener.via() == Via::Kernel {
+            return self.shard.sockets().map_err(|_| ListenError::Closed)?.close_listener(listener);
+        }
         self.shard.close_listener(self.now, listener)
     }
 
@@ -439,6 +611,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_linger(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Linger(time));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_linger(time))
     }
 
@@ -449,6 +624,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_user_timeout(&mut self, conn: ConnId, time: Option<Duration>) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::UserTimeout(time));
+        }
         self.shard.with(self.now, conn, |c, _| c.set_user_timeout(time))
     }
 
@@ -457,6 +635,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn soft_error(&mut self, conn: ConnId) -> Result<Option<SoftError>, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.front(conn).map(|_| None);
+        }
         self.shard.with(self.now, conn, |c, _| c.soft_error())
     }
 
@@ -465,6 +646,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_soft_error_reports(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.front(conn).map(|_| ());
+        }
         self.shard.with(self.now, conn, |c, _| c.set_soft_error_reports(on))
     }
 
@@ -474,6 +658,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_keepalive(&mut self, conn: ConnId, settings: Option<Keepalive>) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Keepalive(settings));
+        }
         self.shard.with(self.now, conn, |c, env| c.set_keepalive(env, settings))
     }
 
@@ -482,6 +669,9 @@ impl Io<'_> {
     /// # Errors
     /// Those of [`Io::send`].
     pub fn send_urgent(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.send(conn, bytes, Sending::Urgent);
+        }
         let taken = self.shard.with(self.now, conn, |c, env| c.send_urgent(env, bytes))??;
         self.shard.tap_wrote(conn, &bytes[..taken]);
         if taken < bytes.len() {
@@ -496,6 +686,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn urgent(&mut self, conn: ConnId) -> Result<Option<u32>, Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.front(conn).map(|_| None);
+        }
         self.shard.with(self.now, conn, |c, _| c.urgent_unread())
     }
 
@@ -505,6 +698,9 @@ impl Io<'_> {
     /// # Errors
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_traffic_class(&mut self, conn: ConnId, dscp: u8) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::TrafficClass(dscp));
+        }
         self.shard.set_dscp(conn, dscp)
     }
 }

@@ -42,8 +42,8 @@ type Side<T> = Vec<Option<(ConnId, T)>>;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ConnMap<T> {
-    /// One for each kind of connection that has numbers of its own.
-    sides: [Side<T>; 1],
+    /// One for each [`Via`](crate::Via), which has numbers of its own.
+    sides: [Side<T>; 2],
     len: usize,
 }
 
@@ -54,15 +54,14 @@ impl<T> Default for ConnMap<T> {
 }
 
 const fn side(conn: ConnId) -> usize {
-    let _ = conn;
-    0
+    conn.is_kernel() as usize
 }
 
 impl<T> ConnMap<T> {
     /// An empty map.
     #[must_use]
     pub const fn new() -> Self {
-        Self { sides: [const { Vec::new() }; 1], len: 0 }
+        Self { sides: [const { Vec::new() }; 2], len: 0 }
     }
 
     /// Keeps `value` for a connection, and returns what it had before. What a dead one of the same number has left is dropped.
@@ -154,6 +153,16 @@ mod tests {
         assert_eq!(map.insert(conn(3, 2), "newer"), Some("new"));
         assert_eq!((map.remove(conn(3, 2)), map.len()), (Some("newer"), 0));
         assert_eq!(map.remove(conn(3, 2)), None);
+    }
+
+    #[test]
+    fn each_way_has_numbers_of_its_own() {
+        let (stack, kernel) = (conn(3, 1), ConnId::kernel(3, 1));
+        let mut map = ConnMap::new();
+        map.insert(stack, "stack");
+        map.insert(kernel, "kernel");
+        assert_eq!((map.get(stack), map.get(kernel), map.len()), (Some(&"stack"), Some(&"kernel"), 2));
+        assert_eq!((map.remove(stack), map.get(kernel)), (Some("stack"), Some(&"kernel")));
     }
 
     #[test]

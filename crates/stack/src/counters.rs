@@ -1,5 +1,6 @@
 //! What a shard counts. Plain numbers: one thread writes them, readers get a copy.
 
+use crate::sockets::SocketCounters;
 use tcp::{DropReason, PoolCounters, State};
 use wire::Malformed;
 
@@ -185,6 +186,8 @@ pub struct Counters {
     pub messages_full: u64,
     /// What it has cost that the shard's memory for data is limited; as of the last [`advance`](crate::Shard::advance).
     pub memory: PoolCounters,
+    /// Connections over the kernel's sockets; as of the last [`advance`](crate::Shard::advance).
+    pub sockets: SocketCounters,
     /// Connections there are, by state: a gauge. TIME-WAIT has records instead.
     states: [u64; State::ALL.len()],
     malformed: [u64; Malformed::COUNT],
@@ -228,6 +231,7 @@ impl Default for Counters {
             messages_in: 0,
             messages_full: 0,
             memory: PoolCounters::default(),
+            sockets: SocketCounters::default(),
             states: [0; State::ALL.len()],
             malformed: [0; Malformed::COUNT],
             refused: [0; Refusal::COUNT],
@@ -322,7 +326,13 @@ impl Counters {
         let malformed = Malformed::ALL.iter().map(|m| (m.name(), self.malformed[m.index()]));
         let refused = Refusal::ALL.iter().map(|(r, name)| (*name, self.refused[*r as usize]));
         let dropped = DropReason::ALL.iter().map(|d| (d.name(), self.dropped[d.index()]));
-        plain.into_iter().chain(self.memory.iter()).chain(malformed).chain(refused).chain(dropped)
+        plain
+            .into_iter()
+            .chain(self.sockets.iter())
+            .chain(self.memory.iter())
+            .chain(malformed)
+            .chain(refused)
+            .chain(dropped)
     }
 
     /// What became of the frames that arrived, summed up: equals [`frames_in`](Self::frames_in).

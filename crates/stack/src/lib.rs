@@ -32,6 +32,7 @@ mod ports;
 mod reply;
 mod route;
 mod shard;
+mod sockets;
 mod span;
 mod table;
 mod tap;
@@ -46,16 +47,18 @@ pub use counters::{Counters, Refusal};
 pub use dad::{Conflict, Dad};
 pub use flow::FlowKey;
 pub use flow_tag::flow_tag;
-pub use handle::ConnId;
+pub use handle::{ConnId, Via};
 pub use landing::{Landing, LandingState, Rss, RssFields, RssInput, RssTransform};
 pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use messages::Message;
 pub use placement::{Place, Placed};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, Shard};
+pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};
 
+pub use bytes::Bytes;
 pub use tcp::{
     Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, PoolCounters,
     Recovery, Settings, SoftError, State,

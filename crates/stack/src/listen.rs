@@ -1,6 +1,6 @@
 //! Listeners, their options, backlogs and accept queues.
 
-use crate::handle::ConnId;
+use crate::handle::{ConnId, Via};
 use alloc::{collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 use tcp::{ConfigError, Cookies};
@@ -11,6 +11,36 @@ use wheel::{Duration, Instant};
 pub struct ListenerId {
     index: u16,
     generation: u16,
+}
+
+/// The bit of a listener's generation that says [`Via::Kernel`].
+const KERNEL: u16 = 1 << 15;
+
+impl ListenerId {
+    /// A small dense number, unique among the shard's open listeners of the same [`Via`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// By which way it is reached.
+    #[must_use]
+    pub const fn via(self) -> Via {
+        if self.generation & KERNEL != 0 { Via::Kernel } else { Via::Stack }
+    }
+
+    /// An id of [`Via::Kernel`], for who implements [`Sockets`](crate::Sockets): its index, and how often that was used before,
+    /// modulo 2^15.
+    #[must_use]
+    pub const fn kernel(index: u16, generation: u16) -> Self {
+        Self { index, generation: generation | KERNEL }
+    }
+
+    /// How often the index was used before, modulo 2^15.
+    #[must_use]
+    pub const fn generation(self) -> u16 {
+        self.generation & !KERNEL
+    }
 }
 
 /// When a listener answers a SYN with a cookie instead of keeping a record of it (RFC 4987 section 3.6).
@@ -57,7 +87,7 @@ impl From<u32> for ListenOptions {
 
 impl ListenOptions {
     /// Checks every field.
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let most = 1 << 24;
         let limit = |field, value: u32| {
             let allowed = "0 to 2^24";
@@ -87,6 +117,10 @@ pub enum ListenError {
     Invalid(ConfigError),
     /// It is closed already (`NotConnected`).
     Closed,
+    /// The kernel does not allow it to this process: ports below 1024 need a privilege (`PermissionDenied`).
+    Forbidden,
+    /// The stack was started without the kernel's sockets (`InvalidInput`).
+    NoSockets,
 }
 
 impl core::fmt::Display for ListenError {
@@ -97,6 +131,8 @@ impl core::fmt::Display for ListenError {
             Self::TooMany => "there are too many listeners",
             Self::Invalid(error) => return error.fmt(f),
             Self::Closed => "the listener is closed",
+            Self::Forbidden => "the kernel does not allow it: ports below 1024 need CAP_NET_BIND_SERVICE",
+            Self::NoSockets => "the stack was started without the kernel's sockets",
         })
     }
 }
@@ -224,13 +260,17 @@ impl Listeners {
     pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
         let slot = self.slots.get_mut(usize::from(id.index)).filter(|s| s.generation == id.generation)?;
         let listener = slot.listener.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.wrapping_add(1) & !KERNEL;
         self.by_port.retain(|(_, other)| *other != id);
         Some(listener)
     }
 
     pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
         self.slots.get(usize::from(id.index)).filter(|s| s.generation == id.generation)?.listener.as_ref()
+    }
+
+    pub(crate) fn address(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.get(id).map(|l| SocketAddr::new(l.ip, l.port))
     }
 
     pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {

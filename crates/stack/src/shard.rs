@@ -2,6 +2,7 @@
 //! are made, told of and freed.
 
 mod claim;
+mod foreign;
 mod icmp;
 mod input;
 mod inspect;
@@ -24,7 +25,7 @@ use crate::{
     dad::Claims,
     flow::FlowKey,
     half_open::HalfOpens,
-    handle::ConnId,
+    handle::{ConnId, Via},
     landing::Plans,
     listen::{ListenError, ListenOptions, ListenerId, Listeners},
     messages::Outbox,
@@ -40,6 +41,7 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
+use foreign::Foreign;
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
 use wheel::{Instant, Wheel};
 use wire::MacAddr;
@@ -128,6 +130,9 @@ pub struct Shard {
     dirty: VecDeque<u32>,
     /// Segments sent in a row by the connection at the head of `dirty`.
     burst: u32,
+    /// Checksums of segments with data are left to who sends them, and where that of the frame written last is.
+    leaves_checksums: bool,
+    checksum_left: Option<(u16, u16)>,
     counters: Counters,
     finish: bool,
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
@@ -141,6 +146,9 @@ pub struct Shard {
     timers: Timers,
     outbox: Outbox,
     pub(crate) tap: Option<Box<dyn Tap>>,
+    foreign: Option<Foreign>,
+    /// What connects and listens if nothing else is said.
+    via: Via,
 }
 
 impl Shard {
@@ -173,6 +181,8 @@ impl Shard {
             replies: Replies::default(),
             dirty: VecDeque::new(),
             burst: 0,
+            leaves_checksums: false,
+            checksum_left: None,
             counters: Counters::default(),
             finish: false,
             starved: Vec::new(),
@@ -183,6 +193,8 @@ impl Shard {
             timers: Timers::new(now, config.max_timers),
             outbox: Outbox::new(config.place, config.max_messages),
             tap: None,
+            foreign: None,
+            via: Via::Stack,
             config,
         })
     }
@@ -199,9 +211,14 @@ impl Shard {
         &self.counters
     }
 
-    /// Connections in any state but TIME-WAIT and the SYN-RECEIVED of a passive open.
+    /// Connections in any state but TIME-WAIT and the SYN-RECEIVED of a passive open; and those over the kernel's sockets.
     #[must_use]
     pub fn connections(&self) -> usize {
+        self.own_connections() + self.foreign.as_ref().map_or(0, Foreign::connections)
+    }
+
+    /// Those of the stack's own.
+    fn own_connections(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
@@ -223,6 +240,12 @@ impl Shard {
         self.pool.chunks_in_use()
     }
 
+    /// Pieces of the application's memory that are held by reference ([`Io::send_bytes`]): 0 when no connection holds data.
+    #[must_use]
+    pub const fn references(&self) -> u32 {
+        self.pool.references()
+    }
+
     /// Opens a listener on an address of ours, or on all of a family (`0.0.0.0`, `::`). A number alone is its backlog.
     ///
     /// # Errors
@@ -232,10 +255,6 @@ impl Shard {
             return Err(ListenError::NotOurs);
         }
         self.listeners.add(local, options.into())
-    }
-
-    pub(crate) fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
-        self.listeners.find(local)
     }
 
     /// The addresses listened on.
@@ -251,6 +270,9 @@ impl Shard {
     /// Time has passed: timers fire, the application hears of what they did.
     pub fn advance(&mut self, now: Instant, app: &mut impl App) {
         self.counters.memory = *self.pool.counters();
+        if let Some(foreign) = &self.foreign {
+            self.counters.sockets = foreign.counters();
+        }
         while let Some(slot) = self.wheel.poll(now) {
             self.on_timer(now, slot, app);
         }
@@ -349,7 +371,11 @@ impl Shard {
         if self.feeds_starved() || self.outbox.own_len() > 0 {
             return Some(Instant::ZERO);
         }
-        let records = [self.half_opens.next_wakeup(), self.time_waits.next_wakeup()];
+        let records = [
+            self.half_opens.next_wakeup(),
+            self.time_waits.next_wakeup(),
+            self.foreign.as_ref().and_then(Foreign::next_wakeup),
+        ];
         [self.wheel.next_wakeup(), self.timers.next_wakeup(), self.neighbours.next_due(), self.claims.next_due()]
             .into_iter()
             .chain(records)
@@ -398,6 +424,9 @@ impl Shard {
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
             let _ = self.close(now, self.id(slot));
         }
+        if let Ok(sockets) = self.sockets() {
+            sockets.drain(now);
+        }
     }
 
     /// The end of the time for an orderly one: every connection that is left is reset.
@@ -408,6 +437,9 @@ impl Shard {
                 entry.dead = false;
             }
             let _ = self.abort(now, self.id(slot));
+        }
+        if let Ok(sockets) = self.sockets() {
+            sockets.abort_all();
         }
     }
 
@@ -439,6 +471,7 @@ impl Shard {
     }
 
     /// Runs a verb of a connection; it may have something to send afterwards.
+    #[inline]
     pub(crate) fn with<R>(
         &mut self,
         now: Instant,

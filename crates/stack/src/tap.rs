@@ -2,6 +2,7 @@
 
 use crate::{flow::FlowKey, handle::ConnId, shard::Shard};
 use alloc::boxed::Box;
+use bytes::Bytes;
 use core::fmt::Debug;
 use tcp::Error;
 use wire::SeqNum;
@@ -32,6 +33,11 @@ impl Shard {
         if self.tap.is_some() && !bytes.is_empty() {
             self.tap_conn(conn.slot, |tap, flow, iss, _| tap.wrote(flow, iss, bytes));
         }
+    }
+
+    /// What is about to be given away, to be shown if it was taken: nothing without a tap.
+    pub(crate) fn tap_copy(&self, bytes: &Bytes) -> Bytes {
+        if self.tap.is_some() { bytes.clone() } else { Bytes::new() }
     }
 
     /// The application takes bytes that it was given in place.

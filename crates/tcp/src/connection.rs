@@ -12,6 +12,7 @@ mod predicted;
 mod segment;
 mod silence;
 mod urgent;
+mod write;
 
 use crate::{
     challenge::ChallengeLimit,
@@ -158,7 +159,7 @@ pub struct Connection {
     read_shut: bool,
     /// Both SYNs carried a window scale.
     scaled: bool,
-    want_write: bool,
+    want_write: write::Want,
     events: Pending,
     mss: u16,
     default_peer_mss: u16,
@@ -201,7 +202,7 @@ impl Connection {
             orphan: false,
             read_shut: false,
             scaled: false,
-            want_write: false,
+            want_write: write::Want::Nothing,
             events: Pending::default(),
             mss: start.mss,
             default_peer_mss: start.default_peer_mss,
@@ -266,23 +267,6 @@ impl Connection {
     }
 
     // What the application wants.
-
-    /// Takes bytes to send, as many as there is room for; after fewer than all an [`Event::Writable`] follows.
-    ///
-    /// # Errors
-    /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] when the connection is over.
-    pub fn send(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> Result<usize, Error> {
-        self.take_bytes(env, bytes, false)
-    }
-
-    fn take_bytes(&mut self, env: &mut Env<'_>, bytes: &[u8], more: bool) -> Result<usize, Error> {
-        if !self.state.may_send() || self.snd.is_closed() {
-            return Err(if self.snd.is_closed() { Error::BrokenPipe } else { Error::NotConnected });
-        }
-        let taken = self.snd.push_some(env, bytes, more);
-        self.want_write |= taken < bytes.len();
-        Ok(taken)
-    }
 
     /// The first bytes to read, as many as lie together; empty when there are none.
     #[must_use]

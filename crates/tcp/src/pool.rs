@@ -1,8 +1,12 @@
 //! Pooled memory for bytes that must be kept: unsent or unacknowledged data, data the application left unread, and data
 //! that arrived out of order. One pool per shard, one limit; a connection that holds nothing owns nothing of it.
 
+mod references;
+
 use crate::send::Flight;
 use alloc::{boxed::Box, vec, vec::Vec};
+use bytes::Bytes;
+use references::References;
 
 /// Bytes in one chunk: a full-sized Ethernet segment fits, and 32 of them make a 64 KiB slab.
 pub const CHUNK_BYTES: usize = 2048;
@@ -12,6 +16,9 @@ const LEAST_SHARE: u32 = 64 << 10;
 const SPARE_FLIGHTS: usize = 64;
 const CHUNKS_PER_SLAB: usize = 32;
 const NONE: u32 = u32::MAX;
+/// In the number of a piece: it is no chunk but a reference.
+const REFERENCE: u32 = 1 << 31;
+const MOST_CHUNKS: u32 = REFERENCE - 1;
 
 /// What it has cost that memory is limited, since the pool was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +35,8 @@ pub struct PoolCounters {
     pub growth_held: u64,
     /// Data segments that came while their connection's window was held back because the pool is scarce.
     pub windows_held: u64,
+    /// Bytes given by reference that were copied because as many references are held as may be.
+    pub references_refused: u64,
 }
 
 impl PoolCounters {
@@ -40,18 +49,36 @@ impl PoolCounters {
             ("memory_pieces_refused", self.pieces_refused),
             ("memory_growth_held", self.growth_held),
             ("memory_windows_held", self.windows_held),
+            ("memory_references_refused", self.references_refused),
         ]
         .into_iter()
     }
 }
 
+/// A chunk's place in a queue.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    /// The piece behind it.
+    next: u32,
+    /// Bytes used of it once there is one.
+    end: u32,
+}
+
+#[allow(clippy::cast_possible_truncation)] // a small constant
+impl Link {
+    const LAST: Self = Self { next: NONE, end: CHUNK_BYTES as u32 };
+}
+
 /// A bounded pool of [`CHUNK_BYTES`]-sized chunks, linked into [`ByteQueue`]s.
 ///
-/// Memory is taken from the allocator a slab at a time, up to the limit, and kept for reuse.
+/// Memory is taken from the allocator a slab at a time, up to the limit, and kept for reuse. Beside them a queue links what
+/// the application has given by reference: that memory is the application's, and the limit of its send buffers is what bounds
+/// it.
 #[derive(Debug)]
 pub struct Pool {
     slabs: Vec<Box<[u8]>>,
-    next: Vec<u32>,
+    links: Vec<Link>,
+    references: References,
     free: u32,
     in_use: u32,
     limit: u32,
@@ -65,10 +92,11 @@ impl Pool {
     /// A pool that holds at most `limit_bytes` (rounded down to whole chunks, at least one).
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
-        let limit = u32::try_from(limit_bytes / CHUNK_BYTES).unwrap_or(NONE - 1).clamp(1, NONE - 1);
+        let limit = u32::try_from(limit_bytes / CHUNK_BYTES).unwrap_or(MOST_CHUNKS).clamp(1, MOST_CHUNKS);
         Self {
             slabs: Vec::new(),
-            next: Vec::new(),
+            links: Vec::new(),
+            references: References::default(),
             free: NONE,
             in_use: 0,
             limit,
@@ -98,6 +126,12 @@ impl Pool {
     #[must_use]
     pub const fn chunk_limit(&self) -> u32 {
         self.limit
+    }
+
+    /// Pieces of the application's memory that are held by reference now.
+    #[must_use]
+    pub const fn references(&self) -> u32 {
+        self.references.in_use()
     }
 
     /// What its limits have cost.
@@ -166,25 +200,24 @@ impl Pool {
             self.grow();
         }
         let chunk = self.free;
-        self.free = self.next[chunk as usize];
-        self.next[chunk as usize] = NONE;
+        self.free = core::mem::replace(&mut self.links[chunk as usize], Link::LAST).next;
         self.in_use += 1;
         Some(chunk)
     }
 
     #[allow(clippy::cast_possible_truncation)] // chunk numbers stay below the limit, which is a u32
     fn grow(&mut self) {
-        let first = self.next.len() as u32;
+        let first = self.links.len() as u32;
         self.slabs.push(vec![0; CHUNKS_PER_SLAB * CHUNK_BYTES].into_boxed_slice());
         for i in 0..CHUNKS_PER_SLAB as u32 {
             let last = i + 1 == CHUNKS_PER_SLAB as u32;
-            self.next.push(if last { NONE } else { first + i + 1 });
+            self.links.push(Link { next: if last { NONE } else { first + i + 1 }, ..Link::LAST });
         }
         self.free = first;
     }
 
     pub(crate) fn give_back(&mut self, chunk: u32) {
-        self.next[chunk as usize] = self.free;
+        self.links[chunk as usize].next = self.free;
         self.free = chunk;
         self.in_use -= 1;
     }
@@ -198,18 +231,45 @@ impl Pool {
         let at = chunk as usize % CHUNKS_PER_SLAB * CHUNK_BYTES;
         &mut self.slabs[chunk as usize / CHUNKS_PER_SLAB][at..at + CHUNK_BYTES]
     }
+
+    /// Whether one more piece may be held by reference; counts it if not.
+    pub(crate) fn may_refer(&mut self) -> bool {
+        let may = self.references.have_room();
+        self.counters.references_refused += u64::from(!may);
+        may
+    }
+
+    /// The memory of a piece, from its first byte to where the next piece goes on.
+    fn piece(&self, piece: u32) -> &[u8] {
+        if piece & REFERENCE != 0 {
+            return self.references.bytes(piece);
+        }
+        let at = piece as usize % CHUNKS_PER_SLAB * CHUNK_BYTES;
+        let end = at + self.links[piece as usize].end as usize;
+        &self.slabs[piece as usize / CHUNKS_PER_SLAB][at..end]
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // a piece is not longer than its queue
+    fn end(&self, piece: u32) -> u32 {
+        if piece & REFERENCE == 0 { self.links[piece as usize].end } else { self.references.bytes(piece).len() as u32 }
+    }
+
+    fn next(&self, piece: u32) -> u32 {
+        if piece & REFERENCE == 0 { self.links[piece as usize].next } else { self.references.next(piece) }
+    }
 }
 
 /// A first-in first-out run of bytes in a [`Pool`]: 16 bytes when empty, no allocation of its own.
 ///
-/// The owner must [`clear`](ByteQueue::clear) it before dropping it; the pool counts what is still held.
+/// It is a list of pieces: chunks of the pool, and memory of the application's that was given [by reference](Self::refer). The
+/// owner must [`clear`](ByteQueue::clear) it before dropping it; the pool counts what is still held.
 #[derive(Debug)]
 pub struct ByteQueue {
     head: u32,
     tail: u32,
-    /// Where the first byte lies in the head chunk.
+    /// Where the first byte lies in the head chunk. (A reference knows that itself.)
     head_at: u16,
-    /// Bytes used of the tail chunk.
+    /// Bytes used of the tail chunk; all of it if that is a reference.
     tail_used: u16,
     len: u32,
 }
@@ -217,8 +277,8 @@ pub struct ByteQueue {
 /// A remembered place in a [`ByteQueue`], so that sending on is O(1) however much lies before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor {
-    chunk: u32,
-    at: u16,
+    piece: u32,
+    at: u32,
     /// Distance from the queue's first byte.
     position: u32,
 }
@@ -231,7 +291,7 @@ impl Default for ByteQueue {
 
 impl Default for Cursor {
     fn default() -> Self {
-        Self { chunk: NONE, at: 0, position: 0 }
+        Self { piece: NONE, at: 0, position: 0 }
     }
 }
 
@@ -319,14 +379,29 @@ impl ByteQueue {
         debug_assert_eq!(kept, bytes.len());
     }
 
-    fn link(&mut self, pool: &mut Pool, chunk: u32) {
-        if self.tail == NONE {
-            self.head = chunk;
-            self.head_at = 0;
-        } else {
-            pool.next[self.tail as usize] = chunk;
+    /// Appends `bytes` without a copy: they are held until they are [consumed](Self::consume) to the last. What is in use of
+    /// the last chunk is all that it will hold.
+    #[allow(clippy::cast_possible_truncation)] // the queue is bounded by its owner
+    pub fn refer(&mut self, pool: &mut Pool, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
         }
-        self.tail = chunk;
+        self.len += bytes.len() as u32;
+        let reference = pool.references.take(bytes);
+        self.link(pool, reference);
+        self.tail_used = CHUNK_BYTES as u16;
+    }
+
+    fn link(&mut self, pool: &mut Pool, piece: u32) {
+        if self.tail == NONE {
+            self.head = piece;
+            self.head_at = 0;
+        } else if self.tail & REFERENCE == 0 {
+            pool.links[self.tail as usize] = Link { next: piece, end: self.tail_used.into() };
+        } else {
+            pool.references.set_next(self.tail, piece);
+        }
+        self.tail = piece;
         self.tail_used = 0;
     }
 
@@ -336,41 +411,61 @@ impl ByteQueue {
         if self.is_empty() {
             return &[];
         }
-        let end = if self.head == self.tail { self.tail_used as usize } else { CHUNK_BYTES };
-        &pool.bytes(self.head)[self.head_at as usize..end]
+        if self.head & REFERENCE != 0 {
+            return pool.references.rest(self.head);
+        }
+        &pool.bytes(self.head)[self.head_at as usize..self.head_end(pool) as usize]
+    }
+
+    /// Bytes used of the first chunk.
+    fn head_end(&self, pool: &Pool) -> u32 {
+        if self.head == self.tail { self.tail_used.into() } else { pool.links[self.head as usize].end }
     }
 
     /// Removes the first `n` bytes (at most all).
+    #[inline]
     #[allow(clippy::cast_possible_truncation)] // within a chunk
     pub fn consume(&mut self, pool: &mut Pool, n: u32) {
         let mut left = n.min(self.len);
         self.len -= left;
         while left > 0 {
-            let here = self.front_len();
+            if self.head & REFERENCE != 0 {
+                left = self.consume_reference(pool, left);
+                continue;
+            }
+            let here = self.head_end(pool) - u32::from(self.head_at);
             let step = left.min(here);
-            self.head_at += step as u16;
             left -= step;
+            self.head_at += step as u16;
             if step == here {
-                self.unlink_head(pool);
+                let chunk = self.head;
+                self.unlink_head(pool.links[chunk as usize].next);
+                pool.give_back(chunk);
             }
         }
     }
 
-    #[allow(clippy::cast_possible_truncation)] // CHUNK_BYTES is a small constant
-    fn front_len(&self) -> u32 {
-        let end = if self.head == self.tail { u32::from(self.tail_used) } else { CHUNK_BYTES as u32 };
-        end - u32::from(self.head_at)
+    /// Removes the first `n` bytes as far as they lie in the first piece, a reference. Returns how many are still to go.
+    #[inline(never)] // the path of a chunk is short
+    fn consume_reference(&mut self, pool: &mut Pool, n: u32) -> u32 {
+        let here = pool.references.left(self.head);
+        if n < here {
+            pool.references.advance(self.head, n);
+            return 0;
+        }
+        let reference = self.head;
+        self.unlink_head(pool.references.next(reference));
+        pool.references.give_back(reference);
+        n - here
     }
 
-    fn unlink_head(&mut self, pool: &mut Pool) {
-        let chunk = self.head;
-        self.head = pool.next[chunk as usize];
+    fn unlink_head(&mut self, next: u32) {
+        self.head = next;
         self.head_at = 0;
-        if self.head == NONE {
+        if next == NONE {
             self.tail = NONE;
             self.tail_used = 0;
         }
-        pool.give_back(chunk);
     }
 
     /// Removes everything.
@@ -387,35 +482,38 @@ impl ByteQueue {
         if total == 0 {
             return 0;
         }
-        self.seek(pool, cursor, position);
+        let (mut piece, mut at) = self.seek(pool, cursor, position);
         let mut done = 0;
-        while done < total {
-            if cursor.at as usize == CHUNK_BYTES {
-                cursor.chunk = pool.next[cursor.chunk as usize];
-                cursor.at = 0;
-            }
-            let at = cursor.at as usize;
-            let n = (total - done).min(CHUNK_BYTES - at);
-            out[done..done + n].copy_from_slice(&pool.bytes(cursor.chunk)[at..at + n]);
-            cursor.at += n as u16;
+        loop {
+            let bytes = &pool.piece(piece)[at as usize..];
+            let n = bytes.len().min(total - done);
+            out[done..done + n].copy_from_slice(&bytes[..n]);
+            at += n as u32;
             done += n;
+            if done == total {
+                break;
+            }
+            (piece, at) = (pool.next(piece), 0);
         }
-        cursor.position = position + total as u32;
+        *cursor = Cursor { piece, at, position: position + total as u32 };
         total
     }
 
-    #[allow(clippy::cast_possible_truncation)] // within a chunk
-    fn seek(&self, pool: &Pool, cursor: &mut Cursor, position: u32) {
-        if cursor.chunk != NONE && cursor.position == position {
-            return;
+    /// The piece of `position`, and where in it that lies: at the cursor or behind it, else found from the queue's first byte.
+    #[inline]
+    fn seek(&self, pool: &Pool, cursor: &Cursor, position: u32) -> (u32, u32) {
+        let (mut piece, mut at) = if cursor.piece != NONE && cursor.position <= position {
+            (cursor.piece, position - cursor.position + cursor.at)
+        } else if self.head & REFERENCE == 0 {
+            (self.head, position + u32::from(self.head_at))
+        } else {
+            (self.head, position + pool.references.at(self.head))
+        };
+        while at >= pool.end(piece) {
+            at -= pool.end(piece);
+            piece = pool.next(piece);
         }
-        let mut chunk = self.head;
-        let mut at = position as usize + self.head_at as usize;
-        while at >= CHUNK_BYTES {
-            chunk = pool.next[chunk as usize];
-            at -= CHUNK_BYTES;
-        }
-        *cursor = Cursor { chunk, at: at as u16, position };
+        (piece, at)
     }
 }
 
@@ -428,6 +526,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Op {
         Push(usize),
+        Refer(usize),
         Consume(u32),
         Copy { position: u32, len: usize },
         Next(usize),
@@ -436,6 +535,7 @@ mod tests {
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
             (0usize..6000).prop_map(Op::Push),
+            (0usize..6000).prop_map(Op::Refer),
             (0u32..6000).prop_map(Op::Consume),
             (0u32..9000, 0usize..4000).prop_map(|(position, len)| Op::Copy { position, len }),
             (0usize..3000).prop_map(Op::Next),
@@ -443,16 +543,25 @@ mod tests {
     }
 
     proptest! {
-        /// The queue against `VecDeque<u8>`, with a pool of 8 chunks so that its limit is met.
+        /// The queue against `VecDeque<u8>`, with a pool of 8 chunks so that its limit is met. A reference is held from when it
+        /// is given to when its last byte is consumed.
         #[test]
         fn queue_behaves_as_a_vecdeque(ops in proptest::collection::vec(op(), 1..80)) {
             let mut pool = Pool::new(8 * CHUNK_BYTES);
             let (mut queue, mut model, mut cursor) = (ByteQueue::default(), VecDeque::new(), Cursor::default());
             let mut fill = 0u8;
+            let mut more = |n: usize| -> Vec<u8> { (0..n).map(|_| { fill = fill.wrapping_mul(5).wrapping_add(3); fill }).collect() };
+            let (mut given, mut consumed) = (VecDeque::new(), 0);
             for op in ops {
                 match op {
+                    Op::Refer(n) => {
+                        let bytes = Bytes::from(more(n));
+                        model.extend(&bytes);
+                        queue.refer(&mut pool, bytes.clone());
+                        given.push_back((consumed + model.len(), bytes));
+                    }
                     Op::Push(n) => {
-                        let bytes: Vec<u8> = (0..n).map(|_| { fill = fill.wrapping_mul(5).wrapping_add(3); fill }).collect();
+                        let bytes = more(n);
                         let taken = queue.push(&mut pool, &bytes);
                         prop_assert!(taken == n || pool.chunks_in_use() == 8);
                         model.extend(&bytes[..taken]);
@@ -462,6 +571,11 @@ mod tests {
                         queue.consume(&mut pool, n);
                         cursor.consumed(n);
                         model.drain(..n as usize);
+                        consumed += n as usize;
+                        while given.front().is_some_and(|(end, _)| *end <= consumed) {
+                            let (_, bytes) = given.pop_front().expect("just seen");
+                            prop_assert!(bytes.is_empty() || bytes.is_unique(), "dropped with its last byte");
+                        }
                     }
                     Op::Copy { position, len } => {
                         let mut out = vec![0; len];
@@ -480,8 +594,14 @@ mod tests {
                 prop_assert_eq!(queue.len() as usize, model.len());
                 prop_assert_eq!(queue.front(&pool).first(), model.front());
                 prop_assert_eq!(queue.front(&pool).is_empty(), model.is_empty());
+                for (_, bytes) in given.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+                    prop_assert!(!bytes.is_unique(), "held to its last byte");
+                }
+                prop_assert_eq!(pool.references() as usize, given.iter().filter(|(_, bytes)| !bytes.is_empty()).count());
             }
             queue.clear(&mut pool);
+            prop_assert!(given.iter().all(|(_, bytes)| bytes.is_empty() || bytes.is_unique()));
+            prop_assert_eq!(pool.references(), 0);
             prop_assert_eq!(pool.chunks_in_use(), 0);
         }
     }
@@ -523,6 +643,35 @@ mod tests {
             assert!(!pool.spares_room() && pool.is_pressed());
             queue.clear(&mut pool);
         }
+    }
+
+    /// What is given by reference is read where it lies, and costs the pool nothing.
+    #[test]
+    fn a_reference_is_no_copy() {
+        let mut pool = Pool::new(2 * CHUNK_BYTES);
+        let (mut queue, bytes) = (ByteQueue::default(), Bytes::from(vec![7; 100_000]));
+        queue.refer(&mut pool, bytes.clone());
+        assert_eq!((queue.front(&pool).as_ptr(), queue.front(&pool).len()), (bytes.as_ptr(), 100_000));
+        queue.consume(&mut pool, 99_999);
+        assert_eq!(queue.front(&pool).as_ptr(), bytes[99_999..].as_ptr());
+        assert_eq!((pool.chunks_in_use(), pool.references(), bytes.is_unique()), (0, 1, false));
+        queue.consume(&mut pool, 1);
+        assert_eq!((pool.references(), bytes.is_unique()), (0, true));
+    }
+
+    /// The table of references has an end, and is used again.
+    #[test]
+    fn references_are_limited_and_counted() {
+        let mut pool = Pool::new(CHUNK_BYTES);
+        let mut queue = ByteQueue::default();
+        for _ in 0..2 {
+            while pool.may_refer() {
+                queue.refer(&mut pool, Bytes::from_static(b"x"));
+            }
+            assert_eq!((queue.len(), pool.references()), (1 << 20, 1 << 20));
+            queue.clear(&mut pool);
+        }
+        assert_eq!((pool.references(), pool.counters().references_refused), (0, 2));
     }
 
     #[test]

@@ -36,6 +36,8 @@ impl Header {
     pub const MIN_LEN: usize = 20;
     /// The bytes of a header full of options: as many as Data Offset can express.
     pub const MAX_LEN: usize = Self::MIN_LEN + Options::MAX_LEN;
+    /// Where the checksum is, in bytes from the header's start.
+    pub const CHECKSUM_AT: u16 = 16;
 
     /// The header's bytes on the wire: 20 to 60, a multiple of 4.
     #[inline]
@@ -51,15 +53,34 @@ impl Header {
     /// `buf` must hold at least the header; into a shorter one nothing is written, and a debug build asserts.
     #[inline]
     pub fn emit(&self, src: IpAddr, dst: IpAddr, buf: &mut [u8]) {
+        if self.emit_all(buf) {
+            let checksum = checksum::finish(whole_sum(src, dst, buf));
+            buf[16..18].copy_from_slice(&checksum.to_be_bytes());
+        }
+    }
+
+    /// As [`emit`](Self::emit), with the checksum left to who sends the segment: in its place is the sum of the
+    /// pseudo-header, so that the checksum of `buf` as it is then is the segment's. The payload may come later.
+    #[inline]
+    pub fn emit_unfinished(&self, src: IpAddr, dst: IpAddr, buf: &mut [u8]) {
+        if self.emit_all(buf) {
+            let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+            let sum = !checksum::finish(checksum::pseudo_header(src, dst, PROTOCOL_TCP, len));
+            buf[16..18].copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+
+    /// Header and options, with a checksum of zero; false if there is no room.
+    #[inline]
+    fn emit_all(&self, buf: &mut [u8]) -> bool {
         let header_len = self.len();
         let Some((head, options)) = buf.get_mut(..header_len).and_then(<[u8]>::split_first_chunk_mut) else {
             debug_assert!(false, "no room for a TCP header");
-            return;
+            return false;
         };
         self.emit_fixed(header_len, head);
         self.options.emit(options);
-        let checksum = checksum::finish(whole_sum(src, dst, buf));
-        buf[16..18].copy_from_slice(&checksum.to_be_bytes());
+        true
     }
 
     /// The 20 bytes every header has, with a checksum of zero.

@@ -41,6 +41,22 @@ pub enum CopyMode {
     Copy,
 }
 
+/// Who writes the checksum of TCP segments that are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TxChecksum {
+    /// The device, where frames are not copied and its driver does it for AF_XDP; otherwise the stack.
+    #[default]
+    Auto,
+    /// The device, or an error. Where frames are copied it is also had from a device that does it for the kernel's frames.
+    Offload,
+    /// The stack.
+    Compute,
+    /// The kernel, at the cost of a look at every byte. For tests: it takes the way of [`Offload`](Self::Offload) on devices
+    /// that have none.
+    Software,
+}
+
 /// Whether the frames' memory is in huge pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -80,6 +96,8 @@ pub struct XskConfig {
     pub xdp_mode: XdpMode,
     /// Zero-copy or copied.
     pub copy_mode: CopyMode,
+    /// Who writes checksums.
+    pub tx_checksum: TxChecksum,
     /// Pages of the frames' memory.
     pub hugepages: HugePages,
 }
@@ -97,6 +115,7 @@ impl Default for XskConfig {
             completion_ring: 2048,
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,
+            tx_checksum: TxChecksum::Auto,
             hugepages: HugePages::Auto,
         }
     }

@@ -149,6 +149,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Checksum offload was asked for, and isn't to be had.
+    #[error("{interface} (driver {driver}) can't write checksums for AF_XDP: {reason}; use --tx-checksum auto")]
+    TxChecksumUnsupported {
+        /// Name of the interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+        /// Why not.
+        reason: String,
+    },
     /// The kernel attaches XDP programs only in a way that outlives the process.
     #[error(
         "this kernel can't attach an XDP program by bpf_link, so it would outlive the process: Linux 5.9 or newer is needed"
@@ -202,7 +212,8 @@ impl Error {
             Self::NoInterface { .. }
             | Self::InterfaceDown { .. }
             | Self::ModeUnsupported { .. }
-            | Self::ZeroCopyUnsupported { .. } => Fault::Interface,
+            | Self::ZeroCopyUnsupported { .. }
+            | Self::TxChecksumUnsupported { .. } => Fault::Interface,
             Self::QueueTaken { .. } | Self::OtherProgram { .. } => Fault::Conflict,
             Self::NoBpfLink | Self::Memory { .. } | Self::Program { .. } | Self::System { .. } => Fault::Kernel,
         }

@@ -124,6 +124,13 @@ impl DeviceFeatures {
         }
     }
 
+    /// Whether the device writes the checksums of TCP over both families, of frames that the kernel sends.
+    #[must_use]
+    pub fn tx_checksum(&self) -> bool {
+        let has = |name: &str| self.active.contains(name);
+        has("tx-checksum-ip-generic") || (has("tx-checksum-ipv4") && has("tx-checksum-ipv6"))
+    }
+
     fn of(answer: &[u8]) -> Self {
         let names = |kind| find(answer, kind).map(bit_names).unwrap_or_default();
         Self { active: names(ethtool::FEATURES_ACTIVE), switchable: names(ethtool::FEATURES_HW) }

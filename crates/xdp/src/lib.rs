@@ -15,6 +15,7 @@
 //! ```
 
 mod abi;
+mod af_xdp;
 mod config;
 mod error;
 pub mod facts;
@@ -25,6 +26,7 @@ pub mod links;
 mod memory;
 pub mod neighbours;
 mod netlink;
+mod offloading;
 mod open;
 mod overhear;
 mod port;
@@ -32,12 +34,15 @@ pub mod privileges;
 pub mod probe;
 pub mod raw;
 mod report;
+mod rings;
 pub mod rss;
+pub mod sockets;
 mod steering;
 mod sys;
+mod tx_checksum;
 mod xsk;
 
-pub use config::{CopyMode, HugePages, XdpMode, XskConfig};
+pub use config::{CopyMode, HugePages, TxChecksum, XdpMode, XskConfig};
 pub use error::{Error, Fault};
 pub use memory::{MemoryConfig, MemoryPort};
 pub use open::{LocalAddress, open};
@@ -46,4 +51,4 @@ pub use port::{Frame, Port, PortStats};
 pub use privileges::Capability;
 pub use report::{AttachMode, Report};
 pub use steering::{Steering, TestVerdict, program_name};
-pub use xsk::XskPort;
+pub use tx_checksum::XskPort;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::port::{Frame, MemoryId, Port, PortStats};
+use crate::port::{Frame, MemoryId, Port, PortStats, finish};
 
 /// Sizes of a [`MemoryPort`] pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub struct MemoryPort {
     free: Vec<u32>,
     frame_count: u32,
     queued: Vec<(u32, usize)>,
+    writes_checksums: bool,
     outgoing: Arc<Wire>,
     incoming: Arc<Wire>,
     stats: PortStats,
@@ -72,10 +73,16 @@ impl MemoryPort {
             free: (0..frame_count).rev().collect(),
             frame_count,
             queued: Vec::with_capacity(ring_size),
+            writes_checksums: false,
             outgoing,
             incoming,
             stats: PortStats::default(),
         }
+    }
+
+    /// Whether it asks for checksums to be left to it; it writes those that are left in any case.
+    pub fn set_writes_checksums(&mut self, on: bool) {
+        self.writes_checksums = on;
     }
 
     fn range(&self, index: usize, len: usize) -> std::ops::Range<usize> {
@@ -147,6 +154,10 @@ impl Port for MemoryPort {
             self.stats.tx_ring_full += 1;
             return Err(frame);
         }
+        if let Some(at) = frame.unfinished() {
+            let range = self.range(frame.index(), len);
+            finish(&mut self.memory[range], at);
+        }
         self.queued.push((frame.index_u32(), len));
         Ok(())
     }
@@ -182,6 +193,10 @@ impl Port for MemoryPort {
 
     fn frame_bytes(&self) -> usize {
         self.frame_bytes
+    }
+
+    fn writes_checksums(&self) -> bool {
+        self.writes_checksums
     }
 
     fn stats(&self) -> PortStats {

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::facts::{InterfaceFacts, Offloads};
 use crate::report::Report;
 use crate::steering::Steering;
-use crate::xsk::XskPort;
+use crate::tx_checksum::XskPort;
 
 /// A local address of the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub fn open(
         hugepages_reason: made.hugepages_reason.clone(),
         multi_buffer: made.multi_buffer,
         multi_buffer_reason: multi_buffer_reason(config, &facts, made.multi_buffer),
+        tx_checksum: ports.iter().all(|port| port.made().tx_checksum),
+        tx_checksum_reason: made.tx_checksum_reason.clone(),
         need_wakeup: true,
         tx_budget: made.tx_budget,
         frame_count: config.frame_count,

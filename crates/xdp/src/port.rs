@@ -18,11 +18,37 @@ pub struct Frame {
     index: u32,
     len: u32,
     memory: MemoryId,
+    /// `start` 0: finished.
+    unfinished: Unfinished,
+}
+
+/// Where in a frame a checksum is to be written: the Internet checksum of all bytes from `start` on, `offset` bytes behind
+/// that, where the sum of what else it covers (the pseudo-header) stands until then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    pub(crate) start: u16,
+    pub(crate) offset: u16,
+}
+
+/// Writes the checksum.
+pub(crate) fn finish(frame: &mut [u8], at: Unfinished) {
+    let (start, field) = (usize::from(at.start), usize::from(at.start) + usize::from(at.offset));
+    let Some(covered) = frame.get(start..) else { return };
+    let (words, odd) = covered.as_chunks::<2>();
+    let mut sum: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
+    sum += odd.first().map_or(0, |&byte| u64::from(byte) << 8);
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    let [.., high, low] = (!sum).to_be_bytes();
+    if let Some(checksum) = frame.get_mut(field..field + 2) {
+        checksum.copy_from_slice(&[high, low]);
+    }
 }
 
 impl Frame {
     pub(crate) fn new(memory: MemoryId, index: u32, len: u32) -> Self {
-        Self { index, len, memory }
+        Self { index, len, memory, unfinished: Unfinished::default() }
     }
 
     /// Bytes in the frame: as received, or as set by [`Frame::set_len`]. Zero for a fresh one.
@@ -40,6 +66,21 @@ impl Frame {
     /// Sets how many bytes [`Port::bytes`] shows; more than the port's [`Port::frame_bytes`] shows that many.
     pub fn set_len(&mut self, len: usize) {
         self.len = u32::try_from(len).unwrap_or(u32::MAX);
+    }
+
+    /// Leaves a checksum to the port that sends the frame ([`Port::writes_checksums`]): the Internet checksum (RFC 1071) of all
+    /// bytes from `start` on, which is not 0, to be written `offset` bytes behind that. Until then the sum of what else it
+    /// covers stands there: for TCP that of the pseudo-header, folded to 16 bits, not complemented.
+    pub fn leave_checksum(&mut self, start: u16, offset: u16) {
+        self.unfinished = Unfinished { start, offset };
+    }
+
+    pub(crate) fn unfinished(&self) -> Option<Unfinished> {
+        (self.unfinished.start != 0).then_some(self.unfinished)
+    }
+
+    pub(crate) fn set_finished(&mut self) {
+        self.unfinished = Unfinished::default();
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -126,6 +167,12 @@ pub trait Port {
     /// Usable bytes of a frame of [`Port::allocate`]; none longer is received.
     fn frame_bytes(&self) -> usize;
 
+    /// Whether the device writes checksums that are left to it ([`Frame::leave_checksum`]). A port whose device doesn't writes
+    /// them itself, but a stack does so at less cost.
+    fn writes_checksums(&self) -> bool {
+        false
+    }
+
     /// Counters since the port was made. Costs a syscall on a real socket.
     fn stats(&self) -> PortStats;
 }
@@ -162,6 +209,8 @@ pub struct PortStats {
     pub rx_gather_failed: u64,
     /// Frames that left in several buffers.
     pub tx_scattered: u64,
+    /// Frames whose checksum was left to the device.
+    pub tx_checksums_left: u64,
     /// Bytes copied between large frames and buffers, both ways; none unless the MTU needs multi-buffer.
     pub copied_bytes: u64,
     /// Syscalls made to wake the kernel up.
@@ -187,4 +236,28 @@ pub struct PortStats {
     pub kernel_tx_invalid_descs: u64,
     /// Kernel: times it looked for a TX descriptor and found none.
     pub kernel_tx_ring_empty: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 1071 section 3: 0001 f203 f4f5 f6f7 sum to ddf2. The field is one of the words, and what stands in
+    /// it counts.
+    #[test]
+    fn a_checksum_is_written_where_it_was_left() {
+        let at = Unfinished { start: 3, offset: 2 };
+        let mut frame = [&[9; 3][..], &[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]].concat();
+        finish(&mut frame, at);
+        assert_eq!(frame, [&[9; 3][..], &[0x00, 0x01, 0x22, 0x0d, 0xf4, 0xf5, 0xf6, 0xf7]].concat());
+        // An odd last byte is padded with zero: ddf2 + 0300.
+        let mut frame = [&[9; 3][..], &[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7, 0x03]].concat();
+        finish(&mut frame, at);
+        assert_eq!(frame[5..7], (!0xe0f2_u16).to_be_bytes());
+        for outside in [Unfinished { start: 12, offset: 0 }, Unfinished { start: 3, offset: 8 }] {
+            let before = frame.clone();
+            finish(&mut frame, outside);
+            assert_eq!(frame, before);
+        }
+    }
 }

@@ -55,6 +55,10 @@ pub struct Report {
     pub multi_buffer: bool,
     /// Why so.
     pub multi_buffer_reason: String,
+    /// Whether the device writes the checksums of TCP segments (`XDP_TXMD_FLAGS_CHECKSUM`).
+    pub tx_checksum: bool,
+    /// Why so.
+    pub tx_checksum_reason: String,
     /// Whether the kernel tells when it needs a kick (`XDP_USE_NEED_WAKEUP`).
     pub need_wakeup: bool,
     /// Frames that one `sendto` sends at most in copy mode.
@@ -77,7 +81,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} (driver {}, {}, mtu {}), queues {:?} of {}: XDP {} ({}), {} ({}), {} x {} bytes in {} pages, {} ({})",
+            "{} (driver {}, {}, mtu {}), queues {:?} of {}: XDP {} ({}), {} ({}), {} x {} bytes in {} pages, {} ({}), \
+             checksums {} ({})",
             self.interface,
             self.driver,
             self.mac,
@@ -93,6 +98,8 @@ impl fmt::Display for Report {
             if self.hugepages { "huge" } else { "normal" },
             if self.multi_buffer { "multi-buffer" } else { "one per packet" },
             self.multi_buffer_reason,
+            if self.tx_checksum { "offloaded" } else { "computed" },
+            self.tx_checksum_reason,
         )?;
         self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }

@@ -18,7 +18,7 @@ use crate::facts::InterfaceFacts;
 use crate::privileges::{Capability, DEVICE};
 use crate::report::AttachMode;
 use crate::sys;
-use crate::xsk::XskPort;
+use crate::tx_checksum::XskPort;
 
 /// The name of the program in the object, and of the link that `bpftool link` shows.
 const PROGRAM: &str = "fourwave_steer";

@@ -44,10 +44,37 @@ pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: u32) -> io::Result<()> 
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
-fn set_option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: u32) -> io::Result<()> {
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: u32) -> io::Result<()> {
     // SAFETY: `value` is read during the call only, and its length is given.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// `struct tcp_info` up to and with `tcpi_snd_wnd` (Linux 5.4).
+pub(crate) const TCP_INFO_BYTES: usize = 232;
+
+/// `TCP_INFO` of a socket; what the kernel does not know of stays zero.
+pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<[u8; TCP_INFO_BYTES]> {
+    let mut info = [0u8; TCP_INFO_BYTES];
+    let mut len: libc::socklen_t = 232;
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of the buffer, and any bytes are valid there.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
+}
+
+/// `SIOCOUTQ`: bytes that are not acknowledged.
+pub(crate) fn unacknowledged_bytes(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one integer.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.cast_unsigned()) }
+}
+
+/// `IP_BIND_ADDRESS_NO_PORT`, which goes for IPv6 as well.
+pub(crate) fn bind_address_no_port(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 /// A socket to ask the network namespace of this thread by ioctl.

@@ -1,19 +1,18 @@
-//! A NIC queue as a [`Port`]: an AF_XDP socket with memory of its own.
+//! A NIC queue as a [`Port`]: an AF_XDP socket with memory of its own, whoever made its rings.
 
 use std::io;
-use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, SocketConfig, UmemConfig};
-use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
-
+use crate::af_xdp;
 use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig, needed_bytes};
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::jumbo;
-use crate::port::{Frame, MemoryId, Port, PortStats};
+use crate::offloading::METADATA_BYTES;
+use crate::port::{Frame, MemoryId, Port, PortStats, finish};
 use crate::privileges::{self, Capability, DEVICE};
 use crate::report::AttachMode;
+use crate::rings::{Descriptor, Rings, XDP_PKT_CONTD};
 use crate::sys;
 
 /// Descriptors moved at a time; the arrays for it live in the port.
@@ -25,34 +24,23 @@ const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// What the kernel adds to a frame in its send path, in its own accounts (`truesize`), generously.
 const SEND_OVERHEAD_BYTES: u32 = 2048;
 
-/// An AF_XDP socket bound to one queue of an interface, with its memory and four rings. `Send`.
-///
-/// All frames are in one pool, a stack, so that the frame used last is used next. The fill ring is kept full from it, but
-/// never takes the last `min(tx_ring, frame_count / 4)` frames: there is always something to answer with.
-///
-/// Where the interface's MTU is more than a frame holds, packets cross the rings in up to 17 of them (AF_XDP multi-buffer).
-/// The port then has large frames besides, which are what [`Port::allocate`] gives, and what is received in pieces is copied
-/// into.
+/// [`XskPort`](crate::XskPort) with the one or the other rings.
 #[derive(Debug)]
-pub struct XskPort {
+pub(crate) struct QueuePort<R: Rings> {
     id: MemoryId,
-    umem: Umem,
+    rings: R,
     /// One descriptor per frame: where its data starts, and (as its length) how far it may go.
-    frames: Box<[FrameDesc]>,
+    frames: Box<[R::Descriptor]>,
     free: Vec<u32>,
-    rx: RxQueue,
-    tx: TxQueue,
-    fill: FillQueue,
-    completion: CompQueue,
     /// Large frames, numbered on from `frames`, if the MTU needs them.
     jumbo: Option<jumbo::Pool>,
     /// `frames` as they were at first, each with its whole room, if there are large ones: what those are sent in.
-    home: Box<[FrameDesc]>,
+    home: Box<[R::Descriptor]>,
     /// The next descriptor received goes on with the packet of the last one.
     in_chain: bool,
-    batch: Box<[FrameDesc; BATCH]>,
+    batch: Box<[R::Descriptor; BATCH]>,
     /// Transmitted, and not yet in the TX ring.
-    queued: Vec<FrameDesc>,
+    queued: Vec<R::Descriptor>,
     /// Slots of the TX ring known to be free, beyond `queued`.
     tx_room: u32,
     kick_owed: bool,
@@ -69,7 +57,7 @@ pub struct XskPort {
 }
 
 /// What was negotiated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Made {
     pub(crate) zero_copy: bool,
     pub(crate) zero_copy_reason: String,
@@ -77,22 +65,17 @@ pub(crate) struct Made {
     pub(crate) hugepages_reason: String,
     pub(crate) multi_buffer: bool,
     pub(crate) tx_budget: u32,
+    /// Checksums may be left to the device, and why, or why not.
+    pub(crate) tx_checksum: bool,
+    pub(crate) tx_checksum_reason: String,
 }
 
-impl XskPort {
-    /// Opens a port on `config.queue` of `config.interface`, as seen from the calling thread's network namespace. `mode` is
-    /// where the program runs: generic mode rules out zero-copy.
-    ///
-    /// # Errors
-    /// A configuration that isn't valid, an interface that is missing or down, a queue that is out of range or taken,
-    /// missing privilege, no memory, or zero-copy asked for and not to be had.
-    pub fn open(config: &XskConfig, mode: AttachMode) -> Result<Self, Error> {
-        config.validate()?;
-        let facts = InterfaceFacts::read(&config.interface)?;
-        let multi_buffer = check_interface(config, &facts)?;
-        let (umem, descriptors, hugepages, hugepages_reason) = make_memory(config)?;
-        let (sockets, zero_copy, zero_copy_reason) = bind(config, mode, &umem, &facts, multi_buffer)?;
-        let (tx, rx, fill, completion) = sockets;
+impl<R: Rings> QueuePort<R> {
+    /// Opens a port, of a configuration that is valid.
+    pub(crate) fn open(config: &XskConfig, facts: &InterfaceFacts, mode: AttachMode) -> Result<Self, Error> {
+        let multi_buffer = check_interface(config, facts)?;
+        let (memory, descriptors, hugepages, hugepages_reason) = make_memory::<R>(config, multi_buffer)?;
+        let (rings, zero_copy, zero_copy_reason) = bind::<R>(config, mode, &memory, facts, multi_buffer)?;
         let made = Made {
             zero_copy,
             zero_copy_reason,
@@ -100,20 +83,18 @@ impl XskPort {
             hugepages_reason,
             multi_buffer,
             tx_budget: sys::DEFAULT_TX_BUDGET,
+            tx_checksum: false,
+            tx_checksum_reason: String::new(),
         };
         let mut port = Self {
             id: MemoryId::unique(),
-            umem,
+            rings,
             free: (0..config.frame_count).rev().collect(),
             frames: descriptors.into_boxed_slice(),
-            rx,
-            tx,
-            fill,
-            completion,
             jumbo: multi_buffer.then(|| jumbo::Pool::new(needed_bytes(facts.mtu) as usize)),
             home: Box::default(),
             in_chain: false,
-            batch: Box::new([FrameDesc::default(); BATCH]),
+            batch: Box::new([R::Descriptor::default(); BATCH]),
             queued: Vec::with_capacity(config.tx_ring as usize),
             tx_room: config.tx_ring,
             kick_owed: false,
@@ -138,8 +119,7 @@ impl XskPort {
     }
 
     /// The queue it is bound to.
-    #[must_use]
-    pub fn queue(&self) -> u32 {
+    pub(crate) fn queue(&self) -> u32 {
         self.queue
     }
 
@@ -147,9 +127,12 @@ impl XskPort {
         &self.made
     }
 
+    pub(crate) fn made_mut(&mut self) -> &mut Made {
+        &mut self.made
+    }
+
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        // SAFETY: the queues hold the socket, and so its descriptor, open as long as `self` lives.
-        unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
+        self.rings.socket()
     }
 
     /// Settings that are better but not needed.
@@ -164,16 +147,12 @@ impl XskPort {
 
     /// Sets the length of a frame's descriptor to what fits from its start on.
     fn measure(&mut self, index: usize) {
-        let descriptor = &mut self.frames[index];
-        // SAFETY: the descriptor is of this memory, the frame isn't the kernel's at the moment, and `&mut self` excludes
-        // other references to it.
-        let mut data = unsafe { self.umem.data_mut(descriptor) };
-        data.cursor().set_pos(usize::MAX);
+        self.rings.set_len(&mut self.frames[index], usize::MAX);
     }
 
     /// The frame a received descriptor lies in, and its length, or nothing if it points outside of one.
-    fn locate(&self, received: FrameDesc) -> Option<(u32, u32)> {
-        let (address, len) = (received.addr(), received.lengths().data());
+    fn locate(&self, received: R::Descriptor) -> Option<(u32, u32)> {
+        let (address, len) = (received.addr(), received.len());
         let index = address / self.frame_size;
         if index >= self.frames.len() || address % self.frame_size + len > self.frame_size {
             return None;
@@ -182,7 +161,7 @@ impl XskPort {
     }
 
     /// Takes a received descriptor in: its index and length, or nothing if it can't be used.
-    fn accept(&mut self, received: FrameDesc) -> Option<(u32, u32)> {
+    fn accept(&mut self, received: R::Descriptor) -> Option<(u32, u32)> {
         let Some((index, len)) = self.locate(received) else {
             self.drop_received(received);
             return None;
@@ -198,11 +177,11 @@ impl XskPort {
 
     /// Takes in a descriptor of a packet of several: the large frame once it is whole. The descriptor's own frame is free.
     #[inline(never)]
-    fn gather(&mut self, received: FrameDesc) -> Option<(u32, u32)> {
-        self.in_chain = received.has_more_frames();
+    fn gather(&mut self, received: R::Descriptor) -> Option<(u32, u32)> {
+        self.in_chain = received.has_more();
         let place = self.locate(received);
         // SAFETY: the descriptor lies within one frame of this memory, which the kernel gave up, and no `Frame` names it.
-        let bytes = place.map(|_| unsafe { self.umem.data(&received) }.contents());
+        let bytes = place.map(|_| unsafe { self.rings.bytes(&received) });
         // Without large frames nobody has asked for packets in pieces.
         let whole = self.jumbo.as_mut().and_then(|pool| pool.piece(bytes, self.in_chain));
         match place {
@@ -217,9 +196,10 @@ impl XskPort {
         Some((u32::try_from(self.frames.len()).ok()? + index, u32::try_from(len).ok()?))
     }
 
-    /// Queues the first `len` bytes of the large frame `index` in as many frames as it takes; false if there aren't enough,
-    /// or no room in the ring for them.
-    fn scatter(&mut self, index: usize, len: usize) -> bool {
+    /// Queues the first `len` bytes of a large frame in as many frames as it takes; false if there aren't enough, or no room
+    /// in the ring for them.
+    fn scatter(&mut self, large: &Frame, len: usize) -> bool {
+        let index = large.index() - self.frames.len();
         let piece_bytes = self.frame_size - HEADROOM_BYTES as usize;
         let pieces = len.div_ceil(piece_bytes);
         if self.free.len() < pieces {
@@ -230,11 +210,18 @@ impl XskPort {
         for (number, piece) in pool.bytes(index)[..len].chunks(piece_bytes).enumerate() {
             let Some(frame) = self.free.pop() else { return false };
             let mut descriptor = self.home[frame as usize];
-            // SAFETY: the frame was free, so nobody refers to it; only the descriptor's copy is changed.
-            let mut data = unsafe { self.umem.data_mut(&mut descriptor) };
-            data.contents_mut()[..piece.len()].copy_from_slice(piece);
-            data.cursor().set_pos(piece.len());
+            // SAFETY: the frame was free, so nobody refers to it.
+            let bytes = unsafe { self.rings.bytes_mut(&mut descriptor) };
+            bytes[..piece.len()].copy_from_slice(piece);
+            // Only the descriptor's copy is changed.
+            self.rings.set_len(&mut descriptor, piece.len());
             descriptor.set_options(if number + 1 < pieces { XDP_PKT_CONTD } else { 0 });
+            // The first one has all headers, and it alone has metadata.
+            if let Some(at) = large.unfinished().filter(|_| number == 0) {
+                // SAFETY: as above; what is in front of its data is nobody's.
+                unsafe { self.rings.request_checksum(&mut descriptor, at) };
+                self.stats.tx_checksums_left += 1;
+            }
             self.queued.push(descriptor);
             self.tx_room -= 1;
         }
@@ -243,11 +230,18 @@ impl XskPort {
         true
     }
 
+    /// Whether the checksum of a frame may be asked for: of one that was received elsewhere than at the kernel's headroom
+    /// there may be no place to.
+    fn has_room_for_request(&self, frame: &Frame) -> bool {
+        let descriptor = self.frames.get(frame.index());
+        self.made.tx_checksum && descriptor.is_none_or(|d| d.addr() % self.frame_size >= METADATA_BYTES)
+    }
+
     /// Whether the TX ring has room for so many descriptors more.
     fn has_tx_room(&mut self, descriptors: u32) -> bool {
         if self.tx_room < descriptors {
             let queued = u32::try_from(self.queued.len()).unwrap_or(u32::MAX);
-            self.tx_room = self.tx.nb_free_exact().saturating_sub(queued);
+            self.tx_room = self.rings.tx_free().saturating_sub(queued);
         }
         self.tx_room >= descriptors
     }
@@ -255,8 +249,7 @@ impl XskPort {
     /// Takes back the frames that the device has sent.
     fn reclaim(&mut self) {
         loop {
-            // SAFETY: the descriptors are filled by the completion ring of this memory.
-            let count = unsafe { self.completion.consume(&mut self.batch[..]) };
+            let count = self.rings.consume_completion(&mut self.batch[..]);
             for descriptor in &self.batch[..count] {
                 let index = descriptor.addr() / self.frame_size;
                 if let (Ok(number), true) = (u32::try_from(index), index < self.frames.len()) {
@@ -277,7 +270,7 @@ impl XskPort {
         if spare < at_least {
             return;
         }
-        let mut count = self.fill.nb_free(at_least).min(spare);
+        let mut count = self.rings.fill_free(at_least).min(spare);
         while count >= at_least && count > 0 {
             let part = (count as usize).min(BATCH);
             let start = self.free.len() - part;
@@ -285,7 +278,7 @@ impl XskPort {
                 *slot = self.frames[index as usize];
             }
             // SAFETY: the frames were free, so nobody refers to them, and they are of this memory.
-            let produced = unsafe { self.fill.produce(&self.batch[..part]) };
+            let produced = unsafe { self.rings.produce_fill(&self.batch[..part]) };
             if produced < part {
                 // The ring had less room than it said; all or nothing is its rule.
                 let frame_size = self.frame_size;
@@ -302,13 +295,13 @@ impl XskPort {
     /// Moves what was transmitted into the TX ring.
     fn produce(&mut self) {
         // SAFETY: the frames were moved into `transmit`, so nobody refers to them, and they are of this memory.
-        let produced = unsafe { self.tx.produce(&self.queued) };
+        let produced = unsafe { self.rings.produce_tx(&self.queued) };
         if produced == 0 {
             return;
         }
         for descriptor in self.queued.drain(..produced) {
-            self.stats.tx_frames += u64::from(!descriptor.has_more_frames());
-            self.stats.tx_bytes += descriptor.lengths().data() as u64;
+            self.stats.tx_frames += u64::from(!descriptor.has_more());
+            self.stats.tx_bytes += descriptor.len() as u64;
         }
         self.in_tx += u32::try_from(produced).unwrap_or(u32::MAX);
         self.kick_owed = true;
@@ -316,14 +309,14 @@ impl XskPort {
 
     /// Descriptors in the TX ring that the kernel hasn't taken yet.
     fn untaken(&mut self) -> u32 {
-        self.tx_ring.saturating_sub(self.tx.nb_free_exact())
+        self.tx_ring.saturating_sub(self.rings.tx_free())
     }
 
     /// Wakes the kernel until it has taken the whole TX ring or says that it can't now. Every round takes at least one
     /// descriptor, so the ring's size bounds it; with a TX budget as large as the ring there is one round.
     fn kick(&mut self) -> io::Result<()> {
         let mut left = self.untaken();
-        while left > 0 && self.tx.needs_wakeup() {
+        while left > 0 && self.rings.tx_needs_wakeup() {
             self.stats.kicks += 1;
             let result = sys::kick_tx(self.socket());
             let before = left;
@@ -346,16 +339,15 @@ impl XskPort {
     }
 }
 
-impl Port for XskPort {
+impl<R: Rings> Port for QueuePort<R> {
     fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
         let mut received = 0;
         while received < max {
             let want = (max - received).min(BATCH);
-            // SAFETY: the descriptors are filled by the RX ring of this memory.
-            let count = unsafe { self.rx.consume(&mut self.batch[..want]) };
+            let count = self.rings.consume_rx(&mut self.batch[..want]);
             for slot in 0..count {
                 let descriptor = self.batch[slot];
-                let in_pieces = descriptor.has_more_frames() || self.in_chain;
+                let in_pieces = descriptor.has_more() || self.in_chain;
                 let whole = if in_pieces { self.gather(descriptor) } else { self.accept(descriptor) };
                 if let Some((index, len)) = whole {
                     self.stats.rx_bytes += u64::from(len);
@@ -382,7 +374,7 @@ impl Port for XskPort {
         };
         // SAFETY: whoever holds a `Frame` holds the memory it names: the kernel gave it up before the frame was made, and
         // it gets it back only by moves into `transmit` or `recycle`. Writing needs `&mut self`.
-        let whole = unsafe { self.umem.data(descriptor) }.contents();
+        let whole = unsafe { self.rings.bytes(descriptor) };
         &whole[..frame.len().min(whole.len())]
     }
 
@@ -397,12 +389,9 @@ impl Port for XskPort {
             return self.jumbo.as_mut().map_or(&mut [], |pool| pool.bytes_mut(frame.index() - count));
         };
         // SAFETY: as in `bytes`, and `&mut self` excludes other references.
-        let mut data = unsafe { self.umem.data_mut(descriptor) };
-        let whole = data.contents_mut();
-        let (start, len) = (whole.as_mut_ptr(), whole.len().min(usable));
-        // SAFETY: the same bytes as `whole`, under the exclusive borrow of `self`; `DataMut` only can't give them out for so
-        // long.
-        unsafe { std::slice::from_raw_parts_mut(start, len) }
+        let whole = unsafe { self.rings.bytes_mut(descriptor) };
+        let len = whole.len().min(usable);
+        &mut whole[..len]
     }
 
     fn allocate(&mut self) -> Option<Frame> {
@@ -431,6 +420,13 @@ impl Port for XskPort {
             self.stats.foreign_frames += 1;
             return Err(frame);
         }
+        let mut frame = frame;
+        if let Some(at) = frame.unfinished()
+            && !self.has_room_for_request(&frame)
+        {
+            finish(self.buffer(&mut frame).get_mut(..len).unwrap_or_default(), at);
+            frame.set_finished();
+        }
         let large = frame.index() >= self.frames.len();
         let most = if large { self.frame_bytes() } else { self.frame_size - HEADROOM_BYTES as usize };
         if len == 0 || len > most {
@@ -438,7 +434,7 @@ impl Port for XskPort {
             return Err(frame);
         }
         if large {
-            if !self.scatter(frame.index() - self.frames.len(), len) {
+            if !self.scatter(&frame, len) {
                 self.stats.tx_ring_full += 1;
                 return Err(frame);
             }
@@ -450,9 +446,13 @@ impl Port for XskPort {
             return Err(frame);
         }
         let mut descriptor = self.frames[frame.index()];
-        // SAFETY: as in `buffer`; only the length of the descriptor's copy is changed.
-        let mut data = unsafe { self.umem.data_mut(&mut descriptor) };
-        data.cursor().set_pos(len);
+        // Only the descriptor's copy is changed.
+        self.rings.set_len(&mut descriptor, len);
+        if let Some(at) = frame.unfinished() {
+            // SAFETY: as in `buffer`: the frame was moved here, and what is in front of its data is nobody's.
+            unsafe { self.rings.request_checksum(&mut descriptor, at) };
+            self.stats.tx_checksums_left += 1;
+        }
         self.queued.push(descriptor);
         self.tx_room -= 1;
         Ok(())
@@ -466,7 +466,7 @@ impl Port for XskPort {
             self.produce();
         }
         self.refill(REFILL_AT_LEAST);
-        if self.fill.needs_wakeup() && self.in_fill > 0 {
+        if self.rings.fill_needs_wakeup() && self.in_fill > 0 {
             self.stats.kicks += 1;
             self.check()?;
         }
@@ -490,6 +490,10 @@ impl Port for XskPort {
         Some(self.socket())
     }
 
+    fn writes_checksums(&self) -> bool {
+        self.made.tx_checksum
+    }
+
     fn frame_bytes(&self) -> usize {
         self.jumbo.as_ref().map_or(self.frame_size - HEADROOM_BYTES as usize, jumbo::Pool::frame_bytes)
     }
@@ -506,14 +510,14 @@ impl Port for XskPort {
             rx_gather_failed: large.map_or(0, jumbo::Pool::lost),
             ..self.stats
         };
-        match self.rx.fd().xdp_statistics() {
+        match af_xdp::statistics(self.socket()) {
             Ok(kernel) => {
-                stats.kernel_rx_dropped = kernel.rx_dropped();
-                stats.kernel_rx_invalid_descs = kernel.rx_invalid_descs();
-                stats.kernel_rx_ring_full = kernel.rx_ring_full();
-                stats.kernel_fill_ring_empty = kernel.rx_fill_ring_empty_descs();
-                stats.kernel_tx_invalid_descs = kernel.tx_invalid_descs();
-                stats.kernel_tx_ring_empty = kernel.tx_ring_empty_descs();
+                stats.kernel_rx_dropped = kernel.rx_dropped;
+                stats.kernel_rx_invalid_descs = kernel.rx_invalid_descs;
+                stats.kernel_rx_ring_full = kernel.rx_ring_full;
+                stats.kernel_fill_ring_empty = kernel.rx_fill_ring_empty_descs;
+                stats.kernel_tx_invalid_descs = kernel.tx_invalid_descs;
+                stats.kernel_tx_ring_empty = kernel.tx_ring_empty_descs;
             }
             Err(error) => tracing::debug!(%error, "the kernel gave no AF_XDP statistics"),
         }
@@ -521,7 +525,7 @@ impl Port for XskPort {
     }
 }
 
-impl XskPort {
+impl<R: Rings> QueuePort<R> {
     /// Frees a frame of this port's.
     fn give_back(&mut self, frame: &Frame) {
         match (frame.index().checked_sub(self.frames.len()), &mut self.jumbo) {
@@ -533,7 +537,7 @@ impl XskPort {
 
     /// Takes back the frame of a descriptor that can't be used.
     #[cold]
-    fn drop_received(&mut self, descriptor: FrameDesc) {
+    fn drop_received(&mut self, descriptor: R::Descriptor) {
         self.stats.rx_bad_descriptors += 1;
         let index = descriptor.addr() / self.frame_size;
         if let (Ok(number), true) = (u32::try_from(index), index < self.frames.len()) {
@@ -563,38 +567,27 @@ fn check_interface(config: &XskConfig, facts: &InterfaceFacts) -> Result<bool, E
     Ok(config.needs_multi_buffer(facts.mtu))
 }
 
+/// Memory, a descriptor for each frame, whether it is in huge pages, and why.
+type Memory<R> = (<R as Rings>::Unbound, Vec<<R as Rings>::Descriptor>, bool, String);
+
 /// The frames' memory, in huge pages if it can be.
-fn make_memory(config: &XskConfig) -> Result<(Umem, Vec<FrameDesc>, bool, String), Error> {
+fn make_memory<R: Rings>(config: &XskConfig, multi_buffer: bool) -> Result<Memory<R>, Error> {
     let bytes = u64::from(config.frame_count) * u64::from(config.frame_size);
-    let no_memory = |error: xsk_rs::umem::UmemCreateError| memory_error(&error, bytes);
-    let mut builder = UmemConfig::builder();
-    builder
-        .frame_size(config.frame_size.try_into().map_err(|_| invalid("frame_size"))?)
-        .fill_queue_size(config.fill_ring.try_into().map_err(|_| invalid("fill_ring"))?)
-        .comp_queue_size(config.completion_ring.try_into().map_err(|_| invalid("completion_ring"))?)
-        .frame_headroom(0);
-    let umem_config = builder.build().map_err(|_| invalid("frame_size"))?;
-    let count = NonZeroU32::new(config.frame_count).ok_or_else(|| invalid("frame_count"))?;
     let reason = if config.hugepages == HugePages::Never {
         "as configured".to_owned()
     } else if bytes % HUGE_PAGE_BYTES != 0 {
         format!("{bytes} bytes aren't a whole number of 2 MiB pages")
     } else {
-        match Umem::new(umem_config, count, true) {
-            Ok((umem, frames)) => return Ok((umem, frames, true, "available".to_owned())),
+        match R::make(config, true, multi_buffer) {
+            Ok((memory, frames)) => return Ok((memory, frames, true, "available".to_owned())),
             Err(_) => "no free huge pages, see vm.nr_hugepages".to_owned(),
         }
     };
-    let (umem, frames) = Umem::new(umem_config, count, false).map_err(no_memory)?;
-    Ok((umem, frames, false, reason))
+    let (memory, frames) = R::make(config, false, multi_buffer).map_err(|error| memory_error(error, bytes))?;
+    Ok((memory, frames, false, reason))
 }
 
-fn invalid(field: &'static str) -> Error {
-    Error::Config { field, value: String::new(), allowed: "what XskConfig::validate allows" }
-}
-
-fn memory_error(error: &(dyn std::error::Error + 'static), bytes: u64) -> Error {
-    let source = os_error(error);
+fn memory_error(source: io::Error, bytes: u64) -> Error {
     match source.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Error::privilege("opening an AF_XDP socket", &DEVICE),
         Some(libc::ENOBUFS) if !Capability::IpcLock.held() => {
@@ -604,31 +597,20 @@ fn memory_error(error: &(dyn std::error::Error + 'static), bytes: u64) -> Error 
     }
 }
 
-/// The system's error behind one of xsk-rs'.
-fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
-    let code = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    code.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
-}
-
-/// Says that more of the packet follows, of linux/if_xdp.h.
-const XDP_PKT_CONTD: u32 = 1;
-
-type Queues = (TxQueue, RxQueue, FillQueue, CompQueue);
-
-/// Binds a socket, zero-copy first if it may be; the queues, whether zero-copy, and why.
-fn bind(
+/// Binds a socket, zero-copy first if it may be; the rings, whether zero-copy, and why.
+fn bind<R: Rings>(
     config: &XskConfig,
     mode: AttachMode,
-    umem: &Umem,
+    memory: &R::Unbound,
     facts: &InterfaceFacts,
     multi_buffer: bool,
-) -> Result<(Queues, bool, String), Error> {
-    let sg = if multi_buffer { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
+) -> Result<(R, bool, String), Error> {
+    let always = libc::XDP_USE_NEED_WAKEUP | if multi_buffer { libc::XDP_USE_SG } else { 0 };
     let reason = match (config.copy_mode, mode) {
         (CopyMode::Copy, _) => "as configured".to_owned(),
         (CopyMode::Auto, AttachMode::Generic) => "generic XDP always copies".to_owned(),
-        (wanted, _) => match bind_once(config, umem, BindFlags::XDP_ZEROCOPY | sg) {
-            Ok(queues) => return Ok((queues, true, format!("driver {} supports it", facts.driver))),
+        (wanted, _) => match R::bind(config, facts, memory, libc::XDP_ZEROCOPY | always) {
+            Ok(rings) => return Ok((rings, true, format!("driver {} supports it", facts.driver))),
             Err(source) => match (wanted, bind_error(config, &source)) {
                 (_, Some(error)) => return Err(error),
                 (CopyMode::ZeroCopy, None) => {
@@ -643,29 +625,12 @@ fn bind(
             },
         },
     };
-    let queues = bind_once(config, umem, BindFlags::XDP_COPY | sg).map_err(|source| {
+    let rings = R::bind(config, facts, memory, libc::XDP_COPY | always).map_err(|source| {
         let refused = multi_buffer.then(|| multi_buffer_error(config, facts.mtu, &source)).flatten();
         let known = refused.or_else(|| bind_error(config, &source));
         known.unwrap_or(Error::System { action: "binding an AF_XDP socket", source })
     })?;
-    Ok((queues, false, reason))
-}
-
-fn bind_once(config: &XskConfig, umem: &Umem, flags: BindFlags) -> io::Result<Queues> {
-    let ring = |size: u32| size.try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL));
-    let mut builder = SocketConfig::builder();
-    builder
-        .rx_queue_size(ring(config.rx_ring)?)
-        .tx_queue_size(ring(config.tx_ring)?)
-        .bind_flags(flags | BindFlags::XDP_USE_NEED_WAKEUP)
-        // The steering program is ours to load.
-        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD);
-    let interface: Interface = config.interface.parse().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    // SAFETY: loading of a program is inhibited, as the contract asks for shared queues; and none is shared here.
-    let made = unsafe { Socket::new(builder.build(), umem, &interface, config.queue) };
-    let (tx, rx, rest) = made.map_err(|error| os_error(&error))?;
-    let (fill, completion) = rest.ok_or_else(|| io::Error::from_raw_os_error(libc::EBUSY))?;
-    Ok((tx, rx, fill, completion))
+    Ok((rings, false, reason))
 }
 
 /// The errors of a bind that another copy mode wouldn't cure.

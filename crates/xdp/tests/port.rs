@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::{A, A_IP, B, B_IP, Lab, udp_frame};
 use xdp::facts::MacAddr;
 use xdp::raw::{RawPing, echo_frames};
-use xdp::{CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, XdpMode, XskConfig, XskPort};
+use xdp::{CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, TxChecksum, XdpMode, XskConfig, XskPort};
 
 fn config(interface: &str) -> XskConfig {
     XskConfig { interface: interface.into(), ..XskConfig::default() }
@@ -544,5 +544,72 @@ fn packets_longer_than_the_ports_frames_are_counted_and_cost_nothing() {
         let stats = b.stats();
         assert_eq!((stats.rx_frames, stats.rx_gathered, stats.rx_gather_failed), (2000, 1000, 3000));
         assert_eq!((stats.frames_out, stats.large_frames_free), (0, 256));
+    }
+}
+
+/// The Internet checksum of a datagram from its UDP header on (RFC 1071), the sum of the pseudo-header in its field.
+fn checksum(covered: &[u8]) -> [u8; 2] {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+    let mut sum: u32 = covered.chunks(2).map(word).sum();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    (!u16::try_from(sum).unwrap()).to_be_bytes()
+}
+
+/// Frames of every length, each second one with its checksum left, over memory that is registered for it and over memory
+/// that is not: what arrives is the same. In several buffers too, where the send path of the interface sums up.
+#[test]
+fn checksums_that_are_left_are_written_on_the_way() {
+    let cases = [("1500", TxChecksum::Software), ("9000", TxChecksum::Software), ("9000", TxChecksum::Compute)];
+    for (mtu, tx_checksum) in cases {
+        let lab = Lab::new();
+        set_mtu(&lab, mtu);
+        assert!(
+            lab.in_a(|| std::process::Command::new("ethtool").args(["-K", A, "tx", "off"]).status().unwrap()).success()
+        );
+        let macs = (lab.mac_a(), lab.mac_b());
+        let (_steer_a, mut a, report) = lab.in_a(|| open(&XskConfig { tx_checksum, ..config(A) }, A_IP));
+        let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+        let software = tx_checksum == TxChecksum::Software;
+        assert_eq!((report.tx_checksum, a.writes_checksums()), (software, software), "{report}");
+        let most = mtu.parse::<usize>().unwrap() + 14;
+        let lengths: Vec<usize> = (60..400).chain((400..=most).step_by(61)).chain([most]).collect();
+        let (mut frames, mut seen) = (Vec::new(), Vec::new());
+        let mut waiting = lengths.iter().copied().zip(0_u32..).peekable();
+        support::eventually("all of them arrived", || {
+            while let Some(&(len, tag)) = waiting.peek()
+                && seen.len() + 100 > tag as usize
+            {
+                let mut frame = a.allocate().unwrap();
+                let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), len, tag);
+                a.buffer(&mut frame)[..len].copy_from_slice(&bytes);
+                if tag % 2 == 0 {
+                    frame.leave_checksum(34, 6);
+                }
+                a.transmit(frame, len).unwrap();
+                waiting.next();
+            }
+            a.flush().unwrap();
+            b.receive(&mut frames, 7);
+            for frame in frames.drain(..) {
+                seen.push(b.bytes(&frame).to_vec());
+                b.recycle(frame);
+            }
+            b.flush().unwrap();
+            seen.len() == lengths.len()
+        });
+        for ((len, tag), bytes) in lengths.iter().copied().zip(0_u32..).zip(&seen) {
+            let mut expected = udp_frame((macs.0, A_IP), (macs.1, B_IP), len, tag);
+            if tag % 2 == 0 {
+                let sum = checksum(&expected[34..]);
+                expected[40..42].copy_from_slice(&sum);
+            }
+            assert_eq!(*bytes, expected, "{mtu} {tx_checksum:?} {len} {tag}");
+        }
+        let left = if software { lengths.len().div_ceil(2) as u64 } else { 0 };
+        let (sent, received) = (a.stats(), b.stats());
+        assert_eq!((sent.tx_checksums_left, sent.kernel_tx_invalid_descs, sent.frames_out), (left, 0, 0));
+        assert_eq!(received.frames_out, 0);
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 
 use super::parse::{NumberList, Queues, parse_list, parse_queues};
-use super::{CopyMode, UsageError, XdpMode};
+use super::{CopyMode, TxChecksum, UsageError, XdpMode};
 use crate::{doctor, stack};
 
 #[derive(Debug, Args)]
@@ -37,6 +37,10 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_enum, default_value_t = CopyMode::Auto)]
     copy: CopyMode,
 
+    /// Who is to write the checksums of what is sent
+    #[arg(long, value_enum, default_value_t = TxChecksum::Auto)]
+    tx_checksum: TxChecksum,
+
     /// A neighbour on the link to ask [default: the gateway, or one that the kernel knows]
     #[arg(long, value_name = "IP")]
     peer: Option<IpAddr>,
@@ -60,6 +64,7 @@ impl DoctorArgs {
             cores: self.cores.map(|list| list.0).unwrap_or_default(),
             xdp_mode: stack::xdp_mode(self.xdp_mode),
             copy_mode: stack::copy_mode(self.copy),
+            tx_checksum: stack::tx_checksum(self.tx_checksum),
             peer: self.peer,
             json: self.json,
         })

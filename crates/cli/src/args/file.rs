@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_queues, parse_time_wait};
 use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
 use super::{
-    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Queues, Stack, SynCookies, TcpArgs, UsageError,
-    XdpMode,
+    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Queues, Stack, SynCookies, TcpArgs, TxChecksum,
+    UsageError, XdpMode,
 };
 
 /// What a file may say: the flags of [`super::StackArgs`] and [`ListenArgs`] by their own names. What is for listening has
@@ -29,6 +29,7 @@ pub(super) struct FileArgs {
     pub(super) idle: Option<Idle>,
     pub(super) xdp_mode: Option<XdpMode>,
     pub(super) copy: Option<CopyMode>,
+    pub(super) tx_checksum: Option<TxChecksum>,
     #[serde(default)]
     pub(super) keep_privileges: bool,
     #[serde(default, deserialize_with = "time_wait")]
@@ -170,7 +171,8 @@ mod tests {
     fn every_key_is_read() {
         let file = FileArgs::parse(
             "stack = \"kernel\"\ninterface = \"eth1\"\naddress = \"10.0.0.9/24\"\ngateway = \"10.0.0.1\"\n\
-             queues = \"0,2-3\"\ncores = \"1\"\nidle = \"sleep\"\nxdp-mode = \"native\"\ncopy = \"zero-copy\"\n",
+             queues = \"0,2-3\"\ncores = \"1\"\nidle = \"sleep\"\nxdp-mode = \"native\"\ncopy = \"zero-copy\"\n\
+             tx-checksum = \"offload\"\n",
         )
         .unwrap();
         assert_eq!(file.stack, Some(Stack::Kernel));
@@ -182,6 +184,7 @@ mod tests {
         assert_eq!(file.idle, Some(Idle::Sleep));
         assert_eq!(file.xdp_mode, Some(XdpMode::Native));
         assert_eq!(file.copy, Some(CopyMode::ZeroCopy));
+        assert_eq!(file.tx_checksum, Some(TxChecksum::Offload));
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
              keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n",

@@ -88,6 +88,21 @@ pub(crate) enum CopyMode {
     Copied,
 }
 
+/// Who writes the checksums of TCP segments that are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TxChecksum {
+    /// The device, with zero-copy and a driver that does it for AF_XDP, else the stack
+    Auto,
+    /// The device or nothing
+    Offload,
+    /// The stack
+    Compute,
+    /// The kernel, in place of a device: for tests
+    #[value(hide = true)]
+    Software,
+}
+
 /// Whose TCP, and where and how the stack runs, as far as it was typed.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "The stack (but for --stack and --cores without effect with --stack kernel)")]
@@ -140,6 +155,10 @@ pub(crate) struct StackArgs {
     #[arg(long, value_enum)]
     copy: Option<CopyMode>,
 
+    /// Who writes the checksums of what is sent [default: auto]
+    #[arg(long, value_enum)]
+    tx_checksum: Option<TxChecksum>,
+
     /// Give up no privileges once it runs; for kernels before 5.19, and to find out what one is needed for
     #[arg(long)]
     keep_privileges: bool,
@@ -166,6 +185,7 @@ pub(crate) struct StackConfig {
     pub(crate) idle: Idle,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) copy: CopyMode,
+    pub(crate) tx_checksum: TxChecksum,
     pub(crate) keep_privileges: bool,
     pub(crate) tcp: TcpConfig,
 }
@@ -220,6 +240,7 @@ impl StackArgs {
             idle: self.idle.or(file.idle).unwrap_or(Idle::Adaptive),
             xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),
             copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),
+            tx_checksum: self.tx_checksum.or(file.tx_checksum).unwrap_or(TxChecksum::Auto),
             keep_privileges: self.keep_privileges || file.keep_privileges,
             tcp,
         })

@@ -11,8 +11,9 @@ mod trial;
 use std::net::IpAddr;
 
 use anyhow::bail;
+use fourwave::device::DeviceFeatures;
 use fourwave::device::{AttachMode, XskConfig};
-use fourwave::{CopyMode, XdpMode};
+use fourwave::{CopyMode, TxChecksum, XdpMode};
 use serde::Serialize;
 
 use crate::affinity;
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) cores: Vec<usize>,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) copy_mode: CopyMode,
+    pub(crate) tx_checksum: TxChecksum,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) json: bool,
 }
@@ -56,8 +58,10 @@ struct Document {
 struct Mode {
     wished_xdp_mode: XdpMode,
     wished_copy: CopyMode,
+    wished_tx_checksum: TxChecksum,
     xdp_mode: Option<AttachMode>,
     zero_copy: Option<bool>,
+    tx_checksum: Option<bool>,
 }
 
 /// `fourwave doctor`.
@@ -99,8 +103,10 @@ impl Document {
             mode: Mode {
                 wished_xdp_mode: config.xdp_mode,
                 wished_copy: config.copy_mode,
+                wished_tx_checksum: config.tx_checksum,
                 xdp_mode: report.map(|report| report.xdp_mode),
                 zero_copy: report.map(|report| report.zero_copy),
+                tx_checksum: report.map(|report| report.tx_checksum),
             },
             available: reason.is_none(),
             reason,
@@ -170,6 +176,10 @@ fn promised(config: &Config, nic: &Nic) -> Option<&'static str> {
     let has = nic.xdp.unwrap_or_default();
     if config.copy_mode == CopyMode::ZeroCopy && !has.zero_copy {
         return Some("zero-copy");
+    }
+    let copied = nic.facts.driver != "veth" && nic.features.as_ref().is_some_and(DeviceFeatures::tx_checksum);
+    if config.tx_checksum == TxChecksum::Offload && !has.tx_checksum && !copied {
+        return Some("transmit checksums");
     }
     (config.xdp_mode == XdpMode::Native && !(has.native && has.redirect)).then_some("native XDP")
 }

@@ -51,7 +51,7 @@ impl Nic {
             self.xdp_mode(config.xdp_mode, trial),
             self.zero_copy(config.copy_mode, trial),
             self.multi_buffer(trial),
-            self.tx_metadata(),
+            self.tx_metadata(trial),
             need_wakeup(trial),
             busy_poll(files, folder.as_deref()),
             self.offloads(trial),
@@ -187,7 +187,7 @@ impl Nic {
         Item::new("multi-buffer", found, uses)
     }
 
-    fn tx_metadata(&self) -> Item {
+    fn tx_metadata(&self, trial: &Trial) -> Item {
         let found = match self.xdp {
             None => "this kernel doesn't tell".to_owned(),
             Some(f) => {
@@ -197,7 +197,11 @@ impl Nic {
                 if offered.is_empty() { "not offered by the driver".to_owned() } else { offered.join(", ") }
             }
         };
-        Item::new("tx-metadata", found, "checksums that the stack computes itself")
+        let Some(report) = trial.report() else {
+            return Item::new("tx-metadata", found, "nothing yet, see the proof");
+        };
+        let who = if report.tx_checksum { "checksums by the device" } else { "checksums computed by the stack" };
+        Item::new("tx-metadata", found, format!("{who}: {}", report.tx_checksum_reason))
     }
 
     fn offloads(&self, trial: &Trial) -> Item {

@@ -50,6 +50,7 @@ impl Trial {
             interface: facts.name.clone(),
             xdp_mode: config.xdp_mode,
             copy_mode: config.copy_mode,
+            tx_checksum: config.tx_checksum,
             ..XskConfig::default()
         };
         match device::prove(&wanted, &nic.queues, peer, &|| stop.requested()) {

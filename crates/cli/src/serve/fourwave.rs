@@ -4,7 +4,7 @@ use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
 use crate::stack::{self, Accepted};
 use crate::stop::Stop;
-use fourwave::{App, ConnId, ConnectionError, Io, ListenerId};
+use fourwave::{App, Bytes, ConnId, ConnectionError, Io, ListenerId};
 
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.listen.ip())?.listen(config.listen);
@@ -66,8 +66,7 @@ impl App for Echo {
 
 /// Reads what was queued, such as what came behind a gap, and throws it away.
 fn discard(io: &mut Io<'_>, conn: ConnId) {
-    let mut piece = [0; 4096];
-    while let Ok(1..) = io.read(conn, &mut piece) {}
+    while let Ok(true) = io.read_with(conn, |data| (data.len(), !data.is_empty())) {}
 }
 
 /// Sends back sockperf's messages, marked as a server's.
@@ -138,21 +137,23 @@ impl App for Discard {
 #[derive(Clone, Debug)]
 struct Chargen {
     accepted: Accepted,
-    text: Vec<u8>,
+    text: Bytes,
     /// By connection: where in the text it goes on.
     at: Vec<usize>,
 }
 
 impl Chargen {
     fn new(accepted: Accepted) -> Self {
-        Self { accepted, text: chargen_text(), at: Vec::new() }
+        Self { accepted, text: chargen_text().into(), at: Vec::new() }
     }
 
     fn fill(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let at = &mut self.at[conn.index()];
-        while let Ok(sent) = io.send(conn, &self.text[*at..]) {
-            *at += sent;
-            if *at < self.text.len() {
+        loop {
+            let mut rest = self.text.slice(*at..);
+            let Ok(_) = io.send_bytes(conn, &mut rest) else { return };
+            if !rest.is_empty() {
+                *at = self.text.len() - rest.len();
                 return;
             }
             *at = 0;

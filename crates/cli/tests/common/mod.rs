@@ -12,6 +12,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+/// How long anything may take that takes a moment: what is waited for is a state, and a machine may be busy with other things.
+pub(crate) const SOON: Duration = Duration::from_secs(90);
+
 pub(crate) const FOURWAVE: &str = env!("CARGO_BIN_EXE_fourwave");
 
 /// The lab's names are fixed, so its tests take turns, also those of different programs.
@@ -118,6 +121,26 @@ impl Background {
     /// `ip netns exec` becomes the command, so this is its own number.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Waits until it has a handler of its own for Ctrl-C, which would just kill it before.
+    pub(crate) fn hears_ctrl_c(&self) {
+        let end = Instant::now() + SOON;
+        let caught = || -> Option<u64> {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        };
+        // Signal 1 is the lowest bit: SIGINT is 2.
+        while caught().is_none_or(|signals| signals & 2 == 0) {
+            assert!(Instant::now() < end, "it has no handler for Ctrl-C within {SOON:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Ends what it was told by its stdin.
+    pub(crate) fn end_of_input(&mut self) {
+        drop(self.0.stdin.take());
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

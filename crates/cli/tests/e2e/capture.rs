@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common;
-use crate::support::{Server, bulk, good, lab, need, text};
+use crate::support::{Server, bulk, eventually, good, lab, need, text, within};
 
 /// What `tcpdump -w` saw on fw-b0 while `meanwhile` ran, removed on drop.
 pub(crate) struct Capture(PathBuf);
@@ -18,15 +18,21 @@ impl Capture {
         let path = std::env::temp_dir().join(format!("fourwave-capture-{}.pcap", std::process::id()));
         // Not through `within`: it is ended by SIGINT, so that it writes all it has.
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", "fw-b", "tcpdump", "-i", "fw-b0", "-Z", "root", "-B", "65536", "-s", "0", "-w"]);
-        command.arg(&path).args(["tcp", "port", "7"]).stderr(Stdio::piped());
+        command.args(["netns", "exec", "fw-b", "tcpdump", "-i", "fw-b0", "-Z", "root", "-B", "65536", "-s", "0", "-U"]);
+        command.arg("-w").arg(&path).args(["tcp", "port", "7", "or", "udp", "port", "7777"]).stderr(Stdio::piped());
         let mut tcpdump = command.spawn().unwrap();
         let mut lines = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
         assert!(line.contains("listening on"), "{line}");
         meanwhile();
-        // The last packets are in its buffer for up to a second.
-        std::thread::sleep(std::time::Duration::from_millis(1500));
+        // Packets are in its buffer for a while; when it has written the one behind the last, it has written all.
+        let mark =
+            "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'end', ('10.77.0.1', 7777))";
+        good(within("fw-b", 20, &["python3", "-c", mark]));
+        eventually("all is written", || {
+            let read = Command::new("tcpdump").args(["-n", "-r"]).arg(&path).args(["udp", "port", "7777"]).output();
+            !read.unwrap().stdout.is_empty()
+        });
         kill_process(Pid::from_child(&tcpdump), Signal::INT).unwrap();
         let said: Vec<_> = lines.map_while(Result::ok).collect();
         tcpdump.wait().unwrap();
@@ -37,7 +43,7 @@ impl Capture {
     /// One line per packet.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut command = Command::new("tcpdump");
-        command.args(["-n", "-t", "-S", "-vv", "-r"]).arg(&self.0);
+        command.args(["-n", "-t", "-S", "-vv", "-r"]).arg(&self.0).arg("tcp");
         // With -vv the IP header has a line of its own.
         good(command).replace(")\n    ", ") ").lines().map(str::to_owned).collect()
     }

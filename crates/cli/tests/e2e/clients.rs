@@ -146,7 +146,7 @@ fn discard_takes_everything_and_says_nothing() {
 fn chargen_sends_the_rows_of_rfc_864() {
     let _lab = lab();
     let server = Server::start("chargen --listen 10.77.0.1:19");
-    let script = "import socket\nc = socket.create_connection(('10.77.0.1', 19), timeout=10)\nf = c.makefile('rb')\n\
+    let script = "import socket\nc = socket.create_connection(('10.77.0.1', 19), timeout=60)\nf = c.makefile('rb')\n\
         for n in range(2000):\n    row = bytes(32 + (n + i) % 95 for i in range(72)) + b'\\r\\n'\n    \
         assert f.read(74) == row, n\n";
     // Two at once, so that their places in the text are kept apart.

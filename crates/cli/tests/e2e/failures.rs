@@ -1,14 +1,13 @@
 //! Kill, cable-out and restart during transfers: each side learns it as the table of ends says.
 
 use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::common::{self, Background};
 use crate::support::{
-    SOON, Server, assert_no_program, bulk, eventually, fourwave, kernel_echo, lab, long_transfer, peer, text,
+    SOON, Server, assert_no_program, assert_whole, bulk, eventually, fourwave, kernel_echo, lab, long_transfer, text,
 };
 
 fn sh(script: &str) {
@@ -93,18 +92,13 @@ fn a_killed_client_leaves_nothing_in_the_server() {
 fn a_transfer_survives_three_seconds_without_a_cable() {
     let _lab = lab();
     let mut server = Server::echo();
-    let mut command = peer("fw-b", "bulk", &["10.77.0.1", "7", "300"]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut transfer = Background::of(child);
-    eventually("it is under way", || !server.connections().is_empty());
-    std::thread::sleep(Duration::from_millis(300));
+    let transfer = long_transfer();
     sh("ip -n fw-b link set fw-b0 down");
     std::thread::sleep(Duration::from_secs(3));
     let rows = server.connections();
     assert_eq!((rows.len(), &rows[0]["state"]), (1, &"ESTABLISHED".into()), "it is under way while the cable is out");
     sh("ip -n fw-b link set fw-b0 up");
-    let (code, stdout, stderr) = transfer.end(3 * SOON);
-    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert_whole(transfer);
     assert!(server.running());
     server.assert_empty();
     server.stop();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use crate::ss::holding;
-use crate::support::{Server, bulk, fourwave, good, lab};
+use crate::support::{Server, bulk, eventually, fourwave, good, lab};
 
 /// Ticks of processor time, user's and system's, all threads: a hundred a second.
 fn ticks(pid: u32) -> u64 {
@@ -20,7 +20,11 @@ fn an_idle_connection_costs_no_processor() {
     for idle in ["adaptive", "sleep"] {
         let server = Server::start(&format!("echo --listen 10.77.0.1:7 --idle {idle}"));
         let mut client = holding(&["10.77.0.1", "7", "1"]);
-        std::thread::sleep(Duration::from_millis(500));
+        eventually("nothing of its beginning is left to do", || {
+            let before = ticks(server.pid());
+            std::thread::sleep(Duration::from_millis(500));
+            ticks(server.pid()) <= before + 1
+        });
         let before = ticks(server.pid());
         std::thread::sleep(Duration::from_secs(5));
         let used = ticks(server.pid()) - before;

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::common::{self, Background};
-use crate::support::{SOON, Server, bulk, eventually, good, lab, peer, text, within};
+use crate::support::{Server, bulk, eventually, good, lab, long_transfer, peer, text, within};
 
 fn sh(script: &str) -> String {
     let output = common::sh(script);
@@ -18,15 +18,10 @@ fn neighbour(address: &str) -> String {
     sh(&format!("ip -n fw-a neigh show {address} dev fw-a0"))
 }
 
-fn transfer(mib: &str) -> Background {
-    Background::start(peer("fw-b", "bulk", &["10.77.0.1", "7", mib]))
-}
-
 /// The transfer is still under way, and ends well.
-fn assert_whole(server: &Server, mut transfer: Background) {
+fn assert_whole(server: &Server, transfer: Background) {
     assert_eq!(server.connections()[0]["state"], "ESTABLISHED", "all that happened while it was under way");
-    let (code, said, why) = transfer.end(3 * SOON);
-    assert_eq!(code, Some(0), "{said}{why}");
+    crate::support::assert_whole(transfer);
 }
 
 /// fw-b has another network behind it, which fw-a reaches by one of fw-b's two addresses.
@@ -75,8 +70,7 @@ impl Drop for Reader {
 fn neighbours_flushed_and_moved_in_mid_transfer() {
     let _lab = lab();
     let server = Server::echo();
-    let under_way = transfer("400");
-    eventually("it is under way", || !server.connections().is_empty());
+    let under_way = long_transfer();
     for _ in 0..10 {
         sh("ip -n fw-a neigh flush all");
         std::thread::sleep(Duration::from_millis(50));
@@ -110,7 +104,7 @@ fn a_neighbour_in_use_is_probed_by_the_kernel() {
     let times = "base_reachable_time_ms=3000 net.ipv4.neigh.fw-a0.delay_first_probe_time=1";
     sh(&format!("ip netns exec fw-a sysctl -q -w net.ipv4.neigh.fw-a0.{times}"));
     let server = Server::echo();
-    let under_way = crate::support::long_transfer();
+    let under_way = long_transfer();
     let log = std::env::temp_dir().join(format!("fourwave-probes-{}", std::process::id()));
     let watch = format!("exec ip monitor neigh dev fw-a0 > {}", log.display());
     let watch = Background::start(within("fw-a", 60, &["sh", "-c", &watch]));
@@ -169,8 +163,7 @@ fn a_connection_follows_its_route() {
     let _lab = lab();
     beyond();
     let server = Server::echo();
-    let under_way = transfer("400");
-    eventually("it is under way", || !server.connections().is_empty());
+    let under_way = long_transfer();
     assert_eq!(server.connections()[0]["remote"].as_str().unwrap().split(':').next(), Some("10.88.0.1"));
     // The old way leads nowhere from now on.
     sh(&format!("ip -n fw-a neigh replace 10.77.0.2 lladdr {NOBODY} dev fw-a0 nud permanent"));
@@ -206,7 +199,7 @@ fn mtu(bytes: u32) {
 fn the_mtu_changes_both_ways() {
     let _lab = lab();
     let server = Server::echo();
-    let under_way = crate::support::long_transfer();
+    let under_way = long_transfer();
     assert_eq!(largest(), "1500");
     mtu(1400);
     eventually("1,400 bytes", || largest() == "1400");
@@ -233,8 +226,7 @@ fn the_mtu_changes_both_ways() {
 fn a_renamed_interface_is_the_same() {
     let _lab = lab();
     let mut server = Server::echo();
-    let under_way = transfer("200");
-    eventually("it is under way", || !server.connections().is_empty());
+    let under_way = long_transfer();
     sh("ip -n fw-a link set fw-a0 down && ip -n fw-a link set fw-a0 name other && ip -n fw-a link set other up");
     let moved = "02:00:00:00:77:01";
     sh(&format!("ip -n fw-a link set other address {moved} && ip -n fw-b neigh flush all"));
@@ -255,8 +247,7 @@ fn a_renamed_interface_is_the_same() {
 fn an_address_that_is_taken_away_and_given_back() {
     let _lab = lab();
     let mut server = Server::echo();
-    let under_way = transfer("200");
-    eventually("it is under way", || !server.connections().is_empty());
+    let under_way = long_transfer();
     sh("ip -n fw-a addr del 10.77.0.1/24 dev fw-a0");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(server.connections()[0]["state"], "ESTABLISHED");

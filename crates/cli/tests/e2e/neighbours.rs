@@ -2,12 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use crate::common::{Background, json, ok};
 use crate::support::{
-    Server, assert_no_program, assert_refused, bulk, eventually, fourwave, good, kernel_echo, lab, mac, need, peer,
-    within,
+    Server, assert_no_program, assert_refused, assert_whole, bulk, eventually, fourwave, good, kernel_echo, lab,
+    long_transfer_to, mac, need, peer, within,
 };
 
 /// A command in the second namespace.
@@ -122,12 +121,10 @@ fn a_neighbour_that_forgets_or_moves_keeps_its_connections() {
         held.exchange();
         assert_eq!(found(address), Some(mac("fw-a", "fw-a0")));
         // Back to the one it had, with data under way.
-        let mut transfer = Background::start(peer("fw-b", "bulk", &[address, "7", "200"]));
-        std::thread::sleep(Duration::from_millis(200));
+        let transfer = long_transfer_to(address);
         b(&format!("ip link set dev fw-b0 address {far}"));
         b("ip neigh flush dev fw-b0");
-        let (code, said, why) = transfer.end(Duration::from_secs(60));
-        assert_eq!(code, Some(0), "{said}{why}");
+        assert_whole(transfer);
         held.exchange();
         drop(held);
         server.assert_empty();

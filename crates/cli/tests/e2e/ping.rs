@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{self, Background, json};
+use crate::common::{self, Background, SOON, json};
 use crate::connections::counter;
 use crate::support::{Server, assert_no_program, eventually, fourwave, good, kernel_echo, lab, peer, refused};
 
@@ -116,7 +116,7 @@ fn ctrl_c_prints_the_report() {
         // Handshakes, and some answers on each connection.
         eventually("the ping is under way", || counter(&server, "segments_in") > before + 100);
         ping.signal(Signal::INT);
-        let (code, stdout, said) = ping.end(Duration::from_secs(10));
+        let (code, stdout, said) = ping.end(SOON);
         assert_eq!((code, said.as_str()), (Some(0), ""), "{stdout}");
         let report = json(&stdout);
         assert!(report["count"].as_u64().unwrap() >= 2 && report["errors"] == 0, "{report}");
@@ -130,12 +130,12 @@ fn a_server_that_goes_away_is_an_error_with_a_report() {
     let _lab = lab();
     for signal in [Signal::INT, Signal::KILL] {
         let mut server = Server::echo();
-        let args = ["ping", "10.77.0.1:7", "--seconds", "60", "--timeout-s", "2", "--warmup", "0", "--json"];
+        let args = ["ping", "10.77.0.1:7", "--seconds", "600", "--timeout-s", "2", "--warmup", "0", "--json"];
         let mut ping = Background::start(common::in_namespace("fw-b", &args));
         eventually("the ping is under way", || counter(&server, "segments_in") > 10);
         server.signal(signal);
         server.end();
-        let (code, stdout, said) = ping.end(Duration::from_secs(20));
+        let (code, stdout, said) = ping.end(SOON);
         assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.contains("10.77.0.1:7"), "{said}");
         assert_eq!(json(&stdout)["errors"], 1, "{stdout}");

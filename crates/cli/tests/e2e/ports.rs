@@ -1,11 +1,10 @@
 //! Ports that the kernel and the stack could both use: who has them is named, and the stack's are kept from the kernel.
 
 use std::fs;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{self, Background};
+use crate::common::{self, Background, SOON};
 use crate::support::{Server, assert_no_program, eventually, fourwave, good, kernel_echo, lab, refused, text};
 
 fn sh(script: &str) -> String {
@@ -36,7 +35,7 @@ const WITH_OURS: &str = "2000,2002,2004,2006,2008,2010,2012,61000-65535";
 
 /// A client in fw-a that goes on for long, and is connected.
 fn client() -> Background {
-    let client = Background::start(common::in_namespace("fw-a", &["ping", "10.77.0.2:8000", "--seconds", "100"]));
+    let client = Background::start(common::in_namespace("fw-a", &["ping", "10.77.0.2:8000", "--seconds", "600"]));
     eventually("the client is connected", || {
         sh("ip netns exec fw-b ss -Htn state established sport = :8000").lines().count() == 1
     });
@@ -76,7 +75,7 @@ fn ports_of_active_opens_are_reserved_for_as_long_as_the_stack_runs() {
         let mut client = client();
         assert_eq!((reserved().as_str(), records()), (WITH_OURS, 1));
         client.signal(signal);
-        client.end(Duration::from_secs(20));
+        client.end(SOON);
         assert_eq!((reserved().as_str(), records()), (ADMINISTRATORS, 0));
     }
     // A start that fails leaves nothing.
@@ -98,7 +97,7 @@ fn what_a_killed_process_reserved_is_taken_back_by_the_next() {
     for next_is_server in [false, true] {
         let mut killed = client();
         killed.signal(Signal::KILL);
-        killed.end(Duration::from_secs(20));
+        killed.end(SOON);
         assert_eq!((reserved().as_str(), records()), (WITH_OURS, 1), "harmless, and known");
         eventually("the kernel is rid of the program", || !sh("ip -n fw-a -d link show fw-a0").contains("xdp"));
         if next_is_server {

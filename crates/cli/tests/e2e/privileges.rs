@@ -104,7 +104,7 @@ fn a_user_serves_an_address_that_the_kernel_has() {
     bulk("10.77.0.1", "7777", "10");
     // A peer that was never met: the kernel has to be asked for its address, on behalf of the user.
     good(within("fw-b", 5, &["ip", "address", "add", "10.77.0.77/24", "dev", "fw-b0"]));
-    let met = "import socket\nc = socket.create_connection(('10.77.0.1', 7777), timeout=10, source_address=('10.77.0.77', 0))\n\
+    let met = "import socket\nc = socket.create_connection(('10.77.0.1', 7777), timeout=60, source_address=('10.77.0.77', 0))\n\
         c.sendall(b'hello')\nassert c.recv(5) == b'hello'";
     good(within("fw-b", 20, &["python3", "-c", met]));
 

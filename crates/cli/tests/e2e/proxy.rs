@@ -134,6 +134,11 @@ fn curl_command(args: &[&str]) -> Command {
     within("fw-b", 120, &all)
 }
 
+/// curl's code for a connection that is refused.
+fn is_refused(url: &str) -> bool {
+    curl_command(&[url]).stderr(Stdio::null()).status().unwrap().code() == Some(7)
+}
+
 fn sha256(path: &str) -> String {
     let said = good(within("fw-b", 120, &["sha256sum", path]));
     said.split_whitespace().next().unwrap().to_owned()
@@ -208,16 +213,52 @@ fn files_of_all_sizes_come_through_whole_and_in_part() {
     );
 }
 
-/// Both directions at once, and half-close: what comes back is compared by SHA-256.
+/// Both directions at once, and half-close, with each kind of upstream, and on the kernel alone: what comes back is compared by
+/// SHA-256.
 #[test]
-fn bulk_both_ways_through_the_proxy() {
+fn bulk_both_ways_over_the_stack_and_the_kernel() {
     let (_lab, folder) = (lab(), Folder::new("bulk"));
-    let _echo = kernel_echo("fw-b", "10.77.0.2", "7");
-    let proxy = Proxy::start(&folder, &format!("{LISTENER}{}", pool("", &[7])));
-    bulk("10.77.0.1", "80", "64");
-    let counted = proxy.stop();
-    assert_eq!(counted["counters"]["bytes_to_backends"], 64 << 20);
-    assert_eq!(counted["counters"]["bytes_to_clients"], 64 << 20);
+    let (_far, _near) = (kernel_echo("fw-b", "10.77.0.2", "7"), kernel_echo("fw-a", "127.0.0.1", "7"));
+    let kernel = pool("", &[7]).replace("10.77.0.2:7\"", "127.0.0.1:7\"\nvia = \"kernel\"");
+    for (pool, flags) in [
+        (pool("", &[7]), &[][..]),
+        (kernel.clone(), &[]),
+        (pool("", &[7]), &["--stack", "kernel"]),
+        (kernel, &["--stack", "kernel", "--cores", "0,1"]),
+    ] {
+        let proxy = Proxy::start_with(&folder, &format!("{LISTENER}{pool}"), flags);
+        bulk("10.77.0.1", "80", "64");
+        let counted = proxy.stop();
+        assert_eq!(counted["counters"]["bytes_to_backends"], 64 << 20);
+        assert_eq!(counted["counters"]["bytes_to_clients"], 64 << 20);
+        assert_eq!(counted["counters"]["accepted"], counted["counters"]["finished"]);
+    }
+}
+
+/// A laptop's proxy: without privileges, without an interface of its own; reloads and drains like the other.
+#[test]
+fn without_privileges_over_the_kernel() {
+    need_all();
+    let (_lab, folder, program) = (lab(), Folder::new("nobody"), common::for_nobody());
+    let _servers = [(8081, "one"), (8082, "two")].map(|(port, body)| nginx(&folder, port, "", &answer(body)));
+    let listener = LISTENER.replace(":80\"", ":8000\"");
+    let first = format!("{listener}{}", pool("", &[8081]));
+    let file = folder.write("proxy.toml", &first);
+    let mut command = Command::new("ip");
+    let program = program.path();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    command.args(["netns", "exec", "fw-a"]).args(nobody).arg(program).args(["proxy", "-c", &file, "--stack", "kernel"]);
+    let mut proxy = Server::spawn(command);
+    assert_eq!(curl(&["http://10.77.0.1:8000"]), "one");
+    let more = listener.replace("web\"\na", "more\"\na").replace(":8000\"", ":8001\"");
+    folder.write("proxy.toml", &format!("{more}{}", pool("", &[8082])));
+    proxy.signal(Signal::HUP);
+    proxy.says("reloaded ");
+    eventually("the old listener is gone", || is_refused("http://10.77.0.1:8000"));
+    assert_eq!(curl(&["http://10.77.0.1:8001"]), "two");
+    proxy.signal(Signal::TERM);
+    let (code, said) = proxy.end();
+    assert_eq!(code, Some(0), "{said:?}");
 }
 
 #[test]
@@ -318,14 +359,13 @@ fn a_reload_under_load_loses_nothing() {
     let mut proxy = Proxy::start(&folder, &first);
     let (kept, closed) = (wrk("Connection: keep-alive", 4), wrk("Connection: close", 4));
     for _ in 0..3 {
+        // The shards hear of it a moment later.
         proxy.reload(&folder, &second);
-        assert_eq!(curl(&[URL]), "two");
+        eventually("the second pool answers", || curl(&[URL]) == "two");
         assert_eq!(curl(&["http://10.77.0.1:8000"]), "two");
         proxy.reload(&folder, &first);
-        assert_eq!(curl(&[URL]), "one");
-        // 7: refused.
-        let refused = curl_command(&["http://10.77.0.1:8000"]).stderr(Stdio::null()).status().unwrap();
-        assert_eq!(refused.code(), Some(7));
+        eventually("the first pool answers", || curl(&[URL]) == "one");
+        eventually("the second listener is gone", || is_refused("http://10.77.0.1:8000"));
     }
     folder.write("proxy.toml", &first.replace("10.77.0.2", "backend.example"));
     proxy.server.signal(Signal::HUP);
@@ -356,8 +396,7 @@ fn a_drain_lets_transfers_end() {
         std::thread::sleep(Duration::from_millis(20));
     }
     proxy.server.signal(Signal::TERM);
-    let refused = || curl_command(&[URL]).stderr(Stdio::null()).status().unwrap().code() == Some(7);
-    eventually("nobody is let in", refused);
+    eventually("nobody is let in", || is_refused(URL));
     let (code, _, why) = client.end(LIMIT);
     assert_eq!(code, Some(0), "{why}");
     assert_eq!(sha256(&got), sha256(&file));
@@ -381,8 +420,7 @@ fn a_drain_can_be_cut_short() {
     }
     proxy.server.signal(Signal::TERM);
     // Its answer to this says that it has seen the first.
-    let refused = || curl_command(&[URL]).stderr(Stdio::null()).status().unwrap().code() == Some(7);
-    eventually("nobody is let in", refused);
+    eventually("nobody is let in", || is_refused(URL));
     proxy.server.signal(Signal::TERM);
     let counted = proxy.ended();
     assert_eq!(counted["counters"]["not_drained"], 1);

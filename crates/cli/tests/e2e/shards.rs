@@ -2,12 +2,11 @@
 //! when it has to send again; and it knows nothing of where a flow lives, so what is opened from here is answered anywhere.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{self, Background, LabTurn, json, ok};
+use crate::common::{self, Background, LabTurn, SOON, json, ok};
 use crate::ss::holding;
 use crate::support::{Server, assert_no_program, bulk, eventually, fourwave, good, kernel_echo, peer, refused};
 
@@ -87,7 +86,7 @@ fn ping_from_two_and_four_queues_to_a_kernel_server() {
         eventually("answers were handed over", || counter(pid, "handoff_straight").0 > 1000);
         assert_eq!(counter(pid, "connected").0, 64);
         ping.signal(Signal::INT);
-        let (code, stdout, said) = ping.end(Duration::from_secs(20));
+        let (code, stdout, said) = ping.end(SOON);
         assert_eq!((code, said.as_str()), (Some(0), ""), "{stdout}");
         let report = json(&stdout);
         assert!(report["count"].as_u64().unwrap() > 1000 && report["errors"] == 0, "{report}");

@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{self, json, ok, run};
+use crate::common::{self, SOON, json, ok, run};
 use crate::support::{Server, eventually, good, lab, peer, sentence};
 
 const KEYS: [&str; 12] = [
@@ -94,18 +94,16 @@ fn close_wait_while_the_peer_does_not_read() {
 fn fin_wait_and_time_wait_when_the_server_closes_first() {
     let _lab = lab();
     let mut seen = BTreeSet::new();
-    for _ in 0..5 {
+    let enough = Instant::now() + SOON;
+    while Instant::now() < enough {
         let mut server = Server::echo();
         let mut client = holding(&["10.77.0.1", "7", "2", "close=0"]);
-        let pid = server.pid().to_string();
+        let processes = fourwave::control::processes().unwrap();
+        let process = processes.iter().find(|process| process.pid == server.pid()).unwrap();
         server.signal(Signal::INT);
-        let end = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < end && server.running() {
-            let output = run(&["ss", "--json", "--pid", &pid]);
-            if output.status.success() {
-                let rows = json(&String::from_utf8(output.stdout).unwrap());
-                seen.extend(states(rows.as_array().unwrap()).into_iter().map(str::to_owned));
-            }
+        while server.running() {
+            let rows = process.connections().unwrap_or_default();
+            seen.extend(rows.iter().map(|row| row.state.to_string()));
         }
         assert_eq!(server.end().0, Some(0));
         drop(client.stdin.take());

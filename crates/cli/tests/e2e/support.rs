@@ -10,8 +10,11 @@ use serde_json::Value;
 
 use crate::common::{self, Background, LabTurn, json, ok};
 
-/// Generous: for what takes milliseconds on an idle machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) use crate::common::SOON;
+
+/// A program of a test that hangs is ended after this long, whatever limit it was given: only a limit of a busy machine's
+/// would make a test fail by chance.
+const HANGS: u32 = 180;
 
 /// The lab, up, and nobody else in it.
 pub(crate) fn lab() -> LabTurn {
@@ -26,16 +29,16 @@ pub(crate) fn need(program: &str, package: &str) {
     assert!(found.status.success(), "this test needs `{program}`: apt-get install {package}");
 }
 
-/// A program in a namespace, ended after so many seconds, and when the test is killed or kills it.
+/// A program in a namespace, ended after so many seconds and not before [`HANGS`], and when the test is killed or kills it.
 pub(crate) fn within(namespace: &str, seconds: u32, args: &[&str]) -> Command {
     let mut command = Command::new("ip");
-    let limit = seconds.to_string();
+    let limit = seconds.max(HANGS).to_string();
     command.args(["netns", "exec", namespace, "timeout", "--kill-after=1", &limit]);
     command.args(["setpriv", "--pdeathsig", "KILL", "--"]).args(args);
     command
 }
 
-/// One of the scripts in `peers`, in a namespace, for a minute at most.
+/// One of the scripts in `peers`, in a namespace.
 pub(crate) fn peer(namespace: &str, script: &str, args: &[&str]) -> Command {
     peer_for(namespace, 60, script, args)
 }
@@ -74,7 +77,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// `fourwave` in a namespace, ended after half a minute.
+/// `fourwave` in a namespace, ended if it hangs.
 pub(crate) fn fourwave(namespace: &str, args: &[&str]) -> Command {
     let mut all = vec![common::FOURWAVE];
     all.extend(args);
@@ -216,15 +219,25 @@ pub(crate) fn bulk(address: &str, port: &str, mib: &str) -> String {
     good(peer("fw-b", "bulk", &[address, port, mib]))
 }
 
-/// A transfer that goes on for long, and is under way when this returns.
+/// A transfer that goes on until its stdin ends, and is under way when this returns.
 pub(crate) fn long_transfer() -> Background {
-    let mut command = peer("fw-b", "bulk", &["10.77.0.1", "7", "100000"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    long_transfer_to("10.77.0.1")
+}
+
+pub(crate) fn long_transfer_to(address: &str) -> Background {
+    let mut command = peer_for("fw-b", 600, "bulk", &[address, "7", "until"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "sending\n");
-    std::thread::sleep(Duration::from_millis(300));
     Background::of(child)
+}
+
+/// Ends a [`long_transfer`]: every octet has come back, once and in its place.
+pub(crate) fn assert_whole(mut transfer: Background) {
+    transfer.end_of_input();
+    let (code, said, why) = transfer.end(SOON);
+    assert_eq!(code, Some(0), "{said}{why}");
 }
 
 /// Nothing is attached to the interface of fw-a.
@@ -242,7 +255,7 @@ pub(crate) fn mac(namespace: &str, interface: &str) -> String {
 
 /// The kernel refuses connections to the port: no listener has it.
 pub(crate) fn assert_refused(address: &str, port: &str) {
-    let script = "import socket, sys\ntry: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)\n\
+    let script = "import socket, sys\ntry: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)\n\
         except ConnectionRefusedError: sys.exit(0)\nsys.exit(1)";
     good(within("fw-b", 20, &["python3", "-c", script, address, port]));
 }

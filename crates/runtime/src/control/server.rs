@@ -34,7 +34,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) shards: Vec<Mailbox>,
-    pub(crate) steering: Arc<Mutex<Steering>>,
+    /// None without an interface.
+    pub(crate) steering: Option<Arc<Mutex<Steering>>>,
 }
 
 /// An open control socket; its file is removed on drop.
@@ -177,7 +178,8 @@ fn answer(client: UnixStream, source: &Source, stop: &AtomicBool) -> io::Result<
             }
         }
         Request::Steering => {
-            let steering = source.steering.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(steering) = &source.steering else { return out.flush() };
+            let steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
             for (name, value) in steering.verdicts().map_err(io::Error::other)? {
                 put(&mut out, &Count { name: name.into(), value, shards: Vec::new() })?;
             }

@@ -1,7 +1,7 @@
 //! An application that opens, accepts, sends, reads and ends as its dice say, and compares notes with the other side.
 
 use sim::Rng;
-use stack::{App, ConnId, Duration, Error, Half, Instant, Io, Keepalive, ListenOptions, ListenerId};
+use stack::{App, Bytes, ConnId, Duration, Error, Half, Instant, Io, Keepalive, ListenOptions, ListenerId};
 use std::{cell::RefCell, collections::BTreeMap, collections::HashMap, net::SocketAddr, rc::Rc};
 
 /// How an end of a connection came to its end.
@@ -250,7 +250,7 @@ impl Player {
         while sent < e.total {
             let n = usize::try_from(e.total - sent).unwrap_or(usize::MAX).min(e.piece);
             let piece: Vec<u8> = (sent..sent + n as u64).map(|at| e.who.octet(at)).collect();
-            let took = if self.rng.percent(3) { io.send_urgent(conn, &piece) } else { io.send(conn, &piece) };
+            let took = write(&mut self.rng, io, conn, &piece);
             // An error that is not told yet.
             let Ok(took) = took else { return };
             sent += took as u64;
@@ -341,7 +341,16 @@ impl Player {
         let mut left = most;
         while left > 0 {
             let n = left.min(buffer.len());
-            match io.read(conn, &mut buffer[..n]) {
+            let read = if self.rng.percent(30) {
+                io.read_with(conn, |front| {
+                    let n = n.min(front.len());
+                    buffer[..n].copy_from_slice(&front[..n]);
+                    (n, n)
+                })
+            } else {
+                io.read(conn, &mut buffer[..n])
+            };
+            match read {
                 Ok(n @ 1..) => {
                     self.verify(conn, &buffer[..n]);
                     left -= n;
@@ -460,6 +469,25 @@ impl Player {
                 }
             }
         }
+    }
+}
+
+/// In one of the ways there are.
+fn write(rng: &mut Rng, io: &mut Io<'_>, conn: ConnId, piece: &[u8]) -> Result<usize, Error> {
+    match rng.below(100) {
+        0..3 => io.send_urgent(conn, piece),
+        3..10 => io.send_more(conn, piece),
+        10..25 => {
+            let (one, rest) = piece.split_at(rng.index(piece.len()));
+            io.send_vectored(conn, &[one, &[], rest])
+        }
+        25..55 => {
+            let mut bytes = Bytes::from(piece.to_vec());
+            let took = io.send_bytes(conn, &mut bytes)?;
+            assert_eq!(bytes, piece[took..], "what is taken is taken from the front");
+            Ok(took)
+        }
+        _ => io.send(conn, piece),
     }
 }
 

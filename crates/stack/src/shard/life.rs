@@ -54,7 +54,7 @@ impl Shard {
         }
         let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
         let (key, old) = self.choose_port(now, local_ip, remote).ok_or(ConnectError::NoPort)?;
-        if self.connections() >= self.config.max_connections as usize {
+        if self.own_connections() >= self.config.max_connections as usize {
             return Err(ConnectError::TooMany);
         }
         let mut start = self.start(now, &key);
@@ -120,7 +120,7 @@ impl Shard {
     }
 
     pub(super) fn insert(&mut self, mut entry: Entry) -> Option<u32> {
-        if self.connections() >= self.config.max_connections as usize {
+        if self.own_connections() >= self.config.max_connections as usize {
             return None;
         }
         let hash = entry.hash;
@@ -333,7 +333,7 @@ impl Shard {
             entry.conn.release(&mut env);
             self.counters.count_state(&mut entry.counted, tcp::State::Closed);
         }
-        place.generation = place.generation.wrapping_add(1);
+        place.generation = ConnId::next_generation(place.generation);
         self.wheel.stop(slot);
         self.free.push(slot);
     }

@@ -39,10 +39,12 @@ pub struct Cursor {
     connection: u32,
     half_open: u32,
     time_wait: u32,
+    foreign: u32,
 }
 
 impl Shard {
-    /// Adds up to `max` slots' connections, then those in SYN-RECEIVED, then TIME-WAIT records, to `out`; `None` when the listing is complete.
+    /// Adds up to `max` slots' connections, then those in SYN-RECEIVED, then TIME-WAIT records, then connections over the kernel's sockets, to
+    /// `out`; `None` when the listing is complete.
     pub fn list(&self, now: Instant, cursor: Cursor, max: u32, out: &mut Vec<ConnectionInfo>) -> Option<Cursor> {
         let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         if cursor.connection < slots {
@@ -55,9 +57,14 @@ impl Shard {
             out.extend((cursor.half_open..end).filter_map(|slot| self.half_open_info(now, slot)));
             return Some(Cursor { half_open: end, ..cursor });
         }
-        let end = cursor.time_wait.saturating_add(max).min(self.time_waits.slots());
-        out.extend((cursor.time_wait..end).filter_map(|slot| self.time_wait_info(now, slot)));
-        (end < self.time_waits.slots()).then_some(Cursor { time_wait: end, ..cursor })
+        if cursor.time_wait < self.time_waits.slots() {
+            let end = cursor.time_wait.saturating_add(max).min(self.time_waits.slots());
+            out.extend((cursor.time_wait..end).filter_map(|slot| self.time_wait_info(now, slot)));
+            return (end < self.time_waits.slots() || self.foreign.is_some())
+                .then_some(Cursor { time_wait: end, ..cursor });
+        }
+        let next = self.foreign.as_ref()?.list(now, cursor.foreign, max, out);
+        next.map(|foreign| Cursor { foreign, ..cursor })
     }
 
     fn connection_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {

@@ -46,6 +46,21 @@ impl Shard {
         eth::Header::MAX_LEN + usize::from(self.config.mtu)
     }
 
+    /// Whether the checksums of segments with data are left to who sends the frames: see
+    /// [`checksum_left`](Self::checksum_left). As it is made, a shard computes all. What has no data is computed in any
+    /// case: to sum up a header is no more work than to ask for it.
+    pub fn leave_checksums(&mut self, leave: bool) {
+        self.leaves_checksums = leave;
+    }
+
+    /// Of the frame that [`poll_transmit`](Self::poll_transmit) wrote last: from where on the Internet checksum is to be
+    /// computed, up to the frame's end, and how many bytes behind that it is to be written, if it was left. The sum of the
+    /// pseudo-header stands there.
+    #[must_use]
+    pub fn checksum_left(&self) -> Option<(u16, u16)> {
+        self.checksum_left
+    }
+
     /// Writes the next frame to send into `frame` and returns its length, `None` when there is nothing (more) to send.
     ///
     /// `frame` must have [`frame_bytes`](Self::frame_bytes); a shorter one is refused and counted.
@@ -54,6 +69,7 @@ impl Shard {
             self.counters.refused(Refusal::FrameTooSmall);
             return None;
         }
+        self.checksum_left = None;
         if !self.replies.is_empty()
             && let Some(reply) = self.replies.pop()
         {
@@ -137,7 +153,13 @@ impl Shard {
         let tcp_len = header.len() + payload_len;
         link.emit(frame);
         emit_ip(src, dst, ip::PROTOCOL_TCP, marks, tcp_len, &mut frame[link.len()..]);
-        header.emit(src, dst, &mut frame[at..at + tcp_len]);
+        let segment = &mut frame[at..at + tcp_len];
+        if self.leaves_checksums && payload_len > 0 {
+            header.emit_unfinished(src, dst, segment);
+            self.checksum_left = u16::try_from(at).ok().map(|at| (at, Header::CHECKSUM_AT));
+        } else {
+            header.emit(src, dst, segment);
+        }
         // Most often one segment is all there is: it need not be asked for another.
         if !entry.over && entry.conn.sent_all() { Turn::Last(at + tcp_len) } else { Turn::Sent(at + tcp_len) }
     }

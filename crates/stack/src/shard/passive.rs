@@ -39,7 +39,7 @@ impl Shard {
     /// A SYN for a listener: SYN-RECEIVED, if there is room for it, or a cookie.
     pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) -> Result<(), Refusal> {
         self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
-        if self.connections() >= self.config.max_connections as usize {
+        if self.own_connections() >= self.config.max_connections as usize {
             return Err(Refusal::ConnectionsFull);
         }
         let crowded = self.half_opens.is_full();
@@ -115,7 +115,7 @@ impl Shard {
 
     /// Whether a connection that is open now can be kept.
     fn has_room(&self, listener: ListenerId) -> Result<(), Refusal> {
-        if self.connections() >= self.config.max_connections as usize {
+        if self.own_connections() >= self.config.max_connections as usize {
             return Err(Refusal::ConnectionsFull);
         }
         match self.listeners.get(listener) {

@@ -75,5 +75,8 @@ impl Shard {
         for listener in self.listeners.ids() {
             let _ = self.close_listener(now, listener);
         }
+        if let Ok(sockets) = self.sockets() {
+            sockets.close_listeners();
+        }
     }
 }

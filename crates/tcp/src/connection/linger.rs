@@ -1,6 +1,6 @@
 //! Closing with a limit: `SO_LINGER`.
 
-use super::{Connection, Duration, Env, Error, Instant, State};
+use super::{Connection, Duration, Env, Error, Instant, State, write::Want};
 
 impl Connection {
     /// What [`close`](Self::close) does: `None`, the default, closes in the background. Zero resets the connection: no
@@ -38,7 +38,7 @@ impl Connection {
         extras.linger.begin(env.now, acknowledged);
         if extras.linger.until().is_some() {
             // It hears of the outcome and of nothing else.
-            self.want_write = false;
+            self.want_write = Want::Nothing;
             (self.events.readable, self.events.writable, self.events.peer_closed) = (false, false, false);
         }
     }

@@ -1,6 +1,6 @@
 //! Segments from SYN-RECEIVED on: RFC 9293 section 3.10.7.4, step by step.
 
-use super::{Connection, DropReason, Duration, Env, Error, Flags, Input, Outcome, Reset, Segment, State};
+use super::{Connection, DropReason, Duration, Env, Error, Flags, Input, Outcome, Reset, Segment, State, write::Want};
 use crate::{
     recv::{
         Taken,
@@ -189,8 +189,8 @@ impl Connection {
     /// Something new is acknowledged.
     pub(super) fn on_progress(&mut self, env: &Env<'_>) {
         self.on_path_ack(env.now);
-        if self.want_write && self.snd.writable(env) {
-            self.want_write = false;
+        if self.is_writable(env) {
+            self.want_write = Want::Nothing;
             self.events.writable = true;
         }
     }

@@ -2,7 +2,6 @@
 //! takes that back, or for one retransmission timeout (as Linux's `TCP_CORK` and `MSG_MORE`).
 
 use super::Sender;
-use crate::env::Env;
 
 /// Whatever the application sends may be added to.
 const ON: u8 = 1;
@@ -30,11 +29,10 @@ impl Cork {
 }
 
 impl Sender {
-    /// As [`push`](Self::push); `more` says that what follows belongs to it.
-    pub(crate) fn push_some(&mut self, env: &mut Env<'_>, bytes: &[u8], more: bool) -> usize {
+    /// What is pushed next is the end of something, or `more` that belongs to it follows.
+    pub(crate) fn follows(&mut self, more: bool) {
         let said = if more { MORE | KEPT } else { 0 };
         self.cork.0 = self.cork.0 & ON | said;
-        self.push(env, bytes)
     }
 
     pub(crate) fn set_cork(&mut self, on: bool) {

@@ -18,6 +18,7 @@ mod rto;
 mod scoreboard;
 mod tlp;
 pub(crate) mod urgent;
+mod write;
 
 use crate::{
     cc::{Congestion, Usage},
@@ -33,6 +34,7 @@ pub(crate) use recovery::Flight;
 use rto::Rto;
 use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::Header};
+pub(crate) use write::COPIED_BELOW;
 
 /// The timer that is due first, the one before of two at the same time. Asked for with every segment, so without a list of
 /// them: sorting one costs more than all the rest of a timer.
@@ -221,24 +223,6 @@ impl Sender {
         if on {
             self.uncork_once();
         }
-    }
-
-    /// Takes as much of `bytes` as the send buffer and the pool have room for.
-    pub(crate) fn push(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> usize {
-        let room = self.buffer(env).saturating_sub(self.queue.len()) as usize;
-        self.queue.push(env.pool, &bytes[..bytes.len().min(room)])
-    }
-
-    /// There is room worth telling an application that waits.
-    pub(crate) fn writable(&self, env: &Env<'_>) -> bool {
-        autotune::is_writable(self.queue.len(), self.buffer(env))
-    }
-
-    /// Bytes the queue may hold now.
-    pub(super) fn buffer(&self, env: &Env<'_>) -> u32 {
-        let sacked = self.flight.as_ref().map_or(0, |f| f.board.sacked());
-        let (start, most) = (env.config.send_buffer_start_bytes, env.config.send_buffer_bytes);
-        env.pool.share(self.queue.len(), autotune::limit(self.congestion.window(), sacked, start, most))
     }
 
     /// FIN follows what is queued.

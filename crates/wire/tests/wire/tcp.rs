@@ -208,6 +208,25 @@ proptest! {
         prop_assert!(Segment::parse(&segment, src, dst).is_err());
     }
 
+    /// MUST-2, RFC9293-3.1-a: what a device does with a segment whose checksum was left to it, with nothing of the crate's,
+    /// gives the segment that is computed here, byte for byte. (One's complement sums of anything but zeros are never zero, so
+    /// there is one checksum and not two.)
+    #[test]
+    fn an_unfinished_segment_is_finished_by_its_own_sum(
+        header in any_header(), (src, dst) in pair(), payload in bytes(100), before in any::<u16>()
+    ) {
+        let mut buf = vec![0xee; header.len()];
+        buf.extend(&payload);
+        buf[16..18].copy_from_slice(&before.to_be_bytes());
+        header.emit_unfinished(src, dst, &mut buf);
+        // linux/Documentation/networking/checksum-offloads.rst: all from the start on, the field as it stands included.
+        let checksum = !naive_sum(0, &buf);
+        let field = usize::from(Header::CHECKSUM_AT);
+        buf[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+        prop_assert_eq!(whole_sum(src, dst, &buf), 0xffff);
+        prop_assert_eq!(buf, emitted(&header, src, dst, &payload));
+    }
+
     #[test]
     fn arbitrary_bytes_dont_panic(mut segment in bytes(100), (src, dst) in pair(), words in 0u8..16) {
         let _ = Segment::parse(&segment, src, dst);

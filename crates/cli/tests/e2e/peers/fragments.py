@@ -42,7 +42,7 @@ def is_reset(frame):
 for offset, more, part in ((0, 1, segment[:1280]), (1280, 0, segment[1280:])):
     link.send(mac + own + (b"\x86\xdd" if six else b"\x08\x00") + packet(offset, more, part))
 # Behind it, a question that is answered: whatever comes because of the fragments has come by then.
-link.settimeout(5)
+link.settimeout(120)
 probe = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_STREAM)
 try:
     probe.connect((far, 9))

@@ -19,7 +19,7 @@ def close_when_closed(connection):
 
 
 for number in range(count):
-    connection = socket.create_connection((address, port), timeout=20)
+    connection = socket.create_connection((address, port), timeout=120)
     connection.sendall(b"x")
     assert connection.recv(1) == b"x"
     connection.settimeout(None)
@@ -31,7 +31,7 @@ for line in sys.stdin:
     # A line: exchange another byte on those kept.
     for number, connection in enumerate(connections):
         if number not in closing:
-            connection.settimeout(20)
+            connection.settimeout(120)
             connection.sendall(b"y")
             assert connection.recv(1) == b"y"
     print("echoed", flush=True)

@@ -5,7 +5,7 @@ import sys
 import time
 
 address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-connection = socket.create_connection((address, port), timeout=20)
+connection = socket.create_connection((address, port), timeout=120)
 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 end, count = time.monotonic() + seconds, 0
 while time.monotonic() < end:

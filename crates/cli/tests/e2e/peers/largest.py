@@ -6,7 +6,7 @@ import sys
 interface, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
 frames.bind((interface, 0x0800))
-frames.settimeout(30)
+frames.settimeout(120)
 largest = 0
 while count:
     frame, (_, _, kind, _, _) = frames.recvfrom(65536)

@@ -4,7 +4,7 @@ import socket
 import sys
 
 address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-connections = [socket.create_connection((address, port), timeout=30) for _ in range(count)]
+connections = [socket.create_connection((address, port), timeout=120) for _ in range(count)]
 for size in (1, 3, 64, 1460, 1461, 20000):
     messages = [os.urandom(size) for _ in connections]
     for connection, message in zip(connections, messages):

@@ -3,7 +3,7 @@ import socket
 import sys
 
 address, port, source, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-connection = socket.create_connection((address, port), timeout=50, source_address=(source, 0))
+connection = socket.create_connection((address, port), timeout=120, source_address=(source, 0))
 print("connected", flush=True)
 for line in sys.stdin:
     left = count

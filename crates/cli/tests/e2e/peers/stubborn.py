@@ -5,7 +5,7 @@ import sys
 
 connection = socket.socket()
 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-connection.settimeout(30)
+connection.settimeout(120)
 connection.connect((sys.argv[1], int(sys.argv[2])))
 message = bytes(range(256)) * 384
 connection.sendall(message)

@@ -27,7 +27,7 @@ header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
 tags = b"".join(bytes.fromhex(tag.replace(":", "")) for tag in sys.argv[6:])
 link.send(mac + own + tags + b"\x08\x00" + header + ports + body)
 # Behind it, a connection to the same port: what is answered has been by then.
-socket.create_connection((far, port), timeout=20).close()
+socket.create_connection((far, port), timeout=120).close()
 link.setblocking(False)
 answer = "nothing"
 try:

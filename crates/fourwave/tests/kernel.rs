@@ -1,0 +1,163 @@
+//! A stack over the kernel's sockets, and programs that know nothing of it. Loopback; no privilege is needed.
+
+use fourwave::{App, ConnId, Duration, Error, Idle, Io, ListenerId, Message, Stack, TimerId};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
+/// Sends back what comes, and counts connections.
+#[derive(Clone, Debug, Default)]
+struct Echo {
+    accepted: usize,
+}
+
+impl App for Echo {
+    fn on_accept(&mut self, _: &mut Io<'_>, _: ConnId, _: ListenerId) {
+        self.accepted += 1;
+    }
+
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+        io.send(conn, data).unwrap_or(data.len())
+    }
+}
+
+fn anywhere() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// Everything that was sent comes back, in spite of a reader that only begins when all is sent; then the FIN.
+fn echoes(to: SocketAddr, bytes: usize) {
+    let mut client = TcpStream::connect(to).unwrap();
+    let sent: Vec<u8> = (0..bytes).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let mut writer = client.try_clone().unwrap();
+    let all = sent.clone();
+    let writer = std::thread::spawn(move || {
+        writer.write_all(&all).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).unwrap();
+    assert!(got == sent, "{} of {bytes} bytes", got.len());
+    writer.join().unwrap();
+}
+
+#[test]
+fn an_echo_runs_whatever_the_idle_strategy() {
+    for idle in [Idle::Sleep, Idle::Adaptive, Idle::Busy] {
+        let running = Stack::kernel().listen(anywhere()).idle(idle).start(Echo::default()).unwrap();
+        assert!(running.report().is_none());
+        let to = running.listening()[0];
+        for bytes in [0, 1, 3_000_000] {
+            echoes(to, bytes);
+        }
+        running.stop();
+        let finished = running.join().unwrap();
+        assert_eq!(finished[0].app.accepted, 3, "{idle:?}");
+        let counters = finished[0].counters.sockets;
+        assert_eq!((counters.accepted, counters.closed, counters.failed, counters.open), (3, 3, 0, 0), "{idle:?}");
+        // The port is free again.
+        drop(TcpListener::bind(to).unwrap());
+    }
+}
+
+#[test]
+fn shards_share_the_ports() {
+    let stack = Stack::kernel().shards(3).listen(anywhere()).listen(([127, 0, 0, 1], 0).into()).idle(Idle::Sleep);
+    let running = stack.start(Echo::default()).unwrap();
+    assert_eq!(running.shards(), 3);
+    let to: Vec<_> = running.listening().to_vec();
+    assert_ne!(to[0].port(), to[1].port());
+    // SO_REUSEPORT spreads them by a hash: that one shard of three gets all of 64 happens once in 10^30.
+    (0..64).for_each(|at| echoes(to[at % 2], 100));
+    running.stop();
+    let accepted: Vec<_> = running.join().unwrap().iter().map(|shard| shard.app.accepted).collect();
+    assert_eq!(accepted.iter().sum::<usize>(), 64);
+    assert!(accepted.iter().all(|shard| *shard < 64), "{accepted:?}");
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_holder() {
+    let running = Stack::kernel().shards(2).listen(anywhere()).idle(Idle::Sleep).start(Echo::default()).unwrap();
+    let to = running.listening()[0];
+    for shards in [1, 2] {
+        let error = Stack::kernel().shards(shards).listen(to).start(Echo::default()).unwrap_err();
+        let Error::InUse { address, holder } = &error else { panic!("{error}") };
+        assert_eq!(*address, to);
+        assert!(holder.to_string().contains(&format!("(process {})", std::process::id())), "{holder}");
+    }
+}
+
+#[test]
+fn what_needs_an_interface_is_refused_by_its_name() {
+    let own = fourwave::Address { ip: [10, 0, 0, 1].into(), prefix_len: 24, gateway: None };
+    let wrong = [
+        (Stack::kernel().address(own), "address is 10.0.0.1"),
+        (Stack::kernel().vlan(7), "vlan is 7"),
+        (Stack::kernel().queues([0]), "queues is [0]"),
+        (Stack::kernel().ports(50_000..=50_010), "ports is 50000..=50010"),
+        (Stack::kernel().xdp_mode(fourwave::XdpMode::Native), "xdp_mode is Native"),
+        (Stack::kernel().copy_mode(fourwave::CopyMode::Copy), "copy_mode is Copy"),
+        (Stack::kernel().tx_checksum(fourwave::TxChecksum::Compute), "tx_checksum is Compute"),
+        (Stack::kernel().shards(0), "shards is 0"),
+        (Stack::kernel().shards(2).cores([0]), "cores is [0]"),
+        (Stack::on("lo").shards(2), "shards is 2"),
+    ];
+    for (stack, begins) in wrong {
+        let error = stack.start(Echo::default()).unwrap_err().to_string();
+        assert!(error.starts_with(begins) && error.contains("allowed is"), "{error}");
+    }
+    // The same program asks for active opens where there is an interface.
+    Stack::kernel().active_opens().idle(Idle::Sleep).start(Echo::default()).unwrap();
+}
+
+/// The end is asked for: who is there may stay for the drain time, and nobody else comes.
+#[test]
+fn a_drain_waits_for_who_is_there() {
+    let stack = Stack::kernel().listen(anywhere()).drain_time(Duration::from_secs(600)).idle(Idle::Sleep);
+    let running = stack.start(Echo::default()).unwrap();
+    let to = running.listening()[0];
+    let mut client = TcpStream::connect(to).unwrap();
+    let mut echo = |byte: u8| {
+        let mut got = [0];
+        client.write_all(&[byte]).unwrap();
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, [byte]);
+    };
+    echo(1);
+    running.stop();
+    while TcpStream::connect(to).is_ok() {
+        std::thread::yield_now();
+    }
+    echo(2);
+    assert!(!running.is_finished());
+    drop(client);
+    let counters = running.join().unwrap()[0].counters.sockets;
+    assert_eq!((counters.open, counters.failed), (0, 0));
+}
+
+/// Sets a timer when it gets a message, and ends the stack when that is due.
+#[derive(Clone, Debug)]
+struct Service;
+
+impl App for Service {
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_message(&mut self, io: &mut Io<'_>, message: Message) {
+        let key = *message.downcast::<u64>().unwrap();
+        io.start_timer(Duration::from_millis(1), key).unwrap();
+    }
+
+    fn on_timer(&mut self, io: &mut Io<'_>, _: TimerId, key: u64) {
+        assert_eq!((key, io.place().count), (7, 2));
+        io.finish();
+    }
+}
+
+#[test]
+fn timers_and_messages_need_no_interface() {
+    let running = Stack::kernel().shards(2).idle(Idle::Sleep).start(Service).unwrap();
+    running.poster().post(1, Box::new(7u64)).unwrap();
+    let finished = running.join().unwrap();
+    assert_eq!(finished[1].counters.timers_fired, 1);
+}

@@ -1,0 +1,592 @@
+//! One connection of the kernel's: what there is to tell of it next, and its verbs.
+
+use super::errors;
+use super::queue::Queue;
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+use stack::{Detail, Duration, Error, Half, Info, Instant, Keepalive, Recovery, Sending, SocketOption, State};
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use xdp::sockets::{TcpInfo, unacknowledged_bytes};
+
+/// States of linux/tcp_states.h behind the acknowledgment of our FIN.
+const FIN_WAIT_2: u8 = 5;
+const TIME_WAIT: u8 = 6;
+const CLOSE: u8 = 7;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The SYN is sent.
+    Connecting,
+    Open,
+    /// Closed by the application, which waits for the outcome, until then.
+    Lingering(Instant),
+    /// The end is told.
+    Over,
+}
+
+/// Something to tell of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    Connected,
+    /// So many bytes are in the buffer.
+    Data(usize),
+    Readable,
+    Writable,
+    PeerClosed,
+    Closed(Option<Error>),
+}
+
+/// What the application has done with its handle while it looks at data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Hands {
+    #[default]
+    Off,
+    /// It looks at data.
+    On,
+    /// It has closed the connection meanwhile.
+    Closed,
+}
+
+/// What is known without asking the kernel.
+#[derive(Debug, Default)]
+struct Known {
+    /// There may be something to read.
+    readable: bool,
+    /// There may be room to send.
+    writable: bool,
+    /// A read that is short says nothing: the peer's FIN has arrived, or something urgent, before which a read ends.
+    uneven: bool,
+    /// There is an error to ask for.
+    failing: bool,
+    /// The application was refused room.
+    wants_room: bool,
+    /// The peer's FIN was read, and told.
+    eof: bool,
+    eof_told: bool,
+    write_shut: bool,
+    read_shut: bool,
+    /// It was read from in this turn.
+    was_read: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: OwnedFd,
+    pub(super) remote: SocketAddr,
+    phase: Phase,
+    known: Known,
+    hands: Hands,
+    queue: Queue,
+    /// The end that is to be told next.
+    verdict: Option<Option<Error>>,
+    linger: Option<Duration>,
+    opened: Instant,
+    since: Instant,
+    /// It is in the queue of those that may have something to tell.
+    pub(super) ready: bool,
+}
+
+impl Socket {
+    pub(super) fn new(fd: OwnedFd, remote: SocketAddr, connecting: bool, now: Instant) -> Self {
+        Self {
+            fd,
+            remote,
+            phase: if connecting { Phase::Connecting } else { Phase::Open },
+            known: Known { writable: !connecting, ..Known::default() },
+            hands: Hands::Off,
+            queue: Queue::default(),
+            verdict: None,
+            linger: None,
+            opened: now,
+            since: now,
+            ready: false,
+        }
+    }
+
+    pub(super) const fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Whether the application's handle is good.
+    pub(super) fn lives(&self) -> bool {
+        self.hands != Hands::Closed
+    }
+
+    pub(super) const fn lingers_until(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Lingering(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// It failed before it was known to anybody.
+    pub(super) fn doom(&mut self, errno: Errno) {
+        self.verdict = Some(Some(errors::connection(errno, true)));
+    }
+
+    /// What epoll says.
+    pub(super) fn note(&mut self, event: &mio::event::Event) {
+        let known = &mut self.known;
+        known.readable |= event.is_readable();
+        known.writable |= event.is_writable();
+        known.uneven |= event.is_read_closed() || event.is_priority();
+        known.failing |= event.is_error() || event.is_write_closed();
+    }
+
+    /// A turn begins.
+    pub(super) const fn begin_turn(&mut self) {
+        self.known.was_read = false;
+    }
+
+    /// Whether there is more to do in the next turn.
+    pub(super) fn goes_on(&self, limit: usize) -> bool {
+        let known = &self.known;
+        self.verdict.is_some() || (known.writable && known.wants_room) || (known.readable && self.may_read(limit))
+    }
+
+    fn may_read(&self, limit: usize) -> bool {
+        self.phase == Phase::Open && !self.known.eof && self.queue.len() < limit && self.hands == Hands::Off
+    }
+
+    /// The next thing to tell; `None`: nothing more in this turn. No more than `limit` bytes are queued.
+    pub(super) fn next(&mut self, now: Instant, buffer: &mut [u8], limit: usize) -> Option<News> {
+        match self.phase {
+            Phase::Over => return None,
+            Phase::Connecting if self.verdict.is_none() => return self.finish_connecting(now),
+            Phase::Lingering(until) => self.look_at_linger(now, until),
+            _ if self.known.readable && !self.known.was_read && self.may_read(limit) => {
+                self.known.was_read = true;
+                let room = buffer.len().min(limit - self.queue.len());
+                if let Some(news) = self.receive(now, &mut buffer[..room]) {
+                    return Some(news);
+                }
+            }
+            _ => {}
+        }
+        self.look_at_error(buffer, limit);
+        if self.verdict.is_none() {
+            if let Some(news) = self.smaller_news() {
+                return Some(news);
+            }
+            self.look_at_end();
+        }
+        let verdict = self.verdict.take()?;
+        self.phase = Phase::Over;
+        Some(News::Closed(verdict))
+    }
+
+    fn smaller_news(&mut self) -> Option<News> {
+        let known = &mut self.known;
+        if self.phase != Phase::Open {
+            None
+        } else if known.writable && std::mem::take(&mut known.wants_room) {
+            Some(News::Writable)
+        } else if known.eof && !std::mem::replace(&mut known.eof_told, known.eof) {
+            Some(News::PeerClosed)
+        } else {
+            None
+        }
+    }
+
+    fn finish_connecting(&mut self, now: Instant) -> Option<News> {
+        if !self.known.writable && !self.known.failing {
+            return None;
+        }
+        match sockopt::socket_error(&self.fd) {
+            Ok(Ok(())) => {}
+            Ok(Err(errno)) | Err(errno) => {
+                self.phase = Phase::Over;
+                return Some(News::Closed(Some(errors::connection(errno, true))));
+            }
+        }
+        if net::getpeername(&self.fd).is_err() {
+            self.known.writable = false;
+            return None;
+        }
+        (self.phase, self.since) = (Phase::Open, now);
+        Some(News::Connected)
+    }
+
+    fn receive(&mut self, now: Instant, buffer: &mut [u8]) -> Option<News> {
+        match net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => {
+                (self.known.eof, self.known.readable, self.since) = (true, false, now);
+                None
+            }
+            Ok((n, _)) => {
+                // Less than asked for is all there was; what has come since says so itself.
+                self.known.readable = n == buffer.len() || self.known.uneven;
+                if self.known.read_shut {
+                    // As the stack: nobody reads, which the peer must learn.
+                    self.disconnect();
+                    self.verdict = Some(Some(Error::Reset));
+                    return None;
+                }
+                if self.queue.is_empty() {
+                    self.hands = Hands::On;
+                    return Some(News::Data(n));
+                }
+                self.queue.push(&buffer[..n]);
+                Some(News::Readable)
+            }
+            Err(Errno::AGAIN) => {
+                self.known.readable = false;
+                None
+            }
+            Err(Errno::INTR) => None,
+            Err(errno) => {
+                self.fail(errno);
+                None
+            }
+        }
+    }
+
+    /// The application has seen the data, and has left `rest` of it. True if it has closed the connection meanwhile.
+    pub(super) fn delivered(&mut self, rest: &[u8]) -> bool {
+        let closed = std::mem::take(&mut self.hands) == Hands::Closed;
+        if closed || !self.known.read_shut {
+            self.queue.push(rest);
+        }
+        if !closed || rest.is_empty() || self.linger.is_none_or(|time| time == Duration::ZERO) {
+            return closed;
+        }
+        // It waits for the outcome, and has thrown away data by closing.
+        self.disconnect();
+        self.verdict = Some(Some(Error::Aborted));
+        false
+    }
+
+    fn fail(&mut self, errno: Errno) -> Error {
+        let error = errors::connection(errno, self.phase == Phase::Connecting);
+        self.verdict.get_or_insert(Some(error));
+        error
+    }
+
+    /// An error that no read will tell: it is asked for, and what is there to read is kept for the application.
+    fn look_at_error(&mut self, buffer: &mut [u8], limit: usize) {
+        if !self.known.failing || self.verdict.is_some() || (self.may_read(limit) && self.known.readable) {
+            return;
+        }
+        self.known.failing = false;
+        let Ok(Err(errno)) = sockopt::socket_error(&self.fd) else { return };
+        self.fail(errno);
+        while let Ok((n @ 1.., _)) = net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
+            self.queue.push(&buffer[..n]);
+        }
+    }
+
+    /// Both directions are closed: it is over once our FIN is acknowledged, and everything read.
+    fn look_at_end(&mut self) {
+        let closed = self.known.eof && self.known.write_shut && self.phase == Phase::Open;
+        if closed && self.queue.is_empty() && self.kernel_state() == CLOSE {
+            self.verdict = Some(None);
+        }
+    }
+
+    fn kernel_state(&self) -> u8 {
+        TcpInfo::of(self.fd.as_fd()).map_or(CLOSE, |info| info.state())
+    }
+
+    fn look_at_linger(&mut self, now: Instant, until: Instant) {
+        if self.verdict.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.known.readable) {
+            match net::recv(&self.fd, &mut [0; 1][..], RecvFlags::empty()) {
+                Ok((1.., _)) => {
+                    // Linux resets who sends to a socket that lingers.
+                    self.disconnect();
+                    self.verdict = Some(Some(Error::Aborted));
+                    return;
+                }
+                Err(errno) if !matches!(errno, Errno::AGAIN | Errno::INTR) => {
+                    self.fail(errno);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        if let Ok(Err(errno)) = sockopt::socket_error(&self.fd) {
+            self.fail(errno);
+        } else if matches!(self.kernel_state(), FIN_WAIT_2 | TIME_WAIT | CLOSE) {
+            self.verdict = Some(None);
+        } else if now >= until {
+            self.verdict = Some(Some(Error::TimedOut));
+        }
+    }
+
+    /// Resets the connection and keeps the descriptor (RFC 9293 section 3.10.5, as connect(2) to nobody does it).
+    fn disconnect(&self) {
+        let _ = net::connect_unspec(&self.fd);
+    }
+
+    /// To be dropped: by a reset.
+    pub(super) fn reset(self) {
+        let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
+    }
+
+    // The verbs.
+
+    pub(super) fn send(&mut self, bytes: &[u8], how: Sending) -> Result<usize, Error> {
+        let how = match how {
+            Sending::Plain => SendFlags::empty(),
+            Sending::More => SendFlags::MORE,
+            Sending::Urgent => SendFlags::OOB,
+        };
+        self.write(bytes.len(), |fd| net::send(fd, bytes, how | SendFlags::NOSIGNAL))
+    }
+
+    pub(super) fn send_vectored(&mut self, parts: &[&[u8]]) -> Result<usize, Error> {
+        /// Parts of one call.
+        const MOST: usize = 16;
+        let mut taken = 0;
+        for parts in parts.chunks(MOST) {
+            let mut slices = [IoSlice::new(&[]); MOST];
+            slices.iter_mut().zip(parts).for_each(|(slice, part)| *slice = IoSlice::new(part));
+            let len = parts.iter().map(|part| part.len()).sum();
+            let slices = &slices[..parts.len()];
+            let mut nothing = SendAncillaryBuffer::default();
+            let n = self.write(len, |fd| net::sendmsg(fd, slices, &mut nothing, SendFlags::NOSIGNAL))?;
+            taken += n;
+            if n < len {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn write(&mut self, len: usize, send: impl FnOnce(&OwnedFd) -> rustix::io::Result<usize>) -> Result<usize, Error> {
+        if self.known.write_shut {
+            return Err(Error::BrokenPipe);
+        }
+        if self.phase == Phase::Over || self.lingers_until().is_some() {
+            return Err(Error::NotConnected);
+        }
+        if len == 0 {
+            return Ok(0);
+        }
+        if self.phase == Phase::Connecting || !self.known.writable {
+            self.known.wants_room = true;
+            return Ok(0);
+        }
+        let taken = match send(&self.fd) {
+            Ok(n) => n,
+            Err(Errno::AGAIN) => 0,
+            Err(Errno::INTR) => {
+                self.known.wants_room = true;
+                return Ok(0);
+            }
+            Err(errno) => return Err(self.fail(errno)),
+        };
+        if taken < len {
+            // The kernel tells when there is room: it was asked for more than it had.
+            (self.known.wants_room, self.known.writable) = (true, false);
+        }
+        Ok(taken)
+    }
+
+    pub(super) fn unread(&self) -> &[u8] {
+        self.queue.front()
+    }
+
+    /// True if there may be something to tell now.
+    pub(super) fn skip(&mut self, n: usize) -> bool {
+        self.queue.consume(n);
+        self.known.readable || self.known.failing || (self.known.eof && self.known.write_shut)
+    }
+
+    pub(super) fn shutdown(&mut self, now: Instant, half: Half) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        if half != Half::Write && !self.known.read_shut {
+            self.known.read_shut = true;
+            self.discard();
+        }
+        if half != Half::Read && self.phase == Phase::Connecting {
+            // In SYN-SENT that is the end.
+            self.disconnect();
+            self.verdict = Some(None);
+        } else if half != Half::Read && !self.known.write_shut {
+            (self.known.write_shut, self.known.wants_room, self.since) = (true, false, now);
+            let _ = net::shutdown(&self.fd, Shutdown::Write);
+        }
+    }
+
+    /// Nobody will read what has arrived.
+    fn discard(&mut self) {
+        self.queue.consume(usize::MAX);
+        let mut piece = [0; 4096];
+        while self.phase == Phase::Open && !self.known.eof {
+            match net::recv(&self.fd, &mut piece[..], RecvFlags::empty()) {
+                Ok((0, _)) => self.known.eof = true,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives the connection up. True if it is kept: to hear how it ends, or until the application has looked at its data.
+    pub(super) fn close(&mut self, now: Instant) -> Closing {
+        if self.phase == Phase::Over || self.hands == Hands::On {
+            self.hands = Hands::Closed;
+            return Closing::Kept;
+        }
+        if self.lingers_until().is_some() || self.phase == Phase::Connecting {
+            return Closing::Drop;
+        }
+        if !self.queue.is_empty() || self.linger == Some(Duration::ZERO) {
+            return Closing::Reset;
+        }
+        let Some(time) = self.linger.filter(|_| self.kernel_state() != CLOSE) else { return Closing::Drop };
+        if rustix::io::ioctl_fionread(&self.fd).is_ok_and(|unread| unread > 0) {
+            return Closing::Reset;
+        }
+        self.shutdown(now, Half::Write);
+        self.phase = Phase::Lingering(now + time);
+        Closing::Kept
+    }
+
+    /// The application is to hear no more. True if the end is told already, and nothing is to be reset.
+    pub(super) fn give_up(&mut self) -> bool {
+        let over = self.phase == Phase::Over;
+        if over {
+            self.hands = Hands::Closed;
+        }
+        over
+    }
+
+    pub(super) fn set(&mut self, option: SocketOption) {
+        let fd = &self.fd;
+        let _ = match option {
+            SocketOption::Nodelay(on) => sockopt::set_tcp_nodelay(fd, on),
+            SocketOption::Cork(on) => sockopt::set_tcp_cork(fd, on),
+            SocketOption::Linger(time) => {
+                self.linger = time;
+                Ok(())
+            }
+            SocketOption::UserTimeout(time) => sockopt::set_tcp_user_timeout(fd, user_timeout_ms(time)),
+            SocketOption::Keepalive(None) => sockopt::set_socket_keepalive(fd, false),
+            SocketOption::Keepalive(Some(settings)) => set_keepalive(fd, settings),
+            SocketOption::TrafficClass(dscp) if self.remote.is_ipv4() => sockopt::set_ip_tos(fd, dscp << 2),
+            SocketOption::TrafficClass(dscp) => sockopt::set_ipv6_tclass(fd, u32::from(dscp & 0x3f) << 2),
+        };
+    }
+
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        net::getsockname(&self.fd).ok().and_then(|address| address.try_into().ok())
+    }
+
+    /// The state as far as the application was told.
+    fn state(&self, kernel: u8) -> State {
+        use State::{CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, SynSent, TimeWait};
+        match (self.phase, self.known.eof) {
+            (Phase::Over, _) => Closed,
+            (Phase::Connecting, _) => SynSent,
+            (_, false) if !self.known.write_shut => Established,
+            (_, false) if matches!(kernel, 1 | 4 | 9 | 11) => FinWait1,
+            (_, false) => FinWait2,
+            (_, true) => match kernel {
+                4 | 11 => Closing,
+                9 => LastAck,
+                FIN_WAIT_2 | TIME_WAIT => TimeWait,
+                CLOSE if self.known.write_shut => TimeWait,
+                _ => CloseWait,
+            },
+        }
+    }
+
+    pub(super) fn info(&self, limit: usize) -> Info {
+        let fd = self.fd.as_fd();
+        let kernel = TcpInfo::of(fd).ok();
+        let tell = |f: fn(&TcpInfo) -> u32| kernel.as_ref().map_or(0, f);
+        let mss = tell(TcpInfo::snd_mss);
+        let in_flight = (tell(TcpInfo::unacked) + tell(TcpInfo::retrans))
+            .saturating_sub(tell(TcpInfo::sacked) + tell(TcpInfo::lost));
+        // Linux's TCP_INFINITE_SSTHRESH.
+        let ssthresh = Some(tell(TcpInfo::snd_ssthresh)).filter(|segments| *segments < 0x7fff_ffff);
+        Info {
+            state: self.state(kernel.as_ref().map_or(CLOSE, TcpInfo::state)),
+            send_queue_bytes: unacknowledged_bytes(fd).unwrap_or(0),
+            receive_queue_bytes: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            receive_buffer_bytes: u32::try_from(limit).unwrap_or(u32::MAX),
+            srtt: Some(tell(TcpInfo::rtt_us)).filter(|us| *us > 0).map(micros),
+            cwnd_bytes: tell(TcpInfo::snd_cwnd).saturating_mul(mss),
+            send_mss: u16::try_from(mss).unwrap_or(u16::MAX),
+            ssthresh_bytes: ssthresh.map(|segments| segments.saturating_mul(mss)),
+            in_flight_bytes: in_flight.saturating_mul(mss),
+            sacked_bytes: tell(TcpInfo::sacked).saturating_mul(mss),
+            lost_bytes: tell(TcpInfo::lost).saturating_mul(mss),
+            retransmits: tell(TcpInfo::total_retrans),
+            timer: None,
+            opened: self.opened,
+            since: self.since,
+        }
+    }
+
+    pub(super) fn detail(&self) -> Result<Detail, Error> {
+        let kernel = TcpInfo::of(self.fd.as_fd()).map_err(|_| Error::NotConnected)?;
+        Ok(Detail {
+            recovery: match kernel.recovery() {
+                1 => Recovery::Disorder,
+                2 => Recovery::Reducing,
+                3 => Recovery::Recovery,
+                4 => Recovery::Loss,
+                _ => Recovery::Open,
+            },
+            rto: micros(kernel.rto_us()),
+            backoff: kernel.backoff(),
+            timeouts: kernel.timeouts(),
+            window_probes: kernel.probes(),
+            rttvar: micros(kernel.rttvar_us()),
+            min_rtt: micros(Some(kernel.min_rtt_us()).filter(|us| *us < u32::MAX).unwrap_or(0)),
+            outstanding: kernel.unacked(),
+            sacked: kernel.sacked(),
+            lost: kernel.lost(),
+            resent: kernel.retrans(),
+            reordering: u16::try_from(kernel.reordering()).unwrap_or(u16::MAX),
+            reordered: 0,
+            peer_window_bytes: kernel.snd_wnd(),
+            unsent_bytes: kernel.notsent_bytes(),
+            sack: kernel.options() & 2 != 0,
+            ecn: kernel.options() & 8 != 0,
+            timestamps: kernel.options() & 1 != 0,
+            window_scale: (kernel.options() & 4 != 0).then(|| {
+                let (theirs, ours) = kernel.window_scale();
+                (theirs, ours)
+            }),
+        })
+    }
+}
+
+/// What is to become of a socket that was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// It is needed still.
+    Kept,
+    /// The kernel closes it in order.
+    Drop,
+    Reset,
+}
+
+fn micros(us: u32) -> Duration {
+    Duration::from_micros(us.into())
+}
+
+/// Milliseconds; 0 is the kernel's default, so that for ever is the longest there is: 24 days.
+fn user_timeout_ms(time: Option<Duration>) -> u32 {
+    let most = u32::try_from(i32::MAX).unwrap_or(u32::MAX);
+    time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(most).clamp(1, most))
+}
+
+fn set_keepalive(fd: &OwnedFd, settings: Keepalive) -> rustix::io::Result<()> {
+    // The kernel's limits: 1 to 32767 seconds, 1 to 127 probes.
+    let whole = |time: Duration| std::time::Duration::from_secs(time.as_millis().div_ceil(1000).clamp(1, 32_767));
+    sockopt::set_tcp_keepidle(fd, whole(settings.idle))?;
+    sockopt::set_tcp_keepintvl(fd, whole(settings.interval))?;
+    sockopt::set_tcp_keepcnt(fd, settings.probes.clamp(2, 127).into())?;
+    sockopt::set_socket_keepalive(fd, true)
+}

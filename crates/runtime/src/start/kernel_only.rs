@@ -1,0 +1,143 @@
+//! A stack over the kernel's sockets: shards without an interface; or the sockets for shards that have one.
+
+use super::{COMMANDS, Mailbox, RESOLVES, Running, secrets, spawn, these_cores};
+use crate::clock::Clock;
+use crate::control::{ControlSocket, Source};
+use crate::ending::Ending;
+use crate::error::Error;
+use crate::handoff::{Handoff, PARCELS};
+use crate::kernel::Holder;
+use crate::options::Options;
+use crate::post::Post;
+use crate::privileges::Privileges;
+use crate::sockets::{self, KernelSockets, NoPort};
+use crate::worker::Worker;
+use crossbeam::channel::bounded;
+use socket2::{Domain, Socket, Type};
+use stack::{App, ListenError, MacAddr, Place, Shard, ShardConfig, TcpConfig, Via};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The MTU of a shard without an interface, which sends nothing.
+const NO_MTU: u16 = 1500;
+
+/// Gives each shard the kernel's sockets.
+pub(super) fn give(options: &Options, shards: &mut [Shard], default: Via) -> Result<(), Error> {
+    let several = shards.len() > 1;
+    for shard in shards {
+        let config = sockets::Config {
+            several,
+            queue_bytes: options.tcp.receive_buffer_start_bytes.min(options.tcp.receive_buffer_bytes) as usize,
+            most: shard.config().max_connections,
+        };
+        let sockets = KernelSockets::new(config).map_err(Error::system("opening an epoll descriptor"))?;
+        shard.set_sockets(Box::new(sockets), default);
+    }
+    Ok(())
+}
+
+/// Starts it.
+pub(super) fn start<A: App + Send + 'static>(
+    options: &Options,
+    privileges: Privileges,
+    mut make: impl FnMut(Place) -> A,
+) -> Result<Running<A>, Error> {
+    let count = options.shards.unwrap_or_else(|| u16::try_from(options.cores.len()).unwrap_or(u16::MAX).max(1));
+    let cores = if options.cores.is_empty() { vec![None; count.into()] } else { these_cores(&options.cores)? };
+    let clock = Clock::new();
+    let mut shards = shards(options, &clock, count)?;
+    give(options, &mut shards, Via::Kernel)?;
+    let listening = listen(options, &mut shards)?;
+    let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
+    // Nobody resolves anything.
+    let (resolve, _) = bounded(RESOLVES);
+    let (mut workers, mut mailboxes) = (Vec::new(), Vec::new());
+    for shard in shards {
+        let (commands, inbox) = bounded(COMMANDS);
+        let app = make(shard.config().place);
+        let mut worker = Worker::new(NoPort, shard, app, clock, options.idle, inbox, resolve.clone())
+            .map_err(Error::system("setting up the loop's sleep"))?;
+        worker.set_drain_time(options.drain_time);
+        mailboxes.push(Mailbox { commands, waker: worker.waker() });
+        workers.push(worker);
+    }
+    let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();
+    if workers.len() > 1 {
+        let ends = Handoff::ring(wakers.clone(), PARCELS);
+        workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
+    }
+    let (posts, poster) = Post::offices(wakers.clone(), messages);
+    workers.iter_mut().zip(posts).for_each(|(worker, post)| worker.set_post(post));
+    let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
+    let mut running = Running {
+        ending: Arc::new(Ending::new()),
+        wakers,
+        poster,
+        workers: Vec::with_capacity(workers.len()),
+        report: None,
+        listening,
+        endpoints: None,
+        _control: Some(control),
+        _mirror: None,
+        _overhearing: None,
+        _landing: None,
+        _held: None,
+    };
+    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
+        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
+        running.workers.push(thread);
+    }
+    Ok(running)
+}
+
+fn shards(options: &Options, clock: &Clock, count: u16) -> Result<Vec<Shard>, Error> {
+    let secrets = secrets()?;
+    let shard = |index| {
+        let mut config = ShardConfig::new(MacAddr::default(), NO_MTU, Vec::new(), secrets);
+        config.tcp = TcpConfig::new(options.tcp.clone())?;
+        config.place = Place { index, count };
+        Ok(Shard::new(config, clock.now())?)
+    };
+    (0..count).map(shard).collect()
+}
+
+/// Every shard listens on everything; the addresses, with the ports that were left open.
+fn listen(options: &Options, shards: &mut [Shard]) -> Result<Vec<SocketAddr>, Error> {
+    let mut listening = Vec::with_capacity(options.listen.len());
+    for address in &options.listen {
+        if shards.len() > 1 {
+            alone(*address)?;
+        }
+        let mut address = *address;
+        for shard in &mut *shards {
+            let opened = shard.listen_via(Via::Kernel, address, options.listen_options.clone());
+            let opened = opened.and_then(|id| shard.listener_address(id));
+            address = opened.map_err(|reason| match reason {
+                ListenError::InUse => Error::InUse { address, holder: Holder::of(address) },
+                reason => Error::Listen { address, reason },
+            })?;
+        }
+        listening.push(address);
+    }
+    Ok(listening)
+}
+
+/// Shards share a port by `SO_REUSEPORT`, which would let them share it with another program that does so, too.
+fn alone(address: SocketAddr) -> Result<(), Error> {
+    let probe = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())
+    };
+    match probe() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(Error::InUse { address, holder: Holder::of(address) })
+        }
+        // Whatever else is wrong is told of the listeners.
+        _ => Ok(()),
+    }
+}
