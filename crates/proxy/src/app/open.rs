@@ -14,7 +14,10 @@ use crate::session::{Phase, Session, Side};
 impl Proxy {
     pub(super) fn accept(&mut self, io: &mut Io<'_>, conn: ConnId) {
         self.shared.counters.accepted.one();
-        let Ok((local, remote)) = io.addresses(conn) else { return };
+        let Ok((local, remote)) = io.addresses(conn) else {
+            self.shared.counters.finished.one();
+            return;
+        };
         let Some(front) = self.live.front(local) else {
             let _ = io.abort(conn);
             self.refuse_unknown(remote);
