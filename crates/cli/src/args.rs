@@ -5,6 +5,7 @@ mod file;
 mod lab;
 mod parse;
 mod ping;
+mod proxy;
 mod serve;
 mod stack;
 mod tcp;
@@ -20,6 +21,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use lab::{BenchArgs, DemoArgs, LabArgs, LabCommand};
 pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
+pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Request/response latency over one or more connections
     Ping(PingArgs),
+    /// The TCP proxy
+    Proxy(ProxyArgs),
     /// Everything side by side in one run: raw AF_XDP, fourwave, kernel (epoll), kernel (spinning)
     Bench(BenchArgs),
     /// Connections of a running fourwave process

@@ -11,6 +11,7 @@ mod job;
 mod lab;
 mod out;
 mod ping;
+mod proxy;
 mod serve;
 mod ss;
 mod stack;
@@ -43,6 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args.resolve()?, &stop),
         Command::Serve(args) => serve::run(&args.resolve()?, &stop),
         Command::Ping(args) => ping::run(&args.resolve()?, &stop),
+        Command::Proxy(args) => proxy::run(&args.resolve()?, &stop),
         Command::Bench(args) => bench::run(&args.resolve()?, &stop),
         Command::Ss(args) => ss::run(&args),
         Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Settings, Stack};
+use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum, XdpMode};
 use crate::stop::Stop;
@@ -23,13 +23,8 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         Queues::All => Vec::new(),
         Queues::These(queues) => queues.clone(),
     };
-    let idle = match at.idle {
-        Idle::Busy => fourwave::Idle::Busy,
-        Idle::Adaptive => fourwave::Idle::Adaptive,
-        Idle::Sleep => fourwave::Idle::Sleep,
-    };
     let stack = Stack::on(interface).queues(queues).cores(at.cores.iter().copied());
-    let stack = stack.idle(idle).xdp_mode(xdp_mode(at.xdp_mode)).copy_mode(copy_mode(at.copy));
+    let stack = stack.idle(idle(at.idle)).xdp_mode(xdp_mode(at.xdp_mode)).copy_mode(copy_mode(at.copy));
     let stack = stack.tx_checksum(tx_checksum(at.tx_checksum));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     let stack = at.vlan.into_iter().fold(stack, Stack::vlan);
@@ -40,6 +35,21 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
     })
+}
+
+/// The same over the kernel's sockets, a shard for each core.
+pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
+    let stack = Stack::kernel().cores(at.cores.iter().copied()).idle(idle(at.idle));
+    let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
+    if at.keep_privileges { stack.keep_privileges() } else { stack }
+}
+
+const fn idle(idle: Idle) -> fourwave::Idle {
+    match idle {
+        Idle::Busy => fourwave::Idle::Busy,
+        Idle::Adaptive => fourwave::Idle::Adaptive,
+        Idle::Sleep => fourwave::Idle::Sleep,
+    }
 }
 
 /// What was typed, as the device layer calls it.
@@ -90,7 +100,7 @@ fn settings(tcp: &TcpConfig) -> Settings {
     }
 }
 
-fn listen_options(tcp: &TcpConfig) -> ListenOptions {
+pub(crate) fn listen_options(tcp: &TcpConfig) -> ListenOptions {
     let default = ListenOptions::default();
     ListenOptions {
         backlog: tcp.backlog.unwrap_or(default.backlog),
@@ -121,6 +131,11 @@ impl Accepted {
         }
     }
 
+    /// For an application that sets them itself.
+    pub(crate) const fn settings(self) -> (Option<Keepalive>, Option<fourwave::Duration>) {
+        (self.keepalive, self.user_timeout)
+    }
+
     pub(crate) fn set(&self, io: &mut Io<'_>, conn: ConnId) {
         if self.keepalive.is_some() {
             let _ = io.set_keepalive(conn, self.keepalive);
@@ -149,25 +164,30 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
         fourwave::drop_privileges()?;
     }
     let report = running.report();
-    let shards = match running.shards() {
-        1 => "1 shard".to_owned(),
-        shards => format!("{shards} shards"),
-    };
-    match report {
-        Some(report) => {
-            for warning in &report.warnings {
-                tracing::warn!("{warning}");
-            }
-            let copy = if report.zero_copy { "zero-copy" } else { "copied" };
-            ready(&format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode));
-        }
-        None => ready(&format!("the kernel's sockets, {shards}")),
+    for warning in report.into_iter().flat_map(|report| &report.warnings) {
+        tracing::warn!("{warning}");
     }
+    ready(&place(&running));
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);
     }
     running.stop();
     Ok(running.join()?.into_iter().map(|shard| shard.app).collect())
+}
+
+/// Where and how a stack runs, for its ready line.
+pub(crate) fn place<A>(running: &Running<A>) -> String {
+    let shards = match running.shards() {
+        1 => "1 shard".to_owned(),
+        shards => format!("{shards} shards"),
+    };
+    match running.report() {
+        Some(report) => {
+            let copy = if report.zero_copy { "zero-copy" } else { "copied" };
+            format!("fourwave on {}, {shards}, XDP {}, {copy}", report.interface, report.xdp_mode)
+        }
+        None => format!("the kernel's sockets, {shards}"),
+    }
 }
 
 /// Runs a server until the end is asked for.

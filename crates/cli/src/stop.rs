@@ -22,6 +22,8 @@ type Hook = Box<dyn Fn() + Send>;
 struct Shared {
     requested: AtomicBool,
     hooks: Mutex<Vec<Hook>>,
+    /// What SIGHUP does; nothing: it asks for the end as the others do.
+    hangup: Mutex<Option<Hook>>,
 }
 
 impl Stop {
@@ -33,7 +35,7 @@ impl Stop {
         let on_signal = stop.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             drop_privileges();
-            signals.forever().for_each(|_| on_signal.request());
+            signals.forever().for_each(|signal| on_signal.on_signal(signal));
         })?;
         if exit_with_parent {
             let on_orphan = stop.clone();
@@ -44,7 +46,22 @@ impl Stop {
 
     /// A flag that only [`Stop::request`] sets.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { requested: AtomicBool::new(false), hooks: Mutex::new(Vec::new()) }))
+        let (hooks, hangup) = (Mutex::new(Vec::new()), Mutex::new(None));
+        Self(Arc::new(Shared { requested: AtomicBool::new(false), hooks, hangup }))
+    }
+
+    /// From now on SIGHUP runs `hook`, on another thread, and ends nothing.
+    pub(crate) fn on_hangup(&self, hook: impl Fn() + Send + 'static) {
+        if let Ok(mut hangup) = self.0.hangup.lock() {
+            *hangup = Some(Box::new(hook));
+        }
+    }
+
+    fn on_signal(&self, signal: i32) {
+        match self.0.hangup.lock() {
+            Ok(hangup) if signal == SIGHUP && hangup.is_some() => hangup.iter().for_each(|hook| hook()),
+            _ => self.request(),
+        }
     }
 
     pub(crate) fn requested(&self) -> bool {

@@ -4,7 +4,6 @@ use crate::error::Error;
 use crate::kernel;
 use crate::options::Options;
 use socket2::Socket;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use xdp::Steering;
@@ -19,23 +18,19 @@ pub struct Endpoints {
     addresses: Arc<[IpAddr]>,
     /// They are the stack's alone: everything that arrives for them is its own already.
     owned: bool,
+    claimed: Arc<Mutex<Claimed>>,
 }
 
-/// A port that is the stack's; it is given back on drop.
-#[derive(Debug)]
-pub struct Endpoint {
-    address: SocketAddr,
-    steering: Arc<Mutex<Steering>>,
-    steered: Vec<IpAddr>,
-    /// Nobody else gets it from the kernel.
-    _reserved: Vec<Socket>,
-}
+/// What is the stack's, with what holds it in the kernel: for as long as the stack runs, since a port that is not listened on
+/// any more still has connections. What was listened on from the start is held elsewhere.
+type Claimed = Vec<(SocketAddr, Option<Socket>)>;
 
 impl Endpoints {
     pub(crate) fn new(options: &Options, shared: &[IpAddr], steering: Arc<Mutex<Steering>>) -> Self {
         let owned = options.address.map(|own| own.ip);
         let addresses = owned.into_iter().chain(shared.iter().copied()).collect();
-        Self { steering, addresses, owned: owned.is_some() }
+        let claimed = options.listen.iter().map(|address| (*address, None)).collect();
+        Self { steering, addresses, owned: owned.is_some(), claimed: Arc::new(Mutex::new(claimed)) }
     }
 
     /// The stack's addresses when it started.
@@ -50,51 +45,40 @@ impl Endpoints {
         self.owned
     }
 
-    /// Takes a port; `0.0.0.0` and `::` mean all addresses of their family. Port 0 of a shared address: the kernel chooses.
+    /// Takes a port, for as long as the stack runs; `0.0.0.0` and `::` mean all addresses of their family. Port 0 of a shared
+    /// address: the kernel chooses. Returns the address with the port. One that is the stack's already stays it.
     ///
     /// # Errors
-    /// Somebody listens there on the kernel's sockets, the program's table is full, or missing privilege.
-    pub fn open(&self, address: SocketAddr) -> Result<Endpoint, Error> {
-        let steering = Arc::clone(&self.steering);
+    /// Somebody has the port on the kernel's sockets, the address is none of the stack's, the program's table is full, or
+    /// missing privilege.
+    pub fn open(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
         if self.owned {
-            return Ok(Endpoint { address, steering, steered: Vec::new(), _reserved: Vec::new() });
+            return Ok(address);
         }
-        let reserved = kernel::reserve(&[address])?;
-        let got = reserved.first().map(Socket::local_addr).transpose().map_err(Error::system("reading a port"))?;
+        let meant = self.meant_by(address);
+        if meant.is_empty() {
+            let has = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::NotShared { ip: address.ip(), has });
+        }
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if claimed.iter().any(|(before, _)| *before == address) {
+            return Ok(address);
+        }
+        let sockets = kernel::reserve(&[address])?;
+        let got = sockets.first().map(Socket::local_addr).transpose().map_err(Error::system("reading a port"))?;
         let port = got.and_then(|got| got.as_socket()).map_or(address.port(), |got| got.port());
-        let mut endpoint = Endpoint {
-            address: SocketAddr::new(address.ip(), port),
-            steering,
-            steered: Vec::new(),
-            _reserved: reserved,
-        };
-        for ip in self.addresses.iter().copied() {
-            let any = address.ip().is_unspecified() && ip.is_ipv4() == address.is_ipv4();
-            if any || ip == address.ip() {
-                self.steering.lock().unwrap_or_else(PoisonError::into_inner).add_endpoint(ip, port)?;
-                endpoint.steered.push(ip);
-            }
-        }
-        if endpoint.steered.is_empty() {
-            return Err(Error::system(format!("listening on {address}"))(io::ErrorKind::AddrNotAvailable.into()));
-        }
-        Ok(endpoint)
-    }
-}
-
-impl Endpoint {
-    /// Where it is: with the port that was chosen.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
         let mut steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
-        for ip in self.steered.drain(..) {
-            let _ = steering.remove_endpoint(ip, self.address.port());
+        for ip in meant {
+            steering.add_endpoint(ip, port)?;
         }
+        let address = SocketAddr::new(address.ip(), port);
+        claimed.extend(sockets.into_iter().map(|socket| (address, Some(socket))));
+        Ok(address)
+    }
+
+    /// The shared addresses that an address to listen on stands for.
+    fn meant_by(&self, address: SocketAddr) -> Vec<IpAddr> {
+        let any = |ip: &IpAddr| address.ip().is_unspecified() && ip.is_ipv4() == address.is_ipv4();
+        self.addresses.iter().filter(|ip| any(ip) || **ip == address.ip()).copied().collect()
     }
 }

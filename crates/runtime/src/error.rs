@@ -95,6 +95,16 @@ pub enum Error {
         /// What it has.
         has: String,
     },
+    /// The address to listen on while the stack runs is not the stack's.
+    #[error(
+        "{ip} is not an address of the stack, which has {has}: listen on one of those, or restart with another interface"
+    )]
+    NotShared {
+        /// The address asked for.
+        ip: IpAddr,
+        /// What the stack has.
+        has: String,
+    },
     /// The address to own is the kernel's.
     #[error(
         "{ip} is the kernel's own address on {interface}: leave --address out to share it, or own one that nobody has"

@@ -35,7 +35,7 @@ mod worker;
 pub use clock::Clock;
 pub use driven::{Driven, drive};
 pub use ending::Ending;
-pub use endpoints::{Endpoint, Endpoints};
+pub use endpoints::Endpoints;
 pub use error::{Error, io_error_kind};
 pub use handoff::HandoffCounters;
 pub use idle::Idle;

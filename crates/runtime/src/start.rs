@@ -53,6 +53,7 @@ pub struct Running<A> {
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
     report: Option<Report>,
     listening: Vec<SocketAddr>,
+    endpoints: Option<Endpoints>,
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
@@ -188,6 +189,7 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
         listening: options.listen.clone(),
+        endpoints: Some(endpoints),
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
@@ -275,6 +277,16 @@ impl<A> Running<A> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.workers.is_empty() || self.workers.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Takes a port from the kernel, so that its segments come to the shards, where [`Io::listen`](stack::Io::listen) opens
+    /// listeners while the stack runs. Nothing is to be done for what was listened on from the start, again for what was taken
+    /// before, for an address of the stack's own, or for the kernel's sockets.
+    ///
+    /// # Errors
+    /// Somebody else has the port, or it is below 1024 and the privilege was given up; the address is none of the stack's.
+    pub fn claim(&self, address: SocketAddr) -> Result<(), Error> {
+        self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.open(address).map(drop))
     }
 
     /// For messages to the applications on the shards ([`App::on_message`]).

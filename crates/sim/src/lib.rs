@@ -34,3 +34,5 @@ pub use rules::{Action, Change, Rules, Select};
 pub use several::{Arrival, Several};
 pub use topology::{Dumbbell, LinkId, Place, Topology};
 pub use world::{Duo, Fate, Tamper, Witness, World};
+
+pub use stack;

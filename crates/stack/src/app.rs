@@ -574,6 +574,13 @@ impl Io<'_> {
         self.shard.listener_address(listener)
     }
 
+    /// The listener on this address and port, such as one that was opened before the application began: that of
+    /// [`listen`](Self::listen), not of another way.
+    #[must_use]
+    pub fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
+        self.shard.listener_on(local)
+    }
+
     /// The connection that has waited longest in a listener's accept queue. What it has received, and its end if it is over
     /// already, is told in the next turn.
     pub fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {

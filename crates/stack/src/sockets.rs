@@ -118,6 +118,9 @@ pub trait Sockets: Debug + Send {
     /// Where a listener listens.
     fn listener_address(&self, listener: ListenerId) -> Result<SocketAddr, ListenError>;
 
+    /// The listener that listens there.
+    fn listener_on(&self, local: SocketAddr) -> Option<ListenerId>;
+
     /// Takes bytes to send.
     fn send(&mut self, conn: ConnId, bytes: &[u8], how: Sending) -> Result<usize, Error>;
 

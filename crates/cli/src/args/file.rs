@@ -59,6 +59,12 @@ impl FileArgs {
         Self::parse(&text).map_err(|why| UsageError(format!("{}: {why}", path.display())))
     }
 
+    /// The same out of a table of another file.
+    pub(super) fn of(table: &toml::Table) -> Result<Self, UsageError> {
+        let read: Result<Self, toml::de::Error> = table.clone().try_into();
+        read.map_err(|error| UsageError(format!("[stack]: {}", error.message().replace('\n', " ").trim())))
+    }
+
     pub(super) const fn tcp(&self) -> TcpArgs {
         TcpArgs {
             time_wait: self.time_wait,

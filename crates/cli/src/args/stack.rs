@@ -198,7 +198,21 @@ impl StackArgs {
 
     /// As [`StackArgs::resolve`], for a command that listens.
     pub(super) fn resolve_with(self, listen: ListenArgs) -> Result<StackConfig, UsageError> {
-        let file = self.config.as_deref().map(FileArgs::read).transpose()?.unwrap_or_default();
+        self.resolve_over(listen, &toml::Table::new(), |error| error)
+    }
+
+    /// As [`StackArgs::resolve_with`], with a table that has the keys of `--config FILE`, for what that would say. `named`
+    /// says in an error where the table is.
+    pub(super) fn resolve_over(
+        self,
+        listen: ListenArgs,
+        table: &toml::Table,
+        named: impl Fn(UsageError) -> UsageError,
+    ) -> Result<StackConfig, UsageError> {
+        let file = match self.config.as_deref() {
+            Some(path) => FileArgs::read(path)?,
+            None => FileArgs::of(table).map_err(named)?,
+        };
         let tcp = TcpConfig::resolve(self.tcp.or(file.tcp()), listen.or(file.listen()));
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
         let vlan = self.vlan.or(file.vlan);

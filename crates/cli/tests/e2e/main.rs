@@ -23,6 +23,7 @@ mod owned;
 mod ping;
 mod ports;
 mod privileges;
+mod proxy;
 mod refusals;
 mod robustness;
 mod shards;

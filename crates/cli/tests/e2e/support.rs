@@ -164,10 +164,15 @@ impl Server {
 
     /// Waits until it says something.
     pub(crate) fn says(&mut self, words: &str) {
+        self.line_with(words);
+    }
+
+    /// As [`Server::says`]; the whole line.
+    pub(crate) fn line_with(&mut self, words: &str) -> String {
         let mut before = String::new();
         loop {
             match self.lines.recv_timeout(SOON) {
-                Ok(line) if line.contains(words) => return,
+                Ok(line) if line.contains(words) => return line,
                 Ok(line) => before += &line,
                 Err(_) => panic!("it does not say {words:?}, but {before:?}"),
             }

@@ -6,7 +6,7 @@ use super::sockets::Sockets;
 use super::stream::Stream;
 use super::tcp::{TcpListener, TcpStream};
 use crate::{Error, Report, Running, Stack};
-use runtime::{Endpoint, Endpoints};
+use runtime::Endpoints;
 use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -247,11 +247,11 @@ impl Net {
 
 impl Sharded {
     fn bind(self: &Arc<Self>, address: SocketAddr) -> io::Result<Listener> {
-        let (address, endpoint) = self.reserve(address)?;
+        let address = self.reserve(address)?;
         let stack = Arc::downgrade(self);
         let release = Release(Box::new(move |address| forget(&stack, address)));
         let keep = Arc::clone(self) as _;
-        let (listener, answers) = Listener::open(&self.links, address, BACKLOG, keep, release, endpoint);
+        let (listener, answers) = Listener::open(&self.links, address, BACKLOG, keep, release);
         if self.threaded {
             listener.wait(&answers)?;
         }
@@ -259,7 +259,7 @@ impl Sharded {
     }
 
     /// Takes the address for a listener: in this stack, and of the kernel where it is shared.
-    fn reserve(&self, address: SocketAddr) -> io::Result<(SocketAddr, Option<Endpoint>)> {
+    fn reserve(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         let any = address.ip().is_unspecified();
         if !any && !self.addresses.is_empty() && !self.addresses.contains(&address.ip()) {
             return Err(errno(Errno::ADDRNOTAVAIL));
@@ -280,10 +280,10 @@ impl Sharded {
         if address.port() != 0 && taken(address) {
             return Err(errno(Errno::ADDRINUSE));
         }
-        let endpoint = self.endpoints.as_ref().map(|e| e.open(address)).transpose().map_err(into_io)?;
-        let address = endpoint.as_ref().map_or(address, Endpoint::address);
+        let opened = self.endpoints.as_ref().map(|endpoints| endpoints.open(address)).transpose().map_err(into_io)?;
+        let address = opened.unwrap_or(address);
         bound.push(address);
-        Ok((address, endpoint))
+        Ok(address)
     }
 
     fn choose(&self, address: SocketAddr, taken: impl Fn(SocketAddr) -> bool) -> io::Result<SocketAddr> {

@@ -7,7 +7,6 @@ use super::stream::{Keep, Parts, Stream};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::queue::ArrayQueue;
 use mio::{Interest, Registry, Token};
-use runtime::Endpoint;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
@@ -123,7 +122,6 @@ pub(crate) struct Listener {
     keep: Keep,
     /// Called when it is closed: its address is free.
     release: Release,
-    _endpoint: Option<Endpoint>,
 }
 
 /// Gives an address back.
@@ -143,7 +141,6 @@ impl Listener {
         backlog: usize,
         keep: Keep,
         release: Release,
-        endpoint: Option<Endpoint>,
     ) -> (Self, Receiver<i32>) {
         let (opened, answers) = bounded(links.len());
         let home = |link: &Arc<Link>| Home {
@@ -162,7 +159,7 @@ impl Listener {
             opened,
         });
         listening.tell_all();
-        let listener = Self { listening, registration: Mutex::default(), keep, release, _endpoint: endpoint };
+        let listener = Self { listening, registration: Mutex::default(), keep, release };
         (listener, answers)
     }
 

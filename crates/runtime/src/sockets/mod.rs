@@ -436,6 +436,10 @@ impl Sockets for KernelSockets {
         place.and_then(|place| place.listener.as_ref()).map(Listener::address).ok_or(ListenError::Closed)
     }
 
+    fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
+        self.listener_ids().find(|id| self.listener_address(*id) == Ok(local))
+    }
+
     fn send(&mut self, conn: ConnId, bytes: &[u8], how: Sending) -> Result<usize, Error> {
         let taken = self.living(conn)?.send(bytes, how);
         if taken.as_ref().is_ok_and(|n| *n == bytes.len()) {

@@ -160,6 +160,14 @@ impl Shard {
         }
     }
 
+    /// The listener that takes connections to this address, by the default way.
+    pub(crate) fn listener_on(&self, local: SocketAddr) -> Option<ListenerId> {
+        match self.default_via() {
+            Via::Stack => self.listeners.find(local),
+            Via::Kernel => self.sockets_ref().ok()?.listener_on(local),
+        }
+    }
+
     /// Where a listener listens: with its port, if that was left open.
     ///
     /// # Errors

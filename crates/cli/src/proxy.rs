@@ -1,0 +1,132 @@
+//! `fourwave proxy`: the TCP proxy, its signals, and its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::proxy::{Connections, Control, Proxy};
+use anyhow::{Context, bail};
+use fourwave::Running;
+use signal_hook::consts::SIGUSR1;
+
+use crate::args::{Stack, StackConfig, read_proxy};
+use crate::serve::READY;
+use crate::stop::Stop;
+use crate::{out, say, stack};
+
+/// How often signals and the end of the stack are looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What to run, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) proxy: ::proxy::Config,
+    pub(crate) at: StackConfig,
+    pub(crate) file: PathBuf,
+    pub(crate) check: bool,
+    pub(crate) json: bool,
+}
+
+/// Runs the proxy until the end is asked for, and its connections are over.
+pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    if config.check {
+        out::result(&format!("{} is good: {}", config.file.display(), summary(&config.proxy)));
+        return Ok(());
+    }
+    let status = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGUSR1, Arc::clone(&status)).context("cannot catch SIGUSR1")?;
+    let reload = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&reload);
+    stop.on_hangup(move || asked.store(true, Ordering::Relaxed));
+
+    let builder = builder(config)?;
+    let control = Control::new(config.proxy.clone(), connections(&config.at))?;
+    let running = builder.start_each(|place| control.app(place))?;
+    if !config.at.keep_privileges {
+        fourwave::drop_privileges()?;
+    }
+    for warning in running.report().into_iter().flat_map(|report| &report.warnings) {
+        tracing::warn!("{warning}");
+    }
+    let listeners: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    say!("{READY}{} ({}, {})", listeners.join(", "), stack::place(&running), summary(&config.proxy));
+
+    let again = Arc::new(AtomicBool::new(false));
+    while !stop.requested() && !running.is_finished() {
+        if status.swap(false, Ordering::Relaxed) {
+            say_status(&control)?;
+        }
+        if reload.swap(false, Ordering::Relaxed) {
+            match reloaded(config, &control, &running) {
+                Ok(what) => say!("reloaded {}: {what}", config.file.display()),
+                Err(error) => say!("not reloaded, all goes on as before: {}", out::sentence(&error)),
+            }
+        }
+        stop.sleep(LOOK);
+    }
+    let asked = stop.requested();
+    running.stop();
+    let second = Arc::clone(&again);
+    stop.on_request(move || second.store(true, Ordering::Relaxed));
+    while !running.is_finished() {
+        if status.swap(false, Ordering::Relaxed) {
+            say_status(&control)?;
+        }
+        if again.swap(false, Ordering::Relaxed) {
+            running.stop();
+        }
+        std::thread::sleep(LOOK);
+    }
+    // The applications tell of the connections that were cut off when they are dropped.
+    drop(running.join()?);
+    if config.json {
+        out::json(&control.status())?;
+    }
+    if !asked {
+        bail!("the stack ended by itself: is the interface gone?");
+    }
+    Ok(())
+}
+
+fn builder(config: &Config) -> anyhow::Result<fourwave::Stack> {
+    let first = config.proxy.listeners.first().context("there is no listener")?;
+    let builder = match config.at.stack {
+        Stack::Kernel => stack::over_kernel(&config.at),
+        _ => stack::builder(&config.at, first.address.ip())?.ports(config.proxy.source_ports.clone()),
+    };
+    // A backend over the kernel may come with a reload.
+    let builder = builder.with_kernel_sockets().drain_time(config.proxy.drain_time);
+    Ok(config.proxy.listeners.iter().fold(builder, |builder, listener| builder.listen(listener.address)))
+}
+
+fn connections(at: &StackConfig) -> Connections {
+    let (keepalive, user_timeout) = stack::Accepted::of(&at.tcp).settings();
+    Connections { listen: stack::listen_options(&at.tcp), keepalive, user_timeout }
+}
+
+/// Reads the file again, and does what it says from now on; nothing has changed after an error.
+fn reloaded(config: &Config, control: &Control, running: &Running<Proxy>) -> anyhow::Result<String> {
+    let new = read_proxy(&config.file)?;
+    control.check_reload(&new)?;
+    let (added, _) = control.changes(&new);
+    for address in added {
+        running.claim(address)?;
+    }
+    let what = summary(&new);
+    let poster = running.poster();
+    control.reload(new, |shard, message| poster.post(shard, message).is_ok(), poster.shards())?;
+    Ok(what)
+}
+
+fn say_status(control: &Control) -> anyhow::Result<()> {
+    say!("{}", serde_json::to_string(&control.status())?);
+    Ok(())
+}
+
+fn summary(config: &::proxy::Config) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let backends = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    let (listeners, pools) = (config.listeners.len(), config.pools.len());
+    [count(listeners, "listener"), count(pools, "pool"), count(backends, "backend")].join(", ")
+}
