@@ -53,7 +53,6 @@ pub struct Running<A> {
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
     report: Option<Report>,
     listening: Vec<SocketAddr>,
-    endpoints: Option<Endpoints>,
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
@@ -189,7 +188,6 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
         listening: options.listen.clone(),
-        endpoints: Some(endpoints),
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,

@@ -78,7 +78,6 @@ pub(super) fn start<A: App + Send + 'static>(
         workers: Vec::with_capacity(workers.len()),
         report: None,
         listening,
-        endpoints: None,
         _control: Some(control),
         _mirror: None,
         _overhearing: None,
