@@ -190,7 +190,7 @@ class Guest:
         before, self.buffer = self.buffer.split(mark, 1)
         return before
 
-    def run(self, script, seconds=30, check=True):
+    def run(self, script, seconds=120, check=True):
         """What a script says, on either stream."""
         self.line.sendall(base64.b64encode(script.encode()) + b"\n")
         said = self.until(b"\x01\n", seconds).decode(errors="replace").replace("\r\n", "\n")

@@ -72,6 +72,7 @@ pub(super) fn start<A: App + Send + 'static>(
     let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
+        endpoints: None,
         wakers,
         poster,
         workers: Vec::with_capacity(workers.len()),
