@@ -35,7 +35,7 @@ fn the_least_there_can_be_has_defaults() {
     assert_eq!(pool.half_closed_timeout, Some(Duration::from_secs(60)));
     assert_eq!(pool.health, None);
     assert_eq!((pool.backends[0].name.as_str(), pool.backends[0].via), ("10.0.0.2:8080", Upstream::Stack));
-    assert_eq!((config.buffer_bytes, config.drain_time), (256 << 10, Duration::from_secs(30)));
+    assert_eq!((config.buffer_bytes, config.drain_time), (1 << 20, Duration::from_secs(30)));
     assert_eq!((config.source_ports, config.access_log), (61_000..=65_535, AccessLog::Off));
 }
 
