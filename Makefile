@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test goldens fuzz fuzz-keep sim bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -25,6 +25,7 @@ SHELL := /bin/bash
 help:
 	@echo "make demo    install what is missing (apt), build, and show it; needs root"
 	echo "make test    formatting, lints, dependency arrows, all tests; needs root"
+	echo "make test-nic [KERNEL=… MODULES=… NICS=…]   the drivers igb and virtio_net, in a guest under QEMU: docs/NICS.md; needs root"
 	echo "make goldens the goodput tables and plots of docs/GOODPUT.md, computed anew: some minutes"
 	echo "make fuzz TARGET=… [RUNS=… | TIME=…]   one fuzz target, guided by coverage: $(FUZZ_TARGETS)"
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
@@ -47,6 +48,30 @@ test: need-root need-cargo need-build need-test need-namespaces
 	step cargo run --quiet --locked --package xtask -- check
 	step cargo test --workspace --locked
 	printf '\nall passed\n'
+
+# The guest's kernel and the folder of its modules; QEMU 8 or later; ACCEL=tcg,thread=multi where /dev/kvm does not do.
+KERNEL ?= /boot/vmlinuz-$(shell uname -r)
+MODULES ?= /lib/modules/$(shell uname -r)
+NICS ?= igb virtio
+QEMU ?= qemu-system-x86_64
+BUSYBOX ?= $(shell command -v busybox)
+test-nic: need-root need-cargo need-build
+	@missing=()
+	command -v "$(QEMU)" >/dev/null || missing+=("QEMU 8 or later (qemu-system-x86, or QEMU=…)")
+	{ [ -n "$(BUSYBOX)" ] && ! ldd "$(BUSYBOX)" >/dev/null 2>&1; } || missing+=("a static busybox (busybox-static, or BUSYBOX=…)")
+	[ -r "$(KERNEL)" ] || missing+=("a kernel (KERNEL=/path/to/vmlinuz)")
+	[ -d "$(MODULES)" ] || missing+=("its modules (MODULES=/path/to/lib/modules/VERSION)")
+	if [ "$${#missing[@]}" != 0 ]; then
+		list=$$(printf ', %s' "$${missing[@]}")
+		echo "The guest of test-nic needs what is missing here: $${list:2}" >&2
+		exit 1
+	fi
+	cargo build --locked --package fourwave-cli
+	QEMU="$(QEMU)" BUSYBOX="$(BUSYBOX)" exec timeout --foreground 3600 unshare --net --mount sh -ec '
+		mount -t tmpfs tmpfs /run
+		ip link set lo up
+		exec python3 deploy/lab/nic/test_nic.py "$$@"
+	' sh "$(TARGET_DIR)/debug/fourwave" "$(KERNEL)" "$(MODULES)" $(NICS)
 
 # STACK=fourwave leaves smoltcp's lines as they are.
 goldens: need-cargo

@@ -58,6 +58,8 @@ struct {
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
+#define VLAN_ID 0x0fff
+
 struct vlan_header {
 	__be16 tci;
 	__be16 next_protocol;
@@ -237,7 +239,7 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct address
 	return steer_quoted(ctx, key, address, quoted + 1, end);
 }
 
-static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
+static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end, int in_vlan)
 {
 	struct iphdr *ip = at;
 	struct address_value *address;
@@ -255,6 +257,8 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end)
 		return count(PASS_OTHER_ADDRESS);
 	if (address->flags & ADDRESS_OWNED)
 		return redirect(ctx, REDIRECT_OWNED);
+	if (in_vlan)
+		return count(PASS_OTHER_ADDRESS);
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT)) {
 		if (ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(IPV4_OFFSET) ||
 		    bpf_ntohs(ip->tot_len) < header_bytes + sizeof(struct quoted_tcp))
@@ -361,7 +365,7 @@ static __always_inline int steer_extensions(struct xdp_md *ctx, const struct add
 	return count(PASS_UNPARSED);
 }
 
-static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end)
+static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end, int in_vlan)
 {
 	struct ipv6hdr *ip = at;
 	struct address_value *address;
@@ -380,6 +384,8 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end)
 		return count(PASS_OTHER_ADDRESS);
 	if (address->flags & ADDRESS_OWNED)
 		return redirect(ctx, REDIRECT_OWNED);
+	if (in_vlan)
+		return count(PASS_OTHER_ADDRESS);
 	return steer_extensions(ctx, &key, address, ip, end);
 }
 
@@ -417,6 +423,7 @@ static __always_inline int steer(struct xdp_md *ctx)
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	void *at = eth + 1;
 	__be16 protocol;
+	int in_vlan = 0;
 
 	if (at > end)
 		return count(PASS_UNPARSED);
@@ -428,13 +435,18 @@ static __always_inline int steer(struct xdp_md *ctx)
 		if ((void *)(vlan + 1) > end)
 			return count(PASS_UNPARSED);
 		protocol = vlan->next_protocol;
+		/*
+		 * The kernel's addresses of this interface are those of untagged frames (and of a tag with a priority alone): a
+		 * VLAN has an interface of its own, with its own addresses, or is nobody's.
+		 */
+		in_vlan = vlan->tci & bpf_htons(VLAN_ID);
 		at = vlan + 1;
 	}
 	switch (protocol) {
 	case bpf_htons(ETH_P_IP):
-		return steer_ipv4(ctx, at, end);
+		return steer_ipv4(ctx, at, end, in_vlan);
 	case bpf_htons(ETH_P_IPV6):
-		return steer_ipv6(ctx, at, end);
+		return steer_ipv6(ctx, at, end, in_vlan);
 	case bpf_htons(ETH_P_ARP):
 		return steer_arp(ctx, at, end);
 	case bpf_htons(ETH_P_8021Q):

@@ -17,11 +17,11 @@ use crate::ss;
 use crate::stop::{Interrupted, Stop};
 
 const PORT: u16 = 7;
-const READY_LIMIT: Duration = Duration::from_secs(10);
+const READY_LIMIT: Duration = Duration::from_secs(60);
 const BULK_LIMIT: Duration = Duration::from_secs(120);
 const SHORT_LIMIT: Duration = Duration::from_secs(120);
 /// How long closed connections may take to go away: the last ACK is on its way when the client is done.
-const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
+const LEFTOVER_GRACE: Duration = Duration::from_secs(10);
 
 /// What to show, checked.
 #[derive(Clone, Debug)]

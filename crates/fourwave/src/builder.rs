@@ -11,14 +11,15 @@ use std::ops::RangeInclusive;
 /// What a stack is to be; an interface's name is enough.
 #[derive(Debug, Clone)]
 pub struct Stack {
-    options: Options,
+    pub(crate) options: Options,
+    pub(crate) limits: crate::net::Limits,
 }
 
 impl Stack {
     /// A stack on an interface, sharing its addresses with the kernel.
     #[must_use]
     pub fn on(interface: impl Into<String>) -> Self {
-        Self { options: Options::new(interface) }
+        Self { options: Options::new(interface), limits: crate::net::Limits::default() }
     }
 
     /// A stack without an interface, over the kernel's sockets: no privilege is needed, and the same [`App`] runs on it. It has
@@ -44,7 +45,7 @@ impl Stack {
     /// ```
     #[must_use]
     pub fn kernel() -> Self {
-        Self { options: Options::kernel() }
+        Self { options: Options::kernel(), limits: crate::net::Limits::default() }
     }
 
     /// How many shards a stack without an interface has, 1 to 65,535: each is a thread, and they share the ports listened on
@@ -53,6 +54,10 @@ impl Stack {
     pub const fn shards(mut self, shards: u16) -> Self {
         self.options.shards = Some(shards);
         self
+    }
+
+    pub(crate) const fn is_kernel(&self) -> bool {
+        matches!(self.options.kernel_sockets, KernelSockets::Only)
     }
 
     /// Gives the application the kernel's sockets as well, in the same loop: [`Io::connect_via`](crate::Io::connect_via) and
@@ -97,7 +102,7 @@ impl Stack {
     }
 
     /// Sends what is no reply with the tag of a VLAN, 1 to 4094: active opens, and the search for their next hop. Default:
-    /// untagged. What is received in a VLAN is answered in it either way.
+    /// untagged. What comes in a VLAN is answered in it either way. Only with an [`address`](Self::address) of the stack's own.
     #[must_use]
     pub const fn vlan(mut self, identifier: u16) -> Self {
         self.options.vlan = Some(identifier);

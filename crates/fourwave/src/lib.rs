@@ -24,6 +24,7 @@
 
 mod builder;
 pub mod device;
+pub mod net;
 
 pub use builder::Stack;
 pub use runtime::stack::{

@@ -1,55 +1,84 @@
-//! Ports of shared addresses that become the stack's while it runs.
+//! Ports that are opened to the stack's listeners while it runs.
 
 use crate::error::Error;
 use crate::kernel;
+use crate::options::Options;
 use socket2::Socket;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use xdp::Steering;
 
-/// The steering program, and what is held in the kernel for it.
-#[derive(Debug)]
-pub(crate) struct Endpoints {
+/// Makes what arrives for an address and port the stack's, for listeners that are opened while it runs
+/// ([`Io::listen`](stack::Io::listen)). To be used in the network namespace of the interface, and with the privilege to
+/// change the program's maps.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
     steering: Arc<Mutex<Steering>>,
-    /// Addresses shared with the kernel; none if the stack has its own.
-    shared: Vec<IpAddr>,
-    /// What is the stack's. With what holds it in the kernel, for as long as the stack runs: a port that is not listened on
-    /// any more still has connections. What was listened on from the start is held elsewhere.
-    claimed: Mutex<Vec<(SocketAddr, Option<Socket>)>>,
+    /// The stack's addresses when it started.
+    addresses: Arc<[IpAddr]>,
+    /// They are the stack's alone: everything that arrives for them is its own already.
+    owned: bool,
+    claimed: Arc<Mutex<Claimed>>,
 }
 
+/// What is the stack's, with what holds it in the kernel: for as long as the stack runs, since a port that is not listened on
+/// any more still has connections. What was listened on from the start is held elsewhere.
+type Claimed = Vec<(SocketAddr, Option<Socket>)>;
+
 impl Endpoints {
-    pub(crate) fn new(steering: Arc<Mutex<Steering>>, shared: Vec<IpAddr>, listen: &[SocketAddr]) -> Self {
-        let claimed = listen.iter().map(|address| (*address, None)).collect();
-        Self { steering, shared, claimed: Mutex::new(claimed) }
+    pub(crate) fn new(options: &Options, shared: &[IpAddr], steering: Arc<Mutex<Steering>>) -> Self {
+        let owned = options.address.map(|own| own.ip);
+        let addresses = owned.into_iter().chain(shared.iter().copied()).collect();
+        let claimed = options.listen.iter().map(|address| (*address, None)).collect();
+        Self { steering, addresses, owned: owned.is_some(), claimed: Arc::new(Mutex::new(claimed)) }
     }
 
-    /// See [`Running::claim`](crate::Running::claim).
-    pub(crate) fn claim(&self, address: SocketAddr) -> Result<(), Error> {
-        if self.shared.is_empty() {
-            return Ok(());
+    /// The stack's addresses when it started.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Whether they are the stack's alone, so that every port of theirs is.
+    #[must_use]
+    pub const fn owned(&self) -> bool {
+        self.owned
+    }
+
+    /// Takes a port, for as long as the stack runs; `0.0.0.0` and `::` mean all addresses of their family. Port 0 of a shared
+    /// address: the kernel chooses. Returns the address with the port. One that is the stack's already stays it.
+    ///
+    /// # Errors
+    /// Somebody has the port on the kernel's sockets, the address is none of the stack's, the program's table is full, or
+    /// missing privilege.
+    pub fn open(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        if self.owned {
+            return Ok(address);
         }
         let meant = self.meant_by(address);
         if meant.is_empty() {
-            let has = self.shared.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let has = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::NotShared { ip: address.ip(), has });
         }
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         if claimed.iter().any(|(before, _)| *before == address) {
-            return Ok(());
+            return Ok(address);
         }
         let sockets = kernel::reserve(&[address])?;
+        let got = sockets.first().map(Socket::local_addr).transpose().map_err(Error::system("reading a port"))?;
+        let port = got.and_then(|got| got.as_socket()).map_or(address.port(), |got| got.port());
         let mut steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
         for ip in meant {
-            steering.add_endpoint(ip, address.port())?;
+            steering.add_endpoint(ip, port)?;
         }
+        let address = SocketAddr::new(address.ip(), port);
         claimed.extend(sockets.into_iter().map(|socket| (address, Some(socket))));
-        Ok(())
+        Ok(address)
     }
 
     /// The shared addresses that an address to listen on stands for.
     fn meant_by(&self, address: SocketAddr) -> Vec<IpAddr> {
         let any = |ip: &IpAddr| address.ip().is_unspecified() && ip.is_ipv4() == address.is_ipv4();
-        self.shared.iter().filter(|ip| any(ip) || **ip == address.ip()).copied().collect()
+        self.addresses.iter().filter(|ip| any(ip) || **ip == address.ip()).copied().collect()
     }
 }

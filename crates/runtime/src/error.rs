@@ -14,15 +14,24 @@ pub enum Error {
     /// A TCP setting is out of its range.
     #[error(transparent)]
     Config(#[from] stack::ConfigError),
-    /// An option that does not go with the others.
+    /// An option that is not allowed, by itself or with the others.
     #[error("{field} is {value}, allowed is {allowed}")]
     Option {
-        /// Its name in [`Options`](crate::Options).
+        /// Its name.
         field: &'static str,
-        /// What was given.
+        /// Its value.
         value: String,
-        /// What may be.
+        /// What is allowed, or why this is not.
         allowed: &'static str,
+    },
+    /// No network that frames have addresses on: loopback, a tunnel.
+    #[error(
+        "{interface} is no Ethernet interface (it has no MAC address), and AF_XDP serves frames of Ethernet: use a network \
+         card or a veth; for a server on this machine alone, the kernel's sockets (--stack kernel)"
+    )]
+    NoEthernet {
+        /// The interface.
+        interface: String,
     },
     /// Bare frames over several queues.
     #[error("bare frames go over one queue, and {interface} has {queues}: `ethtool -L {interface} {channels} 1`")]
@@ -49,6 +58,17 @@ pub enum Error {
         interface: String,
         /// What its driver calls them.
         channels: &'static str,
+    },
+    /// A loop turned by its owner serves one queue.
+    #[error(
+        "{interface} has {queues} receive queues, and a stack that is driven in the program's own loop serves one: give it \
+         one (`ethtool -L {interface} combined 1`, for a veth `rx 1`), or let the stack have threads of its own"
+    )]
+    Queues {
+        /// The interface.
+        interface: String,
+        /// How many it has.
+        queues: usize,
     },
     /// A core that doesn't exist.
     #[error("core {core} does not exist or is not allowed to this process, allowed are {allowed:?}")]

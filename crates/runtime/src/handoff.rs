@@ -29,8 +29,9 @@ const BATCH: usize = 256;
 const BUFFER_BYTES: usize = 2048;
 /// How often the others are told that cookies are sent here: they are valid for two minutes.
 const COOKIES: Duration = Duration::from_secs(1);
-/// How long a question may be under way before it counts as lost in a full queue.
-const ASKED: Duration = Duration::from_secs(1);
+/// How long a question may be under way before it counts as lost in a full queue. A shard may stand still for that long; and
+/// the second copy of a SYN, three seconds behind the first (RFC 6298 section 2), is no longer contested.
+const ASKED: Duration = Duration::from_millis(2900);
 
 /// What became of the frames that arrived at one shard and were not its own; since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -80,6 +81,8 @@ enum Kind {
     Ask { asked: u16, contested: bool },
     /// The flow is `shard`'s: to the one that asked.
     Claim { shard: u16 },
+    /// The frame was dropped: to the shard that asked.
+    Over,
     /// Nobody's: to the shard where it arrived.
     Unclaimed { contested: bool },
     /// For everybody.
@@ -173,7 +176,7 @@ impl Handoff {
     #[cold]
     pub(crate) fn on_placed(&mut self, now: Instant, placed: Placed, frame: &[u8]) {
         match placed {
-            Placed::Here => {}
+            Placed::Here | Placed::Refused => {}
             Placed::Elsewhere => self.send_out(now, frame),
             Placed::Everybodys => self.send_copies(frame),
         }
@@ -221,7 +224,13 @@ impl Handoff {
             self.asks.begin(now, tag);
         }
         parcel.kind = Kind::Ask { asked: 1, contested: false };
-        self.send(self.next(), parcel);
+        let tag = parcel.tag;
+        if !self.send(self.next(), parcel)
+            && let Some(tag) = tag
+        {
+            // Nobody was asked: another shard's question about it is not contested.
+            self.asks.end(now, tag);
+        }
     }
 
     /// Takes in what others have sent; how many parcels that was.
@@ -249,7 +258,13 @@ impl Handoff {
             Kind::Straight | Kind::Ask { .. } => match shard.on_handed(now, &parcel.bytes, app) {
                 Placed::Here | Placed::Everybodys => self.on_taken(parcel),
                 Placed::Elsewhere => self.pass_on(now, parcel),
+                Placed::Refused => self.on_refused(parcel),
             },
+            Kind::Over => {
+                if let Some(tag) = parcel.tag {
+                    self.asks.end(now, tag);
+                }
+            }
             Kind::Returned => {
                 if let Some(tag) = parcel.tag {
                     self.learnt.forget(tag);
@@ -279,12 +294,22 @@ impl Handoff {
         self.give_back(parcel);
     }
 
+    /// A parcel was dropped here, which does not say that its flow is ours: its question is over, and nothing is learnt.
+    fn on_refused(&mut self, parcel: Parcel) {
+        if let Kind::Ask { .. } = parcel.kind {
+            let over = Parcel { kind: Kind::Over, arrived: parcel.arrived, tag: parcel.tag, bytes: Vec::new() };
+            self.send(parcel.arrived, over);
+        }
+        self.give_back(parcel);
+    }
+
     /// A parcel's flow is not ours.
     fn pass_on(&mut self, now: Instant, mut parcel: Parcel) {
         self.counters.passed += 1;
         let Kind::Ask { asked, mut contested } = parcel.kind else {
             parcel.kind = Kind::Returned;
-            return self.send(parcel.arrived, parcel);
+            self.send(parcel.arrived, parcel);
+            return;
         };
         contested |= self.index < parcel.arrived && parcel.tag.is_some_and(|tag| self.asks.is_asking(now, tag));
         if asked + 1 < self.count() {
@@ -296,15 +321,18 @@ impl Handoff {
         }
     }
 
-    fn send(&mut self, to: u16, parcel: Parcel) {
+    /// False if there was no room.
+    fn send(&mut self, to: u16, parcel: Parcel) -> bool {
         match self.ring.boxes[usize::from(to)].parcels.push(parcel) {
             Ok(()) => {
                 self.touched[usize::from(to)] = true;
                 self.any_touched = true;
+                true
             }
             Err(parcel) => {
                 self.counters.full += 1;
                 self.give_back(parcel);
+                false
             }
         }
     }
@@ -388,6 +416,12 @@ impl Handoff {
         u16::try_from(self.ring.boxes.len()).unwrap_or(u16::MAX)
     }
 
+    /// Forgets where flows live.
+    #[cfg(test)]
+    pub(crate) fn forget_all(&mut self) {
+        self.learnt = Learnt::new();
+    }
+
     /// The next in the ring.
     fn next(&self) -> u16 {
         (self.index + 1) % self.count()
@@ -398,5 +432,48 @@ impl Drop for Handoff {
     /// Nobody waits for a shard that has failed.
     fn drop(&mut self) {
         self.set_drained();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Poll, Token};
+
+    /// A TCP frame over IPv6, whose header has no checksum, from a port.
+    fn frame(port: u16) -> Vec<u8> {
+        let mut frame = vec![0; 74];
+        frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+        (frame[19], frame[20], frame[21]) = (20, 6, 64);
+        (frame[22], frame[37], frame[38], frame[53]) = (0xfd, 2, 0xfd, 1);
+        frame[54..56].copy_from_slice(&port.to_be_bytes());
+        (frame[57], frame[66], frame[67]) = (7, 5 << 4, 2);
+        frame
+    }
+
+    /// However long the next shard's queue is full: who could not ask is not asking, so that another shard that can is not
+    /// told that its question is contested; and no buffer is lost.
+    #[test]
+    fn a_question_that_finds_no_room_is_none() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut ends = Handoff::ring(vec![waker; 3], 2);
+        let (mut now, flow) = (Instant::ZERO, frame(1000));
+        let tag = flow_tag(&flow).unwrap();
+        // Words without a buffer fill the box of shard 1.
+        ends[2].tell_of_cookies(now, 1);
+        now += COOKIES;
+        ends[2].tell_of_cookies(now, 2);
+        for asked in 1..100 {
+            ends[0].send_out(now, &flow);
+            assert!(!ends[0].asks.is_asking(now, tag));
+            assert_eq!((ends[0].counters.out, ends[0].counters.full), (asked, asked));
+            now += Duration::from_millis(10);
+        }
+        // There is room again, and the question is asked.
+        while ends[1].ring.boxes[1].parcels.pop().is_some() {}
+        ends[0].send_out(now, &flow);
+        assert!(ends[0].asks.is_asking(now, tag));
+        assert_eq!((ends[0].counters.full, ends[0].made), (99, 1));
     }
 }

@@ -52,6 +52,11 @@ impl Sleeper {
         Arc::clone(&self.waker)
     }
 
+    /// The descriptor that becomes readable when a sleep would end.
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
     /// Sleeps until there is something to do, or until `deadline`.
     pub(crate) fn sleep(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
         // Deadlines in the past cost one turn of epoll, not a spin; epoll's own resolution is a millisecond, rounded up.

@@ -23,6 +23,8 @@ pub enum Change {
     Mac(MacAddr),
     /// The interface's addresses.
     Addresses(Vec<IpAddr>),
+    /// The link has a carrier again.
+    LinkBack,
     /// The kernel is not sure of a neighbour any more.
     Stale(IpAddr),
     /// The kernel has forgotten a neighbour.
@@ -36,6 +38,7 @@ impl Change {
             Self::Mtu(mtu) => shard.set_mtu(now, mtu),
             Self::Mac(mac) => shard.set_mac(now, mac),
             Self::Addresses(present) => shard.set_present(&present),
+            Self::LinkBack => shard.announce_owned(now),
             Self::Stale(ip) => shard.on_stale_neighbour(now, ip),
             Self::Forgotten(ip) => shard.on_forgotten_neighbour(ip),
         }
@@ -108,6 +111,7 @@ impl Follower {
         if now.name != before.name {
             tracing::warn!("{} is called {} now; the stack goes on there", before.name, now.name);
         }
+        out.extend(carrier(&before, now));
         if now.mac != before.mac {
             tracing::warn!("the MAC address of {} is {} now", now.name, now.mac);
             out.push(Command::Changed(Change::Mac(MacAddr(now.mac.0))));
@@ -166,6 +170,21 @@ impl Follower {
         let present: Vec<IpAddr> = now.addresses.iter().map(|a| a.address).collect();
         Some(Command::Changed(Change::Addresses(present)))
     }
+}
+
+/// A cable that is pulled out, or a switch that restarts: nobody but the link itself says so. When it is back it may lead to
+/// other stations, which are told what is ours (RFC 5227 section 2.3). They are not asked whether it is theirs, as at the start
+/// (section 2.1): the address is in use, and is defended against who claims it (section 2.4).
+fn carrier(before: &InterfaceFacts, now: &InterfaceFacts) -> Option<Command> {
+    if !(before.up && now.up) || before.running == now.running {
+        return None;
+    }
+    if now.running {
+        tracing::info!("{} has a carrier again", now.name);
+        return Some(Command::Changed(Change::LinkBack));
+    }
+    tracing::warn!("{} has no carrier: connections are kept until it is back", now.name);
+    None
 }
 
 /// A route of the kernel's, as shards know it.

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::neighbours::Mailbox;
+use crate::outbox::Outbox;
 use crate::privileges::Privileges;
 use crate::worker::Command;
 use stack::{Landing, Rss, RssFields, RssInput, RssTransform};
@@ -33,8 +34,8 @@ pub(crate) struct FirstLook {
 
 impl FirstLook {
     /// Reads how the interface spreads flows over its queues; `queues` are those served, in the order of the shards.
-    pub(crate) fn new(interface: &str, queues: &[u32]) -> Result<Self, Error> {
-        let (watch, queues) = (RssWatch::open(interface)?, queues.to_vec());
+    pub(crate) fn new(ifindex: u32, queues: &[u32]) -> Result<Self, Error> {
+        let (watch, queues) = (RssWatch::open(ifindex)?, queues.to_vec());
         Ok(Self { watch, queues, refuted: false })
     }
 
@@ -63,10 +64,12 @@ impl FirstLook {
             if let Err(error) = privileges.give_up() {
                 return tracing::error!(%error, "the interface's RSS table is not followed");
             }
+            let mut loops = Outbox::all(mailboxes);
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::park_timeout(LOOK);
+                loops.iter_mut().for_each(Outbox::flush);
                 match self.watch.changed() {
-                    Ok(Some(facts)) => tell(&plan(facts, &self.queues), &mailboxes, &stopped),
+                    Ok(Some(facts)) => tell(&plan(facts, &self.queues), &mut loops),
                     Ok(None) => {}
                     // An interface that is gone is noticed by the loops.
                     Err(error) => tracing::debug!(%error, "the interface's RSS table could not be read"),
@@ -91,14 +94,12 @@ impl Drop for LandingWatch {
     }
 }
 
-fn tell(landing: &Landing, mailboxes: &[Mailbox], stop: &AtomicBool) {
+fn tell(landing: &Landing, loops: &mut [Outbox]) {
     tracing::info!(
         known = *landing != Landing::Unknown,
         "the interface's RSS has changed: source ports are chosen anew"
     );
-    for mailbox in mailboxes {
-        mailbox.send(Command::Landing(landing.clone()), stop);
-    }
+    loops.iter_mut().for_each(|each| each.tell(Command::Landing(landing.clone())));
 }
 
 /// What the shards can go by: of each entry of the table the shard that serves its queue.

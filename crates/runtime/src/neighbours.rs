@@ -3,9 +3,10 @@
 
 use crate::error::Error;
 use crate::interface::{Change, Follower, Start};
+use crate::outbox::{Outbox, RETRY};
 use crate::privileges::Privileges;
 use crate::worker::Command;
-use crossbeam::channel::{Receiver, SendTimeoutError, Sender};
+use crossbeam::channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use stack::MacAddr;
 use std::collections::BTreeMap;
@@ -24,23 +25,6 @@ pub(crate) struct Mailbox {
     pub(crate) waker: Arc<Waker>,
 }
 
-impl Mailbox {
-    /// Puts a command into the loop's queue and wakes it. Waits while the queue is full; not when the loop has ended, nor
-    /// once `stop` is set: then the command is dropped.
-    pub(crate) fn send(&self, mut command: Command, stop: &AtomicBool) {
-        while let Err(SendTimeoutError::Timeout(back)) = self.commands.send_timeout(command, PATIENCE) {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            let _ = self.waker.wake();
-            command = back;
-        }
-        let _ = self.waker.wake();
-    }
-}
-
-/// How long a full queue is waited for before the stop flag is looked at.
-const PATIENCE: Duration = Duration::from_millis(10);
 const CHANGES: Token = Token(0);
 const REQUESTS: Token = Token(1);
 const INTERFACE: Token = Token(2);
@@ -60,7 +44,7 @@ struct Task {
     poll: Poll,
     wanted: Receiver<IpAddr>,
     /// One for each loop.
-    mailboxes: Vec<Mailbox>,
+    loops: Vec<Outbox>,
     stop: Arc<AtomicBool>,
     /// What the kernel said last of those it knows.
     known: BTreeMap<IpAddr, Reachability>,
@@ -95,7 +79,8 @@ impl Mirror {
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).map_err(failed())?);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let task = Task { neighbours, interface, poll, wanted, mailboxes, stop: stopped, known: BTreeMap::new() };
+        let loops = Outbox::all(mailboxes);
+        let task = Task { neighbours, interface, poll, wanted, loops, stop: stopped, known: BTreeMap::new() };
         let run = move || match privileges.give_up_but_mirrors() {
             Ok(()) => task.run(first),
             Err(error) => tracing::error!(%error, "the kernel's neighbours are not followed"),
@@ -125,6 +110,7 @@ impl Task {
     fn run(mut self, mut changes: Vec<NeighbourChange>) {
         let mut events = Events::with_capacity(8);
         while !self.stop.load(Ordering::Relaxed) {
+            self.loops.iter_mut().for_each(Outbox::flush);
             changes.drain(..).for_each(|change| self.apply(&change));
             self.resolve();
             let drained = match self.read(&mut changes) {
@@ -136,11 +122,17 @@ impl Task {
             // An edge wakes up only who has read everything.
             if drained
                 && changes.is_empty()
-                && let Err(error) = self.poll.poll(&mut events, self.interface.wait())
+                && let Err(error) = self.poll.poll(&mut events, self.wait())
             {
                 tracing::debug!(%error, "neighbours");
             }
         }
+    }
+
+    /// How long there is nothing to do, if nobody says anything.
+    fn wait(&self) -> Option<Duration> {
+        let retry = self.loops.iter().any(Outbox::waits).then_some(RETRY);
+        [self.interface.wait(), retry].into_iter().flatten().min()
     }
 
     /// What the kernel has said since; true if that was all.
@@ -200,37 +192,7 @@ impl Task {
     }
 
     /// Tells all loops.
-    fn tell(&self, command: &Command) {
-        for mailbox in &self.mailboxes {
-            mailbox.send(command.clone(), &self.stop);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crossbeam::channel::bounded;
-
-    #[test]
-    fn a_full_queue_does_not_hold_who_is_to_stop() {
-        let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).unwrap());
-        let (commands, inbox) = bounded(1);
-        let (mailbox, stop) = (Mailbox { commands, waker }, AtomicBool::new(false));
-        let command = || Command::Neighbour([10, 0, 0, 1].into(), None);
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                mailbox.send(command(), &stop);
-                mailbox.send(command(), &stop);
-            });
-            std::thread::sleep(Duration::from_millis(50));
-            assert!(!sender.is_finished(), "the queue has room for one");
-            stop.store(true, Ordering::Relaxed);
-        });
-        // Nobody took anything out; and an ended loop takes nothing any more.
-        assert_eq!(inbox.len(), 1);
-        drop(inbox);
-        mailbox.send(command(), &AtomicBool::new(false));
+    fn tell(&mut self, command: &Command) {
+        self.loops.iter_mut().for_each(|each| each.tell(command.clone()));
     }
 }

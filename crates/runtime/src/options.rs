@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::idle::Idle;
 use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Settings};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use xdp::{CopyMode, TxChecksum, XdpMode};
@@ -16,6 +17,48 @@ pub struct Address {
     pub prefix_len: u8,
     /// Next hop for what is not on the link.
     pub gateway: Option<IpAddr>,
+}
+
+impl Address {
+    /// Whether a station on a link can have it, and its gateway is another one on that link.
+    ///
+    /// # Errors
+    /// [`Error::Option`] with what is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        let Self { ip: address, prefix_len: bits, gateway } = *self;
+        let refused = |field, value, allowed| Err(Error::Option { field, value, allowed });
+        if bits > if address.is_ipv4() { 32 } else { 128 } {
+            return refused("address", format!("{address}/{bits}"), "a prefix of 0 to 32 bits (IPv4) or 128 (IPv6)");
+        }
+        let all = u128::from(u32::MAX.checked_shr(bits.into()).unwrap_or(0));
+        let host = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()) & all,
+            IpAddr::V6(ip) => ip.to_bits() & u128::MAX.checked_shr(bits.into()).unwrap_or(0),
+        };
+        // The network's own number and its broadcast (RFC 1122 section 3.2.1.3; RFC 3021 for two stations alone).
+        let network = |ip: IpAddr| ip.is_ipv4() && bits < 31 && (host(ip) == 0 || host(ip) == all);
+        let nobodys = |ip: IpAddr| ip.is_multicast() || ip.is_loopback() || ip.is_unspecified() || network(ip);
+        if nobodys(address) {
+            let allowed = "one that a station on a link can have";
+            return refused("address", format!("{address}/{bits}"), allowed);
+        }
+        let Some(gateway) = gateway else { return Ok(()) };
+        if address.is_ipv4() != gateway.is_ipv4() {
+            return refused("gateway", gateway.to_string(), "one of the address's IP version");
+        }
+        let link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let same_network = match (address, gateway) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) <= all,
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                a.to_bits() ^ b.to_bits() <= u128::MAX.checked_shr(bits.into()).unwrap_or(0)
+            }
+            _ => false,
+        };
+        if gateway == address || nobodys(gateway) || !(same_network || link_local) {
+            return refused("gateway", gateway.to_string(), "another station in the address's network");
+        }
+        Ok(())
+    }
 }
 
 /// Whether a stack has the kernel's sockets ([`stack::Via::Kernel`]).
@@ -104,8 +147,20 @@ impl Options {
         Self { kernel_sockets: KernelSockets::Only, ..Self::new("") }
     }
 
+    /// Whether there is one at all: what follows needs it.
+    pub(crate) fn check_interface(&self) -> Result<(), Error> {
+        match self.kernel_sockets {
+            KernelSockets::Only => {
+                let (field, value, allowed) =
+                    ("interface", "none".into(), "one: the kernel's sockets have no loop to drive");
+                Err(Error::Option { field, value, allowed })
+            }
+            KernelSockets::No | KernelSockets::Beside => Ok(()),
+        }
+    }
+
     /// What was asked for and needs an interface, or must not be there with one.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    fn check_kernel(&self) -> Result<(), Error> {
         let refuse = |field, value: String, allowed| Err(Error::Option { field, value, allowed });
         if self.kernel_sockets != KernelSockets::Only {
             return match self.shards {
@@ -137,5 +192,121 @@ impl Options {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether each is allowed, and goes with the others. What depends on the interface, or on TCP, is checked where it is used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_kernel()?;
+        let refused = |field, value, allowed| Err(Error::Option { field, value, allowed });
+        if let Some(twice) = first_twice(&self.cores) {
+            return refused("cores", format!("{twice} twice"), "each core once: it serves one queue");
+        }
+        if let Some(twice) = first_twice(&self.queues) {
+            return refused("queues", format!("{twice} twice"), "each queue once");
+        }
+        if let Some(vlan) = self.vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
+            return refused("vlan", vlan.to_string(), "1 to 4094, or none for untagged");
+        }
+        self.dad.check()?;
+        match (&self.address, self.vlan) {
+            (Some(own), _) => own.check(),
+            (None, Some(vlan)) => {
+                let allowed = "one only with an address of the stack's own: the interface's are untagged";
+                refused("vlan", vlan.to_string(), allowed)
+            }
+            (None, None) if self.dad != Dad::default() => {
+                let allowed = "that only with an address of the stack's own: of a shared one the kernel has asked";
+                refused("dad", format!("{} probes", self.dad.probes), allowed)
+            }
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn first_twice<T: Ord>(all: &[T]) -> Option<&T> {
+    let mut seen = BTreeSet::new();
+    all.iter().find(|one| !seen.insert(*one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stack::Duration;
+
+    /// The field that is refused, if one is.
+    fn refused(change: impl FnOnce(&mut Options)) -> Option<&'static str> {
+        let mut options = Options::new("eth0");
+        change(&mut options);
+        match options.check() {
+            Ok(()) => None,
+            Err(Error::Option { field, .. }) => Some(field),
+            Err(Error::Config(error)) => Some(error.field),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn own(ip: &str, prefix_len: u8, gateway: Option<&str>) -> Option<Address> {
+        Some(Address { ip: ip.parse().unwrap(), prefix_len, gateway: gateway.map(|ip| ip.parse().unwrap()) })
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_by_its_name() {
+        let ok = || own("10.0.0.8", 24, Some("10.0.0.1"));
+        assert_eq!(refused(|_| {}), None);
+        assert_eq!(refused(|o| (o.address, o.vlan, o.dad) = (ok(), Some(4094), Dad::RFC_5227)), None);
+        assert_eq!(refused(|o| o.vlan = Some(5)), Some("vlan"));
+        for vlan in [0, 4095] {
+            assert_eq!(refused(|o| (o.address, o.vlan) = (ok(), Some(vlan))), Some("vlan"));
+        }
+        assert_eq!(refused(|o| o.dad = Dad::RFC_5227), Some("dad"));
+        assert_eq!(refused(|o| o.cores = vec![0, 1, 0]), Some("cores"));
+        assert_eq!(refused(|o| o.queues = vec![1, 1]), Some("queues"));
+        let with = |dad| refused(move |o| (o.address, o.dad) = (ok(), dad));
+        let seconds = Duration::from_secs;
+        assert_eq!(with(Dad { probes: 17, ..Dad::default() }), Some("dad.probes"));
+        assert_eq!(with(Dad { probe_min: seconds(61), ..Dad::default() }), Some("dad.probe_min"));
+        assert_eq!(
+            with(Dad { probe_min: seconds(3), probe_max: seconds(2), ..Dad::default() }),
+            Some("dad.probe_max"),
+            "less than the least"
+        );
+    }
+
+    /// RFC 1122 section 3.2.1.3, RFC 3021.
+    #[test]
+    fn an_address_is_a_stations_and_its_gateway_another_ones() {
+        for (ip, bits, gateway, expected) in [
+            ("10.0.0.8", 24, None, None),
+            ("10.0.0.8", 33, None, Some("address")),
+            ("10.0.0.0", 24, None, Some("address")),
+            ("10.0.0.255", 24, None, Some("address")),
+            ("10.0.0.0", 31, Some("10.0.0.1"), None),
+            ("10.0.0.8", 32, None, None),
+            ("224.0.0.1", 24, None, Some("address")),
+            ("127.0.0.1", 8, None, Some("address")),
+            ("::", 64, None, Some("address")),
+            ("fd77::8", 64, Some("fe80::1"), None),
+            ("fd77::8", 64, Some("fd78::1"), Some("gateway")),
+            ("fd77::8", 0, Some("fd78::1"), None),
+            ("10.0.0.8", 0, Some("192.0.2.1"), None),
+            ("10.0.0.8", 24, Some("fd77::1"), Some("gateway")),
+            ("10.0.0.8", 24, Some("10.0.0.8"), Some("gateway")),
+            ("10.0.0.8", 24, Some("10.0.1.1"), Some("gateway")),
+            ("10.0.0.8", 24, Some("10.0.0.255"), Some("gateway")),
+        ] {
+            let address = own(ip, bits, gateway);
+            assert_eq!(refused(|o| o.address = address), expected, "{ip}/{bits} {gateway:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_sentence_with_the_value_and_what_is_allowed() {
+        let mut options = Options::new("eth0");
+        options.vlan = Some(4095);
+        let said = options.check().unwrap_err().to_string();
+        assert_eq!(said, "vlan is 4095, allowed is 1 to 4094, or none for untagged");
+        (options.vlan, options.address) = (None, own("10.0.0.8", 24, None));
+        options.dad.probe_wait = Duration::from_secs(61);
+        assert_eq!(options.check().unwrap_err().to_string(), "dad.probe_wait is 61000, allowed is 0 to 60000 ms");
     }
 }

@@ -45,13 +45,14 @@ const NO_PORTS: RangeInclusive<u16> = 1..=0;
 #[derive(Debug)]
 pub struct Running<A> {
     ending: Arc<Ending>,
+    /// `None`: there is no interface.
+    endpoints: Option<Endpoints>,
     wakers: Vec<Arc<Waker>>,
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
     report: Option<Report>,
     listening: Vec<SocketAddr>,
-    endpoints: Option<Endpoints>,
     /// In the order in which they must end: the workers have been joined by then.
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
@@ -100,14 +101,37 @@ pub fn start<A: App + Clone + Send + 'static>(options: Options, app: A) -> Resul
 /// As [`start`].
 pub fn start_each<A: App + Send + 'static>(
     options: Options,
-    mut make: impl FnMut(Place) -> A,
+    make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
-    options.check()?;
-    let privileges = Privileges::of(&options);
     if options.kernel_sockets == KernelSockets::Only {
-        return kernel_only::start(&options, privileges, make);
+        options.check()?;
+        return kernel_only::start(&options, Privileges::of(&options), make);
     }
+    let Prepared { workers, cores, privileges, mut running } = prepare(options, make)?;
+    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
+        // If one can't be started, those that were are ended by the drop of what runs.
+        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
+        running.workers.push(thread);
+    }
+    Ok(running)
+}
+
+/// Everything but the threads that turn the loops.
+pub(crate) struct Prepared<A> {
+    pub(crate) workers: Vec<Worker<XskPort, A>>,
+    cores: Vec<Option<CoreId>>,
+    privileges: Privileges,
+    pub(crate) running: Running<A>,
+}
+
+pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A) -> Result<Prepared<A>, Error> {
+    options.check()?;
+    options.check_interface()?;
+    let privileges = Privileges::of(&options);
     let facts = InterfaceFacts::read(&options.interface)?;
+    if facts.mac == xdp::facts::MacAddr::default() {
+        return Err(Error::NoEthernet { interface: facts.name });
+    }
     let queues = queues(&options, &facts);
     let cores = cores(&options, &facts, queues.len())?;
     let clock = Clock::new();
@@ -116,8 +140,14 @@ pub fn start_each<A: App + Send + 'static>(
     let most = largest_mtu(facts.mtu);
     let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
+    // Where the link goes down for a moment the kernel forgets its neighbours.
+    let target = probe::target(&options, &follow.facts, &shards);
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
-    let first_look = settle(&options, &queues, &mut ports, &mut shards, &clock)?;
+    if !xdp::probe::await_carrier(&options.interface, &|| false)? {
+        tracing::warn!("{} has no carrier: nothing can be sent before it has", options.interface);
+    }
+    let mut first_look = FirstLook::new(report.ifindex, &queues)?;
+    settle(&mut first_look, target, &mut ports, &mut shards, &clock)?;
     if options.kernel_sockets == KernelSockets::Beside {
         kernel_only::give(&options, &mut shards, Via::Stack)?;
     }
@@ -148,51 +178,44 @@ pub fn start_each<A: App + Send + 'static>(
     };
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
-    let endpoints = Endpoints::new(Arc::clone(&steering), held.shared.clone(), &options.listen);
-    let source = Source { shards: mailboxes, steering: Some(steering) };
-    let control = ControlSocket::open(source, privileges)?;
-    let mut running = Running {
+    let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
+    let control = ControlSocket::open(Source { shards: mailboxes, steering: Some(steering) }, privileges)?;
+    let running = Running {
         ending: Arc::new(Ending::new()),
+        endpoints: Some(endpoints),
         wakers,
         poster,
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
         listening: options.listen.clone(),
-        endpoints: Some(endpoints),
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
         _landing: landing,
         _held: Some(held),
     };
-    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
-        // If one can't be started, those that were are ended by the drop of what runs.
-        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
-        running.workers.push(thread);
-    }
-    Ok(running)
+    Ok(Prepared { workers, cores, privileges, running })
 }
 
 /// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
 fn settle(
-    options: &Options,
-    queues: &[u32],
+    first_look: &mut FirstLook,
+    target: Option<probe::Target>,
     ports: &mut [XskPort],
     shards: &mut [Shard],
     clock: &Clock,
-) -> Result<FirstLook, Error> {
-    let mut first_look = FirstLook::new(&options.interface, queues)?;
+) -> Result<(), Error> {
     let landing = first_look.landing();
     // Before the first frame: what is told later is a change.
     shards.iter_mut().for_each(|shard| shard.set_landing(landing.clone()));
     if let Some(first) = shards.first_mut() {
         claim::confirm(ports, first, clock)?;
     }
-    if probe::refutes(&landing, options, ports, shards, clock) {
+    if probe::refutes(&landing, target, ports, shards, clock) {
         first_look.refute();
         shards.iter_mut().for_each(|shard| shard.set_landing(Landing::Unknown));
     }
-    Ok(first_look)
+    Ok(())
 }
 
 /// Runs a loop on a thread of its own, which is named for its shard.
@@ -229,6 +252,19 @@ impl<A> Running<A> {
         &self.listening
     }
 
+    /// What ends the sleep of each shard's loop, in their order.
+    #[must_use]
+    pub fn wakers(&self) -> Vec<Arc<Waker>> {
+        self.wakers.clone()
+    }
+
+    /// Opens ports to listeners that the application opens while the stack runs; `None` over the kernel's sockets alone, where a
+    /// listener needs nothing else.
+    #[must_use]
+    pub fn endpoints(&self) -> Option<Endpoints> {
+        self.endpoints.clone()
+    }
+
     /// How many shards there are: one for each queue.
     #[must_use]
     pub const fn shards(&self) -> usize {
@@ -248,7 +284,7 @@ impl<A> Running<A> {
     /// # Errors
     /// Somebody else has the port, or it is below 1024 and the privilege was given up; the address is none of the stack's.
     pub fn claim(&self, address: SocketAddr) -> Result<(), Error> {
-        self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.claim(address))
+        self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.open(address).map(drop))
     }
 
     /// For messages to the applications on the shards ([`App::on_message`]).

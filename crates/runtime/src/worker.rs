@@ -32,6 +32,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_millis(50);
 /// How often the device is asked whether it is still there: nothing wakes a loop when it is not.
 const CHECK: Duration = Duration::from_secs(1);
+/// At how many of these looks behind one another a plan of where flows land must not hold for it to be told: longer than it
+/// takes to notice that the interface's table is another.
+const DISTRUSTED_LOOKS: u32 = 4;
 /// What the kernel says of an interface that is gone (linux/errno.h).
 pub(crate) const ENODEV: i32 = 19;
 /// How often a device that is down is tried again.
@@ -88,8 +91,8 @@ pub struct Worker<P, A> {
     /// When to ask the device next.
     next_check: Instant,
     conflicts: Conflicts,
-    /// It was told that the plan of where flows land does not hold.
-    distrusts: bool,
+    /// Looks at which the plan of where flows land did not hold, one behind the other.
+    distrusting: u32,
     /// How long the application goes on once the end was asked for; from then on when that is over, and whether it is counted as
     /// one without connections.
     drain_time: Duration,
@@ -149,7 +152,7 @@ impl<P: Port, A: App> Worker<P, A> {
             gone: false,
             next_check: worked + CHECK,
             conflicts: Conflicts::default(),
-            distrusts: false,
+            distrusting: 0,
             drain_time: Duration::ZERO,
             until: None,
             idles: false,
@@ -345,7 +348,8 @@ impl<P: Port, A: App> Worker<P, A> {
         let asked = if due { self.port.check() } else { Ok(()) };
         match asked.and_then(|()| self.port.flush()) {
             Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
-                if !std::mem::replace(&mut self.down, true) {
+                // All shards see it, one says it.
+                if !std::mem::replace(&mut self.down, true) && self.shard.config().place.index == 0 {
                     tracing::warn!("the interface is down: connections are kept until it is up again");
                 }
                 self.next_check = now + RETRY;
@@ -354,7 +358,9 @@ impl<P: Port, A: App> Worker<P, A> {
             Ok(()) if due => {
                 if std::mem::take(&mut self.down) {
                     self.shard.announce_owned(now);
-                    tracing::info!("the interface is up again");
+                    if self.shard.config().place.index == 0 {
+                        tracing::info!("the interface is up again");
+                    }
                 }
                 self.next_check = now + CHECK;
                 Ok(())
@@ -363,9 +369,12 @@ impl<P: Port, A: App> Worker<P, A> {
         }
     }
 
-    /// Says once that the interface does not spread flows as it says it does.
+    /// Says once, of each plan, that the interface does not spread flows as it says it does. A table that was changed makes
+    /// the old plan look so until it is read again.
     fn look_at_landing(&mut self) {
-        if self.shard.landing_state() == LandingState::Distrusted && !std::mem::replace(&mut self.distrusts, true) {
+        let distrusted = self.shard.landing_state() == LandingState::Distrusted;
+        self.distrusting = if distrusted { self.distrusting.saturating_add(1) } else { 0 };
+        if self.distrusting == DISTRUSTED_LOOKS {
             tracing::warn!(
                 "flows don't land where the interface's RSS key and table say: the shards hand over what lands elsewhere"
             );
@@ -529,6 +538,8 @@ impl Drop for EndOfAll<'_> {
         self.wake();
     }
 }
+
+mod turned;
 
 #[cfg(test)]
 mod both;

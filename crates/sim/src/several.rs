@@ -70,7 +70,7 @@ impl<A: App> Node for Several<A> {
         }
         for n in (1..count).map(|n| (at + n) % count) {
             let Host { shard, app } = &mut self.shards[n];
-            if shard.on_handed(now, frame, app) == Placed::Here && placed == Placed::Elsewhere {
+            if shard.on_handed(now, frame, app) != Placed::Elsewhere && placed == Placed::Elsewhere {
                 return;
             }
         }

@@ -106,15 +106,7 @@ impl ShardConfig {
         within("place.count", self.place.count.into(), 1..=65_535, "at least 1")?;
         within("place.index", self.place.index.into(), 0..=u64::from(self.place.count) - 1, "below place.count")?;
         if let Some(dad) = self.dad {
-            within("dad.probes", dad.probes.into(), 0..=16, "0 to 16")?;
-            for (field, time) in [
-                ("dad.probe_wait", dad.probe_wait),
-                ("dad.probe_min", dad.probe_min),
-                ("dad.probe_max", dad.probe_max),
-                ("dad.announce_wait", dad.announce_wait),
-            ] {
-                within(field, time.as_millis(), 0..=60_000, "0 to 60 s")?;
-            }
+            dad.check()?;
         }
         within("addresses", self.addresses.len() as u64, 0..=1024, "at most 1024 addresses")?;
         for a in &self.addresses {

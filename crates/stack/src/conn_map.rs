@@ -137,7 +137,6 @@ impl<T> ConnMap<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec;
 
     const fn conn(slot: u32, generation: u32) -> ConnId {
         ConnId { slot, generation }
@@ -175,7 +174,7 @@ mod tests {
         *map.get_or_insert_with(conn(1, 7), || 11) += 1;
         map.iter_mut().for_each(|(_, value)| *value += 100);
         *map.get_mut(conn(5, 0)).unwrap() += 1;
-        assert_eq!(map.iter().collect::<vec::Vec<_>>(), [(conn(1, 7), &112), (conn(5, 0), &151)]);
+        assert_eq!(map.iter().collect::<Vec<_>>(), [(conn(1, 7), &112), (conn(5, 0), &151)]);
         assert_eq!((map.len(), map.is_empty()), (2, false));
     }
 }

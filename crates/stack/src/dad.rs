@@ -8,7 +8,9 @@
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 use siphasher::sip::SipHasher13;
+use tcp::ConfigError;
 use wheel::{Duration, Instant};
 use wire::MacAddr;
 
@@ -47,6 +49,27 @@ impl Dad {
         probe_max: Duration::from_secs(2),
         announce_wait: Duration::from_secs(2),
     };
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first that is out of its range; times are in milliseconds.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let within = |field, value: u64, range: RangeInclusive<u64>, allowed| {
+            range.contains(&value).then_some(()).ok_or(ConfigError { field, value, allowed })
+        };
+        within("dad.probes", self.probes.into(), 0..=16, "0 to 16")?;
+        for (field, time) in [
+            ("dad.probe_wait", self.probe_wait),
+            ("dad.probe_min", self.probe_min),
+            ("dad.probe_max", self.probe_max),
+            ("dad.announce_wait", self.announce_wait),
+        ] {
+            within(field, time.as_millis(), 0..=60_000, "0 to 60000 ms")?;
+        }
+        let least = self.probe_min.as_millis();
+        within("dad.probe_max", self.probe_max.as_millis(), least..=60_000, "dad.probe_min to 60000 ms")
+    }
 }
 
 impl Default for Dad {

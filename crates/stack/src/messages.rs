@@ -15,14 +15,15 @@ pub(crate) struct Outbox {
     own: usize,
     shards: usize,
     most: usize,
-    /// Messages to others.
+    /// Messages to others, and to the shard itself.
     waiting: usize,
+    own_waiting: usize,
 }
 
 impl Outbox {
     pub(crate) fn new(place: crate::Place, most: u32) -> Self {
         let (own, shards) = (place.index.into(), place.count.into());
-        Self { queues: Vec::new(), own, shards, most: most as usize, waiting: 0 }
+        Self { queues: Vec::new(), own, shards, most: most as usize, waiting: 0, own_waiting: 0 }
     }
 
     /// Back if there is no such shard, or no room.
@@ -34,18 +35,20 @@ impl Outbox {
             return Err(message);
         };
         queue.push_back(message);
-        self.waiting += usize::from(usize::from(shard) != self.own);
+        *(if usize::from(shard) == self.own { &mut self.own_waiting } else { &mut self.waiting }) += 1;
         Ok(())
     }
 
     /// How many messages the shard has posted to itself.
-    pub(crate) fn own_len(&self) -> usize {
-        self.queues.get(self.own).map_or(0, VecDeque::len)
+    pub(crate) const fn own_len(&self) -> usize {
+        self.own_waiting
     }
 
     /// The next message the shard has posted to itself.
     pub(crate) fn next_own(&mut self) -> Option<Message> {
-        self.queues.get_mut(self.own)?.pop_front()
+        let message = self.queues.get_mut(self.own)?.pop_front()?;
+        self.own_waiting -= 1;
+        Some(message)
     }
 
     /// Whether there are messages to others.

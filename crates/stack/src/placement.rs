@@ -29,6 +29,8 @@ pub enum Placed {
     Elsewhere,
     /// It is dealt with, and every other shard should be handed a copy: a neighbour's address.
     Everybodys,
+    /// Handed over, dropped and counted: whose its flow is has not been shown.
+    Refused,
 }
 
 /// How a frame came to a shard.

@@ -291,7 +291,9 @@ impl Shard {
                 }
             }
         }
-        self.advance_services(now, app);
+        if self.has_services() {
+            self.advance_services(now, app);
+        }
         if self.neighbours.next_due().is_some_and(|at| at <= now) {
             let due = self.neighbours.due(now);
             for ask in due.asks {

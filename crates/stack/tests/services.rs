@@ -232,7 +232,7 @@ fn a_drain_refuses_the_new_and_leaves_the_old() {
     let queued = SocketAddr::new(v4(1), 81);
     let options = ListenOptions { accept_queue: Some(4), ..4.into() };
     bench.shard.listen(queued, options).expect("free");
-    let mut arrive = |bench: &mut Bench, header, payload: &[u8]| {
+    let arrive = |bench: &mut Bench, header, payload: &[u8]| {
         bench.shard.on_frame(bench.now, &tcp_frame(v4(9), v4(1), header, payload, None), &mut bench.app);
         drain(&mut bench.shard, bench.now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect::<Vec<_>>()
     };

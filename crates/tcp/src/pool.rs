@@ -19,6 +19,7 @@ const NONE: u32 = u32::MAX;
 /// In the number of a piece: it is no chunk but a reference.
 const REFERENCE: u32 = 1 << 31;
 const MOST_CHUNKS: u32 = REFERENCE - 1;
+const COUNTED_PIECES: usize = 64;
 
 /// What it has cost that memory is limited, since the pool was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -466,6 +467,21 @@ impl ByteQueue {
             self.tail = NONE;
             self.tail_used = 0;
         }
+    }
+
+    /// Bytes that are held by reference, among the first [`COUNTED_PIECES`] pieces: to count them all would take long.
+    pub(crate) fn referred(&self, pool: &Pool) -> u32 {
+        let (mut piece, mut bytes) = (self.head, 0);
+        for _ in 0..COUNTED_PIECES {
+            if piece == NONE || pool.references() == 0 {
+                break;
+            }
+            if piece & REFERENCE != 0 {
+                bytes += pool.references.left(piece);
+            }
+            piece = pool.next(piece);
+        }
+        bytes
     }
 
     /// Removes everything.

@@ -4,6 +4,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::{cmp::Reverse, collections::BTreeMap};
 use support::byte;
@@ -159,6 +160,19 @@ impl World {
         }
     }
 
+    /// Gives bytes to a connection in one of the ways there are.
+    fn write(&mut self, at: usize, bytes: &[u8]) -> usize {
+        let (how, cut) = (self.random(8), self.random(bytes.len() as u64 + 1) as usize);
+        let mut given = Bytes::copy_from_slice(bytes);
+        let taken = self.verb(at, |c, env| match how {
+            0 => c.send_more(env, bytes),
+            1 | 2 => c.send_vectored(env, &[&bytes[..cut], &[], &bytes[cut..]]),
+            3..=5 => c.send_bytes(env, &mut given),
+            _ => c.send(env, bytes),
+        });
+        taken.expect("open").expect("may send")
+    }
+
     /// The application of a side: reads, writes, and ends as it was told to.
     fn application(&mut self, at: usize) {
         let Some(state) = self.sides[at].conn.as_ref().map(Connection::state) else { return };
@@ -178,7 +192,7 @@ impl World {
             let from = self.sides[at].queued;
             let n = (self.sides[at].total.min(limit) - from).min(3000);
             let bytes: Vec<u8> = (from..from + n).map(|i| byte(i as u32 + at as u32 * 77)).collect();
-            let taken = self.verb(at, |c, env| c.send(env, &bytes)).expect("open").expect("may send");
+            let taken = self.write(at, &bytes);
             self.sides[at].queued += taken;
             if taken < n {
                 return;
@@ -221,7 +235,7 @@ impl World {
         if over {
             let _ = self.verb(at, |c, env| c.release(env));
             self.sides[at].conn = None;
-            assert_eq!(self.sides[at].pool.chunks_in_use(), 0, "side {at}");
+            assert_eq!((self.sides[at].pool.chunks_in_use(), self.sides[at].pool.references()), (0, 0), "side {at}");
         }
     }
 

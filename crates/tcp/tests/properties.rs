@@ -3,6 +3,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use support::byte;
 use tcp::{Config, Connection, Env, Event, Half, Pool, Settings, Start, State};
@@ -279,7 +280,11 @@ impl Observer {
             Op::Send(n) => {
                 let from = self.pushed + 1;
                 let bytes: Vec<u8> = (0..n as u32).map(|i| byte(from + i)).collect();
-                let taken = self.verb(|c, env| c.send(env, &bytes)).unwrap_or(0);
+                let mut given = Bytes::from(bytes.clone());
+                let by_reference = n % 2 == 1;
+                let taken = self
+                    .verb(|c, env| if by_reference { c.send_bytes(env, &mut given) } else { c.send(env, &bytes) })
+                    .unwrap_or(0);
                 self.pushed += taken as u32;
             }
             Op::Read(n) => self.read(n),
@@ -377,6 +382,6 @@ proptest! {
         }
         let mut env = Env { now: o.now, config: &o.config, pool: &mut o.pool };
         o.conn.release(&mut env);
-        prop_assert_eq!(o.pool.chunks_in_use(), 0);
+        prop_assert_eq!((o.pool.chunks_in_use(), o.pool.references()), (0, 0));
     }
 }

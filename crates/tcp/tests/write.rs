@@ -171,7 +171,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Write(n, how) => {
-                    let bytes: Vec<u8> = (written..written + n).map(|i| (i * 31 >> 3) as u8).collect();
+                    let bytes: Vec<u8> = (written..written + n).map(|i| ((i * 31) >> 3) as u8).collect();
                     let taken = write(&mut one, &bytes, how);
                     prop_assert_eq!(taken, write(&mut two, &bytes, how.min(1) & u8::from(how < 2)));
                     written += taken.unwrap_or(0);
@@ -219,7 +219,7 @@ proptest! {
             for (emit, payload) in &sent {
                 let at = emit.header.seq.value() - 1;
                 for (i, byte) in payload.iter().enumerate() {
-                    prop_assert_eq!(*byte, ((at as usize + i) * 31 >> 3) as u8, "the stream");
+                    prop_assert_eq!(*byte, (((at as usize + i) * 31) >> 3) as u8, "the stream");
                 }
                 let end = emit.header.seq.value() + payload.len() as u32 + u32::from(emit.header.flags.contains(Flags::FIN));
                 nxt = nxt.max(end);
@@ -254,7 +254,9 @@ fn a_reference_is_held_until_it_is_acknowledged() {
     assert_eq!((end.held(), owned.is_held()), ((0, 0), false));
 }
 
-/// Whatever ends the connection.
+/// Whatever ends a connection.
+type Over = dyn Fn(&mut End);
+
 #[test]
 fn the_end_drops_the_references() {
     let reset = |end: &mut End| {
@@ -267,7 +269,7 @@ fn the_end_drops_the_references() {
             end.sent();
         }
     };
-    let ends: [(&str, &dyn Fn(&mut End)); 6] = [
+    let ends: [(&str, &Over); 6] = [
         ("abort", &|end| assert!(end.verb(Connection::abort).is_some())),
         ("a linger time of zero", &|end| {
             end.verb(|c, _| c.set_linger(Some(Duration::ZERO)));

@@ -132,9 +132,8 @@ pub enum Error {
         mode: &'static str,
         /// What to use.
         instead: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
+        /// The kernel's answer; it tells no more than the sentence does.
+        answer: io::Error,
     },
     /// Zero-copy was asked for, and isn't to be had.
     #[error("queue {queue} of {interface} (driver {driver}) can't do zero-copy: use --copy auto")]
@@ -145,9 +144,8 @@ pub enum Error {
         queue: u32,
         /// Its driver.
         driver: String,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
+        /// The kernel's answer; it tells no more than the sentence does.
+        answer: io::Error,
     },
     /// Checksum offload was asked for, and isn't to be had.
     #[error("{interface} (driver {driver}) can't write checksums for AF_XDP: {reason}; use --tx-checksum auto")]

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::netlink::Requests;
+use crate::report::AttachMode;
 use crate::sys;
 
 /// An Ethernet address.
@@ -135,6 +136,8 @@ impl InterfaceFacts {
                 LinkAttribute::Address(bytes) => facts.mac = MacAddr(bytes.as_slice().try_into().unwrap_or_default()),
                 LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
                 LinkAttribute::NumRxQueues(queues) => facts.rx_queues = *queues,
+                // The flag follows the carrier a moment later.
+                LinkAttribute::Carrier(carrier) => facts.running &= *carrier != 0,
                 LinkAttribute::Xdp(xdp) => facts.xdp_program = attached_program(xdp),
                 _ => {}
             }
@@ -153,6 +156,22 @@ impl InterfaceFacts {
         Some(format!(
             "{} is a veth with transmit offloads on, and most likely so is its peer: the peer's kernel then sends unfinished \
              checksums and frames larger than the MTU (on the peer: `ethtool -K PEER tx off tso off gso off`)",
+            self.name
+        ))
+    }
+
+    /// A sentence if what comes in may be unfinished where the program runs in `mode`: a hypervisor hands a virtio NIC the
+    /// frames of its own host and guests without checksums, as long as the driver agrees, which it does until a program is
+    /// attached in native mode.
+    #[must_use]
+    pub fn unfinished_warning(&self, mode: AttachMode, offloads: &Offloads) -> Option<String> {
+        if self.driver != "virtio_net" || mode != AttachMode::Generic || !offloads.rx_checksum {
+            return None;
+        }
+        Some(format!(
+            "{} is a virtio NIC that takes frames with unfinished checksums (VIRTIO_NET_F_GUEST_CSUM), which its own host and \
+             that host's guests send, and which are dropped in generic mode: `--xdp-mode native`, or without it the \
+             hypervisor's `guest_csum=off`",
             self.name
         ))
     }
@@ -201,6 +220,8 @@ pub struct Offloads {
     pub tso: bool,
     /// Segmentation is put off until the driver (generic-segmentation-offload).
     pub gso: bool,
+    /// Checksums of what is received are left to the device (rx-checksumming).
+    pub rx_checksum: bool,
 }
 
 impl Offloads {
@@ -219,11 +240,49 @@ impl Offloads {
                 _ => Err(failed(error)),
             },
         };
-        Ok(Self { tx_checksum: on(ETHTOOL_GTXCSUM)?, tso: on(ETHTOOL_GTSO)?, gso: on(ETHTOOL_GGSO)? })
+        Ok(Self {
+            tx_checksum: on(ETHTOOL_GTXCSUM)?,
+            tso: on(ETHTOOL_GTSO)?,
+            gso: on(ETHTOOL_GGSO)?,
+            rx_checksum: on(ETHTOOL_GRXCSUM)?,
+        })
     }
 }
 
 /// Commands of linux/ethtool.h.
+const ETHTOOL_GRXCSUM: u32 = 0x14;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GTSO: u32 = 0x1e;
 const ETHTOOL_GGSO: u32 = 0x23;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(flags: LinkFlags, carrier: Option<u8>) -> InterfaceFacts {
+        let mut link = LinkMessage::default();
+        link.header.flags = flags;
+        link.attributes.extend(carrier.map(LinkAttribute::Carrier));
+        InterfaceFacts::from_link("eth0", &link)
+    }
+
+    /// As igb has it for a moment after a program was attached: `IFF_RUNNING` is still there, `IFLA_CARRIER` is 0 already.
+    #[test]
+    fn a_link_without_a_carrier_is_not_running() {
+        let running = LinkFlags::Up | LinkFlags::Running;
+        assert!(facts(running, None).running && facts(running, Some(1)).running);
+        assert!(!facts(running, Some(0)).running && !facts(LinkFlags::Up, Some(1)).running);
+    }
+
+    #[test]
+    fn unfinished_frames_are_warned_of_where_the_driver_lets_them_through() {
+        let virtio = InterfaceFacts { driver: "virtio_net".into(), ..facts(LinkFlags::Up, None) };
+        let on = Offloads { rx_checksum: true, ..Offloads::default() };
+        let text = virtio.unfinished_warning(AttachMode::Generic, &on).unwrap();
+        assert!(text.starts_with("eth0 ") && text.contains("--xdp-mode native"), "{text}");
+        assert_eq!(virtio.unfinished_warning(AttachMode::Native, &on), None);
+        assert_eq!(virtio.unfinished_warning(AttachMode::Generic, &Offloads::default()), None);
+        let igb = InterfaceFacts { driver: "igb".into(), ..virtio };
+        assert_eq!(igb.unfinished_warning(AttachMode::Generic, &on), None);
+    }
+}

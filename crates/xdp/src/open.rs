@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use crate::config::XskConfig;
 use crate::error::Error;
 use crate::facts::{InterfaceFacts, Offloads};
-use crate::report::Report;
+use crate::report::{AttachMode, Report};
 use crate::steering::Steering;
 use crate::tx_checksum::XskPort;
 
@@ -90,10 +90,15 @@ pub fn open(
         mtu: facts.mtu,
         mac: facts.mac,
         program_id: steering.program_id()?,
-        warnings: facts.offload_warning(&Offloads::read(&facts.name).unwrap_or_default()).into_iter().collect(),
+        warnings: warnings(&facts, xdp_mode),
     };
     tracing::info!(%report, "interface opened");
     Ok((steering, ports, report))
+}
+
+fn warnings(facts: &InterfaceFacts, mode: AttachMode) -> Vec<String> {
+    let offloads = Offloads::read(&facts.name).unwrap_or_default();
+    [facts.offload_warning(&offloads), facts.unfinished_warning(mode, &offloads)].into_iter().flatten().collect()
 }
 
 /// The program that the interface's MTU needs.

@@ -74,19 +74,26 @@ pub fn prove(
     let question = peer.map(Question::new);
     let asker = question.as_ref().map(|question| LocalAddress::owned(question.asker));
     let (_steering, mut ports, report) = open(config, queues, asker.as_slice())?;
-    settle(&config.interface, stop)?;
+    await_carrier(&config.interface, stop)?;
     let exchange = question.map(|question| question.ask(&mut ports, queues, report.mac, stop)).transpose();
     let exchange = exchange.map_err(|source| Error::system("sending and receiving over AF_XDP", source))?;
     Ok((report, exchange))
 }
 
-/// Waits for the carrier, if it is away.
-fn settle(interface: &str, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+/// Waits for the carrier, if it is away: some drivers restart the link when a program is attached. Five seconds at most, or
+/// until `stop` says so. Whether it is there.
+///
+/// # Errors
+/// As [`InterfaceFacts::read`].
+pub fn await_carrier(interface: &str, stop: &dyn Fn() -> bool) -> Result<bool, Error> {
     let began = Instant::now();
-    while !InterfaceFacts::read(interface)?.running && began.elapsed() < SETTLE && !stop() {
+    loop {
+        let running = InterfaceFacts::read(interface)?.running;
+        if running || began.elapsed() >= SETTLE || stop() {
+            return Ok(running);
+        }
         std::thread::sleep(SETTLE / 100);
     }
-    Ok(())
 }
 
 /// Somebody on the link to ask: the gateway, or else a neighbour that the kernel knows.

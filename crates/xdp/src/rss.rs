@@ -224,23 +224,33 @@ impl fmt::Display for Rss {
     }
 }
 
-/// Follows the receive-side scaling of one interface: a few ioctls per look.
+/// Follows the receive-side scaling of one interface, whatever it is called meanwhile: a few ioctls per look.
 #[derive(Debug)]
 pub struct RssWatch {
     socket: OwnedFd,
-    interface: String,
+    ifindex: u32,
     last: RssFacts,
 }
 
 impl RssWatch {
-    /// Reads it for the first time. The network namespace is the calling thread's, now and later.
+    /// Reads it for the first time, of the interface with this index. The network namespace is the calling thread's, now and
+    /// later.
     ///
     /// # Errors
     /// As [`RssFacts::read`].
-    pub fn open(interface: &str) -> Result<Self, Error> {
+    pub fn open(ifindex: u32) -> Result<Self, Error> {
         let socket = sys::query_socket().map_err(failed)?;
-        let last = RssFacts::ask(&socket, interface)?;
-        Ok(Self { socket, interface: interface.to_owned(), last })
+        let last = Self::ask(&socket, ifindex)?;
+        Ok(Self { socket, ifindex, last })
+    }
+
+    /// The questions take a name, which is the one of this moment.
+    fn ask(socket: &OwnedFd, ifindex: u32) -> Result<RssFacts, Error> {
+        let name = sys::interface_name(socket, ifindex).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENODEV) => Error::NoInterface { interface: format!("with index {ifindex}") },
+            _ => failed(error),
+        })?;
+        RssFacts::ask(socket, &name)
     }
 
     /// What was read last.
@@ -254,7 +264,7 @@ impl RssWatch {
     /// # Errors
     /// As [`RssFacts::read`].
     pub fn changed(&mut self) -> Result<Option<&RssFacts>, Error> {
-        let now = RssFacts::ask(&self.socket, &self.interface)?;
+        let now = Self::ask(&self.socket, self.ifindex)?;
         if now == self.last {
             return Ok(None);
         }
@@ -338,7 +348,10 @@ mod tests {
     fn loopback_has_none_and_what_is_not_there_is_an_error() {
         assert!(matches!(RssFacts::read("lo"), Ok(RssFacts::Unknown(_))));
         assert!(matches!(RssFacts::read("nope"), Err(Error::NoInterface { .. })));
-        let mut watch = RssWatch::open("lo").unwrap();
+        assert!(matches!(RssWatch::open(0x7fff_ffff), Err(Error::NoInterface { .. })));
+        let lo = crate::facts::InterfaceFacts::read("lo").unwrap();
+        let mut watch = RssWatch::open(lo.ifindex).unwrap();
         assert!(watch.changed().unwrap().is_none());
+        assert_eq!(sys::interface_name(&watch.socket, lo.ifindex).unwrap(), "lo");
     }
 }

@@ -117,10 +117,10 @@ impl Steering {
         };
         match self.attach_once(&facts, first) {
             Ok(()) => Ok((first, reason)),
-            Err(Error::ModeUnsupported { source, .. }) if fall_back => {
+            Err(Error::ModeUnsupported { answer, .. }) if fall_back => {
                 self.attach_once(&facts, AttachMode::Generic)?;
                 let what = if self.name == PROGRAM_FRAGS { " for packets in several frames" } else { "" };
-                Ok((AttachMode::Generic, format!("driver {} has no native XDP{what}: {source}", facts.driver)))
+                Ok((AttachMode::Generic, format!("driver {} has no native XDP{what}: {answer}", facts.driver)))
             }
             Err(error) => Err(error),
         }
@@ -334,7 +334,7 @@ fn attach_error(facts: &InterfaceFacts, mode: AttachMode, error: &ProgramError) 
             driver: facts.driver.clone(),
             mode: if mode == AttachMode::Native { "native" } else { "generic" },
             instead: if mode == AttachMode::Native { "generic" } else { "native" },
-            source: code.map_or_else(|| io::Error::other(describe(error)), io::Error::from_raw_os_error),
+            answer: code.map_or_else(|| io::Error::other(describe(error)), io::Error::from_raw_os_error),
         },
     }
 }

@@ -339,6 +339,19 @@ pub(crate) fn ethtool_flow_hash(socket: &OwnedFd, interface: &str, flow_type: u3
     Ok(value.data)
 }
 
+/// The name that an interface has now, in the network namespace of the socket; `ENODEV`: there is none of that index.
+pub(crate) fn interface_name(socket: &OwnedFd, ifindex: u32) -> io::Result<String> {
+    let index = libc::__c_anonymous_ifr_ifru { ifru_ifindex: ifindex.cast_signed() };
+    let mut request = libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: index };
+    // SAFETY: the request outlives the call, which reads its index and writes its name.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME as _, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name: Vec<u8> = request.ifr_name.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
+    Ok(String::from_utf8_lossy(&name).into_owned())
+}
+
 /// The structures that `SIOCETHTOOL` may be given: `repr(C)`, as long as the kernel's for the command in them.
 trait EthtoolData: Copy {}
 impl EthtoolData for EthtoolValue {}

@@ -618,7 +618,7 @@ fn bind<R: Rings>(
                         interface: config.interface.clone(),
                         queue: config.queue,
                         driver: facts.driver.clone(),
-                        source,
+                        answer: source,
                     });
                 }
                 _ => format!("driver {} has no zero-copy: {source}", facts.driver),

@@ -566,7 +566,9 @@ fn checksums_that_are_left_are_written_on_the_way() {
         let lab = Lab::new();
         set_mtu(&lab, mtu);
         assert!(
-            lab.in_a(|| std::process::Command::new("ethtool").args(["-K", A, "tx", "off"]).status().unwrap()).success()
+            lab.in_a(|| std::process::Command::new("ethtool").args(["-K", A, "tx", "off"]).output().unwrap())
+                .status
+                .success()
         );
         let macs = (lab.mac_a(), lab.mac_b());
         let (_steer_a, mut a, report) = lab.in_a(|| open(&XskConfig { tx_checksum, ..config(A) }, A_IP));

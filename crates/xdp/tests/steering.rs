@@ -69,12 +69,17 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Ethernet with `tags` before the protocol.
+/// Ethernet with `tags` before the protocol, which have a priority and no VLAN.
 fn ethernet(tags: &[u16], protocol: u16, payload: &[u8]) -> Vec<u8> {
+    ethernet_in(0, tags, protocol, payload)
+}
+
+/// The same in a VLAN.
+fn ethernet_in(vlan: u8, tags: &[u16], protocol: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     for tag in tags {
         frame.extend(tag.to_be_bytes());
-        frame.extend([0, 42]);
+        frame.extend([0xe0, vlan]);
     }
     frame.extend(protocol.to_be_bytes());
     frame.extend(payload);
@@ -203,6 +208,26 @@ fn other_protocols_are_the_kernels_on_a_shared_address() {
     bench.expect(&ethernet(&[], 0x88cc, &[0; 46]), "pass_not_ip");
     // A length, as in IEEE 802.3 without Ethernet II.
     bench.expect(&ethernet(&[], 0x0026, &[0; 46]), "pass_not_ip");
+}
+
+/// IEEE 802.1Q section 9.6: VLAN 0 is none. As on Linux, the addresses that the kernel has on the interface are not those of a
+/// VLAN on it; one of the stack's own is wherever it is asked for.
+#[test]
+fn a_shared_address_is_in_no_vlan() {
+    let mut bench = Bench::new();
+    for protocol in [TCP, ICMP, UDP] {
+        for fragment in [0, 0x2000] {
+            let to = |ip| ipv4(ip, protocol, &[], fragment, &tcp(LISTENER));
+            bench.expect(&ethernet_in(42, &[0x8100], 0x0800, &to(SHARED[0])), "pass_other_address");
+            bench.expect(&ethernet_in(42, &[0x8100], 0x0800, &to(OWNED[0])), "redirect_owned");
+        }
+        let to = |ip| ipv6(ip, &[], protocol, &tcp(LISTENER));
+        bench.expect(&ethernet_in(42, &[0x8100], 0x86dd, &to(SHARED[1])), "pass_other_address");
+        bench.expect(&ethernet_in(42, &[0x8100], 0x86dd, &to(OWNED[1])), "redirect_owned");
+    }
+    let error = error(3, &sent4(SHARED[0], &[], LISTENER));
+    let error = ipv4(SHARED[0], ICMP, &[], 0, &error);
+    bench.expect(&ethernet_in(42, &[0x8100], 0x0800, &error), "pass_other_address");
 }
 
 #[test]

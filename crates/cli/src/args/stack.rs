@@ -249,39 +249,10 @@ impl StackArgs {
 
 /// An address of the stack's own must be one that a station on a link can have, and its gateway another one on that link.
 fn check_own(own: Option<Prefix>, gateway: Option<IpAddr>) -> Result<(), UsageError> {
-    let refused = |message: String| Err(UsageError(message));
     let Some(own) = own else {
-        return match gateway {
-            Some(_) => refused("--gateway needs --address: on a shared address the kernel's routes are used".into()),
-            None => Ok(()),
-        };
+        let message = "--gateway needs --address: on a shared address the kernel's routes are used";
+        return if gateway.is_some() { Err(UsageError(message.into())) } else { Ok(()) };
     };
-    let Prefix { address, bits } = own;
-    let host = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()) & (u128::from(u32::MAX) >> bits.min(32)),
-        IpAddr::V6(ip) => ip.to_bits() & u128::MAX.checked_shr(bits.into()).unwrap_or(0),
-    };
-    // The network's own number and its broadcast (RFC 1122 section 3.2.1.3; RFC 3021 for two stations alone).
-    let all = u128::from(u32::MAX) >> bits.min(32);
-    let network = |ip: IpAddr| ip.is_ipv4() && bits < 31 && (host(ip) == 0 || host(ip) == all);
-    let nobodys = |ip: IpAddr| ip.is_multicast() || ip.is_loopback() || ip.is_unspecified() || network(ip);
-    if nobodys(address) {
-        return refused(format!("--address {address}/{bits} is no address that a station on a link can have"));
-    }
-    let Some(gateway) = gateway else { return Ok(()) };
-    if address.is_ipv4() != gateway.is_ipv4() {
-        return refused(format!("--gateway {gateway} is of another IP version than --address {address}"));
-    }
-    let link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let same_network = match (address, gateway) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) <= all,
-        (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() ^ b.to_bits() <= u128::MAX.checked_shr(bits.into()).unwrap_or(0),
-        _ => false,
-    };
-    if gateway == address || nobodys(gateway) || !(same_network || link_local) {
-        return refused(format!(
-            "--gateway {gateway} is no other station in the network of --address {address}/{bits}"
-        ));
-    }
-    Ok(())
+    let own = fourwave::Address { ip: own.address, prefix_len: own.bits, gateway };
+    own.check().map_err(|error| UsageError(format!("--{error}")))
 }

@@ -24,8 +24,8 @@ use self::report::Sample;
 /// Port of the first server; each point of a round has its own, so that none meets another's leftovers.
 const FIRST_PORT: u16 = 7100;
 const WARMUP: u64 = 2000;
-const READY_LIMIT: Duration = Duration::from_secs(10);
-const END_LIMIT: Duration = Duration::from_secs(15);
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(90);
 
 /// What to measure, checked.
 #[derive(Clone, Debug)]

@@ -225,13 +225,19 @@ impl Nic {
                 "ethtool -K {name} tx off tso off gso off, and the same on its peer: the peer's frames come unfinished"
             ));
         }
+        if let Some(mode) = trial.report().map(|report| report.xdp_mode)
+            && let Some(warning) = self.facts.unfinished_warning(mode, &self.offloads)
+        {
+            return item.better(warning);
+        }
         let on = |feature: &str| features.active.contains(feature) && features.switchable.contains(feature);
         let generic = trial.report().is_none_or(|report| report.xdp_mode == fourwave::device::AttachMode::Generic);
         match (on("rx-lro"), on("rx-gro-hw"), on("rx-vlan-hw-parse")) {
             (true, ..) => {
                 item.better(format!("ethtool -K {name} lro off: merged frames are larger than those of AF_XDP"))
             }
-            (_, true, _) => {
+            // In native mode the driver does without.
+            (_, true, _) if generic => {
                 item.better(format!("ethtool -K {name} rx-gro-hw off: merged frames are larger than those of AF_XDP"))
             }
             (.., true) if generic => {

@@ -14,9 +14,9 @@ use crate::say;
 
 const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNKS_PER_MIB: u64 = 16;
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Silence that counts as a stall.
-const STALL: Duration = Duration::from_secs(15);
+const STALL: Duration = Duration::from_secs(30);
 const SEED: u64 = 0x4077_a7e0;
 
 /// What was transferred, each way.

@@ -14,7 +14,7 @@ use crate::ping::sentence;
 use crate::say;
 
 const MESSAGE_BYTES: usize = 64;
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 /// The client closes first, so TIME-WAIT keeps its ports for a minute: with none left it waits for the first to be free.
 const PORT_WAIT: Duration = Duration::from_secs(75);
 /// More errors than these and there is no point in going on.

@@ -4,16 +4,16 @@ use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
 use crate::stack::{self, Accepted};
 use crate::stop::Stop;
-use fourwave::{App, Bytes, ConnId, ConnectionError, Io, ListenerId};
+use fourwave::{App, Bytes, ConnId, ConnMap, ConnectionError, Io, ListenerId};
 
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.listen.ip())?.listen(config.listen);
     let accepted = Accepted::of(&config.at.tcp);
     let ready = |how: &str| ready(config.listen, how);
     match config.service {
-        Service::Echo => stack::run(builder, Echo { accepted, ending: Vec::new() }, stop, ready),
+        Service::Echo => stack::run(builder, Echo { accepted, ending: ConnMap::new() }, stop, ready),
         Service::Discard => stack::run(builder, Discard { accepted }, stop, ready),
-        Service::Sockperf => stack::run(builder, Sockperf { accepted, messages: Vec::new() }, stop, ready),
+        Service::Sockperf => stack::run(builder, Sockperf { accepted, messages: ConnMap::new() }, stop, ready),
         Service::Chargen => stack::run(builder, Chargen::new(accepted), stop, ready),
     }
 }
@@ -22,14 +22,15 @@ pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
 #[derive(Clone, Debug)]
 struct Echo {
     accepted: Accepted,
-    /// By connection: the peer has closed.
-    ending: Vec<bool>,
+    /// Those whose peer has closed.
+    ending: ConnMap<()>,
 }
 
 impl Echo {
     /// Sends back what is queued, and closes when all of it is and no more will come.
     fn pump(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        if io.forward(conn, conn).is_ok() && self.ending[conn.index()] && io.unread(conn) == Ok(0) {
+        if io.forward(conn, conn).is_ok() && self.ending.get(conn).is_some() && io.unread(conn) == Ok(0) {
+            self.ending.remove(conn);
             let _ = io.close(conn);
         }
     }
@@ -37,10 +38,6 @@ impl Echo {
 
 impl App for Echo {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
-        if self.ending.len() <= conn.index() {
-            self.ending.resize(conn.index() + 1, false);
-        }
-        self.ending[conn.index()] = false;
         let _ = io.set_nodelay(conn, true);
         self.accepted.set(io, conn);
     }
@@ -59,8 +56,12 @@ impl App for Echo {
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        self.ending[conn.index()] = true;
+        self.ending.insert(conn, ());
         self.pump(io, conn);
+    }
+
+    fn on_closed(&mut self, _: &mut Io<'_>, conn: ConnId, _: Option<ConnectionError>) {
+        self.ending.remove(conn);
     }
 }
 
@@ -73,22 +74,18 @@ fn discard(io: &mut Io<'_>, conn: ConnId) {
 #[derive(Clone, Debug)]
 struct Sockperf {
     accepted: Accepted,
-    /// By connection: where in its messages it is.
-    messages: Vec<Messages>,
+    /// Where in its messages a connection is.
+    messages: ConnMap<Messages>,
 }
 
 impl App for Sockperf {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
-        if self.messages.len() <= conn.index() {
-            self.messages.resize(conn.index() + 1, Messages::default());
-        }
-        self.messages[conn.index()] = Messages::default();
         let _ = io.set_nodelay(conn, true);
         self.accepted.set(io, conn);
     }
 
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
-        let messages = &mut self.messages[conn.index()];
+        let messages = self.messages.get_or_insert_with(conn, Messages::default);
         let mut taken = 0;
         for piece in data.chunks(2048) {
             let mut answer = [0; 2048];
@@ -110,6 +107,17 @@ impl App for Sockperf {
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
         self.on_readable(io, conn);
+    }
+
+    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if io.unread(conn).is_ok_and(|n| n == 0) {
+            self.messages.remove(conn);
+            let _ = io.close(conn);
+        }
+    }
+
+    fn on_closed(&mut self, _: &mut Io<'_>, conn: ConnId, _: Option<ConnectionError>) {
+        self.messages.remove(conn);
     }
 }
 
@@ -138,17 +146,17 @@ impl App for Discard {
 struct Chargen {
     accepted: Accepted,
     text: Bytes,
-    /// By connection: where in the text it goes on.
-    at: Vec<usize>,
+    /// Where in the text a connection goes on.
+    at: ConnMap<usize>,
 }
 
 impl Chargen {
     fn new(accepted: Accepted) -> Self {
-        Self { accepted, text: chargen_text().into(), at: Vec::new() }
+        Self { accepted, text: chargen_text().into(), at: ConnMap::new() }
     }
 
     fn fill(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let at = &mut self.at[conn.index()];
+        let at = self.at.get_or_insert_with(conn, || 0);
         loop {
             let mut rest = self.text.slice(*at..);
             let Ok(_) = io.send_bytes(conn, &mut rest) else { return };
@@ -163,10 +171,6 @@ impl Chargen {
 
 impl App for Chargen {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
-        if self.at.len() <= conn.index() {
-            self.at.resize(conn.index() + 1, 0);
-        }
-        self.at[conn.index()] = 0;
         self.accepted.set(io, conn);
         self.fill(io, conn);
     }
@@ -185,10 +189,12 @@ impl App for Chargen {
 
     /// The reader has gone: what it has not acknowledged is of no use to it (RFC 864 lets the user end it).
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        self.at.remove(conn);
         let _ = io.abort(conn);
     }
 
     fn on_closed(&mut self, _: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
+        self.at.remove(conn);
         tracing::debug!(connection = conn.index(), ?error, "chargen");
     }
 }

@@ -216,7 +216,10 @@ fn from_the_kernel(queues: usize) {
     let number = count.to_string();
     let mut args = vec![V4.a, "7", &number, "1000"];
     args.extend(sources.iter().map(String::as_str));
-    let seconds = good(peer_for("fw-b", 600, "waves", &args));
+    let waves = peer_for("fw-b", 600, "waves", &args).output().unwrap();
+    let counted = ok(&["ss", "--counters", "--pid", &server.pid().to_string()]);
+    assert!(waves.status.success(), "{}\n{counted}", text(&waves.stderr));
+    let seconds = text(&waves.stdout);
     println!("{count} connections from the kernel to {queues} shard(s) in {} s", seconds.trim());
     eventually("none is left", || server.connections().is_empty());
     assert_eq!(counter(&server, "accepted"), u64::from(count));

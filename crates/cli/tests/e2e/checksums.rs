@@ -37,7 +37,7 @@ fn all_right(lines: &[String]) {
 }
 
 /// Segments whose checksum is left to be written behind the stack are, byte for byte, what the peer's kernel takes and a
-/// sniffer calls correct: of both families, as server and as client, on an address of its own, through a VLAN. In place of a
+/// sniffer calls correct: of both families, as server and as client, on a shared address and on one of its own. In place of a
 /// device the kernel does it here (`XDP_UMEM_TX_SW_CSUM`).
 /// MUST-2.
 #[test]

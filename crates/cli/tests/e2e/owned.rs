@@ -128,6 +128,27 @@ fn an_address_is_announced() {
     assert!(!reported());
 }
 
+/// RFC 5227 section 2.3, RFC 4861 section 7.2.6: the cable may lead to another switch when it is plugged in again. The far end of
+/// a veth that goes down takes the carrier, and not more: nothing else says so.
+#[test]
+fn an_address_is_announced_when_the_carrier_is_back() {
+    let _lab = lab();
+    let b = |args: &str| good(within("fw-b", 20, &args.split(' ').collect::<Vec<_>>()));
+    b("sysctl -q -w net.ipv4.conf.fw-b0.arp_accept=1");
+    let mut server = Server::start("echo --address 10.77.0.50/24 --listen 10.77.0.50:7 --interface fw-a0");
+    let known = || b("ip neigh show 10.77.0.50").contains("lladdr");
+    eventually("it is announced at the start", known);
+    b("ip link set fw-b0 down");
+    server.says("fw-a0 has no carrier");
+    assert!(!known());
+    b("ip link set fw-b0 up");
+    // fw-b has not asked: nobody there wants anything of it.
+    eventually("it is announced again", known);
+    bulk("10.77.0.50", "7", "1");
+    server.signal(Signal::INT);
+    assert_eq!(server.end().0, Some(0));
+}
+
 /// RFC 5227 section 2.4 (c): a claim is answered by one announcement, logged once, and the address stays ours.
 #[test]
 fn an_address_is_defended() {
@@ -164,7 +185,8 @@ fn fragments_on_a_shared_address() {
     }
 }
 
-/// IEEE 802.1Q: the answer has the tag of the question, a priority without a VLAN among them; what has two tags, or one of a
+/// IEEE 802.1Q: the answer has the tag of the question, a priority without a VLAN among them. A shared address is the
+/// interface's, and so in no VLAN; what has two tags, or one of a
 /// provider's (802.1ad), is the kernel's, which has no interface for it.
 #[test]
 fn the_answer_has_the_tag_of_the_question() {
@@ -172,10 +194,11 @@ fn the_answer_has_the_tag_of_the_question() {
     let here = mac("fw-a", "fw-a0");
     for (address, options) in [("10.77.0.50", " --address 10.77.0.50/24"), ("10.77.0.1", "")] {
         let server = Server::start(&format!("echo --listen {address}:7 --interface fw-a0{options}"));
+        let in_vlan = |tag| if options.is_empty() { "nothing" } else { tag };
         let cases: [(&[&str], &str); 6] = [
             (&[], "untagged"),
-            (&["8100:0005"], "0005"),
-            (&["8100:6005"], "6005"),
+            (&["8100:0005"], in_vlan("0005")),
+            (&["8100:6005"], in_vlan("6005")),
             (&["8100:6000"], "6000"),
             (&["8100:0005", "8100:0005"], "nothing"),
             (&["88a8:0005"], "nothing"),

@@ -22,7 +22,7 @@ fn assert_says(args: &str, words: &[&str]) {
 fn each_mistake_is_named() {
     let _lab = lab();
     let _kernel = kernel_echo("fw-a", "10.77.0.1", "8000");
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 13] = [
         ("--listen 10.77.0.1:8000", &["10.77.0.1:8000", "in use"]),
         ("--listen 10.77.0.9:7", &["10.77.0.9 is not an address of fw-a0", "10.77.0.1", "--address"]),
         ("--listen 192.0.2.7:7", &["192.0.2.7", "--interface"]),
@@ -30,11 +30,12 @@ fn each_mistake_is_named() {
         ("--listen 10.77.0.1:7 --interface nope", &["\"nope\"", "ip link"]),
         ("--listen 10.77.0.51:7 --address 10.77.0.50/24", &["10.77.0.51", "10.77.0.50"]),
         ("--listen 10.77.0.1:7 --address 10.77.0.1/24", &["10.77.0.1", "kernel's own", "fw-a0"]),
+        ("--listen 127.0.0.1:7 --interface lo", &["lo is no Ethernet interface", "--stack kernel"]),
         ("--listen 10.77.0.1:7 --queues 1", &["queue 1", "fw-a0"]),
         ("--listen 10.77.0.1:7 --queues 0,1", &["queue 1", "fw-a0"]),
         ("--listen 10.77.0.1:7 --cores 0,1", &["2 core", "1 queue", "fw-a0 rx 2"]),
         ("--listen 10.77.0.1:7 --cores 4000", &["core 4000"]),
-        ("--listen 10.77.0.1:7 --copy zero-copy", &["zero-copy", "--copy auto"]),
+        ("--listen 10.77.0.1:7 --copy zero-copy", &["can't do zero-copy: use --copy auto\n"]),
     ];
     for (args, words) in cases {
         assert_says(args, words);

@@ -157,7 +157,7 @@ impl Server {
             assert!(Instant::now() < end, "the server did not end within {SOON:?}");
             std::thread::sleep(Duration::from_millis(10));
         };
-        let of_link = ["the interface is down", "is no longer an address of"];
+        let of_link = ["the interface is down", "is no longer an address of", "has no carrier"];
         let said = self.lines.iter().filter(|line| !of_link.iter().any(|words| line.contains(words)));
         (status.code(), said.collect())
     }

@@ -2,11 +2,13 @@
 
 use super::place::{self, Place};
 use super::{Count, Request, Row};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +44,17 @@ pub fn processes() -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
+/// Removes what dead processes left in a directory of the caller's.
+pub(super) fn sweep(directory: &Path) {
+    let _ = look(&Place { path: directory.to_owned(), ours: true }, &mut Vec::new());
+}
+
+/// Whether there is no such process: a socket that refuses may be one whose process is about to listen.
+fn is_dead(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
 /// The stacks that answer in one directory.
 fn look(place: &Place, found: &mut Vec<Process>) -> io::Result<()> {
     let entries = match fs::read_dir(&place.path) {
@@ -55,7 +68,7 @@ fn look(place: &Place, found: &mut Vec<Process>) -> io::Result<()> {
             Ok(_) => found.push(Process { pid, socket }),
             // A directory of somebody else's may lead anywhere by now: nothing is removed there.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                if place.ours {
+                if place.ours && is_dead(pid) {
                     let _ = fs::remove_file(&socket);
                 }
             }

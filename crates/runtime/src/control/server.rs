@@ -1,5 +1,6 @@
 //! The serving end.
 
+use super::client::sweep;
 use super::{Count, Request, Row, place};
 use crate::error::Error;
 use crate::neighbours::Mailbox;
@@ -50,7 +51,9 @@ pub(crate) struct ControlSocket {
 impl ControlSocket {
     pub(crate) fn open(source: Source, privileges: Privileges) -> Result<Self, Error> {
         let failed = || Error::system("opening a control socket");
-        let (path, mut listener) = bind(&place::claim().map_err(failed())?).map_err(failed())?;
+        let directory = place::claim().map_err(failed())?;
+        sweep(&directory);
+        let (path, mut listener) = bind(&directory).map_err(failed())?;
         let poll = Poll::new().map_err(failed())?;
         poll.registry().register(&mut listener, CLIENTS, Interest::READABLE).map_err(failed())?;
         let waker = Arc::new(Waker::new(poll.registry(), STOP).map_err(failed())?);
@@ -99,7 +102,7 @@ fn serve(mut poll: Poll, listener: &UnixListener, source: &Source, stop: &Atomic
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((client, _)) => {
-                if let Err(error) = answer(client.into(), source, stop) {
+                if let Err(error) = answer(client.into(), source) {
                     tracing::debug!(%error, "control socket");
                 }
             }
@@ -167,14 +170,14 @@ fn request(client: &mut Client) -> io::Result<String> {
 }
 
 /// Serves one client: a line in, lines out.
-fn answer(client: UnixStream, source: &Source, stop: &AtomicBool) -> io::Result<()> {
+fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
     let mut client = Client::new(client)?;
     let line = request(&mut client)?;
     let mut out = BufWriter::new(client);
     match serde_json::from_str(&line)? {
         Request::Connections => {
             for (shard, mailbox) in source.shards.iter().enumerate() {
-                connections(shard, mailbox, stop, &mut out)?;
+                connections(shard, mailbox, &mut out)?;
             }
         }
         Request::Steering => {
@@ -185,7 +188,7 @@ fn answer(client: UnixStream, source: &Source, stop: &AtomicBool) -> io::Result<
             }
         }
         Request::Counters => {
-            let each = source.shards.iter().map(|mailbox| counters(mailbox, stop)).collect::<io::Result<_>>()?;
+            let each = source.shards.iter().map(counters).collect::<io::Result<_>>()?;
             for count in sums(each) {
                 put(&mut out, &count)?;
             }
@@ -199,11 +202,18 @@ fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn connections(shard: usize, mailbox: &Mailbox, stop: &AtomicBool, out: &mut impl Write) -> io::Result<()> {
+/// Asks a loop, which may be held up by its application.
+fn ask(mailbox: &Mailbox, question: Command) -> io::Result<()> {
+    let sent = mailbox.commands.send_timeout(question, ANSWER);
+    let _ = mailbox.waker.wake();
+    sent.map_err(|_| io::Error::other("a shard takes no questions"))
+}
+
+fn connections(shard: usize, mailbox: &Mailbox, out: &mut impl Write) -> io::Result<()> {
     let mut cursor = Some(Cursor::default());
     while let Some(from) = cursor {
         let (reply, answer) = bounded(1);
-        mailbox.send(Command::List(from, reply), stop);
+        ask(mailbox, Command::List(from, reply))?;
         let (rows, next) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
         for info in &rows {
             put(out, &row(shard, info))?;
@@ -231,9 +241,9 @@ fn row(shard: usize, info: &ConnectionInfo) -> Row {
     }
 }
 
-fn counters(mailbox: &Mailbox, stop: &AtomicBool) -> io::Result<Vec<(String, u64)>> {
+fn counters(mailbox: &Mailbox) -> io::Result<Vec<(String, u64)>> {
     let (reply, answer) = bounded(1);
-    mailbox.send(Command::Counters(reply), stop);
+    ask(mailbox, Command::Counters(reply))?;
     let (shard, port, handoff) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
     Ok(by_name(&shard, &port, &handoff))
 }
@@ -255,6 +265,28 @@ mod tests {
         // The file of a stack that is dead.
         drop(listener);
         assert_eq!(name(&bind(&directory).unwrap().0), format!("{pid}.sock"));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// What was killed left its socket. A process that is there may be about to listen.
+    #[test]
+    fn sockets_of_the_dead_are_swept_away() {
+        let directory = std::env::temp_dir().join(format!("fourwave-sweep-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let own = std::process::id();
+        let path = |name: String| directory.join(name);
+        let [gone, second, ours] =
+            [format!("{}.sock", dead.id()), format!("{}-1.sock", dead.id()), format!("{own}-7.sock")].map(path);
+        for path in [&gone, &second, &ours] {
+            drop(UnixListener::bind(path).unwrap());
+        }
+        fs::write(directory.join("1.ports"), "").unwrap();
+        let (listens, _listener) = bind(&directory).unwrap();
+        sweep(&directory);
+        assert!(!gone.exists() && !second.exists());
+        assert!(ours.exists() && listens.exists() && directory.join("1.ports").exists());
         fs::remove_dir_all(&directory).unwrap();
     }
 

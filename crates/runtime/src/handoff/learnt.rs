@@ -1,14 +1,13 @@
 //! What a shard remembers of flows that are not its own: where they live, and what it is asking about.
 
-use super::ASKED;
+use super::{ASKED, PARCELS};
 use stack::Instant;
+use std::collections::HashMap;
 
 /// Flows that are remembered: 65,536, in a mebibyte.
 const SETS: usize = 1 << 14;
 /// Flows that share a place, the one used longest ago goes first. A set is a cache line.
 const WAYS: usize = 4;
-/// Flows that are asked about at a time.
-const ASKS: usize = 1 << 10;
 
 /// Where flows live. Names are not unique and shards forget, so what is found here may be wrong: that costs a detour.
 #[derive(Debug)]
@@ -73,14 +72,12 @@ const fn place(tag: u64, places: usize) -> usize {
     (tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % places
 }
 
-/// The flows that are being asked about. Where two share a place the second is not watched, which costs nothing but the
-/// protection against a contest.
+/// The flows that are being asked about: all of them, since each is a parcel in one of the shard's own buffers.
 #[derive(Debug)]
-pub(super) struct Asks(Vec<Ask>);
+pub(super) struct Asks(HashMap<u64, Ask>);
 
 #[derive(Debug, Clone, Copy)]
 struct Ask {
-    tag: u64,
     /// Parcels under way.
     under_way: u32,
     /// When the last one went.
@@ -89,31 +86,36 @@ struct Ask {
 
 impl Asks {
     pub(super) fn new() -> Self {
-        Self(vec![Ask { tag: 0, under_way: 0, since: Instant::ZERO }; ASKS])
+        // Twice as many as there ever are: it does not grow.
+        Self(HashMap::with_capacity(2 * PARCELS))
     }
 
     pub(super) fn begin(&mut self, now: Instant, tag: u64) {
-        let ask = &mut self.0[place(tag, ASKS)];
+        if self.0.len() >= PARCELS && !self.0.contains_key(&tag) {
+            self.0.retain(|_, ask| ask.is_open(now));
+            if self.0.len() >= PARCELS {
+                return;
+            }
+        }
+        let ask = self.0.entry(tag).or_insert(Ask { under_way: 0, since: now });
         if !ask.is_open(now) {
-            *ask = Ask { tag, under_way: 0, since: now };
+            ask.under_way = 0;
         }
-        if ask.tag == tag {
-            ask.under_way += 1;
-            ask.since = now;
-        }
+        ask.under_way += 1;
+        ask.since = now;
     }
 
     /// Whether a parcel of this flow is under way.
     pub(super) fn is_asking(&self, now: Instant, tag: u64) -> bool {
-        let ask = &self.0[place(tag, ASKS)];
-        ask.tag == tag && ask.is_open(now)
+        self.0.get(&tag).is_some_and(|ask| ask.is_open(now))
     }
 
     /// A parcel came to its end.
     pub(super) fn end(&mut self, now: Instant, tag: u64) {
-        let ask = &mut self.0[place(tag, ASKS)];
-        if ask.tag == tag && ask.is_open(now) {
-            ask.under_way -= 1;
+        let Some(ask) = self.0.get_mut(&tag) else { return };
+        ask.under_way -= 1;
+        if !ask.is_open(now) {
+            self.0.remove(&tag);
         }
     }
 }
@@ -163,6 +165,28 @@ mod tests {
         }
         asks.begin(now, 5);
         assert!(asks.is_asking(now, 5) && !asks.is_asking(now, 6));
-        assert!(!asks.is_asking(now + Duration::from_secs(1), 5));
+        assert!(!asks.is_asking(now + ASKED, 5));
+    }
+
+    /// As many as there are buffers, none of them unwatched; and those whose parcels were lost make room.
+    #[test]
+    fn every_question_is_watched() {
+        let (mut asks, now) = (Asks::new(), Instant::ZERO);
+        let room = asks.0.capacity();
+        let tags = || 0..PARCELS as u64;
+        tags().for_each(|tag| asks.begin(now, tag));
+        assert!(tags().all(|tag| asks.is_asking(now, tag)));
+        asks.begin(now, 5000);
+        assert!(!asks.is_asking(now, 5000), "there are no more buffers than that");
+        asks.begin(now + Duration::from_millis(1), 7);
+        asks.begin(now + ASKED, 5000);
+        assert!(asks.is_asking(now + ASKED, 5000) && asks.is_asking(now + ASKED, 7));
+        assert_eq!((asks.0.len(), asks.0.capacity()), (2, room));
+        for _ in 0..2 {
+            asks.end(now + ASKED, 7);
+        }
+        asks.end(now + ASKED, 5000);
+        assert!(asks.0.is_empty());
+        asks.end(now + ASKED, 5000);
     }
 }

@@ -27,31 +27,19 @@ const BATCH: usize = 64;
 /// Whether the interface brings replies elsewhere than `landing` has it. That nothing could be proved is none.
 pub(crate) fn refutes<P: Port>(
     landing: &Landing,
-    options: &Options,
+    target: Option<Target>,
     ports: &mut [P],
     shards: &mut [Shard],
     clock: &Clock,
 ) -> bool {
-    let Some(first) = shards.first_mut() else { return false };
-    let Landing::Rss(rss) = landing else { return false };
-    // On a VLAN the neighbours are not those that the kernel knows of the interface.
-    if ports.len() < 2 || first.config().ports.is_empty() || options.vlan.is_some() {
-        return false;
-    }
-    let asked = target(options, &first.config().addresses).and_then(|target| {
-        let Some(target) = target else { return Ok(None) };
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+    let (Some(first), Some(target), Landing::Rss(rss)) = (shards.first_mut(), target, landing) else { return false };
+    let mut seed = [0; 8];
+    let asked = getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string())).and_then(|()| {
         let mut probe = Probe::new(target, rss, first.config(), seed);
-        let verdict = probe.run(ports, first, clock, PATIENCE)?;
-        Ok(Some((target.peer, verdict)))
+        probe.run(ports, first, clock, PATIENCE)
     });
     match asked {
-        Ok(Some((peer, verdict))) => told(peer, verdict),
-        Ok(None) => {
-            tracing::debug!("no neighbour can be asked where replies land: the first connections will show it");
-            false
-        }
+        Ok(verdict) => told(target.peer, verdict),
         Err(error) => {
             tracing::debug!(%error, "where replies land could not be asked: the first connections will show it");
             false
@@ -81,24 +69,39 @@ fn told(peer: IpAddr, verdict: Verdict) -> bool {
 
 /// Who is asked, and by which of our addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Target {
+pub(crate) struct Target {
     ours: IpAddr,
     peer: IpAddr,
     mac: MacAddr,
 }
 
-fn target(options: &Options, addresses: &[LocalAddress]) -> io::Result<Option<Target>> {
-    let neighbours = || {
-        let facts = InterfaceFacts::read(&options.interface)?;
-        let known = NeighbourMirror::open(facts.ifindex)?.dump()?;
-        Ok((xdp::probe::likely_peer(&facts)?, known))
-    };
-    let (likely, known) = neighbours().map_err(|error: xdp::Error| io::Error::other(error.to_string()))?;
+/// Somebody to ask, if there is a question: several shards, and ports for active opens.
+pub(crate) fn target(options: &Options, facts: &InterfaceFacts, shards: &[Shard]) -> Option<Target> {
+    let config = shards.first()?.config();
+    // On a VLAN the neighbours are not those that the kernel knows of the interface.
+    if shards.len() < 2 || config.ports.is_empty() || options.vlan.is_some() {
+        return None;
+    }
+    let found = find(options, facts, &config.addresses);
+    match &found {
+        Ok(None) => {
+            tracing::debug!("no neighbour can be asked where replies land: the first connections will show it");
+        }
+        Ok(Some(_)) => {}
+        Err(error) => {
+            tracing::debug!(%error, "where replies land can't be asked: the first connections will show it");
+        }
+    }
+    found.ok().flatten()
+}
+
+fn find(options: &Options, facts: &InterfaceFacts, addresses: &[LocalAddress]) -> Result<Option<Target>, xdp::Error> {
+    let known = NeighbourMirror::open(facts.ifindex)?.dump()?;
     let known: Vec<_> = known.iter().filter(|n| n.usable()).filter_map(|n| Some((n.ip, MacAddr(n.mac?.0)))).collect();
     Ok(match options.address {
         // Of the link of an owned address the kernel's neighbours need not be.
         Some(own) => choose(addresses, known.into_iter().filter(|(ip, _)| Some(*ip) == own.gateway), None),
-        None => choose(addresses, known.into_iter(), likely),
+        None => choose(addresses, known.into_iter(), xdp::probe::likely_peer(facts)?),
     })
 }
 

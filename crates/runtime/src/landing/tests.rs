@@ -57,7 +57,7 @@ fn every_loop_is_told_of_a_change() {
         })
         .unzip();
     let landing = plan(&facts(vec![1, 0], Symmetry::None, HashInput::FourTuple), &[0, 1]);
-    tell(&landing, &boxes, &AtomicBool::new(false));
+    tell(&landing, &mut Outbox::all(boxes));
     for inbox in inboxes {
         assert!(matches!(inbox.try_recv(), Ok(Command::Landing(told)) if told == landing));
     }
@@ -66,14 +66,15 @@ fn every_loop_is_told_of_a_change() {
 /// The thread ends at once, not after its next look.
 #[test]
 fn a_watch_ends_when_it_is_dropped() {
-    let first = FirstLook::new("lo", &[0, 1]).unwrap();
+    let lo = xdp::facts::InterfaceFacts::read("lo").unwrap().ifindex;
+    let first = FirstLook::new(lo, &[0, 1]).unwrap();
     assert_eq!(first.landing(), Landing::Unknown);
     drop(first.follow(Vec::new(), Privileges::of(&Options::new("lo"))).unwrap());
     assert!(
-        FirstLook::new("lo", &[0]).unwrap().follow(Vec::new(), Privileges::of(&Options::new("lo"))).unwrap().is_none()
+        FirstLook::new(lo, &[0]).unwrap().follow(Vec::new(), Privileges::of(&Options::new("lo"))).unwrap().is_none()
     );
-    let mut refuted = FirstLook::new("lo", &[0, 1]).unwrap();
+    let mut refuted = FirstLook::new(lo, &[0, 1]).unwrap();
     refuted.refute();
     assert!(refuted.follow(Vec::new(), Privileges::of(&Options::new("lo"))).unwrap().is_none());
-    assert!(FirstLook::new("nope", &[0]).is_err());
+    assert!(FirstLook::new(0x7fff_ffff, &[0]).is_err());
 }

@@ -72,12 +72,12 @@ pub(super) fn start<A: App + Send + 'static>(
     let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
+        endpoints: None,
         wakers,
         poster,
         workers: Vec::with_capacity(workers.len()),
         report: None,
         listening,
-        endpoints: None,
         _control: Some(control),
         _mirror: None,
         _overhearing: None,

@@ -4,7 +4,7 @@ use super::tests::{acknowledging, ask, send};
 use super::*;
 use crate::post::Poster;
 use crossbeam::channel::{bounded, unbounded};
-use stack::{ConnId, Io, ListenerId, LocalAddress, Message, Place, ShardConfig};
+use stack::{ConnId, Io, ListenerId, LocalAddress, Message, Place, ShardConfig, TimerId};
 use xdp::{MemoryConfig, MemoryPort};
 
 const OURS: [u8; 4] = [10, 0, 0, 1];
@@ -17,6 +17,7 @@ enum Heard {
     Message(u16, u32),
     Drain(u16),
     Closed(u16),
+    Timer(u64),
 }
 
 /// Tells everything to the test, and keeps posting `to_post` until it is taken.
@@ -51,6 +52,9 @@ impl App for Clerk {
         if number == self.last {
             io.finish();
         }
+    }
+    fn on_timer(&mut self, _: &mut Io<'_>, _: TimerId, key: u64) {
+        self.tell(Heard::Timer(key));
     }
     fn on_drain(&mut self, io: &mut Io<'_>) {
         self.tell(Heard::Drain(io.place().index));
@@ -211,6 +215,29 @@ fn a_loop_that_is_awake_is_not_woken() {
     assert!(real.elapsed() >= std::time::Duration::from_millis(20), "it was woken");
 }
 
+/// There is nothing else that ends its sleep.
+#[test]
+fn a_sleeping_loop_is_woken_for_an_application_s_timer() {
+    let mut stack = Stack::new(1, 4, Duration::ZERO, Idle::Sleep);
+    let worker = &mut stack.workers[0];
+    worker.next_check = worker.worked + LONG;
+    let now = worker.clock.now();
+    worker.shard.call(now, |io| io.start_timer(Duration::from_millis(20), 5)).unwrap();
+    let mut sleeps = 0;
+    loop {
+        let now = worker.clock.now();
+        let worked = worker.turn(now).unwrap();
+        if !stack.heard.is_empty() {
+            break;
+        }
+        worker.rest(now, worked).unwrap();
+        sleeps += 1;
+    }
+    assert_eq!(stack.heard.recv(), Ok(Heard::Timer(5)));
+    // At most once for each level of the wheel; epoll, which rounds up to a millisecond, may return early, too.
+    assert!(sleeps <= 20, "it did not sleep: {sleeps}");
+}
+
 /// Runs the loops on threads of their own while `script` plays the network; how many connections were reset or failed.
 fn run(mut stack: Stack, script: impl FnOnce(&mut Outside<'_>)) -> u64 {
     let workers = std::mem::take(&mut stack.workers);
@@ -310,8 +337,9 @@ fn the_end_waits_for_a_connection_at_any_shard() {
         outside.open(1);
         outside.stop();
         outside.await_drains();
-        // A segment at a shard that has no connection, and the answer of the one that has it.
-        outside.send(0, &[&acknowledging(ACK, 100, outside.snd)[..], &[]].concat());
+        // An old segment at a shard that has no connection, and the answer of the one that has it (RFC 9293 section 3.10.7.4).
+        let keepalive = acknowledging(ACK, 100, outside.snd);
+        outside.send(0, &keepalive);
         assert_eq!(outside.await_segment(1, ACK), 101);
         outside.close_by_peer(1);
     });

@@ -333,6 +333,35 @@ fn a_remembered_flow_that_is_gone_is_asked_for_again() {
     assert_eq!((world.workers[0].app.accepted, world.workers[1].app.accepted), (1, 1));
 }
 
+/// A shard that has been told of another MAC address before the others drops what it is handed, and that is no claim: the flow
+/// is not remembered to be there, and goes on when all know the address.
+#[test]
+fn a_frame_that_is_refused_teaches_nothing() {
+    let deliver: Deliver = |home, _| vec![home.map_or(2, |_| 0)];
+    let mut world = World::new(&Talker::default(), Talker::opens(1, OURS, 10_000), deliver, PARCELS);
+    while world.workers[2].app.accepted == 0 {
+        world.step();
+    }
+    // Frames that arrive at the first shard are offered to the second before the third.
+    let place = Place { index: 1, count: 3 };
+    let other = ShardConfig { mac: MacAddr([2, 0, 0, 0, 0, 99]), ..config(OURS, place) };
+    world.workers[1].shard = Shard::new(other, world.now).unwrap();
+    let settle = |world: &mut World| (0..20).for_each(|_| world.step());
+    settle(&mut world);
+    world.workers[0].handoff.as_mut().unwrap().forget_all();
+    let (began, seen) = (world.now, world.workers[1].shard.counters().frames_in);
+    while world.workers[1].shard.counters().frames_in == seen {
+        world.step();
+        assert!(world.now - began < Duration::from_secs(5), "nothing is handed to it");
+    }
+    settle(&mut world);
+    let handed = world.workers[1].shard.counters().strays_in;
+    assert_eq!((handed, world.workers[0].handoff_counters().learnt), (0, 0));
+    world.workers[1].shard = Shard::new(config(OURS, place), world.now).unwrap();
+    world.run(1);
+    world.assert_in_order();
+}
+
 /// The sleeper has no deadline: if nobody wakes it, this never ends.
 #[test]
 fn a_sleeping_shard_is_woken_by_a_parcel_and_does_not_sleep_on_one() {

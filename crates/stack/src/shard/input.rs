@@ -52,8 +52,10 @@ impl Shard {
     /// shard's: then nothing is done, and it is to be handed over ([`on_handed`](Self::on_handed)).
     pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
         let placed = self.take(now, frame, Way::Arrived, app);
-        if placed == Placed::Elsewhere {
-            self.counters.strays_out += 1;
+        match placed {
+            Placed::Elsewhere => self.counters.strays_out += 1,
+            Placed::Refused => return Placed::Here,
+            Placed::Here | Placed::Everybodys => {}
         }
         placed
     }
@@ -70,7 +72,7 @@ impl Shard {
                 return Placed::Elsewhere;
             }
         }
-        Placed::Here
+        Placed::Refused
     }
 
     fn frame(&mut self, now: Instant, frame: &[u8], way: Way, app: &mut impl App) -> Result<Placed, Rejected> {

@@ -23,14 +23,16 @@ impl Shard {
     }
 
     /// The application hears of its timers and of what it has posted to itself.
-    #[inline]
+    #[inline(never)]
     pub(super) fn advance_services(&mut self, now: Instant, app: &mut impl App) {
-        if self.timers.len() > 0 {
-            self.tell_timers(now, app);
-        }
-        if self.outbox.own_len() > 0 {
-            self.tell_own_messages(now, app);
-        }
+        self.tell_timers(now, app);
+        self.tell_own_messages(now, app);
+    }
+
+    /// Whether the application has timers, or messages to itself.
+    #[inline]
+    pub(super) const fn has_services(&self) -> bool {
+        self.timers.len() | self.outbox.own_len() > 0
     }
 
     /// No more than there are: those started meanwhile with no time at all may be due at once, for ever.

@@ -17,6 +17,7 @@ impl Shard {
     pub fn on_handed(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
         match self.take(now, frame, Way::Handed, app) {
             Placed::Elsewhere => Placed::Elsewhere,
+            Placed::Refused => Placed::Refused,
             Placed::Here => {
                 self.counters.strays_in += 1;
                 Placed::Here

@@ -127,7 +127,7 @@ impl Host {
         let at = self.place(frame);
         let others = (1..count).map(|n| (at + n) % count);
         let by = match self.shards[at].on_frame(now, frame, &mut self.apps[at]) {
-            Placed::Here => at,
+            Placed::Here | Placed::Refused => at,
             Placed::Everybodys => {
                 for n in others {
                     assert_eq!(self.shards[n].on_handed(now, frame, &mut self.apps[n]), Placed::Here);
@@ -136,7 +136,7 @@ impl Host {
             }
             Placed::Elsewhere => {
                 let (shards, apps) = (&mut self.shards, &mut self.apps);
-                let claims = |n: &usize| shards[*n].on_handed(now, frame, &mut apps[*n]) == Placed::Here;
+                let claims = |n: &usize| shards[*n].on_handed(now, frame, &mut apps[*n]) != Placed::Elsewhere;
                 others.into_iter().find(claims).unwrap_or_else(|| {
                     self.shards[at].on_unclaimed(now, frame, &mut self.apps[at]);
                     at

@@ -25,7 +25,7 @@ pub(crate) struct Cut {
 impl Sender {
     /// Segments in flight, at most: those of a full send buffer, if they are of 256 bytes. A record is 24 bytes.
     fn most_segments(&self, env: &Env<'_>) -> usize {
-        (self.buffer(env) / 256) as usize
+        (env.pool.share(self.queue.len(), self.limit(env)) / 256) as usize
     }
 
     /// The next segment the windows, Nagle and the timers allow. `option_bytes` of its room are taken by options that not

@@ -45,13 +45,23 @@ impl Sender {
         fits
     }
 
-    /// Bytes the queue may hold now.
-    pub(super) fn buffer(&self, env: &Env<'_>) -> u32 {
-        env.pool.share(self.queue.len(), self.limit(env))
+    /// Bytes the queue may hold now if what is added needs the pool: what is held by reference is not of it.
+    #[inline]
+    fn buffer(&self, env: &Env<'_>) -> u32 {
+        let limit = self.limit(env);
+        let share = env.pool.share(self.queue.len(), limit);
+        if share == limit { share } else { self.scarce_buffer(env, limit) }
+    }
+
+    #[cold]
+    fn scarce_buffer(&self, env: &Env<'_>, limit: u32) -> u32 {
+        let referred = self.queue.referred(env.pool);
+        env.pool.share(self.queue.len() - referred, limit).saturating_add(referred).min(limit)
     }
 
     /// Bytes the queue might hold if the pool were as large as need be.
-    fn limit(&self, env: &Env<'_>) -> u32 {
+    #[inline]
+    pub(super) fn limit(&self, env: &Env<'_>) -> u32 {
         let sacked = self.flight.as_ref().map_or(0, |f| f.board.sacked());
         autotune::limit(
             self.congestion.window(),

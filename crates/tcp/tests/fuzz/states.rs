@@ -5,6 +5,7 @@ use crate::{
     rules::{self, After, Before},
     segment, stream,
 };
+use bytes::Bytes;
 use fuzz::Input;
 use std::sync::OnceLock;
 use tcp::{
@@ -68,7 +69,7 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     let mut env = Env { now: bench.now, config: bench.config, pool: &mut bench.pool };
     bench.conn.release(&mut env);
-    assert_eq!(bench.pool.chunks_in_use(), 0, "all memory is given back");
+    assert_eq!((bench.pool.chunks_in_use(), bench.pool.references()), (0, 0), "all memory is given back");
 }
 
 impl Bench {
@@ -159,7 +160,8 @@ impl Bench {
             }
             13 => self.sack(input, &numbers),
             14 => self.good(input.below(32).into(), 0, true, numbers.snd_max),
-            15 | 16 => self.send(usize::from(input.u8()) * 8),
+            15 => self.send(usize::from(input.u8()) * 8, false),
+            16 => self.send(usize::from(input.u8()) * 8, true),
             17 => self.read(input.u8().into()),
             18 => self.lazy = input.bool(),
             19 => {
@@ -305,10 +307,13 @@ impl Bench {
         }
     }
 
-    fn send(&mut self, len: usize) {
+    fn send(&mut self, len: usize, by_reference: bool) {
         // The first octet of the stream is behind the SYN.
         let bytes = stream(self.written, len);
-        let taken = self.verb(|conn, env| conn.send(env, bytes)).unwrap_or(0);
+        let mut given = Bytes::copy_from_slice(bytes);
+        let taken = self
+            .verb(|conn, env| if by_reference { conn.send_bytes(env, &mut given) } else { conn.send(env, bytes) })
+            .unwrap_or(0);
         self.written += taken as u32;
     }
 

@@ -1,0 +1,435 @@
+//! The shard's end of all streams and listeners: the [`App`] that moves bytes between connections and rings.
+
+use super::link::{Job, Link};
+use super::listening::Listening;
+use super::shared::{CLOSED, CONNECTED, DROPPED, NODELAY, OPTIONS, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared};
+use super::stream::Parts;
+use crate::{App, ConnId, ConnectError, ConnectionError, Half, Instant, Io, ListenError, ListenOptions, ListenerId};
+use rtrb::{Consumer, Producer};
+use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+/// Streams and listeners seen to per turn: as with frames, few enough for what arrives not to wait long.
+const BATCH: usize = 512;
+
+/// A stream's end at the shard.
+#[derive(Debug)]
+struct Side {
+    conn: ConnId,
+    shared: Arc<Shared>,
+    rx: Producer<u8>,
+    tx: Consumer<u8>,
+    /// The peer has closed, what it sent before is not all in the ring yet.
+    peer_closed: bool,
+    /// What the connection was told of what the user has shut down.
+    shut_read: bool,
+    shut_write: bool,
+}
+
+/// One for each shard.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    link: Arc<Link>,
+    /// By the connection's index.
+    sides: Vec<Option<Box<Side>>>,
+    listeners: Vec<(ListenerId, Arc<Listening>)>,
+    /// Connections wait because there are too many streams.
+    crowded: bool,
+}
+
+impl Sockets {
+    pub(crate) const fn new(link: Arc<Link>) -> Self {
+        Self { link, sides: Vec::new(), listeners: Vec::new(), crowded: false }
+    }
+
+    fn side(&mut self, conn: ConnId) -> Option<&mut Side> {
+        self.sides.get_mut(conn.index())?.as_deref_mut().filter(|side| side.conn == conn)
+    }
+
+    fn add(&mut self, side: Side) {
+        let index = side.conn.index();
+        if index >= self.sides.len() {
+            self.sides.resize_with(index + 1, || None);
+        }
+        side.shared.index.store(u32::try_from(index).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.sides[index] = Some(Box::new(side));
+    }
+
+    fn remove(&mut self, conn: ConnId) -> Option<Box<Side>> {
+        self.side(conn)?;
+        self.sides[conn.index()].take()
+    }
+
+    /// What users have asked for.
+    fn see_to_jobs(&mut self, io: &mut Io<'_>) {
+        for _ in 0..BATCH {
+            match self.link.pop() {
+                Some(Job::Stream(stream)) => self.see_to_stream(io, &stream),
+                Some(Job::Listener(listener)) => self.see_to_listener(io, &listener),
+                None => return,
+            }
+        }
+    }
+
+    fn see_to_stream(&mut self, io: &mut Io<'_>, shared: &Arc<Shared>) {
+        shared.unqueue();
+        let index = shared.index.load(Ordering::Relaxed) as usize;
+        if index == u32::MAX as usize && !self.begin(io, shared) {
+            return;
+        }
+        let index = shared.index.load(Ordering::Relaxed) as usize;
+        let side = self.sides.get_mut(index).and_then(Option::as_deref_mut).filter(|s| Arc::ptr_eq(&s.shared, shared));
+        let Some(side) = side else { return };
+        let conn = side.conn;
+        if side.attend(io) {
+            self.remove(conn);
+        }
+    }
+
+    /// Begins an active open; false: nothing comes of it.
+    fn begin(&mut self, io: &mut Io<'_>, shared: &Arc<Shared>) -> bool {
+        let Some(opening) = shared.take_opening() else { return false };
+        if shared.state() & DROPPED != 0 {
+            return false;
+        }
+        let conn = match io.connect(opening.remote) {
+            Ok(conn) => conn,
+            Err(error) => {
+                shared.fail(connect_errno(error).raw_os_error());
+                return false;
+            }
+        };
+        if let Ok(addresses) = io.addresses(conn) {
+            let _ = shared.addresses.set(addresses);
+        }
+        self.add(Side::new(conn, Arc::clone(shared), opening.rx, opening.tx));
+        true
+    }
+
+    fn see_to_listener(&mut self, io: &mut Io<'_>, listening: &Arc<Listening>) {
+        listening.unqueue(self.link.shard);
+        let place = self.listeners.iter().position(|(_, other)| Arc::ptr_eq(other, listening));
+        match place {
+            Some(place) if listening.is_closed() => {
+                let (id, _) = self.listeners.swap_remove(place);
+                let _ = io.close_listener(id);
+            }
+            Some(place) => {
+                let (id, _) = self.listeners[place];
+                self.accept(io, id);
+            }
+            None if listening.is_closed() => {}
+            None => {
+                let options =
+                    ListenOptions { accept_queue: u32::try_from(listening.backlog).ok(), ..ListenOptions::default() };
+                match io.listen(listening.address, options) {
+                    Ok(id) => {
+                        self.listeners.push((id, Arc::clone(listening)));
+                        listening.opened(0);
+                    }
+                    Err(error) => listening.opened(listen_errno(error).raw_os_error()),
+                }
+            }
+        }
+    }
+
+    /// Accepts what there is room for.
+    fn accept(&mut self, io: &mut Io<'_>, listener: ListenerId) {
+        let Some(listening) = self.listeners.iter().find(|(id, _)| *id == listener).map(|(_, l)| Arc::clone(l)) else {
+            return;
+        };
+        while listening.has_room(self.link.shard) {
+            if !self.link.enter() {
+                self.crowded = true;
+                return;
+            }
+            let Some(conn) = io.accept(listener) else { return self.link.leave() };
+            let ((rx_in, rx), (tx, tx_out)) = Parts::rings(self.link.ring_bytes);
+            let shared = Shared::new(Arc::clone(&self.link), CONNECTED, None);
+            if let Ok(addresses) = io.addresses(conn) {
+                let _ = shared.addresses.set(addresses);
+            }
+            self.add(Side::new(conn, Arc::clone(&shared), rx_in, tx_out));
+            listening.put(Parts::new(shared, rx, tx));
+        }
+    }
+
+    fn close_listeners(&mut self, io: &mut Io<'_>) {
+        for (id, listening) in self.listeners.drain(..) {
+            let _ = io.close_listener(id);
+            listening.fail(Errno::NETDOWN.raw_os_error());
+        }
+    }
+
+    /// The end was asked for: what was written is given to the connections first.
+    fn finish(&mut self, io: &mut Io<'_>) {
+        self.close_listeners(io);
+        if self.sides.iter().flatten().all(|side| side.tx.slots() == 0) {
+            self.link.set_flushed();
+        }
+    }
+}
+
+impl Side {
+    fn new(conn: ConnId, shared: Arc<Shared>, rx: Producer<u8>, tx: Consumer<u8>) -> Self {
+        Self { conn, shared, rx, tx, peer_closed: false, shut_read: false, shut_write: false }
+    }
+
+    /// Does what the user asks for; true: the connection is given up.
+    fn attend(&mut self, io: &mut Io<'_>) -> bool {
+        let state = self.shared.state();
+        if state & OPTIONS != 0 {
+            self.shared.unset(OPTIONS);
+            let _ = io.set_nodelay(self.conn, self.shared.state() & NODELAY != 0);
+        }
+        if state & DROPPED != 0 && (state & RESET != 0 || io.unread(self.conn).is_ok_and(|n| n > 0)) {
+            let _ = io.abort(self.conn);
+            return true;
+        }
+        if state & SHUT_READ != 0 && !std::mem::replace(&mut self.shut_read, true) {
+            let _ = io.shutdown(self.conn, Half::Read);
+        }
+        self.send(io, state);
+        if state & DROPPED == 0 {
+            self.receive(io);
+            return false;
+        }
+        let over = self.tx.slots() == 0 || state & CONNECTED == 0;
+        if over {
+            let _ = io.close(self.conn);
+        }
+        over
+    }
+
+    /// Moves what was written into the connection.
+    fn send(&mut self, io: &mut Io<'_>, state: u32) {
+        if state & CONNECTED == 0 {
+            return;
+        }
+        while let n @ 1.. = self.tx.slots() {
+            let Ok(chunk) = self.tx.read_chunk(n) else { break };
+            let (a, b) = chunk.as_slices();
+            let Ok(mut taken) = io.send(self.conn, a) else { break };
+            if taken == a.len() && !b.is_empty() {
+                taken += io.send(self.conn, b).unwrap_or(0);
+            }
+            chunk.commit(taken);
+            if taken < n {
+                break;
+            }
+        }
+        fence(Ordering::SeqCst);
+        if self.shared.write.is_armed() && self.tx.slots() <= self.tx.buffer().capacity() / 2 {
+            self.shared.write.signal();
+        }
+        // The state was read before the ring: what was written before it was shut down has gone.
+        if state & SHUT_WRITE != 0 && state & DROPPED == 0 && self.tx.slots() == 0 && !self.shut_write {
+            self.shut_write = true;
+            let _ = io.shutdown(self.conn, Half::Write);
+        }
+    }
+
+    /// Takes from bytes that have just arrived what has room.
+    fn take(&mut self, data: &[u8]) -> usize {
+        let taken = self.rx.push_partial_slice(data).0.len();
+        if taken > 0 {
+            self.shared.read.signal();
+        }
+        if taken < data.len() {
+            self.starve();
+        }
+        taken
+    }
+
+    /// There is more than has room: the user says when there is. False: there is already.
+    fn starve(&mut self) -> bool {
+        self.shared.starved.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let room = self.rx.slots() >= self.rx.buffer().capacity() / 2;
+        if room && self.shared.starved.swap(false, Ordering::SeqCst) {
+            // What is left is in the connection's queue, or about to be.
+            self.shared.tell_shard();
+        }
+        !room
+    }
+
+    /// Moves what is queued into the ring, as far as it has room.
+    fn receive(&mut self, io: &mut Io<'_>) {
+        let mut moved = 0;
+        while let Ok(queued @ 1..) = io.unread(self.conn) {
+            let rx = &mut self.rx;
+            let pushed = io.read_with(self.conn, |front| {
+                let taken = rx.push_partial_slice(front).0.len();
+                (taken, taken)
+            });
+            let taken = pushed.unwrap_or(0);
+            moved += taken;
+            if taken < queued && self.rx.slots() == 0 {
+                self.starve();
+                break;
+            }
+            if taken == 0 {
+                break;
+            }
+        }
+        if moved > 0 {
+            self.shared.read.signal();
+        }
+        if self.peer_closed && io.unread(self.conn).is_ok_and(|n| n == 0) {
+            self.peer_closed = false;
+            self.shared.end(PEER_CLOSED);
+        }
+    }
+
+    /// What can still be read after a failure goes where the user finds it.
+    fn keep_rest(&mut self, io: &mut Io<'_>) {
+        self.receive(io);
+        let Ok(n @ 1..) = io.unread(self.conn) else { return };
+        let mut tail = vec![0; n];
+        if let Ok(n) = io.read(self.conn, &mut tail) {
+            tail.truncate(n);
+            let _ = self.shared.tail.set(tail.into_boxed_slice());
+        }
+    }
+}
+
+impl App for Sockets {
+    fn on_acceptable(&mut self, io: &mut Io<'_>, listener: ListenerId) {
+        self.accept(io, listener);
+    }
+
+    fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let Some(side) = self.side(conn) else { return };
+        if let Ok(addresses) = io.addresses(conn) {
+            let _ = side.shared.addresses.set(addresses);
+        }
+        side.shared.set(CONNECTED);
+        side.shared.write.signal();
+    }
+
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+        let Some(side) = self.side(conn) else { return 0 };
+        let state = side.shared.state();
+        if state & (DROPPED | SHUT_READ) != 0 {
+            // As Linux behind a close: nobody will read it, and the peer is told. The connection may not know it yet.
+            let _ = io.abort(conn);
+            if let Some(side) = self.remove(conn)
+                && state & DROPPED == 0
+            {
+                side.shared.fail(Errno::CONNRESET.raw_os_error());
+            }
+            return data.len();
+        }
+        side.take(data)
+    }
+
+    fn on_readable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let Some(side) = self.side(conn) else { return };
+        if side.shared.state() & DROPPED == 0 {
+            return side.receive(io);
+        }
+        let _ = io.abort(conn);
+        self.remove(conn);
+    }
+
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if let Some(side) = self.side(conn)
+            && side.attend(io)
+        {
+            self.remove(conn);
+        }
+    }
+
+    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if let Some(side) = self.side(conn) {
+            side.peer_closed = true;
+            side.receive(io);
+        }
+    }
+
+    fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
+        let Some(mut side) = self.remove(conn) else { return };
+        side.keep_rest(io);
+        let state = side.shared.state();
+        match error {
+            Some(error) => side.shared.fail(errno(error, state).raw_os_error()),
+            None => side.shared.end(PEER_CLOSED | CLOSED),
+        }
+    }
+
+    fn on_drain(&mut self, io: &mut Io<'_>) {
+        self.close_listeners(io);
+    }
+
+    fn on_turn(&mut self, io: &mut Io<'_>) {
+        self.link.awake();
+        self.see_to_jobs(io);
+        if self.crowded && self.link.has_room() {
+            self.crowded = false;
+            let all: Vec<_> = self.listeners.iter().map(|(id, _)| *id).collect();
+            for id in all {
+                self.accept(io, id);
+            }
+        }
+        if self.link.is_finishing() {
+            self.finish(io);
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let busy = !self.link.may_sleep() || (self.crowded && self.link.has_room());
+        busy.then_some(Instant::ZERO)
+    }
+}
+
+impl Drop for Sockets {
+    /// The loop is gone, and with it what was open.
+    fn drop(&mut self) {
+        self.link.die();
+        for side in self.sides.drain(..).flatten() {
+            side.shared.fail(Errno::CONNABORTED.raw_os_error());
+        }
+        for (_, listening) in self.listeners.drain(..) {
+            listening.fail(Errno::NETDOWN.raw_os_error());
+        }
+    }
+}
+
+/// What the kernel calls the end of a connection (`tcp_reset`, `tcp_write_err`, `tcp_v4_err`): a reset behind the peer's FIN
+/// is a broken pipe.
+const fn errno(error: ConnectionError, state: u32) -> Errno {
+    match error {
+        ConnectionError::Reset if state & PEER_CLOSED != 0 && state & SHUT_WRITE == 0 => Errno::PIPE,
+        ConnectionError::Reset => Errno::CONNRESET,
+        ConnectionError::Refused => Errno::CONNREFUSED,
+        ConnectionError::TimedOut => Errno::TIMEDOUT,
+        ConnectionError::HostUnreachable => Errno::HOSTUNREACH,
+        ConnectionError::NetworkUnreachable => Errno::NETUNREACH,
+        ConnectionError::Aborted => Errno::CONNABORTED,
+        ConnectionError::BrokenPipe => Errno::PIPE,
+        ConnectionError::NotConnected => Errno::NOTCONN,
+    }
+}
+
+/// What connect(2) calls it.
+const fn connect_errno(error: ConnectError) -> Errno {
+    match error {
+        ConnectError::NoPort | ConnectError::NotOurs | ConnectError::Tentative => Errno::ADDRNOTAVAIL,
+        ConnectError::NoRoute => Errno::NETUNREACH,
+        ConnectError::TooMany => Errno::NFILE,
+        ConnectError::BadAddress | ConnectError::NoSockets => Errno::INVAL,
+    }
+}
+
+/// What bind(2) and listen(2) call it.
+const fn listen_errno(error: ListenError) -> Errno {
+    match error {
+        ListenError::InUse => Errno::ADDRINUSE,
+        ListenError::NotOurs => Errno::ADDRNOTAVAIL,
+        ListenError::TooMany => Errno::NFILE,
+        ListenError::Invalid(_) | ListenError::NoSockets => Errno::INVAL,
+        ListenError::Forbidden => Errno::ACCESS,
+        ListenError::Closed => Errno::NOTCONN,
+    }
+}

@@ -1,0 +1,236 @@
+//! How connections begin and end: the table of the module's documentation, against the kernel.
+
+use super::world::{Backend, World, everywhere};
+use crate::net::{Net, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+/// What a write says, once the end has been heard.
+fn write_kind(stream: &TcpStream) -> Option<ErrorKind> {
+    (&mut &*stream).write(b"x").err().map(|error| error.kind())
+}
+
+fn read_kind(stream: &TcpStream) -> Result<usize, ErrorKind> {
+    (&mut &*stream).read(&mut [0; 8]).map_err(|error| error.kind())
+}
+
+/// Waits until the stream hears of an end, without asking it.
+fn settle(world: &mut World, stream: &TcpStream) {
+    world.until(|| if stream.peer_addr().is_err() { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }).unwrap();
+}
+
+#[test]
+fn an_echo_half_closed_by_the_client_ends_in_order() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        assert_eq!(server.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert_eq!(client.local_addr().unwrap(), server.peer_addr().unwrap());
+        world.write(&client, b"hello").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(write_kind(&client), Some(ErrorKind::BrokenPipe));
+        assert_eq!(world.read_exact(&server, 5), b"hello");
+        assert_eq!(world.read(&server).unwrap(), b"");
+        assert_eq!(world.read(&server).unwrap(), b"", "the end stays");
+        // The other direction goes on.
+        world.write(&server, b"and on").unwrap();
+        drop(server);
+        assert_eq!(world.read_exact(&client, 6), b"and on");
+        assert_eq!(world.read(&client).unwrap(), b"");
+        assert_eq!(write_kind(&client), Some(ErrorKind::BrokenPipe));
+        assert!(client.take_error().unwrap().is_none());
+    });
+}
+
+#[test]
+fn what_was_written_before_a_drop_arrives() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        let bytes: Vec<u8> = (0..40_000u32).map(|i| i.to_le_bytes()[0]).collect();
+        world.write(&client, &bytes).unwrap();
+        drop(client);
+        assert!(world.read_exact(&server, bytes.len()) == bytes);
+        assert_eq!(world.read(&server).unwrap(), b"");
+    });
+}
+
+#[test]
+fn an_open_that_is_refused_says_so_once() {
+    everywhere(|world| {
+        let (listener, address) = world.listen();
+        drop(listener);
+        assert_eq!(world.connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let mut stream = world.client.connect(address).unwrap();
+        world.register(&mut stream);
+        let read = world.until(|| (&mut &stream).read(&mut [0; 8]));
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!((read_kind(&stream), write_kind(&stream)), (Ok(0), Some(ErrorKind::BrokenPipe)));
+        assert_eq!(stream.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(stream.shutdown(Shutdown::Write).unwrap_err().kind(), ErrorKind::NotConnected);
+        let mut stream = world.client.connect(address).unwrap();
+        world.register(&mut stream);
+        let written = world.until(|| (&mut &stream).write(b"x"));
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!((read_kind(&stream), write_kind(&stream)), (Ok(0), Some(ErrorKind::BrokenPipe)));
+    });
+}
+
+/// What came before the reset can be read; then it is told once, to whoever asks first.
+#[test]
+fn a_reset_is_told_once() {
+    everywhere(|world| {
+        for first in ["read", "write", "take_error"] {
+            let (client, server) = world.pair();
+            world.write(&server, b"last").unwrap();
+            world.until(|| client.peek(&mut [0; 4])).unwrap();
+            server.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(server);
+            settle(world, &client);
+            let reset = Some(ErrorKind::ConnectionReset);
+            match first {
+                "read" => {
+                    assert_eq!(world.read(&client).unwrap(), b"last");
+                    assert_eq!(read_kind(&client), Err(ErrorKind::ConnectionReset));
+                }
+                "write" => assert_eq!(write_kind(&client), reset),
+                _ => assert_eq!(client.take_error().unwrap().map(|error| error.kind()), reset),
+            }
+            assert_eq!(write_kind(&client), Some(ErrorKind::BrokenPipe), "{first}");
+            if first != "read" {
+                assert_eq!(world.read(&client).unwrap(), b"last");
+            }
+            assert_eq!(read_kind(&client), Ok(0), "{first}");
+            assert!(client.take_error().unwrap().is_none());
+        }
+    });
+}
+
+/// RFC 1122 section 4.2.2.13: data that nobody has read is lost, and the peer is told.
+#[test]
+fn a_drop_with_unread_data_resets() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        world.write(&client, b"nobody reads this").unwrap();
+        world.until(|| server.peek(&mut [0; 4])).unwrap();
+        drop(server);
+        settle(world, &client);
+        assert_eq!(read_kind(&client), Err(ErrorKind::ConnectionReset));
+    });
+}
+
+/// `tcp_reset` of Linux: in CLOSE-WAIT it is a broken pipe, and reading has ended already.
+#[test]
+fn a_reset_behind_the_peers_fin_breaks_the_pipe() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        server.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(world.read(&client).unwrap(), b"");
+        server.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(server);
+        settle(world, &client);
+        assert_eq!(read_kind(&client), Ok(0));
+        assert_eq!(client.take_error().unwrap().map(|error| error.kind()), Some(ErrorKind::BrokenPipe));
+        assert_eq!(write_kind(&client), Some(ErrorKind::BrokenPipe));
+    });
+}
+
+/// RFC 1122 section 4.2.2.13: what nobody will read is answered by a reset. (Linux takes it without a word.)
+#[test]
+fn what_arrives_behind_a_shutdown_of_reading_resets() {
+    for backend in [Backend::Threads, Backend::Driven] {
+        let world = &mut World::new(backend);
+        let (client, server) = world.pair();
+        server.shutdown(Shutdown::Read).unwrap();
+        assert_eq!(read_kind(&server), Ok(0));
+        world.write(&client, b"too late").unwrap();
+        settle(world, &client);
+        assert_eq!(read_kind(&client), Err(ErrorKind::ConnectionReset));
+        assert_eq!((read_kind(&server), write_kind(&server)), (Ok(0), Some(ErrorKind::ConnectionReset)));
+        assert_eq!(write_kind(&server), Some(ErrorKind::BrokenPipe));
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_connected_yet() {
+    everywhere(|world| {
+        // Nobody has that address, so it stays in SYN-SENT; on the kernel's loopback there is no such time.
+        if world.backend == Backend::Kernel {
+            return;
+        }
+        let stream = world.client.connect(SocketAddr::from(([10, 0, 0, 77], 7))).unwrap();
+        assert_eq!(stream.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(read_kind(&stream), Err(ErrorKind::WouldBlock));
+        assert_eq!(write_kind(&stream), Some(ErrorKind::WouldBlock));
+        assert_eq!(stream.shutdown(Shutdown::Write).unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+/// MUST-46: there is no open to a broadcast address. The kernel says so at once, the stack by the stream.
+#[test]
+fn an_open_to_nobody_fails() {
+    let mut world = World::new(Backend::Threads);
+    let broadcast = world.connect(([10, 0, 0, 255], 7).into());
+    assert_eq!(broadcast.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let elsewhere = world.connect(([192, 0, 2, 1], 7).into());
+    assert_eq!(elsewhere.unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+    // On the link, and nobody answers for it.
+    let nobody = world.connect(([10, 0, 0, 77], 7).into());
+    assert_eq!(nobody.unwrap_err().kind(), ErrorKind::HostUnreachable);
+    let error = crate::Stack::on("none").listen(([10, 0, 0, 1], 7).into()).sockets().unwrap_err();
+    assert!(error.to_string().starts_with("Stack::listen(10.0.0.1:7) is for an App"), "{error}");
+}
+
+#[test]
+fn dropping_a_listener_resets_who_was_not_accepted_and_frees_the_port() {
+    everywhere(|world| {
+        let (listener, address) = world.listen();
+        let again = world.server.bind(address).map(|_| ()).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AddrInUse);
+        let client = world.connect(address).unwrap();
+        drop(listener);
+        settle(world, &client);
+        assert_eq!(read_kind(&client), Err(ErrorKind::ConnectionReset));
+        world.server.bind(address).map(|_| ()).unwrap();
+    });
+}
+
+#[test]
+fn options() {
+    everywhere(|world| {
+        let (client, _server) = world.pair();
+        assert!(!client.nodelay().unwrap());
+        client.set_nodelay(true).unwrap();
+        assert!(client.nodelay().unwrap());
+        client.set_nodelay(false).unwrap();
+        assert!(!client.nodelay().unwrap());
+        assert_eq!((client.ttl().unwrap(), client.linger().unwrap()), (64, None));
+        client.set_linger(Some(Duration::from_secs(3))).unwrap();
+        assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(3)));
+    });
+}
+
+#[test]
+fn a_stack_that_ends_ends_its_streams() {
+    let mut world = World::new(Backend::Threads);
+    let (client, server) = world.pair();
+    let (listener, _) = world.listen();
+    world.write(&server, b"last words").unwrap();
+    world.until(|| client.peek(&mut [0; 4])).unwrap();
+    for stack in &mut world.stacks {
+        stack.link.ask_to_finish();
+        stack.end();
+    }
+    assert_eq!(world.read(&client).unwrap(), b"last words");
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::NetworkDown);
+    assert_eq!(write_kind(&server), Some(ErrorKind::ConnectionAborted));
+    assert_eq!((write_kind(&server), read_kind(&server)), (Some(ErrorKind::BrokenPipe), Ok(0)));
+    assert_eq!(world.client.connect(([10, 0, 0, 1], 7).into()).unwrap_err().kind(), ErrorKind::NetworkDown);
+}
+
+/// The only test of this program that looks at what is installed before anybody has.
+#[test]
+fn without_a_stack_installed_nothing_is_chosen_silently() {
+    let error = Net::installed().unwrap_err();
+    assert!(error.to_string().contains("install()"), "{error}");
+    assert_eq!(TcpStream::connect(([127, 0, 0, 1], 7).into()).unwrap_err().kind(), ErrorKind::NotConnected);
+}

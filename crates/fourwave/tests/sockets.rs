@@ -1,0 +1,331 @@
+//! Sockets of a stack on one end of a veth pair, and the kernel's on the other. Needs root, iproute2, ethtool and python3.
+
+use fourwave::Stack;
+use fourwave::net::{Net, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::SockRef;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const OURS: &str = "10.78.0.1";
+const KERNELS: &str = "10.78.0.2";
+/// Without an event for so long, one was lost.
+const LOST: Duration = Duration::from_secs(20);
+
+/// Two namespaces joined by a cable; one test at a time has them.
+struct Lab(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+fn ip(args: &str) -> bool {
+    let quiet = Command::new("ip").args(args.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    quiet.expect("this test needs iproute2").success()
+}
+
+fn remove() {
+    ip("netns del fw-net-a");
+    ip("netns del fw-net-b");
+}
+
+impl Lab {
+    fn up() -> Self {
+        Self::with_queues(1)
+    }
+
+    fn with_queues(queues: u32) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        remove();
+        let many = format!("numrxqueues {queues} numtxqueues {queues}");
+        let link = format!("link add fwn-a netns fw-net-a {many} type veth peer name fwn-b netns fw-net-b {many}");
+        for step in [
+            "netns add fw-net-a",
+            "netns add fw-net-b",
+            link.as_str(),
+            "-n fw-net-a address add 10.78.0.1/24 dev fwn-a",
+            "-n fw-net-b address add 10.78.0.2/24 dev fwn-b",
+            "netns exec fw-net-a ethtool -K fwn-a tx off tso off gso off gro off",
+            "netns exec fw-net-b ethtool -K fwn-b tx off tso off gso off gro off",
+            "-n fw-net-a link set fwn-a up",
+            "-n fw-net-b link set fwn-b up",
+        ] {
+            assert!(ip(step), "ip {step}: this test needs root, iproute2 and ethtool");
+        }
+        Self(turn)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        remove();
+    }
+}
+
+/// Runs `f` on a thread in a namespace.
+fn within<T: Send + 'static>(namespace: &str, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
+    std::thread::spawn(move || {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        f()
+    })
+}
+
+/// One stream and the loop that waits for it.
+struct Waiting {
+    poll: Poll,
+    events: Events,
+    stream: TcpStream,
+}
+
+impl Waiting {
+    fn connect(net: &Net, to: SocketAddr) -> io::Result<Self> {
+        let mut stream = net.connect(to)?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut stream, Token(0), Interest::READABLE | Interest::WRITABLE)?;
+        let mut waiting = Self { poll, events: Events::with_capacity(8), stream };
+        waiting.until(|stream| match stream.take_error()? {
+            Some(error) => Err(error),
+            None if stream.peer_addr().is_err() => Err(ErrorKind::WouldBlock.into()),
+            None => Ok(()),
+        })?;
+        Ok(waiting)
+    }
+
+    fn until<T>(&mut self, mut attempt: impl FnMut(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match attempt(&self.stream) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.poll.poll(&mut self.events, Some(LOST))?;
+                    assert!(!self.events.is_empty(), "no event came");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut buf = vec![0; 64 << 10];
+        let n = self.until(|mut stream| stream.read(&mut buf))?;
+        buf.truncate(n);
+        Ok(buf)
+    }
+}
+
+/// A server of the kernel's in fw-net-b: accepts one connection after another, each for the next of `serve`.
+fn kernel_server(port: u16, serve: Vec<fn(std::net::TcpStream)>) -> JoinHandle<()> {
+    let (ready, listens) = std::sync::mpsc::channel();
+    let server = within("fw-net-b", move || {
+        let listener = std::net::TcpListener::bind((KERNELS, port)).unwrap();
+        ready.send(()).unwrap();
+        for serve in serve {
+            serve(listener.accept().unwrap().0);
+        }
+    });
+    listens.recv().unwrap();
+    server
+}
+
+fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+/// design: what a call returns when a connection ends, with the kernel as the peer.
+#[test]
+fn a_client_of_the_stack_and_a_server_of_the_kernel() {
+    let _lab = Lab::up();
+    let server = kernel_server(
+        7,
+        vec![
+            // Echoes until the end, then closes.
+            |mut stream| {
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).unwrap();
+                stream.write_all(&all).unwrap();
+            },
+            // Says something, and resets when it is asked to.
+            |mut stream| {
+                stream.write_all(b"last").unwrap();
+                stream.read_exact(&mut [0]).unwrap();
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            },
+            // Is reset by an unread drop at the other end.
+            |mut stream| {
+                stream.write_all(b"nobody reads this").unwrap();
+                assert_eq!(kind(stream.read(&mut [0])), ErrorKind::ConnectionReset);
+            },
+        ],
+    );
+    let client = within("fw-net-a", || {
+        let net = Stack::on("fwn-a").sockets().unwrap();
+        let to = format!("{KERNELS}:7").parse().unwrap();
+        let mut echoed = Waiting::connect(&net, to).unwrap();
+        let sent: Vec<u8> = (0..300_000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
+        let mut done = 0;
+        while done < sent.len() {
+            done += echoed.until(|mut stream| stream.write(&sent[done..])).unwrap();
+        }
+        echoed.stream.shutdown(Shutdown::Write).unwrap();
+        let mut back = Vec::new();
+        while back.len() < sent.len() {
+            back.extend(echoed.read().unwrap());
+        }
+        assert!(back == sent);
+        assert_eq!(echoed.read().unwrap(), b"");
+
+        let mut reset = Waiting::connect(&net, to).unwrap();
+        reset.until(|mut stream| stream.write(b"!")).unwrap();
+        assert_eq!(reset.read().unwrap(), b"last");
+        assert_eq!(kind(reset.read()), ErrorKind::ConnectionReset);
+        assert_eq!(reset.read().unwrap(), b"");
+        assert_eq!(kind(reset.until(|mut stream| stream.write(b"!"))), ErrorKind::BrokenPipe);
+
+        let mut unread = Waiting::connect(&net, to).unwrap();
+        unread.until(|stream| stream.peek(&mut [0; 4])).unwrap();
+        drop(unread);
+        let refused = format!("{KERNELS}:9").parse().unwrap();
+        assert_eq!(Waiting::connect(&net, refused).err().map(|e| e.kind()), Some(ErrorKind::ConnectionRefused));
+        net
+    });
+    let net = client.join().unwrap();
+    server.join().unwrap();
+    net.finish().unwrap();
+}
+
+/// On an address that is shared with the kernel: a port is taken from it while it is listened on, and no longer.
+#[test]
+fn a_listener_takes_its_port_from_the_kernel_and_gives_it_back() {
+    let _lab = Lab::up();
+    let test = within("fw-net-a", || {
+        let net = Stack::on("fwn-a").sockets().unwrap();
+        let listener = net.bind(format!("{OURS}:0").parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(kind(std::net::TcpListener::bind(address)), ErrorKind::AddrInUse);
+        let connect = move || std::net::TcpStream::connect(address).map(|stream| stream.peer_addr().unwrap());
+        assert_eq!(within("fw-net-b", connect).join().unwrap().unwrap(), address);
+        drop(listener);
+        assert_eq!(kind(within("fw-net-b", connect).join().unwrap()), ErrorKind::ConnectionRefused);
+        let theirs = std::net::TcpListener::bind(address).unwrap();
+        assert_eq!(within("fw-net-b", connect).join().unwrap().unwrap(), address);
+        assert_eq!(kind(net.bind(address)), ErrorKind::AddrInUse);
+        drop(theirs);
+        assert_eq!(kind(net.bind(format!("{KERNELS}:7").parse().unwrap())), ErrorKind::AddrNotAvailable);
+    });
+    test.join().unwrap();
+}
+
+/// An example in fw-net-a; killed when the test is over.
+struct Example(Child, BufReader<std::process::ChildStdout>);
+
+impl Example {
+    fn start(name: &str, on: &str, address: &str) -> Self {
+        let mut program = PathBuf::from(std::env::current_exe().unwrap().parent().unwrap().parent().unwrap());
+        program.extend(["examples", name]);
+        let mut command = Command::new("ip");
+        // What is executed becomes the child, which is ended with the test.
+        command.args(["netns", "exec", "fw-net-a", "setpriv", "--pdeathsig", "KILL", "--"]);
+        let mut child = command.arg(program).args([on, address]).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut example = Self(child, stdout);
+        assert!(example.line().starts_with("listening on "));
+        example
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.1.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// mio's program, on the kernel's sockets and on the stack's.
+#[test]
+fn the_mio_example_greets_and_prints() {
+    let _lab = Lab::up();
+    assert!(ip("-n fw-net-a link set lo up"));
+    for (on, namespace) in [("kernel", "fw-net-a"), ("fwn-a", "fw-net-b")] {
+        let mut server = Example::start("mio_server", on, &format!("{OURS}:9000"));
+        let client = within(namespace, || {
+            let mut stream = std::net::TcpStream::connect((OURS, 9000)).unwrap();
+            let mut greeting = [0; 13];
+            stream.read_exact(&mut greeting).unwrap();
+            stream.write_all(b"how do you do\n").unwrap();
+            greeting
+        });
+        assert_eq!(&client.join().unwrap(), b"Hello world!\n");
+        assert!(server.line().starts_with("Accepted connection from: 10.78.0."));
+        assert_eq!(server.line(), "Received data: how do you do\n");
+        assert_eq!(server.line(), "Connection closed\n");
+    }
+}
+
+/// A listener is one for all shards, opens take turns among them.
+#[test]
+fn two_shards_with_one_listener() {
+    let _lab = Lab::with_queues(2);
+    let server = kernel_server(7, vec![|mut stream| stream.write_all(b"from the kernel").unwrap(); 16]);
+    let test = within("fw-net-a", || {
+        let net = Stack::on("fwn-a").sockets().unwrap();
+        let mut listener = net.bind(format!("{OURS}:8").parse().unwrap()).unwrap();
+        let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(8));
+        poll.registry().register(&mut listener, Token(0), Interest::READABLE).unwrap();
+        let clients: Vec<_> = (0..40)
+            .map(|_| within("fw-net-b", || std::net::TcpStream::connect((OURS, 8)).unwrap().read(&mut [0; 8]).unwrap()))
+            .collect();
+        for _ in 0..40 {
+            loop {
+                match listener.accept() {
+                    Ok((mut stream, _)) => break assert_eq!(stream.write(b"hello").unwrap(), 5),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+                poll.poll(&mut events, Some(LOST)).unwrap();
+                assert!(!events.is_empty(), "no event came");
+            }
+        }
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == 5));
+        for _ in 0..16 {
+            let mut client = Waiting::connect(&net, format!("{KERNELS}:7").parse().unwrap()).unwrap();
+            assert_eq!(client.read().unwrap(), b"from the kernel");
+            assert_eq!(client.read().unwrap(), b"");
+        }
+        net.finish().unwrap();
+    });
+    test.join().unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn the_driven_example_echoes_in_the_programs_own_loop() {
+    let _lab = Lab::up();
+    let _server = Example::start("driven_echo", "fwn-a", &format!("{OURS}:7"));
+    let clients: Vec<_> = (0..4u8)
+        .map(|i| {
+            within("fw-net-b", move || {
+                let stream = std::net::TcpStream::connect((OURS, 7)).unwrap();
+                let sent: Vec<u8> = (0..2_000_000u32).map(|at| (at % 253).to_le_bytes()[0] ^ i).collect();
+                let (mut writer, out) = (stream.try_clone().unwrap(), sent.clone());
+                let writer = std::thread::spawn(move || {
+                    writer.write_all(&out).unwrap();
+                    writer.shutdown(Shutdown::Write).unwrap();
+                });
+                let mut back = Vec::new();
+                (&stream).read_to_end(&mut back).unwrap();
+                writer.join().unwrap();
+                back == sent
+            })
+        })
+        .collect();
+    assert!(clients.into_iter().all(|client| client.join().unwrap()), "something else came back");
+}
