@@ -538,3 +538,25 @@ fn a_slow_reader_is_not_silent() {
     assert_eq!(lab.seen(client).closed, Some(Some(Error::Reset)));
     assert_eq!(lab.ends(), [("half_closed_timed_out".to_owned(), 1)]);
 }
+
+/// One frame in twenty is lost, on either side: what comes out of order goes through the receive buffers.
+#[test]
+fn bytes_come_through_a_network_that_loses() {
+    let mut n = 0u32;
+    let lossy = move |_: usize, frame: &mut Vec<u8>| {
+        n += u32::from(frame.len() > 500);
+        if frame.len() > 500 && n % 20 == 7 { Fate::Drop } else { Fate::Pass }
+    };
+    let mut lab = Lab::with_tamper(&file("", "", &SERVING[..1]), &SERVING, lossy);
+    let (question, answer) = (stream(400_000), stream(500_000));
+    let client = lab.client(&question);
+    lab.end(client);
+    lab.run(30_000);
+    let server = lab.at(8001);
+    lab.send(server, &answer);
+    lab.end(server);
+    lab.run(30_000);
+    assert!(lab.seen(server).got == question && lab.seen(client).got == answer);
+    lab.assert_over();
+    assert_eq!(([lab.seen(client).closed, lab.seen(server).closed], lab.ends()), ([Some(None); 2], vec![]));
+}
