@@ -231,8 +231,10 @@ fn bulk_both_ways_over_the_stack_and_the_kernel() {
         (pool("", &[7]), &["--stack", "kernel"]),
         (kernel, &["--stack", "kernel", "--cores", "0,1"]),
     ] {
-        let proxy = Proxy::start_with(&folder, &format!("{LISTENER}{pool}"), flags);
-        bulk("10.77.0.1", "80", "64");
+        let v6 = LISTENER.replace("web\"\na", "v6\"\na").replace("10.77.0.1:80", "[fd77::1]:80");
+        let proxy = Proxy::start_with(&folder, &format!("{LISTENER}{v6}{pool}"), flags);
+        bulk("10.77.0.1", "80", "56");
+        bulk("fd77::1", "80", "8");
         let counted = proxy.stop();
         assert_eq!(counted["counters"]["bytes_to_backends"], 64 << 20);
         assert_eq!(counted["counters"]["bytes_to_clients"], 64 << 20);
@@ -426,14 +428,13 @@ fn a_drain_lets_transfers_end() {
     assert_eq!(counted["counters"]["not_drained"], 0, "{counted}");
 }
 
-/// The second SIGTERM is one too many for who is still there; the log says so.
-#[test]
-fn a_drain_can_be_cut_short() {
+/// Who is still there when the time to drain is over, or at the second SIGTERM, is cut off; the log says so.
+fn cut_off(name: &str, drain_time: &str, again: bool) {
     need_all();
-    let (_lab, folder) = (lab(), Folder::new("short"));
+    let (_lab, folder) = (lab(), Folder::new(name));
     let _echo = kernel_echo("fw-b", "10.77.0.2", "7");
     let log = folder.path("log");
-    let text = format!("access-log = \"{log}\"\ndrain-time = \"10m\"\n{LISTENER}{}", pool("", &[7]));
+    let text = format!("access-log = \"{log}\"\ndrain-time = \"{drain_time}\"\n{LISTENER}{}", pool("", &[7]));
     let mut proxy = Proxy::start(&folder, &text);
     let mut client = within("fw-b", 60, &["nc", "10.77.0.1", "80"]);
     let _client = Background::of(client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
@@ -441,12 +442,24 @@ fn a_drain_can_be_cut_short() {
         std::thread::sleep(Duration::from_millis(20));
     }
     proxy.server.signal(Signal::TERM);
-    // Its answer to this says that it has seen the first.
-    eventually("nobody is let in", || is_refused(URL));
-    proxy.server.signal(Signal::TERM);
+    if again {
+        // It has seen the first.
+        eventually("nobody is let in", || is_refused(URL));
+        proxy.server.signal(Signal::TERM);
+    }
     let counted = proxy.ended();
     assert_eq!(counted["counters"]["not_drained"], 1);
     assert!(std::fs::read_to_string(&log).unwrap().trim_end().ends_with(" end=drained"));
+}
+
+#[test]
+fn a_drain_takes_no_longer_than_it_may() {
+    cut_off("drained", "500ms", false);
+}
+
+#[test]
+fn a_drain_can_be_cut_short() {
+    cut_off("short", "10m", true);
 }
 
 /// nginx takes the headers of both versions, and curl sends one.
