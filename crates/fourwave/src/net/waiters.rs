@@ -126,3 +126,94 @@ impl<F> Drop for Waiting<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::ready::Kind;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counted() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    #[test]
+    fn all_are_woken_once_and_who_has_left_is_not() {
+        let waiters = Waiters::new();
+        let ((one, first), (two, second), (three, third)) = (counted(), counted(), counted());
+        let (mut a, mut b, mut c) = (None, None, None);
+        waiters.enter(&mut a, &first);
+        waiters.enter(&mut b, &first);
+        waiters.enter(&mut b, &second);
+        waiters.enter(&mut c, &third);
+        waiters.leave(c.unwrap());
+        waiters.wake();
+        waiters.wake();
+        let woken = [one, two, three].map(|count| count.0.load(Ordering::SeqCst));
+        assert_eq!(woken, [1, 1, 0]);
+    }
+
+    /// The shard doesn't wait for the lock; who has it wakes in its place.
+    #[test]
+    fn a_wake_while_the_list_changes_is_not_lost() {
+        let waiters = Waiters::new();
+        let (count, waker) = counted();
+        waiters.enter(&mut None, &waker);
+        waiters.change(|_| {
+            waiters.wake();
+            assert_eq!(count.0.load(Ordering::SeqCst), 0);
+        });
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    }
+
+    /// Each round comes when all have seen the last one: with one wake-up lost, none comes any more.
+    #[test]
+    fn none_of_many_misses_a_round() {
+        const ROUNDS: usize = 3000;
+        const TASKS: usize = 3;
+        let direction = Arc::new(Direction::new(Kind::Read));
+        let (round, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|_| {
+                let (direction, round, seen) = (Arc::clone(&direction), Arc::clone(&round), Arc::clone(&seen));
+                runtime.spawn(async move {
+                    for next in 1..=ROUNDS {
+                        Waiting::new(&direction, || (round.load(Ordering::Relaxed) >= next).then_some(())).await;
+                        seen.fetch_add(1, Ordering::Release);
+                    }
+                })
+            })
+            .collect();
+        let shard = std::thread::spawn(move || {
+            for next in 1..=ROUNDS {
+                while seen.load(Ordering::Acquire) < (next - 1) * TASKS {
+                    std::thread::yield_now();
+                }
+                round.store(next, Ordering::Relaxed);
+                direction.signal();
+            }
+        });
+        runtime.block_on(async {
+            let all = async {
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            };
+            assert!(tokio::time::timeout(std::time::Duration::from_secs(60), all).await.is_ok(), "a wake-up was lost");
+        });
+        shard.join().unwrap();
+    }
+}

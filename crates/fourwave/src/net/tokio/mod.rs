@@ -38,9 +38,6 @@ mod listener;
 mod stream;
 pub mod tcp;
 
-#[cfg(test)]
-mod tests;
-
 pub use listener::TcpListener;
 pub use stream::TcpStream;
 
