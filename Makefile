@@ -44,9 +44,10 @@ test: need-root need-cargo need-build need-test need-namespaces
 	@step() { printf '\n== %s\n' "$$*"; "$$@"; }
 	step cargo fmt --all --check
 	step cargo clippy --workspace --all-targets --locked -- -D warnings
+	step cargo clippy --package fourwave --all-targets --features tokio --locked -- -D warnings
 	step cargo deny --locked check --allow unused-wrapper --allow parse-error --hide-inclusion-graph bans licenses sources
 	step cargo run --quiet --locked --package xtask -- check
-	step cargo test --workspace --locked
+	step cargo test --workspace --features fourwave/tokio --locked
 	printf '\nall passed\n'
 
 # The guest's kernel and the folder of its modules; QEMU 8 or later; ACCEL=tcg,thread=multi where /dev/kvm does not do.
@@ -159,7 +160,7 @@ build: need-cargo need-build
 	echo "built $(TARGET_DIR)/release/fourwave"
 
 doc: need-cargo need-build
-	@cargo doc --workspace --no-deps --locked
+	@cargo doc --workspace --no-deps --features fourwave/tokio --locked
 
 clean:
 	@cargo clean

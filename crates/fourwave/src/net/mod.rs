@@ -7,6 +7,8 @@
 //! * [`Stack::drive`](crate::Stack::drive): a stack in the program's own loop, turned by a [`Driver`].
 //! * [`Net::kernel`]: the kernel's sockets, mio's own.
 //!
+//! With the feature `tokio` the same sockets are there for tasks, as `fourwave::net::tokio`.
+//!
 //! | what happened | read | write |
 //! |---|---|---|
 //! | the peer closed in order | the rest, then 0 | goes on |

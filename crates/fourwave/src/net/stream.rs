@@ -41,6 +41,30 @@ impl Sink for &mut [u8] {
     }
 }
 
+/// Several buffers, one behind the other.
+struct Scattered<'a, 'b> {
+    bufs: &'a mut [io::IoSliceMut<'b>],
+    filled: usize,
+}
+
+impl Sink for Scattered<'_, '_> {
+    fn room(&self) -> usize {
+        self.bufs.iter().map(|buf| buf.len()).sum::<usize>() - self.filled
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) {
+        let mut skip = self.filled;
+        self.filled += bytes.len();
+        for buf in &mut *self.bufs {
+            let full = skip.min(buf.len());
+            let n = (buf.len() - full).min(bytes.len());
+            buf[full..full + n].copy_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            skip -= full;
+        }
+    }
+}
+
 /// The bytes that have come: the ring, and what is behind it when the connection has failed.
 #[derive(Debug)]
 struct Incoming {
@@ -120,6 +144,10 @@ impl Stream {
     /// Reads, as a kernel's socket that doesn't block does: data first, then the end in order or the error, once.
     pub(crate) fn read(&self, mut buf: &mut [u8]) -> io::Result<usize> {
         self.receive(&mut buf, None, false)
+    }
+
+    pub(crate) fn read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        self.receive(&mut Scattered { bufs, filled: 0 }, None, false)
     }
 
     pub(crate) fn peek(&self, mut buf: &mut [u8]) -> io::Result<usize> {

@@ -238,10 +238,7 @@ impl Read for &TcpStream {
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match &self.0 {
             StreamOf::Kernel(stream) => (&mut &*stream).read_vectored(bufs),
-            StreamOf::Stack(stream) => {
-                let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-                first.map_or(Ok(0), |buf| stream.read(buf))
-            }
+            StreamOf::Stack(stream) => stream.read_vectored(bufs),
         }
     }
 }

@@ -44,13 +44,13 @@ pub use stream::TcpStream;
 use super::Net;
 use super::stream::{Sink, Stream};
 use super::waiters::Waiting;
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use ::tokio::task::coop;
 use std::borrow::Borrow;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 /// A stream, or a half of one: tokio's, or something by which the stack's is known.
@@ -82,7 +82,7 @@ fn cooperate<T>(cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Pol
 
 /// A future of the stack's that takes its turn from the task's budget.
 async fn cooperative<F: Future + Unpin>(mut future: F) -> F::Output {
-    std::future::poll_fn(|cx| cooperate(cx, |cx| Pin::new(&mut future).poll(cx))).await
+    poll_fn(|cx| cooperate(cx, |cx| Pin::new(&mut future).poll(cx))).await
 }
 
 fn or_wait<T>(result: io::Result<T>) -> Option<io::Result<T>> {
@@ -236,6 +236,23 @@ macro_rules! addresses {
     };
 }
 
+/// Waiting for either direction, of a stream and of its halves.
+macro_rules! readies {
+    () => {
+        /// Waits until at least one of what is asked for can be done, and tells which can. Of a stack's stream, readable and
+        /// writable are told; an end is readable.
+        ///
+        /// # Errors
+        /// The kernel's.
+        pub async fn ready(&self, interest: ::tokio::io::Interest) -> std::io::Result<::tokio::io::Ready> {
+            match &self.0 {
+                Of::Kernel(stream) => stream.ready(interest).await,
+                Of::Stack(stream) => Ok(crate::net::tokio::when_ready(stream, interest).await),
+            }
+        }
+    };
+}
+
 /// Waiting to read, and reading without waiting: of a stream and of its read half.
 macro_rules! read_tries {
     () => {
@@ -261,6 +278,17 @@ macro_rules! read_tries {
             match &self.0 {
                 Of::Kernel(stream) => stream.try_read(buf),
                 Of::Stack(stream) => stream.read(buf),
+            }
+        }
+
+        /// As [`try_read`](Self::try_read), into several buffers.
+        ///
+        /// # Errors
+        /// `WouldBlock`, and those of a read.
+        pub fn try_read_vectored(&self, bufs: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
+            match &self.0 {
+                Of::Kernel(stream) => stream.try_read_vectored(bufs),
+                Of::Stack(stream) => stream.read_vectored(bufs),
             }
         }
     };
@@ -304,7 +332,7 @@ macro_rules! write_tries {
     };
 }
 
-use {addresses, read_tries, reads, write_tries, writes};
+use {addresses, read_tries, readies, reads, write_tries, writes};
 
 async fn readable(stream: &Stream) {
     let (direction, _) = stream.reading();
@@ -314,6 +342,21 @@ async fn readable(stream: &Stream) {
 async fn writable(stream: &Stream) {
     let (direction, _) = stream.writing();
     cooperative(Waiting::new(direction, || stream.writing().1.then_some(()))).await;
+}
+
+async fn when_ready(stream: &Stream, interest: Interest) -> Ready {
+    let (mut read, mut write) = (pin!(readable(stream)), pin!(writable(stream)));
+    poll_fn(|cx| {
+        let mut ready = Ready::EMPTY;
+        if interest.is_readable() && read.as_mut().poll(cx).is_ready() {
+            ready |= Ready::READABLE;
+        }
+        if interest.is_writable() && write.as_mut().poll(cx).is_ready() {
+            ready |= Ready::WRITABLE;
+        }
+        if ready.is_empty() { Poll::Pending } else { Poll::Ready(ready) }
+    })
+    .await
 }
 
 async fn peek(stream: &Stream, buf: &mut [u8]) -> io::Result<usize> {

@@ -3,13 +3,12 @@
 use super::super::stream::Stream;
 use super::super::tcp::{TTL, only_ttl};
 use super::tcp::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
-use super::{Net, Of, addresses, cooperate, read_tries, reads, write_tries, writes};
-use ::tokio::io::{Interest, ReadBuf, Ready};
+use super::{Net, Of, addresses, cooperate, read_tries, readies, reads, write_tries, writes};
+use ::tokio::io::{Interest, ReadBuf};
 use ::tokio::net::{ToSocketAddrs, lookup_host};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ use std::time::Duration;
 /// ```
 ///
 /// One task may read while another writes: [`split`](Self::split), [`into_split`](Self::into_split). Shutting down
-/// ([`AsyncWriteExt::shutdown`](tokio::io::AsyncWriteExt::shutdown)) closes the direction to the peer; what was written is sent
+/// (`AsyncWriteExt::shutdown`) closes the direction to the peer; what was written is sent
 /// first.
 ///
 /// Dropping it closes in the background: what was written is sent; if data was left unread, the connection is reset.
@@ -85,6 +84,7 @@ impl TcpStream {
     }
 
     addresses!();
+    readies!();
     read_tries!();
     write_tries!();
 
@@ -108,30 +108,6 @@ impl TcpStream {
             Of::Kernel(stream) => stream.poll_peek(cx, buf),
             Of::Stack(stream) => cooperate(cx, |cx| stream.poll_peek(cx, buf)),
         }
-    }
-
-    /// Waits until at least one of what is asked for can be done, and tells which can. Of a stack's stream, readable and
-    /// writable are told; an end is readable.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        let stream = match &self.0 {
-            Of::Kernel(stream) => return stream.ready(interest).await,
-            Of::Stack(stream) => stream,
-        };
-        let (mut read, mut write) = (pin!(super::readable(stream)), pin!(super::writable(stream)));
-        poll_fn(|cx| {
-            let mut ready = Ready::EMPTY;
-            if interest.is_readable() && read.as_mut().poll(cx).is_ready() {
-                ready |= Ready::READABLE;
-            }
-            if interest.is_writable() && write.as_mut().poll(cx).is_ready() {
-                ready |= Ready::WRITABLE;
-            }
-            if ready.is_empty() { Poll::Pending } else { Poll::Ready(Ok(ready)) }
-        })
-        .await
     }
 
     /// Whether a read would give something; for the one task that reads: that of the last call is woken.
@@ -165,6 +141,20 @@ impl TcpStream {
         match &self.0 {
             Of::Kernel(stream) => stream.try_io(interest, f),
             Of::Stack(_) => f(),
+        }
+    }
+
+    /// As [`try_io`](Self::try_io), and waits while there is nothing to do.
+    ///
+    /// # Errors
+    /// Those of `f`, but `WouldBlock`.
+    pub async fn async_io<R>(&self, interest: Interest, mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        loop {
+            self.ready(interest).await?;
+            match self.try_io(interest, &mut f) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! Halves of a stream, each for a task of its own.
 
 use super::super::stream::Stream;
-use super::{Of, TcpStream, addresses, cooperate, peek, read_tries, reads, shut_down_writing, write_tries, writes};
+use super::{
+    Of, TcpStream, addresses, cooperate, peek, read_tries, readies, reads, shut_down_writing, write_tries, writes,
+};
 use ::tokio::io::ReadBuf;
 use ::tokio::net::tcp as kernel;
 use std::borrow::Borrow;
@@ -89,17 +91,20 @@ macro_rules! peeks {
 
 impl ReadHalf<'_> {
     addresses!();
+    readies!();
     read_tries!();
     peeks!();
 }
 
 impl WriteHalf<'_> {
     addresses!();
+    readies!();
     write_tries!();
 }
 
 impl OwnedReadHalf {
     addresses!();
+    readies!();
     read_tries!();
     peeks!();
 
@@ -114,6 +119,7 @@ impl OwnedReadHalf {
 
 impl OwnedWriteHalf {
     addresses!();
+    readies!();
     write_tries!();
 
     /// The stream of both halves.
