@@ -136,9 +136,10 @@ fn a_client_of_the_stack_and_a_server_of_the_kernel() {
     net.finish().unwrap();
 }
 
-/// On an address that is shared with the kernel: a port is taken from it while it is listened on, and no longer.
+/// On an address that is shared with the kernel: a port that was listened on is the stack's until that ends, for the
+/// connections that outlive their listener.
 #[test]
-fn a_listener_takes_its_port_from_the_kernel_and_gives_it_back() {
+fn a_listener_takes_its_port_from_the_kernel_until_the_stack_ends() {
     let _lab = Lab::up();
     let test = within("fw-net-a", || {
         let net = Stack::on("fwn-a").sockets().unwrap();
@@ -149,11 +150,18 @@ fn a_listener_takes_its_port_from_the_kernel_and_gives_it_back() {
         assert_eq!(within("fw-net-b", connect).join().unwrap().unwrap(), address);
         drop(listener);
         assert_eq!(kind(within("fw-net-b", connect).join().unwrap()), ErrorKind::ConnectionRefused);
+        assert_eq!(kind(std::net::TcpListener::bind(address)), ErrorKind::AddrInUse);
+        let again = net.bind(address).unwrap();
+        assert_eq!(within("fw-net-b", connect).join().unwrap().unwrap(), address);
+        let theirs = std::net::TcpListener::bind((OURS, 0)).unwrap();
+        assert_eq!(kind(net.bind(theirs.local_addr().unwrap())), ErrorKind::AddrInUse);
+        assert_eq!(kind(net.bind(format!("{KERNELS}:7").parse().unwrap())), ErrorKind::AddrNotAvailable);
+        drop(again);
+        net.finish().unwrap();
+        drop(net);
         let theirs = std::net::TcpListener::bind(address).unwrap();
         assert_eq!(within("fw-net-b", connect).join().unwrap().unwrap(), address);
-        assert_eq!(kind(net.bind(address)), ErrorKind::AddrInUse);
         drop(theirs);
-        assert_eq!(kind(net.bind(format!("{KERNELS}:7").parse().unwrap())), ErrorKind::AddrNotAvailable);
     });
     test.join().unwrap();
 }

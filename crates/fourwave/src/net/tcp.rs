@@ -328,7 +328,8 @@ impl event::Source for TcpStream {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Dropping it gives the port back; who has connected and was not accepted is reset.
+/// Dropping it closes it; who has connected and was not accepted is reset. On an address that a stack shares with the kernel
+/// the port stays the stack's until that ends, for the connections that live on; it can be bound again.
 #[derive(Debug)]
 pub struct TcpListener(ListenerOf);
 
