@@ -37,7 +37,9 @@ pub(crate) struct Listening {
     homes: Vec<Home>,
     pub(crate) read: Direction,
     closed: AtomicBool,
+    /// Why nothing will come any more (an errno), for all who accept.
     error: AtomicI32,
+    told: AtomicBool,
     /// A shard has opened it, or could not.
     opened: Sender<i32>,
 }
@@ -156,6 +158,7 @@ impl Listener {
             read: Direction::new(Kind::Read),
             closed: AtomicBool::new(false),
             error: AtomicI32::new(0),
+            told: AtomicBool::new(false),
             opened,
         });
         listening.tell_all();
@@ -207,7 +210,9 @@ impl Listener {
 
     fn look(&self) -> Option<io::Result<(Stream, SocketAddr)>> {
         let Some(parts) = self.listening.queue.pop() else {
-            return self.take_error().map(Err);
+            let error = self.error();
+            self.listening.told.fetch_or(error.is_some(), Ordering::Relaxed);
+            return error.map(Err);
         };
         fence(Ordering::SeqCst);
         for home in &self.listening.homes {
@@ -219,9 +224,13 @@ impl Listener {
         Some(Ok((parts.into_stream(Arc::clone(&self.keep)), remote)))
     }
 
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        let errno = self.listening.error.swap(0, Ordering::AcqRel);
+    fn error(&self) -> Option<io::Error> {
+        let errno = self.listening.error.load(Ordering::Acquire);
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.error().filter(|_| !self.listening.told.swap(true, Ordering::Relaxed))
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {

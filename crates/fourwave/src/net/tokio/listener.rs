@@ -70,7 +70,7 @@ impl TcpListener {
     /// The next connection, and the peer's address. Any number of tasks may accept at once.
     ///
     /// # Errors
-    /// `NetworkDown`: the stack has ended. The kernel's.
+    /// `NetworkDown`: the stack has ended, and nothing will come any more. The kernel's.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         match &self.0 {
             Of::Kernel(listener) => listener.accept().await.map(|(stream, from)| (TcpStream::of_kernel(stream), from)),

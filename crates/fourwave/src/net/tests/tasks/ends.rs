@@ -1,12 +1,14 @@
 //! Data both ways, halves, and how connections end.
 
-use super::{everywhere, pattern};
-use crate::net::tests::world::{Backend, World};
+use super::{Ends, LOST, everywhere, pattern};
+use crate::net::tests::world::{Backend, Threaded, World};
 use crate::net::tokio::TcpStream;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, copy};
+use tokio::task::JoinSet;
 
 /// One task writes and shuts down, another reads, over halves of the same stream; the server closes behind all of it.
 #[test]
@@ -151,11 +153,11 @@ fn options_are_those_of_the_other_sockets() {
     });
 }
 
-/// Tasks that wait when the stack ends are told.
+/// All tasks that wait when the stack ends are told.
 #[test]
 fn the_end_of_the_stack_is_told() {
     let mut world = World::new(Backend::Threads);
-    let ends = super::Ends { backend: world.backend, server: world.server.clone(), client: world.client.clone() };
+    let ends = Ends { backend: world.backend, server: world.server.clone(), client: world.client.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let (reads, accepts) = runtime.block_on(async {
         let (listener, address) = ends.listen().await;
@@ -166,20 +168,26 @@ fn the_end_of_the_stack_is_told() {
             drop(server);
             told
         });
-        let accepts = tokio::spawn(async move { listener.accept().await.map(|_| ()) });
+        let listener = Arc::new(listener);
+        let mut accepts = JoinSet::new();
+        for _ in 0..3 {
+            let own = Arc::clone(&listener);
+            accepts.spawn(async move { own.accept().await.map(|_| ()) });
+        }
         (reads, accepts)
     });
-    world.stacks.iter_mut().for_each(|stack| stack.end());
-    let (read, accept) = runtime
-        .block_on(async { tokio::time::timeout(super::LOST, async { tokio::join!(reads, accepts) }).await.unwrap() });
+    world.stacks.iter_mut().for_each(Threaded::end);
+    let all = async { (reads.await.unwrap(), accepts.join_all().await) };
+    let (read, accepted) = runtime.block_on(async { tokio::time::timeout(LOST, all).await }).unwrap();
     // The server's stack was first, and closed in order if it had the time.
-    match read.unwrap() {
+    match read {
         Ok(n) => assert_eq!(n, 0),
         Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted), "{error}")
+            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted), "{error}");
         }
     }
-    assert_eq!(accept.unwrap().unwrap_err().kind(), ErrorKind::NetworkDown);
+    assert_eq!(accepted.len(), 3);
+    assert!(accepted.into_iter().all(|told| told.is_err_and(|error| error.kind() == ErrorKind::NetworkDown)));
     let error = runtime.block_on(TcpStream::connect_on(&ends.client, (Ipv4Addr::new(10, 0, 0, 1), 7))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NetworkDown);
 }
