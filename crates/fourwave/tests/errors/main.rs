@@ -227,6 +227,12 @@ fn icmp_net_unreachable(w: &mut World<'_>) {
     w.connect("10.79.3.1:7");
 }
 
+fn icmp_port_unreachable(w: &mut World<'_>) {
+    let (to, router) = w.lab.unreachable_port();
+    w.connect(&to.to_string());
+    router.join().unwrap();
+}
+
 fn nobody_has_the_address(w: &mut World<'_>) {
     let said = w.party.connect("10.79.0.77:7".parse().unwrap(), None);
     w.say("open", said);
@@ -252,7 +258,7 @@ fn the_handle_is_closed_already(w: &mut World<'_>) {
 }
 
 /// Each is a row of the document's table, in this order.
-const PROGRAMMES: [(&str, fn(&mut World<'_>)); 17] = [
+const PROGRAMMES: [(&str, fn(&mut World<'_>)); 18] = [
     ("the peer closed in order", the_peer_closed_in_order),
     ("we shut down writing", we_shut_down_writing),
     ("we shut down reading, and the peer sends", we_shut_down_reading_and_the_peer_sends),
@@ -267,6 +273,7 @@ const PROGRAMMES: [(&str, fn(&mut World<'_>)); 17] = [
     ("ICMP host unreachable during an open", icmp_host_unreachable),
     ("ICMP administratively prohibited", icmp_prohibited),
     ("ICMP net unreachable", icmp_net_unreachable),
+    ("ICMP port unreachable", icmp_port_unreachable),
     ("nobody on the link has the address", nobody_has_the_address),
     ("we have no route", there_is_no_route),
     ("the handle is closed already", the_handle_is_closed_already),
