@@ -1,80 +1,19 @@
 //! Sockets of a stack on one end of a veth pair, and the kernel's on the other. Needs root, iproute2, ethtool and python3.
 
+mod lab;
+
 use fourwave::Stack;
 use fourwave::net::{Net, TcpStream};
+use lab::{Example, KERNELS, Lab, OURS, ip, within};
 use mio::{Events, Interest, Poll, Token};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::SockRef;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const OURS: &str = "10.78.0.1";
-const KERNELS: &str = "10.78.0.2";
 /// Without an event for so long, one was lost.
 const LOST: Duration = Duration::from_secs(20);
-
-/// Two namespaces joined by a cable; one test at a time has them.
-struct Lab(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
-
-fn ip(args: &str) -> bool {
-    let quiet = Command::new("ip").args(args.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    quiet.expect("this test needs iproute2").success()
-}
-
-fn remove() {
-    ip("netns del fw-net-a");
-    ip("netns del fw-net-b");
-}
-
-impl Lab {
-    fn up() -> Self {
-        Self::with_queues(1)
-    }
-
-    fn with_queues(queues: u32) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        remove();
-        let many = format!("numrxqueues {queues} numtxqueues {queues}");
-        let link = format!("link add fwn-a netns fw-net-a {many} type veth peer name fwn-b netns fw-net-b {many}");
-        for step in [
-            "netns add fw-net-a",
-            "netns add fw-net-b",
-            link.as_str(),
-            "-n fw-net-a address add 10.78.0.1/24 dev fwn-a",
-            "-n fw-net-b address add 10.78.0.2/24 dev fwn-b",
-            "netns exec fw-net-a ethtool -K fwn-a tx off tso off gso off gro off",
-            "netns exec fw-net-b ethtool -K fwn-b tx off tso off gso off gro off",
-            "-n fw-net-a link set fwn-a up",
-            "-n fw-net-b link set fwn-b up",
-        ] {
-            assert!(ip(step), "ip {step}: this test needs root, iproute2 and ethtool");
-        }
-        Self(turn)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        remove();
-    }
-}
-
-/// Runs `f` on a thread in a namespace.
-fn within<T: Send + 'static>(namespace: &str, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
-    std::thread::spawn(move || {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        f()
-    })
-}
 
 /// One stream and the loop that waits for it.
 struct Waiting {
@@ -219,44 +158,13 @@ fn a_listener_takes_its_port_from_the_kernel_and_gives_it_back() {
     test.join().unwrap();
 }
 
-/// An example in fw-net-a; killed when the test is over.
-struct Example(Child, BufReader<std::process::ChildStdout>);
-
-impl Example {
-    fn start(name: &str, on: &str, address: &str) -> Self {
-        let mut program = PathBuf::from(std::env::current_exe().unwrap().parent().unwrap().parent().unwrap());
-        program.extend(["examples", name]);
-        let mut command = Command::new("ip");
-        // What is executed becomes the child, which is ended with the test.
-        command.args(["netns", "exec", "fw-net-a", "setpriv", "--pdeathsig", "KILL", "--"]);
-        let mut child = command.arg(program).args([on, address]).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut example = Self(child, stdout);
-        assert!(example.line().starts_with("listening on "));
-        example
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        line
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// mio's program, on the kernel's sockets and on the stack's.
 #[test]
 fn the_mio_example_greets_and_prints() {
     let _lab = Lab::up();
     assert!(ip("-n fw-net-a link set lo up"));
     for (on, namespace) in [("kernel", "fw-net-a"), ("fwn-a", "fw-net-b")] {
-        let mut server = Example::start("mio_server", on, &format!("{OURS}:9000"));
+        let mut server = Example::start("mio_server", &[on, &format!("{OURS}:9000")]);
         let client = within(namespace, || {
             let mut stream = std::net::TcpStream::connect((OURS, 9000)).unwrap();
             let mut greeting = [0; 13];
@@ -362,7 +270,7 @@ fn two_shards_with_one_listener() {
 #[test]
 fn the_driven_example_echoes_in_the_programs_own_loop() {
     let _lab = Lab::up();
-    let _server = Example::start("driven_echo", "fwn-a", &format!("{OURS}:7"));
+    let _server = Example::start("driven_echo", &["fwn-a", &format!("{OURS}:7")]);
     let clients: Vec<_> = (0..4u8)
         .map(|i| {
             within("fw-net-b", move || {

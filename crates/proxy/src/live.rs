@@ -31,12 +31,7 @@ impl Gauge {
     }
 
     fn try_add(counter: &AtomicU32, most: u32) -> bool {
-        // Taken back at once where it was too many: no other is let in for it, at worst one is not.
-        let before = counter.fetch_add(1, SeqCst);
-        if before >= most {
-            counter.fetch_sub(1, SeqCst);
-        }
-        before < most
+        counter.fetch_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1)).is_ok()
     }
 
     /// One more, if there are fewer than `most`.

@@ -507,3 +507,56 @@ fn a_question_that_is_being_answered_is_not_asked_again() {
     assert_eq!((lab.accepted(8002), lab.seen(client).closed), (0, Some(Some(Error::Reset))));
     assert_eq!(lab.ends(), [("backend_resets".to_owned(), 1)]);
 }
+
+/// Everything has come from the backend, and nothing more goes from one side to the other: but the client takes what is in the
+/// proxy's send buffer, slowly, and that is no silence.
+#[test]
+fn a_slow_reader_is_not_silent() {
+    let mut lab = Lab::new(&file("", "half-closed-timeout = \"5s\"", &SERVING[..1]), &SERVING);
+    lab.far(|_, peers| peers.deaf = true);
+    let client = lab.client(b"question");
+    lab.run(10);
+    let server = lab.at(8001);
+    let answer = stream(600_000);
+    lab.send(server, &answer);
+    lab.end(server);
+    lab.run(1000);
+    let (mut got, mut rounds) = (Vec::new(), 0);
+    while lab.world.a.shard.chunks_in_use() > 0 {
+        lab.run(4000);
+        lab.far(|io, _| {
+            let mut piece = vec![0; 40_000];
+            let n = io.read(client, &mut piece).unwrap();
+            got.extend_from_slice(&piece[..n]);
+        });
+        rounds += 1;
+    }
+    assert!(rounds > 4 && answer.starts_with(&got), "{rounds} rounds");
+    assert_eq!((lab.seen(client).ended, lab.seen(client).closed), (true, None));
+    // Now it is.
+    lab.run(11_000);
+    assert_eq!(lab.seen(client).closed, Some(Some(Error::Reset)));
+    assert_eq!(lab.ends(), [("half_closed_timed_out".to_owned(), 1)]);
+}
+
+/// One frame in twenty is lost, on either side: what comes out of order goes through the receive buffers.
+#[test]
+fn bytes_come_through_a_network_that_loses() {
+    let mut n = 0u32;
+    let lossy = move |_: usize, frame: &mut Vec<u8>| {
+        n += u32::from(frame.len() > 500);
+        if frame.len() > 500 && n % 20 == 7 { Fate::Drop } else { Fate::Pass }
+    };
+    let mut lab = Lab::with_tamper(&file("", "", &SERVING[..1]), &SERVING, lossy);
+    let (question, answer) = (stream(400_000), stream(500_000));
+    let client = lab.client(&question);
+    lab.end(client);
+    lab.run(30_000);
+    let server = lab.at(8001);
+    lab.send(server, &answer);
+    lab.end(server);
+    lab.run(30_000);
+    assert!(lab.seen(server).got == question && lab.seen(client).got == answer);
+    lab.assert_over();
+    assert_eq!(([lab.seen(client).closed, lab.seen(server).closed], lab.ends()), ([Some(None); 2], vec![]));
+}

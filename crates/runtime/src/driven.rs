@@ -2,7 +2,7 @@
 
 use crate::endpoints::Endpoints;
 use crate::error::Error;
-use crate::options::Options;
+use crate::options::{KernelSockets, Options};
 use crate::start::{Prepared, Running, prepare};
 use crate::worker::{Finished, Worker};
 use mio::Waker;
@@ -27,6 +27,10 @@ pub struct Driven<A, P = XskPort> {
 /// # Errors
 /// As [`start`](crate::start); or the interface has several queues ([`Error::Queues`]).
 pub fn drive<A: App>(options: Options, make: impl FnMut(Place) -> A) -> Result<Driven<A>, Error> {
+    if options.kernel_sockets == KernelSockets::Only {
+        let allowed = "an interface: over the kernel's sockets alone the program needs no stack to drive";
+        return Err(Error::Option { field: "kernel_sockets", value: "Only".into(), allowed });
+    }
     let Prepared { mut workers, running, .. } = prepare(options, make)?;
     if workers.len() > 1 {
         let interface = running.report().map(|report| report.interface.clone()).unwrap_or_default();

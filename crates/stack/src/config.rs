@@ -25,8 +25,8 @@ pub struct ShardConfig {
     pub mac: MacAddr,
     /// The interface's MTU, bytes of IP packet: 576 to 65,535.
     pub mtu: u16,
-    /// Our addresses, at most 1024; the first of a family is the source of active opens. None: for a shard that has no interface,
-    /// only the kernel's sockets ([`Shard::set_sockets`](crate::Shard::set_sockets)).
+    /// Our addresses, 1 to 1024; the first of a family is the source of active opens. There may be none where there is no
+    /// interface, only the kernel's sockets ([`Shard::set_sockets`](crate::Shard::set_sockets)): the MAC address is zero then.
     pub addresses: Vec<LocalAddress>,
     /// Routes beyond the link: prefix, its length, and the gateway (`None`: on the link).
     pub routes: Vec<crate::Route>,
@@ -108,7 +108,8 @@ impl ShardConfig {
         if let Some(dad) = self.dad {
             dad.check()?;
         }
-        within("addresses", self.addresses.len() as u64, 0..=1024, "at most 1024 addresses")?;
+        let least = u64::from(self.mac != MacAddr::default());
+        within("addresses", self.addresses.len() as u64, least..=1024, "1 to 1024 addresses")?;
         for a in &self.addresses {
             let bits = if a.ip.is_ipv4() { 32 } else { 128 };
             within("prefix_len", a.prefix_len.into(), 0..=bits, "0 to 32 (IPv4) or 128 (IPv6)")?;

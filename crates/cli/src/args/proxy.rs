@@ -13,13 +13,15 @@ use super::{ListenArgs, Stack, StackArgs, UsageError};
     fourwave proxy -c proxy.toml --interface eth0\n  \
     fourwave proxy -c proxy.toml --interface eth0 --queues 0-3 --cores 2-5 --idle busy\n  \
     fourwave proxy -c proxy.toml --interface eth0 --address 10.0.0.9/24 --gateway 10.0.0.1\n  \
+    fourwave proxy -c proxy.toml --stack kernel                    over the kernel's sockets, without privileges\n  \
     kill -HUP PID        reads the file again; connections that are open go on as they are\n  \
     kill -USR1 PID       listeners, backends and counters, as one line of JSON on stderr\n  \
     kill -TERM PID       no new connections; ends when the last one has, or after `drain-time`; twice: now\n\n\
     The smallest file:\n\n    \
     [[listener]]\n    name = \"web\"\n    address = \"10.0.0.1:80\"\n    pool = \"web\"\n\n    \
     [[pool]]\n    name = \"web\"\n    [[pool.backend]]\n    address = \"10.0.0.2:8080\"\n\n\
-    docs/PROXY.md explains every key, deploy/proxy.toml is an example. The flags below can stand in a table [stack] of the file.\n\
+    deploy/proxy.toml explains every key, docs/PROXY.md what becomes of a connection. The flags of the stack can stand in a table\n\
+    [stack] of the file, such as `interface = \"eth0\"`.\n\
     Says `listening on ADDR:PORT …` on stderr when it is ready.")]
 pub(crate) struct ProxyArgs {
     /// Listeners, pools, backends, limits and timeouts (TOML)

@@ -48,6 +48,11 @@ fn pool(more: &str, ports: &[u16]) -> String {
     format!("[[pool]]\nname = \"web\"\n{more}\n{backends}")
 }
 
+/// The same, over the kernel's sockets.
+fn over_kernel(pool: &str) -> String {
+    pool.replace("address = ", "via = \"kernel\"\naddress = ")
+}
+
 /// The proxy of one test.
 struct Proxy {
     server: Server,
@@ -129,9 +134,9 @@ fn curl(args: &[&str]) -> String {
 }
 
 fn curl_command(args: &[&str]) -> Command {
-    let mut all = vec!["curl", "--silent", "--show-error", "--fail", "--max-time", "100"];
+    let mut all = vec!["curl", "--silent", "--show-error", "--fail", "--max-time", "600"];
     all.extend(args);
-    within("fw-b", 120, &all)
+    within("fw-b", 700, &all)
 }
 
 /// curl's code for a connection that is refused.
@@ -226,8 +231,10 @@ fn bulk_both_ways_over_the_stack_and_the_kernel() {
         (pool("", &[7]), &["--stack", "kernel"]),
         (kernel, &["--stack", "kernel", "--cores", "0,1"]),
     ] {
-        let proxy = Proxy::start_with(&folder, &format!("{LISTENER}{pool}"), flags);
-        bulk("10.77.0.1", "80", "64");
+        let v6 = LISTENER.replace("web\"\na", "v6\"\na").replace("10.77.0.1:80", "[fd77::1]:80");
+        let proxy = Proxy::start_with(&folder, &format!("{LISTENER}{v6}{pool}"), flags);
+        bulk("10.77.0.1", "80", "56");
+        bulk("fd77::1", "80", "8");
         let counted = proxy.stop();
         assert_eq!(counted["counters"]["bytes_to_backends"], 64 << 20);
         assert_eq!(counted["counters"]["bytes_to_clients"], 64 << 20);
@@ -266,47 +273,45 @@ fn wrk_with_connections_that_are_kept_and_that_are_not() {
     need_all();
     let (_lab, folder) = (lab(), Folder::new("wrk"));
     let _servers = [8081, 8082].map(|port| nginx(&folder, port, "", &answer(&"x".repeat(1000))));
-    let text = format!("{LISTENER}{}", pool("balance = \"least-connections\"", &[8081, 8082]));
-    let proxy = Proxy::start(&folder, &text);
-    for header in ["Connection: keep-alive", "Connection: close"] {
-        assert_served(wrk(header, 2));
+    let pool = pool("balance = \"least-connections\"", &[8081, 8082]);
+    for pool in [over_kernel(&pool), pool] {
+        let proxy = Proxy::start(&folder, &format!("{LISTENER}{pool}"));
+        for header in ["Connection: keep-alive", "Connection: close"] {
+            assert_served(wrk(header, 2));
+        }
+        let counted = proxy.stop();
+        for backend in counted["pools"][0]["backends"].as_array().unwrap() {
+            assert!(backend["connects"].as_u64().unwrap() > 10 && backend["failed"] == 0, "{counted}");
+        }
+        let trouble = ["backend_resets", "no_backend", "connects_failed", "queued", "peers_lost", "not_drained"];
+        assert!(trouble.iter().all(|name| counted["counters"][name] == 0), "{counted}");
     }
-    let counted = proxy.stop();
-    for backend in counted["pools"][0]["backends"].as_array().unwrap() {
-        assert!(backend["connects"].as_u64().unwrap() > 10 && backend["failed"] == 0, "{counted}");
-    }
-    let trouble = ["backend_resets", "no_backend", "connects_failed", "queued", "peers_lost", "not_drained"];
-    assert!(trouble.iter().all(|name| counted["counters"][name] == 0), "{counted}");
 }
 
 /// A client that goes in the middle takes its backend's connection with it, and a backend that dies its client's.
-#[test]
-fn who_aborts_in_the_middle_aborts_the_other_side() {
+fn abort_in_the_middle(name: &str, pool: &str) {
     need_all();
-    let (_lab, folder) = (lab(), Folder::new("aborts"));
+    let (_lab, folder) = (lab(), Folder::new(name));
     let server = nginx(&folder, 8081, "", "");
     random_file(&folder, "file", 64 << 20);
-    let mut proxy = Proxy::start(&folder, &format!("{LISTENER}{}", pool("", &[8081])));
+    let mut proxy = Proxy::start(&folder, &format!("{LISTENER}{pool}"));
     let url = format!("{URL}/file");
-    let slow = ["--limit-rate", "1M", "-o", "/dev/null", &url];
-    let active = |proxy: &mut Proxy| proxy.status()["pools"][0]["backends"][0]["active"].clone();
-    let mut client = Background::start(curl_command(&slow));
-    while active(&mut proxy) != 1 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let slow = || Background::start(curl_command(&["--limit-rate", "1M", "-o", "/dev/null", &url]));
+    let until_active = |proxy: &mut Proxy, count: u32| {
+        while proxy.status()["pools"][0]["backends"][0]["active"] != count {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut client = slow();
+    until_active(&mut proxy, 1);
     client.signal(Signal::TERM);
     client.end(LIMIT);
-    while active(&mut proxy) != 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_active(&mut proxy, 0);
     assert_eq!(proxy.counter("client_resets"), 1);
-    let of_nginx =
-        || text(&within("fw-b", 5, &["ss", "-Htn", "state", "established", "sport = :8081"]).output().unwrap().stdout);
-    eventually("nginx has no connection", || of_nginx().is_empty());
-    let mut client = Background::start(curl_command(&slow));
-    while active(&mut proxy) != 1 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let sockets = ["ss", "-Htn", "state", "established", "sport = :8081"];
+    eventually("nginx has no connection", || good(within("fw-b", 5, &sockets)).is_empty());
+    let mut client = slow();
+    until_active(&mut proxy, 1);
     server.signal(Signal::KILL);
     // 18: the transfer is partial, 56: it was reset.
     let (code, _, why) = client.end(LIMIT);
@@ -315,16 +320,25 @@ fn who_aborts_in_the_middle_aborts_the_other_side() {
     assert_eq!(counted["counters"]["accepted"], counted["counters"]["finished"]);
 }
 
+#[test]
+fn who_aborts_in_the_middle_aborts_the_other_side() {
+    abort_in_the_middle("aborts", &pool("", &[8081]));
+}
+
+#[test]
+fn who_aborts_in_the_middle_aborts_the_other_side_over_the_kernel() {
+    abort_in_the_middle("aborts-kernel", &over_kernel(&pool("", &[8081])));
+}
+
 /// Two backends, of which one is always there, while the other is killed, ends in order, and comes back: all requests are
 /// answered. They may be asked twice, so that what a dying one has taken is not lost.
-#[test]
-fn no_request_is_lost_while_backends_come_and_go() {
+fn backends_come_and_go(name: &str, change: impl Fn(&str) -> String) {
     need_all();
-    let (_lab, folder) = (lab(), Folder::new("killed"));
+    let (_lab, folder) = (lab(), Folder::new(name));
     let body = answer(&"x".repeat(1000));
     let mut servers = [8081, 8082].map(|port| nginx(&folder, port, "", &body));
     let health = "replay = 16384\nhealth = { check = \"http\", interval = \"100ms\", rise = 1, fall = 2 }";
-    let mut proxy = Proxy::start(&folder, &format!("{LISTENER}{}", pool(health, &[8081, 8082])));
+    let mut proxy = Proxy::start(&folder, &format!("{LISTENER}{}", change(&pool(health, &[8081, 8082]))));
     let load = wrk("Connection: close", 8);
     for (n, signal) in [Signal::KILL, Signal::QUIT, Signal::KILL, Signal::QUIT].into_iter().enumerate() {
         let (which, port) = if n % 2 == 0 { (0, 8081) } else { (1, 8082) };
@@ -342,6 +356,16 @@ fn no_request_is_lost_while_backends_come_and_go() {
     assert_served(load);
     let counted = proxy.stop();
     assert_eq!(counted["counters"]["no_backend"], 0, "{counted}");
+}
+
+#[test]
+fn no_request_is_lost_while_backends_come_and_go() {
+    backends_come_and_go("killed", str::to_owned);
+}
+
+#[test]
+fn no_request_is_lost_while_backends_come_and_go_over_the_kernel() {
+    backends_come_and_go("killed-kernel", over_kernel);
 }
 
 /// Backends and listeners change while requests are under way; nobody loses a connection over it.
@@ -404,14 +428,13 @@ fn a_drain_lets_transfers_end() {
     assert_eq!(counted["counters"]["not_drained"], 0, "{counted}");
 }
 
-/// The second SIGTERM is one too many for who is still there; the log says so.
-#[test]
-fn a_drain_can_be_cut_short() {
+/// Who is still there when the time to drain is over, or at the second SIGTERM, is cut off; the log says so.
+fn cut_off(name: &str, drain_time: &str, again: bool) {
     need_all();
-    let (_lab, folder) = (lab(), Folder::new("short"));
+    let (_lab, folder) = (lab(), Folder::new(name));
     let _echo = kernel_echo("fw-b", "10.77.0.2", "7");
     let log = folder.path("log");
-    let text = format!("access-log = \"{log}\"\ndrain-time = \"10m\"\n{LISTENER}{}", pool("", &[7]));
+    let text = format!("access-log = \"{log}\"\ndrain-time = \"{drain_time}\"\n{LISTENER}{}", pool("", &[7]));
     let mut proxy = Proxy::start(&folder, &text);
     let mut client = within("fw-b", 60, &["nc", "10.77.0.1", "80"]);
     let _client = Background::of(client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
@@ -419,12 +442,24 @@ fn a_drain_can_be_cut_short() {
         std::thread::sleep(Duration::from_millis(20));
     }
     proxy.server.signal(Signal::TERM);
-    // Its answer to this says that it has seen the first.
-    eventually("nobody is let in", || is_refused(URL));
-    proxy.server.signal(Signal::TERM);
+    if again {
+        // It has seen the first.
+        eventually("nobody is let in", || is_refused(URL));
+        proxy.server.signal(Signal::TERM);
+    }
     let counted = proxy.ended();
     assert_eq!(counted["counters"]["not_drained"], 1);
     assert!(std::fs::read_to_string(&log).unwrap().trim_end().ends_with(" end=drained"));
+}
+
+#[test]
+fn a_drain_takes_no_longer_than_it_may() {
+    cut_off("drained", "500ms", false);
+}
+
+#[test]
+fn a_drain_can_be_cut_short() {
+    cut_off("short", "10m", true);
 }
 
 /// nginx takes the headers of both versions, and curl sends one.

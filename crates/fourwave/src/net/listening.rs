@@ -188,6 +188,12 @@ impl Listener {
         }
     }
 
+    /// What a task waits for that accepts.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reading(&self) -> &Direction {
+        &self.listening.read
+    }
+
     fn take(&self, cx: Option<&mut Context<'_>>) -> io::Result<(Stream, SocketAddr)> {
         if let Some(accepted) = self.look() {
             return accepted;

@@ -32,6 +32,10 @@ mod shared;
 mod sockets;
 mod stream;
 mod tcp;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+#[cfg(feature = "tokio")]
+mod waiters;
 
 #[cfg(test)]
 mod tests;

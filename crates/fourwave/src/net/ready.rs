@@ -4,6 +4,8 @@
 //! looks whether it is armed. So either the program's last look or the shard sees what the other did, and no edge is lost.
 //! A spurious one is possible, as mio allows.
 
+#[cfg(feature = "tokio")]
+use super::waiters::Waiters;
 use atomic_waker::AtomicWaker;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -30,13 +32,22 @@ pub(crate) struct Direction {
     kind: Kind,
     armed: AtomicBool,
     task: AtomicWaker,
+    #[cfg(feature = "tokio")]
+    pub(crate) waiters: Waiters,
     /// Made when the stream is first registered with mio; a stream of tokio's has none.
     fd: OnceLock<OwnedFd>,
 }
 
 impl Direction {
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, armed: AtomicBool::new(false), task: AtomicWaker::new(), fd: OnceLock::new() }
+        Self {
+            kind,
+            armed: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+            #[cfg(feature = "tokio")]
+            waiters: Waiters::new(),
+            fd: OnceLock::new(),
+        }
     }
 
     /// The shard's: something has happened, and what it was can be seen.
@@ -63,6 +74,8 @@ impl Direction {
         if self.armed.swap(false, Ordering::SeqCst) {
             self.raise();
             self.task.wake();
+            #[cfg(feature = "tokio")]
+            self.waiters.wake();
         }
     }
 

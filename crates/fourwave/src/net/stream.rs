@@ -23,6 +23,25 @@ pub(crate) type Keep = Arc<dyn Any + Send + Sync>;
 /// Where bytes are put in, and where they are taken out.
 pub(crate) type Ring = (Producer<u8>, Consumer<u8>);
 
+/// Where bytes that are read go.
+pub(crate) trait Sink {
+    fn room(&self) -> usize;
+    /// No more than there is room for.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for &mut [u8] {
+    fn room(&self) -> usize {
+        self.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let (into, rest) = std::mem::take(self).split_at_mut(bytes.len());
+        into.copy_from_slice(bytes);
+        *self = rest;
+    }
+}
+
 /// The bytes that have come: the ring, and what is behind it when the connection has failed.
 #[derive(Debug)]
 struct Incoming {
@@ -100,49 +119,50 @@ impl Stream {
     }
 
     /// Reads, as a kernel's socket that doesn't block does: data first, then the end in order or the error, once.
-    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.receive(buf, None, false)
+    pub(crate) fn read(&self, mut buf: &mut [u8]) -> io::Result<usize> {
+        self.receive(&mut buf, None, false)
     }
 
-    pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.receive(buf, None, true)
+    pub(crate) fn peek(&self, mut buf: &mut [u8]) -> io::Result<usize> {
+        self.receive(&mut buf, None, true)
     }
 
     /// As [`read`](Self::read); a task is woken instead of `WouldBlock`.
     #[allow(dead_code, reason = "for sockets of tasks")]
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        pending(self.receive(buf, Some(cx), false))
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<io::Result<usize>> {
+        pending(self.receive(sink, Some(cx), false))
     }
 
     /// As [`peek`](Self::peek), for a task.
     #[allow(dead_code, reason = "for sockets of tasks")]
-    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        pending(self.receive(buf, Some(cx), true))
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<io::Result<usize>> {
+        pending(self.receive(sink, Some(cx), true))
     }
 
-    fn receive(&self, buf: &mut [u8], cx: Option<&mut Context<'_>>, peek: bool) -> io::Result<usize> {
-        if buf.is_empty() {
+    fn receive(&self, sink: &mut impl Sink, cx: Option<&mut Context<'_>>, peek: bool) -> io::Result<usize> {
+        if sink.room() == 0 {
             return Ok(0);
         }
         let mut rx = lock(&self.rx);
-        if let Some(result) = self.look(&mut rx, buf, peek) {
+        if let Some(result) = self.look(&mut rx, sink, peek) {
             return result;
         }
         if let Some(cx) = cx {
             self.shared.read.set_task(cx.waker());
         }
         self.shared.read.arm_empty();
-        self.look(&mut rx, buf, peek).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+        self.look(&mut rx, sink, peek).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     /// One look at what is there; `None`: nothing yet.
-    fn look(&self, rx: &mut Incoming, buf: &mut [u8], peek: bool) -> Option<io::Result<usize>> {
+    fn look(&self, rx: &mut Incoming, sink: &mut impl Sink, peek: bool) -> Option<io::Result<usize>> {
         // The state first: what it promises is in the ring then.
         let state = self.shared.state();
-        let n = if peek { peek_ring(&mut rx.ring, buf) } else { rx.ring.pop_partial_slice(buf).0.len() };
+        let room = sink.room();
+        let n = take_from(&mut rx.ring, sink, peek);
         if n > 0 {
             if !peek {
-                self.after_read(&rx.ring, n < buf.len());
+                self.after_read(&rx.ring, n < room);
             }
             return Some(Ok(n));
         }
@@ -150,8 +170,8 @@ impl Stream {
             && let Some(rest) =
                 self.shared.tail.get().and_then(|tail| tail.get(rx.tail_read..)).filter(|r| !r.is_empty())
         {
-            let n = rest.len().min(buf.len());
-            buf[..n].copy_from_slice(&rest[..n]);
+            let n = rest.len().min(room);
+            sink.put(&rest[..n]);
             rx.tail_read += if peek { 0 } else { n };
             return Some(Ok(n));
         }
@@ -272,6 +292,17 @@ impl Stream {
         self.shared.write.set_task(cx.waker());
         self.shared.write.arm();
         if self.is_writable() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The direction a task waits for, and whether its waiting is over.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reading(&self) -> (&super::ready::Direction, bool) {
+        (&self.shared.read, self.is_readable(&lock(&self.rx).ring))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn writing(&self) -> (&super::ready::Direction, bool) {
+        (&self.shared.write, self.is_writable())
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -395,12 +426,16 @@ fn pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
     }
 }
 
-fn peek_ring(ring: &mut Consumer<u8>, buf: &mut [u8]) -> usize {
-    let n = ring.slots().min(buf.len());
+/// Gives the sink what it has room for; it stays in the ring if it is only looked at.
+fn take_from(ring: &mut Consumer<u8>, sink: &mut impl Sink, peek: bool) -> usize {
+    let n = ring.slots().min(sink.room());
     let Ok(chunk) = ring.read_chunk(n) else { return 0 };
     let (a, b) = chunk.as_slices();
-    buf[..a.len()].copy_from_slice(a);
-    buf[a.len()..n].copy_from_slice(b);
+    sink.put(a);
+    sink.put(b);
+    if !peek {
+        chunk.commit_all();
+    }
     n
 }
 

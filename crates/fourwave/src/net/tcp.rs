@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 /// TTL or hop limit of what a stack sends (RFC 1700).
-const TTL: u32 = 64;
+pub(crate) const TTL: u32 = 64;
 
 /// A TCP connection: mio's `TcpStream`, over a stack or over the kernel ([`Net`]).
 ///
@@ -264,7 +264,7 @@ impl TcpStream {
     }
 }
 
-fn only_ttl(ttl: u32) -> io::Result<()> {
+pub(crate) fn only_ttl(ttl: u32) -> io::Result<()> {
     let what = "the TTL of what a stack sends is 64";
     if ttl == TTL { Ok(()) } else { Err(io::Error::new(io::ErrorKind::Unsupported, what)) }
 }

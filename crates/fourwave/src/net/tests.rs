@@ -3,5 +3,7 @@
 
 mod ends;
 mod readiness;
+#[cfg(feature = "tokio")]
+mod tasks;
 mod transfer;
 mod world;

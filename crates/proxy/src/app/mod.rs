@@ -114,10 +114,10 @@ impl Proxy {
         let Some(session) = self.sessions.get(key) else { return };
         session.timer = None;
         if matches!(session.phase, Phase::Relaying) {
-            // What a peer takes out of our send buffer is life as well.
+            // What a peer takes out of our send buffer is life as well; what is in there for the first time may yet go.
             let queued = [session.client, session.backend].into_iter().flatten().filter_map(|conn| io.info(conn).ok());
             let queued = queued.map(|info| u64::from(info.send_queue_bytes)).sum();
-            if std::mem::replace(&mut session.queued_bytes, queued) > queued {
+            if std::mem::replace(&mut session.queued_bytes, queued) != queued {
                 session.active = now;
             }
         }

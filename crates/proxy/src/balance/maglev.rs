@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_table_is_of_a_prime_size() {
-        assert!((2..=256).all(|n| PLACES % n != 0), "256 squared is less than 65537: it is prime");
+        assert!(!(2..=256).any(|n| PLACES.is_multiple_of(n)), "256 squared is less than 65537: it is prime");
     }
 
     /// The example of the paper's table 1: permutations of three backends over seven places, by offset and skip (3, 4), (0, 2)

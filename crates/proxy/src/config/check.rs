@@ -44,7 +44,7 @@ pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     Ok(Config {
         listeners,
         pools,
-        buffer_bytes: top.number("buffer", raw.buffer, 256 << 10, 4096..=1 << 30)?,
+        buffer_bytes: top.number("buffer", raw.buffer, 1 << 20, 4096..=1 << 30)?,
         drain_time: top.time("drain-time", raw.drain_time.as_ref(), 30_000, 0..=24 * HOUR_MS)?,
         source_ports: source_ports(&top, raw.source_ports.as_deref())?,
         access_log: match raw.access_log.as_deref() {

@@ -1,7 +1,6 @@
 //! What a proxy is to do, from a TOML file, checked.
 //!
-//! A file is read into [`raw`] first, where every value is as it was written, and then checked once, into values that need no
-//! checks any more. A mistake names the place, the field, the value, and what is allowed.
+//! A file is read as it was written first, and then checked once, into values that need no checks any more. A mistake names the place, the field, the value, and what is allowed.
 
 mod check;
 mod raw;

@@ -35,14 +35,11 @@ fn the_least_there_can_be_has_defaults() {
     assert_eq!(pool.half_closed_timeout, Some(Duration::from_secs(60)));
     assert_eq!(pool.health, None);
     assert_eq!((pool.backends[0].name.as_str(), pool.backends[0].via), ("10.0.0.2:8080", Upstream::Stack));
-    assert_eq!((config.buffer_bytes, config.drain_time), (256 << 10, Duration::from_secs(30)));
+    assert_eq!((config.buffer_bytes, config.drain_time), (1 << 20, Duration::from_secs(30)));
     assert_eq!((config.source_ports, config.access_log), (61_000..=65_535, AccessLog::Off));
 }
 
-#[test]
-fn every_key_is_read() {
-    let config = Config::parse(
-        r#"
+const EVERY_KEY: &str = r#"
         buffer = 65536
         drain-time = "1h"
         source-ports = "20000-29999"
@@ -91,9 +88,11 @@ fn every_key_is_read() {
         address = "10.0.0.2:8080"
         via = "kernel"
         max-connections = 3
-        "#,
-    )
-    .unwrap();
+        "#;
+
+#[test]
+fn every_key_is_read() {
+    let config = Config::parse(EVERY_KEY).unwrap();
     let ms = Duration::from_millis;
     assert_eq!((config.buffer_bytes, config.drain_time, config.source_ports), (65_536, ms(3_600_000), 20_000..=29_999));
     assert_eq!(config.access_log, AccessLog::File("/var/log/proxy.log".into()));

@@ -147,7 +147,7 @@ fn tasks_are_woken() {
         let (stream, _) = block_on(|cx| listener.poll_accept(cx)).unwrap();
         let mut buf = [0; 4096];
         loop {
-            match block_on(|cx| stream.poll_read(cx, &mut buf)).unwrap() {
+            match block_on(|cx| stream.poll_read(cx, &mut &mut buf[..])).unwrap() {
                 0 => return,
                 n => {
                     let mut done = 0;
@@ -169,13 +169,13 @@ fn tasks_are_woken() {
         let mut back: Vec<u8> = Vec::new();
         while back.len() < asked.len() {
             block_on(|cx| stream.poll_readable(cx));
-            let n = block_on(|cx| stream.poll_read(cx, &mut buf)).unwrap();
+            let n = block_on(|cx| stream.poll_read(cx, &mut &mut buf[..])).unwrap();
             back.extend(&buf[..n]);
         }
         assert_eq!(back, asked);
     }
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(block_on(|cx| stream.poll_read(cx, &mut buf)).unwrap(), 0);
+    assert_eq!(block_on(|cx| stream.poll_read(cx, &mut &mut buf[..])).unwrap(), 0);
     echo.join().unwrap();
     // Nobody listens any more.
     let refused = world.connect_bare(address);

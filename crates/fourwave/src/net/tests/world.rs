@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// Without an event for so long, one was lost.
 const LOST: Duration = Duration::from_secs(20);
-const SERVER: [u8; 4] = [10, 0, 0, 1];
+pub(super) const SERVER: [u8; 4] = [10, 0, 0, 1];
 const CLIENT: [u8; 4] = [10, 0, 0, 2];
 /// Ring bytes of the streams under test: small, so that they are full often.
 pub(super) const RING: usize = 16 << 10;
