@@ -24,7 +24,7 @@ SHELL := /bin/bash
 
 help:
 	@echo "make demo    install what is missing (apt), build, and show it; needs root"
-	echo "make test    formatting, lints, dependency arrows, all tests; needs root"
+	echo "make test    formatting, lints, dependency arrows, documentation, all tests; needs root"
 	echo "make test-nic [KERNEL=… MODULES=… NICS=…]   the drivers igb and virtio_net, in a guest under QEMU: docs/NICS.md; needs root"
 	echo "make goldens the goodput tables and plots of docs/GOODPUT.md, computed anew: some minutes"
 	echo "make fuzz TARGET=… [RUNS=… | TIME=…]   one fuzz target, guided by coverage: $(FUZZ_TARGETS)"
@@ -47,6 +47,7 @@ test: need-root need-cargo need-build need-test need-namespaces
 	step cargo clippy --package fourwave --all-targets --features tokio --locked -- -D warnings
 	step cargo deny --locked check --allow unused-wrapper --allow parse-error --hide-inclusion-graph bans licenses sources
 	step cargo run --quiet --locked --package xtask -- check
+	step env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --features fourwave/tokio --locked
 	step cargo test --workspace --features fourwave/tokio --locked
 	printf '\nall passed\n'
 

@@ -20,6 +20,9 @@
 //! running.join()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Programs that have a loop of their own use sockets instead ([`net`]): mio's types, over a stack. All of it runs over the
+//! kernel's sockets as well, without an interface and without privileges: [`Stack::kernel`], [`net::Net::kernel`].
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -28,12 +31,13 @@ pub mod net;
 
 pub use builder::Stack;
 pub use runtime::stack::{
-    App, Bytes, Congestion, ConnId, ConnMap, ConnectError, Dad, Duration, Ecn, Error as ConnectionError, Half,
-    IcmpError, Instant, Io, Keepalive, ListenError, ListenOptions, ListenerId, Message, Place, Settings, SoftError,
-    State, SynCookies, TimerId, TooManyTimers, Via,
+    App, Bytes, ConfigError, Congestion, ConnId, ConnMap, ConnectError, Counters, DEFAULT_PORTS, Dad, Detail, Duration,
+    Ecn, Error as ConnectionError, Half, IcmpError, Info, Instant, Io, Keepalive, ListenError, ListenOptions,
+    ListenerId, MacAddr, Message, Place, PoolCounters, Recovery, Refusal, Settings, SocketCounters, SoftError, State,
+    SynCookies, TimerId, TooManyTimers, Via,
 };
-pub use runtime::xdp::{CopyMode, Report, TxChecksum, XdpMode};
+pub use runtime::xdp::{AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
 pub use runtime::{
-    Address, Error, Finished, HandoffCounters, Idle, Poster, Running, control, drop_privileges, interface_for,
-    io_error_kind, raw, totals,
+    Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Running, control, drop_privileges,
+    interface_for, io_error_kind, raw, totals,
 };

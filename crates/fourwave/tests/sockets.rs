@@ -187,6 +187,59 @@ fn the_mio_example_greets_and_prints() {
     }
 }
 
+/// Level 1, on the kernel's sockets and on the stack's: more than any buffer holds comes back, then the end.
+#[test]
+fn the_level_1_echo_gives_everything_back() {
+    let _lab = Lab::up();
+    assert!(ip("-n fw-net-a link set lo up"));
+    for (on, namespace) in [("kernel", "fw-net-a"), ("fwn-a", "fw-net-b")] {
+        let _server = Example::start("level1_echo", on, &format!("{OURS}:7"));
+        let echoed = within(namespace, || {
+            let stream = std::net::TcpStream::connect((OURS, 7)).unwrap();
+            let sent: Vec<u8> = (0..8_000_000u32).map(|at| (at % 251).to_le_bytes()[0]).collect();
+            let (mut writer, out) = (stream.try_clone().unwrap(), sent.clone());
+            let writer = std::thread::spawn(move || {
+                writer.write_all(&out).unwrap();
+                writer.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut back = Vec::new();
+            (&stream).read_to_end(&mut back).unwrap();
+            writer.join().unwrap();
+            back == sent
+        });
+        assert!(echoed.join().unwrap(), "something else came back from {on}");
+    }
+}
+
+/// RFC 9112 section 9.3.2: requests in one go are answered in their order; and a head in pieces is one.
+#[test]
+fn the_level_1_http_server_answers_requests() {
+    let _lab = Lab::up();
+    assert!(ip("-n fw-net-a link set lo up"));
+    for (on, namespace) in [("kernel", "fw-net-a"), ("fwn-a", "fw-net-b")] {
+        let _server = Example::start("level1_http", on, &format!("{OURS}:8080"));
+        let answers = within(namespace, || {
+            let mut stream = std::net::TcpStream::connect((OURS, 8080)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let mut all: String = (0..2000).map(|i| request(&format!("/{i}"))).collect();
+            all += &format!("GET /last HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(8000));
+            for piece in all.as_bytes().chunks(1777) {
+                stream.write_all(piece).unwrap();
+            }
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answers = String::new();
+            stream.read_to_string(&mut answers).unwrap();
+            answers
+        });
+        let answers = answers.join().unwrap();
+        let paths: Vec<_> = answers.lines().filter_map(|line| line.strip_prefix("you asked for ")).collect();
+        let wanted: Vec<_> = (0..2000).map(|i| format!("/{i}")).chain(["/last".into()]).collect();
+        assert_eq!(paths, wanted, "{on}");
+        assert!(answers.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\nyou asked for /0\n"));
+    }
+}
+
 /// A listener is one for all shards, opens take turns among them.
 #[test]
 fn two_shards_with_one_listener() {

@@ -207,6 +207,12 @@ impl Options {
         if let Some(vlan) = self.vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
             return refused("vlan", vlan.to_string(), "1 to 4094, or none for untagged");
         }
+        if let Some(ports) = self.ports.as_ref().filter(|ports| ports.is_empty() || *ports.start() == 0) {
+            return refused("ports", format!("{ports:?}"), "1 to 65535, the lower one first");
+        }
+        if self.interface.is_empty() && self.kernel_sockets != KernelSockets::Only {
+            return refused("interface", "empty".into(), "the name of one (`ip link`)");
+        }
         self.dad.check()?;
         match (&self.address, self.vlan) {
             (Some(own), _) => own.check(),
@@ -261,6 +267,12 @@ mod tests {
         assert_eq!(refused(|o| o.dad = Dad::RFC_5227), Some("dad"));
         assert_eq!(refused(|o| o.cores = vec![0, 1, 0]), Some("cores"));
         assert_eq!(refused(|o| o.queues = vec![1, 1]), Some("queues"));
+        assert_eq!(refused(|o| o.interface.clear()), Some("interface"));
+        assert_eq!(refused(|o| o.ports = Some(1..=65_535)), None);
+        #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
+        for ports in [0..=7, 8..=7] {
+            assert_eq!(refused(|o| o.ports = Some(ports)), Some("ports"));
+        }
         let with = |dad| refused(move |o| (o.address, o.dad) = (ok(), dad));
         let seconds = Duration::from_secs;
         assert_eq!(with(Dad { probes: 17, ..Dad::default() }), Some("dad.probes"));

@@ -97,7 +97,7 @@ impl ListenOptions {
         limit("accept_queue", self.accept_queue.unwrap_or(0))?;
         match self.time_wait {
             Some(time) if !(Duration::from_secs(1)..=Duration::from_secs(240)).contains(&time) => {
-                Err(ConfigError { field: "time_wait", value: time.as_millis(), allowed: "1 s to 4 minutes" })
+                Err(ConfigError { field: "time_wait", value: time.as_millis(), allowed: "1000 to 240000 ms" })
             }
             _ => Ok(()),
         }

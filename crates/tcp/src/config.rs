@@ -161,17 +161,17 @@ impl Config {
         bytes("receive_buffer_start_bytes", s.receive_buffer_start_bytes)?;
         bytes("send_buffer_bytes", s.send_buffer_bytes)?;
         bytes("send_buffer_start_bytes", s.send_buffer_start_bytes)?;
-        time("min_rto", s.min_rto, ms, Duration::from_secs(60), "1 ms to 60 s")?;
-        time("initial_rto", s.initial_rto, s.min_rto, Duration::from_secs(60), "min_rto to 60 s")?;
-        time("max_rto", s.max_rto, Duration::from_secs(60), day, "60 s to a day")?;
-        time("r2", s.r2, Duration::from_secs(100), Duration::MAX, "100 s or more")?;
-        time("syn_r2", s.syn_r2, Duration::from_secs(180), Duration::MAX, "180 s or more")?;
-        time("syn_received", s.syn_received, Duration::from_secs(3), Duration::MAX, "3 s or more")?;
-        time("orphan_r2", s.orphan_r2, s1, Duration::MAX, "1 s or more")?;
-        time("time_wait", s.time_wait, s1, Duration::from_secs(240), "1 s to 4 minutes")?;
-        time("fin_wait2_orphan", s.fin_wait2_orphan, s1, Duration::MAX, "1 s or more")?;
+        time("min_rto", s.min_rto, ms, Duration::from_secs(60), "1 to 60000 ms")?;
+        time("initial_rto", s.initial_rto, s.min_rto, Duration::from_secs(60), "min_rto to 60000 ms")?;
+        time("max_rto", s.max_rto, Duration::from_secs(60), day, "60000 to 86400000 ms (a day)")?;
+        time("r2", s.r2, Duration::from_secs(100), Duration::MAX, "100000 ms or more")?;
+        time("syn_r2", s.syn_r2, Duration::from_secs(180), Duration::MAX, "180000 ms or more")?;
+        time("syn_received", s.syn_received, Duration::from_secs(3), Duration::MAX, "3000 ms or more")?;
+        time("orphan_r2", s.orphan_r2, s1, Duration::MAX, "1000 ms or more")?;
+        time("time_wait", s.time_wait, s1, Duration::from_secs(240), "1000 to 240000 ms")?;
+        time("fin_wait2_orphan", s.fin_wait2_orphan, s1, Duration::MAX, "1000 ms or more")?;
         time("delayed_ack", s.delayed_ack, Duration::ZERO, Duration::from_millis(499), "0 to 499 ms")?;
-        time("challenge_interval", s.challenge_interval, ms, Duration::from_secs(60), "1 ms to a minute")?;
+        time("challenge_interval", s.challenge_interval, ms, Duration::from_secs(60), "1 to 60000 ms")?;
         if s.challenge_acks == 0 {
             return Err(ConfigError { field: "challenge_acks", value: 0, allowed: "1 or more" });
         }
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_field_out_of_range_is_named() {
         let error = Config::new(Settings { time_wait: Duration::from_secs(241), ..Settings::default() }).unwrap_err();
-        assert_eq!(error.to_string(), "time_wait is 241000, allowed is 1 s to 4 minutes");
+        assert_eq!(error.to_string(), "time_wait is 241000, allowed is 1000 to 240000 ms");
         let error = Config::new(Settings { syn_r2: Duration::from_secs(179), ..Settings::default() }).unwrap_err();
         assert_eq!(error.field, "syn_r2");
     }

@@ -51,9 +51,9 @@ impl Stack {
     /// # Errors
     /// As [`Stack::start`]; or the interface has more queues.
     pub fn drive(self) -> Result<Driver, Error> {
-        let limits = self.limits;
+        let Self { options, limits } = self.for_sockets()?;
         let link = Link::new(0, limits.max_streams, limits.ring_bytes);
-        let driven = runtime::drive(self.for_sockets()?.options, |_| Sockets::new(Arc::clone(&link)))?;
+        let driven = runtime::drive(options, |_| Sockets::new(Arc::clone(&link)))?;
         Ok(Driver(Turned::new(driven, link)))
     }
 }

@@ -37,6 +37,17 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    fn check(self) -> Result<(), Error> {
+        let within = |field, value: usize, most: usize, least: usize, allowed| {
+            let refused = || Error::Option { field, value: value.to_string(), allowed };
+            (least..=most).contains(&value).then_some(()).ok_or_else(refused)
+        };
+        within("stream_ring_bytes", self.ring_bytes, 64 << 20, 1 << 10, "1 KiB to 64 MiB")?;
+        within("max_streams", self.max_streams, 1 << 24, 1, "1 to 2^24")
+    }
+}
+
 /// The handle of a stack whose connections are sockets: [`TcpListener`]s and [`TcpStream`]s, usable from any thread. Clones
 /// are handles of the same one. It runs until the last of its handles, listeners and streams is dropped; then, or at
 /// [`Net::finish`], its connections are closed in order.
@@ -101,12 +112,13 @@ impl Stack {
     /// # Errors
     /// As [`Stack::start`]; [`Stack::listen`] was called.
     pub fn sockets(self) -> Result<Net, Error> {
-        if self.is_kernel() {
+        let stack = self.for_sockets()?;
+        if stack.is_kernel() {
             return Ok(Net::kernel());
         }
-        let limits = self.limits;
+        let limits = stack.limits;
         let mut links = Vec::new();
-        let running = self.for_sockets()?.start_each(|place| {
+        let running = stack.start_each(|place| {
             let link = Link::new(place.index.into(), limits.max_streams, limits.ring_bytes);
             links.push(Arc::clone(&link));
             Sockets::new(link)
@@ -117,27 +129,27 @@ impl Stack {
     }
 
     /// Bytes of each of the two rings between a stream and its shard: what may be received and not yet read, beside the
-    /// connection's own buffer, and what was written and not yet taken over by it. Default: 64 KiB. 1 KiB to 64 MiB, others
-    /// are taken as the nearest.
+    /// connection's own buffer, and what was written and not yet taken over by it. 1 KiB to 64 MiB; default:
+    /// 64 KiB.
     #[must_use]
-    pub fn stream_ring_bytes(mut self, bytes: usize) -> Self {
-        self.limits.ring_bytes = bytes.clamp(1 << 10, 64 << 20);
+    pub const fn stream_ring_bytes(mut self, bytes: usize) -> Self {
+        self.limits.ring_bytes = bytes;
         self
     }
 
-    /// Streams that may be open at once, for each shard. Default: 65,536. Beyond it connections wait to be accepted, and
-    /// opens fail (`EMFILE`). 1 to 2^24, others are taken as the nearest.
+    /// Streams that may be open at once, for each shard. Beyond it connections wait to be accepted, and opens fail (`EMFILE`).
+    /// 1 to 2^24; default: 65,536.
     #[must_use]
-    pub fn max_streams(mut self, streams: usize) -> Self {
-        self.limits.max_streams = streams.clamp(1, 1 << 24);
+    pub const fn max_streams(mut self, streams: usize) -> Self {
+        self.limits.max_streams = streams;
         self
     }
 
     pub(crate) fn for_sockets(self) -> Result<Self, Error> {
+        self.limits.check()?;
         if let Some(address) = self.options.listen.first() {
-            let what =
-                format!("Stack::listen({address}) is for an App: of a stack's sockets, TcpListener::bind listens");
-            return Err(Error::System { what, source: io::ErrorKind::InvalidInput.into() });
+            let allowed = "nothing: that is for an App, and of a stack's sockets TcpListener::bind listens";
+            return Err(Error::Option { field: "listen", value: address.to_string(), allowed });
         }
         Ok(if self.options.ports.is_some() { self } else { self.active_opens() })
     }

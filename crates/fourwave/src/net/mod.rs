@@ -28,6 +28,7 @@ mod driver;
 mod handle;
 mod link;
 mod listening;
+mod options;
 mod ready;
 mod shared;
 mod sockets;

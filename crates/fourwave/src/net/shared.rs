@@ -1,6 +1,7 @@
 //! What a stream's user and its shard both see.
 
 use super::link::{Job, Link};
+use super::options::Options;
 use super::ready::{Direction, Kind};
 use rtrb::{Consumer, Producer};
 use std::net::SocketAddr;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) tail: OnceLock<Box<[u8]>>,
     /// The shard's: where it finds its side.
     pub(crate) index: AtomicU32,
+    /// To be told with OPTIONS.
+    pub(crate) options: Options,
 }
 
 impl Shared {
@@ -70,6 +73,7 @@ impl Shared {
             opening: Mutex::new(opening),
             tail: OnceLock::new(),
             index: AtomicU32::new(u32::MAX),
+            options: Options::default(),
         })
     }
 

@@ -182,6 +182,12 @@ impl Side {
         if state & OPTIONS != 0 {
             self.shared.unset(OPTIONS);
             let _ = io.set_nodelay(self.conn, self.shared.state() & NODELAY != 0);
+            if let Some(time) = self.shared.options.user_timeout() {
+                let _ = io.set_user_timeout(self.conn, time);
+            }
+            if let Some(settings) = self.shared.options.keepalive() {
+                let _ = io.set_keepalive(self.conn, settings);
+            }
         }
         if state & DROPPED != 0 && (state & RESET != 0 || io.unread(self.conn).is_ok_and(|n| n > 0)) {
             let _ = io.abort(self.conn);

@@ -1,6 +1,7 @@
 //! The user's end of a stream of the stack.
 
 use super::link::Link;
+use super::options::WholeKeepalive;
 use super::ready::Registration;
 use super::shared::{
     CLOSED, CONNECTED, DROPPED, NODELAY, OPTIONS, Opening, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared,
@@ -362,6 +363,18 @@ impl Stream {
 
     pub(crate) fn nodelay(&self) -> bool {
         self.shared.state() & NODELAY != 0
+    }
+
+    pub(crate) fn set_user_timeout(&self, time: Option<crate::Duration>) {
+        self.shared.options.set_user_timeout(time);
+        self.shared.set(OPTIONS);
+        self.shared.tell_shard();
+    }
+
+    pub(crate) fn set_keepalive(&self, settings: Option<WholeKeepalive>) {
+        self.shared.options.set_keepalive(settings);
+        self.shared.set(OPTIONS);
+        self.shared.tell_shard();
     }
 
     pub(crate) fn set_linger(&self, time: Option<Duration>) {

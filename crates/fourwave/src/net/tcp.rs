@@ -2,9 +2,11 @@
 
 use super::handle::Net;
 use super::listening::Listener;
+use super::options::{WholeKeepalive, check_user_timeout};
 use super::stream::Stream;
+use crate::Keepalive;
 use mio::{Interest, Registry, Token, event};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
@@ -159,6 +161,46 @@ impl TcpStream {
         match &self.0 {
             StreamOf::Kernel(stream) => SockRef::from(stream).linger(),
             StreamOf::Stack(stream) => Ok(stream.linger()),
+        }
+    }
+
+    /// How long what was sent may stay without an acknowledgment, and an open without an answer, before the connection is given
+    /// up with `TimedOut` (`TCP_USER_TIMEOUT`, RFC 5482): 1 ms to 24 days. `None`: as the stack, or the kernel, is set. It
+    /// takes the place of the number of keep-alives, too.
+    ///
+    /// # Errors
+    /// `InvalidInput`: out of its range. The kernel's.
+    pub fn set_user_timeout(&self, time: Option<Duration>) -> io::Result<()> {
+        let checked = check_user_timeout(time)?;
+        match &self.0 {
+            StreamOf::Kernel(stream) => SockRef::from(stream).set_tcp_user_timeout(time),
+            StreamOf::Stack(stream) => {
+                stream.set_user_timeout(checked);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks a peer that has long been silent whether it is still there, and gives the connection up with `TimedOut` if it does
+    /// not answer (`SO_KEEPALIVE`, RFC 9293 section 3.8.4): times of 1 to 32,767 s, rounded up to whole ones, 1 to 127 probes.
+    /// `None`, the default: it is not asked. A stack sends two probes at least.
+    ///
+    /// # Errors
+    /// `InvalidInput`: out of its range. The kernel's.
+    pub fn set_keepalive(&self, settings: Option<Keepalive>) -> io::Result<()> {
+        let whole = settings.map(WholeKeepalive::of).transpose()?;
+        match &self.0 {
+            StreamOf::Kernel(stream) => {
+                let socket = SockRef::from(stream);
+                let Some(WholeKeepalive { idle, interval, probes }) = whole else { return socket.set_keepalive(false) };
+                let (idle, interval) = (Duration::from_secs(idle), Duration::from_secs(interval));
+                let times = TcpKeepalive::new().with_time(idle).with_interval(interval);
+                socket.set_tcp_keepalive(&times.with_retries(probes.into()))
+            }
+            StreamOf::Stack(stream) => {
+                stream.set_keepalive(whole);
+                Ok(())
+            }
         }
     }
 

@@ -176,8 +176,24 @@ fn an_open_to_nobody_fails() {
     // On the link, and nobody answers for it.
     let nobody = world.connect(([10, 0, 0, 77], 7).into());
     assert_eq!(nobody.unwrap_err().kind(), ErrorKind::HostUnreachable);
-    let error = crate::Stack::on("none").listen(([10, 0, 0, 1], 7).into()).sockets().unwrap_err();
-    assert!(error.to_string().starts_with("Stack::listen(10.0.0.1:7) is for an App"), "{error}");
+}
+
+/// What the sockets of a stack are made with is refused by its name, on every way to have them.
+#[test]
+fn what_is_out_of_range_is_refused_by_its_name() {
+    let stack = || crate::Stack::on("none");
+    for (stack, says) in [
+        (stack().listen(([10, 0, 0, 1], 7).into()), "listen is 10.0.0.1:7, allowed is nothing: that is for an App"),
+        (stack().stream_ring_bytes(1023), "stream_ring_bytes is 1023, allowed is 1 KiB to 64 MiB"),
+        (stack().stream_ring_bytes((64 << 20) + 1), "stream_ring_bytes is 67108865, allowed is"),
+        (stack().max_streams(0), "max_streams is 0, allowed is 1 to 2^24"),
+        (stack().max_streams((1 << 24) + 1), "max_streams is 16777217, allowed is"),
+        (crate::Stack::kernel().max_streams(0), "max_streams is 0, allowed is"),
+    ] {
+        let driven = stack.clone().drive().map(|_| ()).unwrap_err().to_string();
+        let error = stack.sockets().unwrap_err().to_string();
+        assert!(error.starts_with(says) && driven == error, "{error} {driven}");
+    }
 }
 
 #[test]
