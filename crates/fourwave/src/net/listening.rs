@@ -37,7 +37,10 @@ pub(crate) struct Listening {
     homes: Vec<Home>,
     pub(crate) read: Direction,
     closed: AtomicBool,
+    /// An error that [`Listener::take_error`] has not told.
     error: AtomicI32,
+    /// Nobody is accepted any more (an errno): it stays so.
+    over: AtomicI32,
     /// A shard has opened it, or could not.
     opened: Sender<i32>,
 }
@@ -57,14 +60,17 @@ impl Listening {
     /// The shard's: it listens, or can't (an errno).
     pub(crate) fn opened(&self, errno: i32) {
         if errno != 0 {
-            self.fail(errno);
+            return self.fail(errno);
         }
         let _ = self.opened.try_send(errno);
     }
 
+    /// It is over, which everybody who is registered hears of, and who waits until it is open.
     pub(crate) fn fail(&self, errno: i32) {
         self.error.store(errno, Ordering::Release);
-        self.read.signal();
+        self.over.store(errno, Ordering::Release);
+        let _ = self.opened.try_send(errno);
+        self.read.announce();
     }
 
     /// The shard's: whether another connection may be put in; if not, the shard is told when.
@@ -156,6 +162,7 @@ impl Listener {
             read: Direction::new(Kind::Read),
             closed: AtomicBool::new(false),
             error: AtomicI32::new(0),
+            over: AtomicI32::new(0),
             opened,
         });
         listening.tell_all();
@@ -207,7 +214,11 @@ impl Listener {
 
     fn look(&self) -> Option<io::Result<(Stream, SocketAddr)>> {
         let Some(parts) = self.listening.queue.pop() else {
-            return self.take_error().map(Err);
+            let over = self.listening.over.load(Ordering::Acquire);
+            return (over != 0).then(|| {
+                let _ = self.take_error();
+                Err(io::Error::from_raw_os_error(over))
+            });
         };
         fence(Ordering::SeqCst);
         for home in &self.listening.homes {
@@ -229,7 +240,7 @@ impl Listener {
     }
 
     fn is_readable(&self) -> bool {
-        !self.listening.queue.is_empty() || self.listening.error.load(Ordering::Relaxed) != 0
+        !self.listening.queue.is_empty() || self.listening.over.load(Ordering::Relaxed) != 0
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
@@ -261,7 +272,8 @@ impl Listener {
 impl Drop for Listener {
     /// Who was not accepted is reset.
     fn drop(&mut self) {
-        self.listening.closed.store(true, Ordering::Release);
+        self.listening.closed.store(true, Ordering::SeqCst);
+        self.listening.read.mute();
         self.listening.empty();
         self.listening.tell_all();
         (self.release.0)(self.listening.address);

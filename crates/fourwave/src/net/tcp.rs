@@ -370,7 +370,7 @@ impl TcpListener {
     /// The next connection, and the peer's address.
     ///
     /// # Errors
-    /// `WouldBlock`: there is none now. `NetworkDown`: the stack has ended.
+    /// `WouldBlock`: there is none now. `NetworkDown`: the stack has ended, and it stays so.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         match &self.0 {
             ListenerOf::Kernel(listener) => {
