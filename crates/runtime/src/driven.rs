@@ -49,9 +49,10 @@ impl<A: App, P: Port> Driven<A, P> {
     /// Does what there is to do, for at most some batches; whether there may be more.
     ///
     /// # Errors
-    /// The device failed, or the loop has ended.
+    /// The device failed, which ends the loop and drops its application; or the loop has ended.
     pub fn turn(&mut self) -> io::Result<bool> {
-        self.worker.as_mut().ok_or(io::ErrorKind::NotConnected)?.turn_once()
+        let turned = self.worker.as_mut().ok_or(io::ErrorKind::NotConnected)?.turn_once();
+        turned.inspect_err(|_| drop(self.worker.take()))
     }
 
     /// How long may be slept before the next turn.

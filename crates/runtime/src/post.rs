@@ -8,7 +8,7 @@ use crossbeam::queue::ArrayQueue;
 use mio::Waker;
 use stack::{App, Instant, Message, Shard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// Messages an application is given per turn: as with frames, few enough for the rest of the turn not to wait long.
 const BATCH: usize = 64;
@@ -22,6 +22,21 @@ struct Letterbox {
     closed: AtomicBool,
     /// Messages of other threads that there was no room for.
     refused: AtomicU64,
+}
+
+impl Letterbox {
+    /// Something was put in: if the loop has ended meanwhile nobody will take it out, and whoever waits for an answer is to
+    /// hear of that by its drop.
+    fn bury(&self) {
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            self.empty();
+        }
+    }
+
+    fn empty(&self) {
+        while self.messages.pop().is_some() {}
+    }
 }
 
 /// Sends messages to the applications on a stack's shards, from any thread. It may outlive the stack: then everything comes
@@ -48,6 +63,7 @@ impl Poster {
             letterbox.refused.fetch_add(1, Ordering::Relaxed);
         })?;
         letterbox.bell.ring();
+        letterbox.bury();
         Ok(())
     }
 
@@ -114,6 +130,7 @@ impl Post {
                 return Ok(());
             }
             letterbox.messages.push(message)?;
+            letterbox.bury();
             // They come receiver by receiver: each is woken once.
             if last.replace(to).is_some_and(|last| last != to) {
                 self.ring(last);
@@ -155,6 +172,7 @@ impl Drop for Post {
     /// Nobody waits for a shard that has ended.
     fn drop(&mut self) {
         self.own().closed.store(true, Ordering::Relaxed);
-        while self.own().messages.pop().is_some() {}
+        fence(Ordering::SeqCst);
+        self.own().empty();
     }
 }

@@ -68,7 +68,7 @@ impl Driver {
     /// Takes in frames, sends, and gives streams what they have: for at most some batches. True: there may be more.
     ///
     /// # Errors
-    /// The device failed.
+    /// The device failed: its streams and listeners are told that the stack has ended.
     pub fn turn(&mut self) -> io::Result<bool> {
         self.0.driven.turn()
     }
@@ -83,7 +83,7 @@ impl Driver {
     /// driver's own, to be ignored.
     ///
     /// # Errors
-    /// The device failed, or those of [`Poll::poll`].
+    /// As [`turn`](Self::turn), or those of [`Poll::poll`].
     pub fn poll(&mut self, poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         self.0.poll(poll, events, timeout)
     }
@@ -110,7 +110,11 @@ impl event::Source for Driver {
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.0.token = None;
-        registry.deregister(&mut SourceFd(&self.0.driven.as_raw_fd()))
+        match self.0.driven.as_raw_fd() {
+            // It has ended, and left by that.
+            -1 => Ok(()),
+            fd => registry.deregister(&mut SourceFd(&fd)),
+        }
     }
 }
 

@@ -37,9 +37,10 @@ pub(crate) struct Listening {
     homes: Vec<Home>,
     pub(crate) read: Direction,
     closed: AtomicBool,
-    /// Why nothing will come any more (an errno), for all who accept.
+    /// An error that [`Listener::take_error`] has not told.
     error: AtomicI32,
-    told: AtomicBool,
+    /// Nobody is accepted any more (an errno): it stays so.
+    over: AtomicI32,
     /// A shard has opened it, or could not.
     opened: Sender<i32>,
 }
@@ -59,14 +60,17 @@ impl Listening {
     /// The shard's: it listens, or can't (an errno).
     pub(crate) fn opened(&self, errno: i32) {
         if errno != 0 {
-            self.fail(errno);
+            return self.fail(errno);
         }
         let _ = self.opened.try_send(errno);
     }
 
+    /// It is over, which everybody who is registered hears of, and who waits until it is open.
     pub(crate) fn fail(&self, errno: i32) {
         self.error.store(errno, Ordering::Release);
-        self.read.signal();
+        self.over.store(errno, Ordering::Release);
+        let _ = self.opened.try_send(errno);
+        self.read.announce();
     }
 
     /// The shard's: whether another connection may be put in; if not, the shard is told when.
@@ -158,7 +162,7 @@ impl Listener {
             read: Direction::new(Kind::Read),
             closed: AtomicBool::new(false),
             error: AtomicI32::new(0),
-            told: AtomicBool::new(false),
+            over: AtomicI32::new(0),
             opened,
         });
         listening.tell_all();
@@ -210,9 +214,11 @@ impl Listener {
 
     fn look(&self) -> Option<io::Result<(Stream, SocketAddr)>> {
         let Some(parts) = self.listening.queue.pop() else {
-            let error = self.error();
-            self.listening.told.fetch_or(error.is_some(), Ordering::Relaxed);
-            return error.map(Err);
+            let over = self.listening.over.load(Ordering::Acquire);
+            return (over != 0).then(|| {
+                let _ = self.take_error();
+                Err(io::Error::from_raw_os_error(over))
+            });
         };
         fence(Ordering::SeqCst);
         for home in &self.listening.homes {
@@ -224,13 +230,9 @@ impl Listener {
         Some(Ok((parts.into_stream(Arc::clone(&self.keep)), remote)))
     }
 
-    fn error(&self) -> Option<io::Error> {
-        let errno = self.listening.error.load(Ordering::Acquire);
-        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
-    }
-
     pub(crate) fn take_error(&self) -> Option<io::Error> {
-        self.error().filter(|_| !self.listening.told.swap(true, Ordering::Relaxed))
+        let errno = self.listening.error.swap(0, Ordering::AcqRel);
+        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -238,7 +240,7 @@ impl Listener {
     }
 
     fn is_readable(&self) -> bool {
-        !self.listening.queue.is_empty() || self.listening.error.load(Ordering::Relaxed) != 0
+        !self.listening.queue.is_empty() || self.listening.over.load(Ordering::Relaxed) != 0
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
@@ -270,7 +272,8 @@ impl Listener {
 impl Drop for Listener {
     /// Who was not accepted is reset.
     fn drop(&mut self) {
-        self.listening.closed.store(true, Ordering::Release);
+        self.listening.closed.store(true, Ordering::SeqCst);
+        self.listening.read.mute();
         self.listening.empty();
         self.listening.tell_all();
         (self.release.0)(self.listening.address);

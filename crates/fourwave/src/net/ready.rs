@@ -31,6 +31,8 @@ pub(crate) enum Kind {
 pub(crate) struct Direction {
     kind: Kind,
     armed: AtomicBool,
+    /// The program has given its handle up: its loop hears no more of it, though the descriptor is not closed yet.
+    muted: AtomicBool,
     task: AtomicWaker,
     #[cfg(feature = "tokio")]
     pub(crate) waiters: Waiters,
@@ -43,6 +45,7 @@ impl Direction {
         Self {
             kind,
             armed: AtomicBool::new(false),
+            muted: AtomicBool::new(false),
             task: AtomicWaker::new(),
             #[cfg(feature = "tokio")]
             waiters: Waiters::new(),
@@ -71,12 +74,23 @@ impl Direction {
 
     #[cold]
     fn fire(&self) {
-        if self.armed.swap(false, Ordering::SeqCst) {
+        if self.armed.swap(false, Ordering::SeqCst) && !self.muted.load(Ordering::SeqCst) {
             self.raise();
+            if self.muted.load(Ordering::SeqCst) {
+                // It was given up meanwhile.
+                self.lower();
+            }
             self.task.wake();
             #[cfg(feature = "tokio")]
             self.waiters.wake();
         }
+    }
+
+    /// The user's: no event comes from now on, as from a descriptor that is closed. The shard may keep its own end for long.
+    pub(crate) fn mute(&self) {
+        self.muted.store(true, Ordering::SeqCst);
+        self.lower();
+        drop(self.task.take());
     }
 
     /// The user's: to be told of what happens from now on. To be followed by a last look.

@@ -102,9 +102,14 @@ impl Shared {
 
     /// It is over by an error.
     pub(crate) fn fail(&self, errno: i32) {
+        self.fail_and(errno, 0);
+    }
+
+    /// It is over by an error, and so much else is to be said.
+    pub(crate) fn fail_and(&self, errno: i32, bits: u32) {
         if self.state() & CLOSED == 0 {
             self.error.store(errno, Ordering::Release);
-            self.end(CLOSED);
+            self.end(CLOSED | bits);
         }
     }
 

@@ -4,14 +4,20 @@ use super::link::{Job, Link};
 use super::listening::Listening;
 use super::shared::{CLOSED, CONNECTED, DROPPED, NODELAY, OPTIONS, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared};
 use super::stream::Parts;
-use crate::{App, ConnId, ConnectError, ConnectionError, Half, Instant, Io, ListenError, ListenOptions, ListenerId};
+use crate::{
+    App, ConnId, ConnectError, ConnectionError, Duration, Half, Instant, Io, ListenError, ListenOptions, ListenerId,
+};
 use rtrb::{Consumer, Producer};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 /// Streams and listeners seen to per turn: as with frames, few enough for what arrives not to wait long.
-const BATCH: usize = 512;
+const BATCH: usize = 64;
+
+/// How long a peer may leave the rest of a dropped stream without progress: as a connection that is closed
+/// (`orphan_r2` of [`Settings`](crate::Settings)).
+const ORPHAN: Duration = Duration::from_secs(100);
 
 /// A stream's end at the shard.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ struct Side {
     /// What the connection was told of what the user has shut down.
     shut_read: bool,
     shut_write: bool,
+    /// The user has dropped it, and the connection has its time.
+    orphan: bool,
 }
 
 /// One for each shard.
@@ -173,7 +181,7 @@ impl Sockets {
 
 impl Side {
     fn new(conn: ConnId, shared: Arc<Shared>, rx: Producer<u8>, tx: Consumer<u8>) -> Self {
-        Self { conn, shared, rx, tx, peer_closed: false, shut_read: false, shut_write: false }
+        Self { conn, shared, rx, tx, peer_closed: false, shut_read: false, shut_write: false, orphan: false }
     }
 
     /// Does what the user asks for; true: the connection is given up.
@@ -189,7 +197,7 @@ impl Side {
                 let _ = io.set_keepalive(self.conn, settings);
             }
         }
-        if state & DROPPED != 0 && (state & RESET != 0 || io.unread(self.conn).is_ok_and(|n| n > 0)) {
+        if state & DROPPED != 0 && (state & RESET != 0 || self.has_unread(io)) {
             let _ = io.abort(self.conn);
             return true;
         }
@@ -204,8 +212,16 @@ impl Side {
         let over = self.tx.slots() == 0 || state & CONNECTED == 0;
         if over {
             let _ = io.close(self.conn);
+        } else if !std::mem::replace(&mut self.orphan, true) {
+            // Nobody waits for the rest: a peer that only keeps its window closed is not waited for, either.
+            let _ = io.set_user_timeout(self.conn, Some(ORPHAN));
         }
         over
+    }
+
+    /// Whether there is data that the user has not read, wherever it is.
+    fn has_unread(&self, io: &mut Io<'_>) -> bool {
+        self.rx.slots() < self.rx.buffer().capacity() || io.unread(self.conn).is_ok_and(|n| n > 0)
     }
 
     /// Moves what was written into the connection.
@@ -269,13 +285,11 @@ impl Side {
                 let taken = rx.push_partial_slice(front).0.len();
                 (taken, taken)
             });
-            let taken = pushed.unwrap_or(0);
+            let Ok(taken) = pushed else { break };
             moved += taken;
+            // If there is room again meanwhile, nobody will say so: it goes on.
             if taken < queued && self.rx.slots() == 0 {
                 self.starve();
-                break;
-            }
-            if taken == 0 {
                 break;
             }
         }
@@ -357,9 +371,11 @@ impl App for Sockets {
     fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
         let Some(mut side) = self.remove(conn) else { return };
         side.keep_rest(io);
-        let state = side.shared.state();
+        // The peer's FIN may be behind data that has had no room until now.
+        let closed = if side.peer_closed { PEER_CLOSED } else { 0 };
+        let state = side.shared.state() | closed;
         match error {
-            Some(error) => side.shared.fail(errno(error, state).raw_os_error()),
+            Some(error) => side.shared.fail_and(errno(error, state).raw_os_error(), closed),
             None => side.shared.end(PEER_CLOSED | CLOSED),
         }
     }

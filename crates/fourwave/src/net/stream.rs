@@ -208,10 +208,11 @@ impl Stream {
         if state & (PEER_CLOSED | SHUT_READ) != 0 {
             return Some(Ok(0));
         }
-        if let Some(error) = self.shared.take_error() {
-            return Some(Err(io::Error::from_raw_os_error(error)));
+        // An error that has come behind the look at the state may have data before it.
+        if state & CLOSED == 0 {
+            return None;
         }
-        (state & CLOSED != 0).then_some(Ok(0))
+        Some(self.shared.take_error().map_or(Ok(0), |error| Err(io::Error::from_raw_os_error(error))))
     }
 
     /// Tells the shard when half of the ring is free again; and who has read the last byte without a `WouldBlock` shall hear
@@ -442,6 +443,8 @@ impl Drop for Stream {
         let unread = lock(&self.rx).ring.slots() > 0;
         let reset = if unread || self.reset.load(Ordering::Relaxed) { RESET } else { 0 };
         self.shared.set(DROPPED | SHUT_WRITE | reset);
+        self.shared.read.mute();
+        self.shared.write.mute();
         self.shared.tell_shard();
     }
 }

@@ -9,6 +9,8 @@ mod errors;
 mod listener;
 mod queue;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use empty::NoPort;
 
@@ -31,6 +33,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 const EVENTS: usize = 256;
 /// Looks at epoll in one turn, while they are full.
 const LOOKS: usize = 4;
+/// Connections and listeners of one turn: as with frames, few enough for those not to wait long.
+const BATCH: usize = 64;
 /// When there was no descriptor for a connection that waits, it is tried again so much later, or when one is closed.
 const RETRY: Duration = Duration::from_millis(100);
 /// The bit of a token that says listener.
@@ -518,7 +522,7 @@ impl Sockets for KernelSockets {
                 self.mark_listener(id);
             }
         }
-        self.turn = self.ready.len();
+        self.turn = self.ready.len().min(BATCH);
         seen
     }
 
@@ -548,6 +552,10 @@ impl Sockets for KernelSockets {
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
+        if self.is_empty() {
+            // Nobody polls then: what may be left in the queue is dead.
+            return None;
+        }
         if !self.ready.is_empty() {
             return Some(Instant::ZERO);
         }

@@ -416,15 +416,16 @@ impl Socket {
         }
     }
 
-    /// Nobody will read what has arrived.
+    /// Nobody will read what has arrived. What arrives from now on has come behind that.
     fn discard(&mut self) {
         self.queue.consume(usize::MAX);
         let mut piece = [0; 4096];
-        while self.phase == Phase::Open && !self.known.eof {
-            match net::recv(&self.fd, &mut piece[..], RecvFlags::empty()) {
-                Ok((0, _)) => self.known.eof = true,
-                Ok(_) => {}
-                Err(_) => return,
+        let mut left = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
+        while self.phase == Phase::Open && left > 0 {
+            let most = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            match net::recv(&self.fd, &mut piece[..most], RecvFlags::empty()) {
+                Ok((n @ 1.., _)) => left = left.saturating_sub(n as u64),
+                _ => return,
             }
         }
     }

@@ -254,3 +254,87 @@ fn without_a_stack_installed_nothing_is_chosen_silently() {
     assert!(error.to_string().contains("install()"), "{error}");
     assert_eq!(TcpStream::connect(([127, 0, 0, 1], 7).into()).unwrap_err().kind(), ErrorKind::NotConnected);
 }
+
+/// As close(2) takes a descriptor out of epoll: the loop hears no more of a stream that it has dropped, though the connection
+/// goes on for as long as there is something to send.
+#[test]
+fn a_dropped_stream_is_heard_of_no_more() {
+    everywhere(|world| {
+        let (client, mut server) = world.pair();
+        world.poll.registry().deregister(&mut server).unwrap();
+        let token = world.register(&mut server);
+        let piece = [7; 32 << 10];
+        while (&mut &server).write(&piece).is_ok() || world.wait_for(Duration::from_millis(200)) {}
+        assert_eq!(read_kind(&server), Err(ErrorKind::WouldBlock));
+        drop(server);
+        // The shard hears of an end before all of it is sent.
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut heard = Vec::new();
+        while world.wait_for(Duration::from_millis(200)) {
+            heard.extend(world.seen());
+        }
+        heard.retain(|(of, ..)| *of == token);
+        assert_eq!(heard, [], "{:?}", world.backend);
+    });
+}
+
+/// RFC 9293 section 3.10.7.4: a reset behind the peer's FIN, and the reader has not had room for all that was before them.
+#[test]
+fn a_reset_behind_a_fin_that_waits_for_room_ends_as_one_behind_a_fin() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        let bytes = vec![7; 3 * super::world::RING];
+        world.write(&client, &bytes).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        // It is all on the way to the peer, whose ring is full.
+        while world.wait_for(Duration::from_millis(300)) {}
+        client.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        settle(world, &server);
+        assert_eq!(server.take_error().unwrap().map(|error| error.kind()), Some(ErrorKind::BrokenPipe));
+        let mut buf = vec![0; bytes.len()];
+        let mut got = 0;
+        while let Ok(n @ 1..) = (&mut &server).read(&mut buf) {
+            got += n;
+        }
+        assert_eq!((got, read_kind(&server)), (bytes.len(), Ok(0)));
+    });
+}
+
+/// Nobody waits for a stack that has ended: every accept says so, and a bind at once.
+#[test]
+fn a_listener_of_a_stack_that_has_ended() {
+    let mut world = World::new(Backend::Threads);
+    let (listener, _) = world.listen();
+    let (mut early, _) = world.listen();
+    world.poll.registry().deregister(&mut early).unwrap();
+    world.stacks.iter_mut().for_each(super::world::Threaded::end);
+    for _ in 0..2 {
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::NetworkDown);
+    }
+    assert_eq!(listener.take_error().unwrap().map(|error| error.kind()), None, "told");
+    // One that is registered only now is readable.
+    let token = world.register(&mut early);
+    assert!(
+        world.wait().iter().any(|(of, readable, _)| *of == token && *readable) || {
+            world.wait().iter().any(|(of, ..)| *of == token)
+        }
+    );
+    let link = std::sync::Arc::clone(&world.stacks[0].link);
+    let keep = std::sync::Arc::new(());
+    let release = crate::net::listening::Release(Box::new(|_| {}));
+    let (_late, answers) = crate::net::listening::Listener::open(&[link], ([10, 0, 0, 1], 7).into(), 8, keep, release);
+    assert_eq!(answers.try_recv(), Ok(rustix::io::Errno::NETDOWN.raw_os_error()));
+}
+
+/// A loop that fails in the program's hands fails for all that wait for it.
+#[test]
+fn a_driven_stack_whose_interface_goes() {
+    let mut world = World::new(Backend::Driven);
+    let (_client, server) = world.pair();
+    let (listener, _) = world.listen();
+    assert_eq!(read_kind(&server), Err(ErrorKind::WouldBlock));
+    assert_eq!(world.lose_interface().raw_os_error(), Some(rustix::io::Errno::NODEV.raw_os_error()));
+    assert_eq!(read_kind(&server), Err(ErrorKind::ConnectionAborted));
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::NetworkDown);
+}

@@ -124,3 +124,36 @@ fn threads_with_streams_of_their_own() {
         clients.into_iter().for_each(|client| client.join().unwrap());
     }
 }
+
+/// A reader that is at work while its shard fills the ring is never left with data that nobody moves: the peer waits for an
+/// answer, and sends nothing more that could help.
+#[test]
+fn a_reader_at_work_gets_all_of_every_request() {
+    let mut world = World::new(Backend::Threads);
+    let (client, server) = world.pair();
+    let request = vec![7; 3 * RING + 100];
+    const ROUNDS: usize = 300;
+    let len = request.len();
+    let answering = std::thread::spawn(move || {
+        let mut buf = [0; 1500];
+        for round in 0..ROUNDS {
+            let (mut got, mut empty) = (0, 0u32);
+            while got < len {
+                match (&mut &server).read(&mut buf) {
+                    Ok(n) => (got, empty) = (got + n, 0),
+                    Err(_) => {
+                        std::thread::yield_now();
+                        empty += 1;
+                        assert!(empty < 5_000_000, "round {round}: {got} of {len} bytes");
+                    }
+                }
+            }
+            (&mut &server).write_all(b"k").unwrap();
+        }
+    });
+    for _ in 0..ROUNDS {
+        world.write(&client, &request).unwrap();
+        assert_eq!(world.read_exact(&client, 1), b"k");
+    }
+    answering.join().unwrap();
+}

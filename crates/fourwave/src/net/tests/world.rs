@@ -195,6 +195,18 @@ impl World {
         Self { backend, server, client: net, poll, events, driver: None, stacks: Vec::new(), tokens: 0 }
     }
 
+    /// The interface of the driven stack is deleted: what the program's loop says.
+    pub(super) fn lose_interface(&mut self) -> io::Error {
+        let Some((driver, (commands, _))) = &mut self.driver else { panic!("nobody drives") };
+        commands.send(Command::Gone).unwrap();
+        loop {
+            match driver.poll(&mut self.poll, &mut self.events, Some(LOST)) {
+                Ok(()) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
     /// A listener of the stack without a loop.
     pub(super) fn listen_bare(&self) -> (Listener, SocketAddr) {
         let listener = self.server.bind((SERVER, 0).into()).unwrap().into_stack().unwrap();
