@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -31,6 +31,7 @@ help:
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
 	echo "make sim SEEDS=1..1001   random worlds of the simulator with these seeds; docs/SIMULATOR.md has more"
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
+	echo "make bench [ROUNDS=5]   the proxy beside HAProxy: bench/results/proxy.md; needs root"
 	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
@@ -159,6 +160,14 @@ bench-loss: need-root need-cargo need-build need-namespaces
 build: need-cargo need-build
 	@cargo build --release --locked --package fourwave-cli
 	echo "built $(TARGET_DIR)/release/fourwave"
+
+# HAProxy is compared with where it is installed, and left out by name where not.
+bench: need-root need-cargo need-build need-namespaces
+	@cargo build --release --locked --package fourwave-cli
+	"$(TARGET_DIR)/release/fourwave" bench --only proxy --rounds "$(ROUNDS)" --seconds 3 --pause-s 8 --json \
+		--markdown bench/results/proxy.md >"$(TARGET_DIR)/proxy.json"
+	mv "$(TARGET_DIR)/proxy.json" bench/results/proxy.json
+	cat bench/results/proxy.md
 
 doc: need-cargo need-build
 	@cargo doc --workspace --no-deps --features fourwave/tokio --locked

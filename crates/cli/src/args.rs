@@ -11,6 +11,7 @@ mod stack;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod through;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
+pub(crate) use through::ThroughArgs;
 
 /// A TCP/IP stack in user space, on AF_XDP.
 #[derive(Debug, Parser)]
@@ -139,4 +141,6 @@ pub(crate) enum InternalCommand {
         #[arg(long, default_value_t = 16)]
         concurrency: u64,
     },
+    /// Requests through a proxy, from one process that is client and backend
+    Through(ThroughArgs),
 }

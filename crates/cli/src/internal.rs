@@ -2,6 +2,7 @@
 
 mod bulk;
 mod short;
+pub(crate) mod through;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -12,19 +13,25 @@ use crate::stop::Stop;
 
 pub(crate) use bulk::BulkReport;
 pub(crate) use short::ShortReport;
+pub(crate) use through::ThroughReport;
 
 /// Lines on stderr with this in front tell the parent how far it is.
 pub(crate) const PROGRESS: &str = "progress: ";
 
 /// `fourwave internal`.
-pub(crate) fn run(args: &InternalArgs, stop: &Stop) -> anyhow::Result<()> {
+pub(crate) fn run(args: InternalArgs, stop: &Stop) -> anyhow::Result<()> {
+    let command = match args.command {
+        InternalCommand::Through(args) => return through::run(&args.resolve()?, stop),
+        command => command,
+    };
     // Blocking sockets and nothing to report half-way: the end of the process is the end of the connections.
     stop.on_request(|| std::process::exit(1));
-    match args.command {
+    match command {
         InternalCommand::BulkClient { target, mib } => out::json(&bulk::run(target, mib)?),
         InternalCommand::ShortConnections { target, count, concurrency } => {
             out::json(&short::run(target, count, concurrency)?)
         }
+        InternalCommand::Through(_) => Ok(()),
     }
 }
 

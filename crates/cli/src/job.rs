@@ -38,12 +38,22 @@ impl Job {
     /// Starts this program with `args` in the namespace.
     pub(crate) fn start(namespace: &str, args: &[String]) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the program's own file")?;
-        tracing::debug!(namespace, ?args, "job");
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", namespace])
-            .arg(program)
-            .arg("--exit-with-parent")
-            .args(args)
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(program).arg("--exit-with-parent").args(args);
+        let label = args.iter().take(2).cloned().collect::<Vec<_>>().join(" ");
+        Self::spawn(command, label)
+    }
+
+    /// Starts another program in the namespace, which the kernel ends when the thread that calls this ends.
+    pub(crate) fn start_other(namespace: &str, program: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL"]).args(program);
+        Self::spawn(command, program.first().copied().unwrap_or_default().to_owned())
+    }
+
+    fn spawn(mut command: Command, label: String) -> anyhow::Result<Self> {
+        tracing::debug!(?command, "job");
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -67,14 +77,7 @@ impl Job {
                 }
             });
         }
-        Ok(Self {
-            _alive: child.stdin.take(),
-            label: args.iter().take(2).cloned().collect::<Vec<_>>().join(" "),
-            child,
-            stderr,
-            last_lines: VecDeque::new(),
-            stdout,
-        })
+        Ok(Self { _alive: child.stdin.take(), label, child, stderr, last_lines: VecDeque::new(), stdout })
     }
 
     /// Waits until a server says that it listens.
@@ -97,6 +100,33 @@ impl Job {
             self.label,
             limit.as_secs()
         )
+    }
+
+    /// Waits until a program that does not say so listens on a port, over IPv4.
+    pub(crate) fn wait_listening(&mut self, port: u16, stop: &Stop, limit: Duration) -> anyhow::Result<()> {
+        let (end, sockets) = (Instant::now() + limit, format!("/proc/{}/net/tcp", self.child.id()));
+        // Columns: number, local, remote, state; the state of a listener is 0A.
+        let (local, listens) = (format!(":{port:04X}"), "0A");
+        while Instant::now() < end {
+            stop.check()?;
+            self.check_running()?;
+            let table = std::fs::read_to_string(&sockets).unwrap_or_default();
+            let columns = |line: &str| -> Vec<_> { line.split_whitespace().map(str::to_owned).collect() };
+            let is_it = |row: Vec<String>| row.len() > 3 && row[1].ends_with(&local) && row[3] == listens;
+            if table.lines().map(columns).any(is_it) {
+                return Ok(());
+            }
+            stop.sleep(TICK);
+        }
+        bail!("`{}` did not start to listen within {} s", self.label, limit.as_secs())
+    }
+
+    /// Seconds of processor time, user's and kernel's.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // Behind the name in brackets: utime and stime are the 14th and the 15th of all, in hundredths.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
     }
 
     /// Waits for the end and returns what the job wrote to stdout. `on_line` sees its stderr, line by line.

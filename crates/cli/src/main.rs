@@ -45,9 +45,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args.resolve()?, &stop),
         Command::Ping(args) => ping::run(&args.resolve()?, &stop),
         Command::Proxy(args) => proxy::run(&args.resolve()?, &stop),
-        Command::Bench(args) => bench::run(&args.resolve()?, &stop),
+        Command::Bench(args) => bench::run_one(&args.resolve()?, &stop),
         Command::Ss(args) => ss::run(&args),
         Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),
-        Command::Internal(args) => internal::run(&args, &stop),
+        Command::Internal(args) => internal::run(args, &stop),
     }
 }

@@ -1,5 +1,6 @@
 //! `fourwave lab`, `demo` and `bench`: what runs in the lab.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -108,7 +109,8 @@ impl DemoArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sudo fourwave bench --only rtt\n  \
-    sudo fourwave bench --only rtt --rounds 7 --seconds 2 --json > rtt.json\n\n\
+    sudo fourwave bench --only rtt --rounds 7 --seconds 2 --json > rtt.json\n  \
+    sudo fourwave bench --only proxy --markdown proxy.md\n\n\
     Servers run in fw-a on the first core, clients in fw-b on the second; the stacks take turns, and the order turns\n\
     from round to round. Figures are medians over the rounds. Ctrl-C ends it with what was measured so far.\n\
     Virtual machines with few cores may stall for milliseconds once all cores were busy for 5 to 10 s: keep --seconds\n\
@@ -134,7 +136,11 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1400))]
     bytes: u32,
 
-    /// Which to compare [default: all]
+    /// A table goes there as well; only with --only proxy
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+
+    /// Which to compare; only with --only rtt [default: all]
     #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',')]
     points: Vec<bench::Point>,
 
@@ -148,11 +154,28 @@ pub(crate) struct BenchArgs {
 pub(crate) enum Measurement {
     /// Round-trip times of a ping-pong
     Rtt,
+    /// `fourwave proxy` beside HAProxy: requests, connections, added latency
+    Proxy,
 }
 
 impl BenchArgs {
-    pub(crate) fn resolve(self) -> Result<bench::Config, UsageError> {
-        let Measurement::Rtt = self.only;
+    pub(crate) fn resolve(self) -> Result<bench::Measure, UsageError> {
+        match self.only {
+            Measurement::Rtt if self.markdown.is_some() => Err(UsageError("--markdown is for --only proxy".into())),
+            Measurement::Proxy if !self.points.is_empty() => Err(UsageError("--points is for --only rtt".into())),
+            Measurement::Rtt => self.rtt().map(bench::Measure::Rtt),
+            Measurement::Proxy => Ok(bench::Measure::Proxy(bench::proxy::Config {
+                rounds: self.rounds,
+                seconds: self.seconds,
+                pause: self.pause_s,
+                message_bytes: self.bytes,
+                json: self.json,
+                markdown: self.markdown,
+            })),
+        }
+    }
+
+    fn rtt(self) -> Result<bench::Config, UsageError> {
         let mut points = Vec::new();
         for point in self.points {
             if points.contains(&point) {

@@ -1,9 +1,10 @@
-//! `fourwave bench`: the same ping-pong over each stack, side by side, in interleaved rounds.
+//! `fourwave bench`: what is compared side by side. Here: the same ping-pong over each stack, side by side, in interleaved rounds.
 //!
 //! Each point is a server in fw-a on the first core and a client in fw-b on the second, both new. The stacks take turns
 //! within a round and the order turns from round to round, so that whatever else the machine does hits all of them alike.
 
 mod jitter;
+pub(crate) mod proxy;
 mod report;
 
 use std::net::SocketAddr;
@@ -26,6 +27,13 @@ const FIRST_PORT: u16 = 7100;
 const WARMUP: u64 = 2000;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(90);
+
+/// One of the measurements.
+#[derive(Clone, Debug)]
+pub(crate) enum Measure {
+    Rtt(Config),
+    Proxy(proxy::Config),
+}
 
 /// What to measure, checked.
 #[derive(Clone, Debug)]
@@ -95,8 +103,16 @@ pub(crate) fn strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// `fourwave bench`: in the lab, which it builds if there is none, and takes down again then.
-pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+/// `fourwave bench`.
+pub(crate) fn run_one(measure: &Measure, stop: &Stop) -> anyhow::Result<()> {
+    match measure {
+        Measure::Rtt(config) => run(config, stop),
+        Measure::Proxy(config) => proxy::run(config, stop),
+    }
+}
+
+/// `fourwave bench --only rtt`: in the lab, which it builds if there is none, and takes down again then.
+fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut lab = Lab::claim("bench")?;
     lab.use_or_up()?;
     let mut progress = Progress::new();

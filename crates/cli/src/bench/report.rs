@@ -42,15 +42,15 @@ struct Failure {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Machine {
-    cpu: String,
-    cores: usize,
-    kernel: String,
+pub(super) struct Machine {
+    pub(super) cpu: String,
+    pub(super) cores: usize,
+    pub(super) kernel: String,
 }
 
 /// What the probes before the points saw.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Jitter {
+pub(super) struct Jitter {
     probes: u32,
     probes_with_gaps: u32,
     largest_gap_ns: u64,
@@ -85,9 +85,7 @@ impl BenchReport {
     }
 
     pub(super) fn add(&mut self, point: Point, sample: Sample) {
-        self.jitter.probes += 1;
-        self.jitter.probes_with_gaps += u32::from(sample.jitter > 0);
-        self.jitter.largest_gap_ns = self.jitter.largest_gap_ns.max(sample.jitter);
+        self.jitter.add(sample.jitter);
         let row = self.rtt.0.iter_mut().find(|row| row.0 == point);
         if let Some((_, samples)) = row {
             samples.push(sample);
@@ -200,13 +198,8 @@ impl fmt::Display for BenchReport {
             let row = format!("  {:<20}{p50:>10}{p99:>10}{p999:>10}    {ratio}", point.title());
             write!(f, "\n{}", row.trim_end())?;
         }
-        if self.jitter.probes_with_gaps > 0 {
-            let Jitter { probes, probes_with_gaps, largest_gap_ns } = self.jitter;
-            let gap = out::nanoseconds(largest_gap_ns as f64);
-            write!(
-                f,
-                "\n  the machine is not quiet: it stalled before {probes_with_gaps} of {probes} points, up to {gap}"
-            )?;
+        if let Some(sentence) = self.jitter.sentence() {
+            write!(f, "\n  {sentence}")?;
         }
         for Failure { point, round, reason } in &self.failures {
             write!(f, "\n  {point} failed in round {round}: {reason}")?;
@@ -218,8 +211,27 @@ impl fmt::Display for BenchReport {
     }
 }
 
+impl Jitter {
+    /// What a probe has found: its largest gap above a millisecond.
+    pub(super) fn add(&mut self, gap_ns: u64) {
+        self.probes += 1;
+        self.probes_with_gaps += u32::from(gap_ns > 0);
+        self.largest_gap_ns = self.largest_gap_ns.max(gap_ns);
+    }
+
+    /// For people, if there is something to say.
+    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
+    pub(super) fn sentence(&self) -> Option<String> {
+        let Self { probes, probes_with_gaps, largest_gap_ns } = self;
+        let gap = out::nanoseconds(*largest_gap_ns as f64);
+        let sentence =
+            format!("the machine is not quiet: it stalled before {probes_with_gaps} of {probes} points, up to {gap}");
+        (*probes_with_gaps > 0).then_some(sentence)
+    }
+}
+
 impl Machine {
-    fn this() -> Self {
+    pub(super) fn this() -> Self {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
         let model = model.map(|model| model.trim_start_matches([' ', '\t', ':']).to_owned());

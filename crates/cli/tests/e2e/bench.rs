@@ -44,3 +44,20 @@ fn a_point_that_fails_leaves_what_was_measured() {
         assert_eq!(report["rtt"][point]["p50_rounds_ns"].as_array().unwrap().len(), measured, "{report}");
     }
 }
+
+/// HAProxy is left out where it is not installed.
+#[test]
+fn a_proxy_is_measured_beside_haproxy() {
+    let _turn = LabTurn::take();
+    let args = ["bench", "--only", "proxy", "--rounds", "1", "--seconds", "0.3", "--pause-s", "0", "--json"];
+    let report = json(&ok(&args));
+    assert_eq!(report["rounds"], 1);
+    let stacks: &[&str] = if report["haproxy"].is_string() { &["fourwave", "haproxy"] } else { &["fourwave"] };
+    for stack in stacks {
+        for key in ["requests_per_s", "connects_per_s"] {
+            assert!(report["proxy"][stack][key].as_f64().unwrap() > 0.0, "{stack} {key}: {report}");
+        }
+        assert!(report["proxy"][stack]["added_latency_ns"]["p50"].is_number(), "{stack}: {report}");
+    }
+    assert_eq!(report["proxy"]["ratio"]["requests_per_s"].is_number(), stacks.len() == 2, "{report}");
+}
