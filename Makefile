@@ -46,7 +46,7 @@ test: need-root need-cargo need-build need-test need-namespaces
 	step cargo clippy --workspace --all-targets --locked -- -D warnings
 	step cargo deny --locked check --allow unused-wrapper --allow parse-error --hide-inclusion-graph bans licenses sources
 	step cargo run --quiet --locked --package xtask -- check
-	step env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
+	step env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --features fourwave/tokio --locked
 	step cargo test --workspace --locked
 	printf '\nall passed\n'
 

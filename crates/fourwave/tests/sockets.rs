@@ -185,7 +185,7 @@ fn the_level_1_echo_gives_everything_back() {
     let _lab = Lab::up();
     assert!(ip("-n fw-net-a link set lo up"));
     for (on, namespace) in [("kernel", "fw-net-a"), ("fwn-a", "fw-net-b")] {
-        let _server = Example::start("level1_echo", on, &format!("{OURS}:7"));
+        let _server = Example::start("level1_echo", &[on, &format!("{OURS}:7")]);
         let echoed = within(namespace, || {
             let stream = std::net::TcpStream::connect((OURS, 7)).unwrap();
             let sent: Vec<u8> = (0..8_000_000u32).map(|at| (at % 251).to_le_bytes()[0]).collect();
@@ -209,7 +209,7 @@ fn the_level_1_http_server_answers_requests() {
     let _lab = Lab::up();
     assert!(ip("-n fw-net-a link set lo up"));
     for (on, namespace) in [("kernel", "fw-net-a"), ("fwn-a", "fw-net-b")] {
-        let _server = Example::start("level1_http", on, &format!("{OURS}:8080"));
+        let _server = Example::start("level1_http", &[on, &format!("{OURS}:8080")]);
         let answers = within(namespace, || {
             let mut stream = std::net::TcpStream::connect((OURS, 8080)).unwrap();
             stream.set_nodelay(true).unwrap();
