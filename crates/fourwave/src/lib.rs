@@ -21,8 +21,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Programs that have a loop of their own use sockets instead ([`net`]): mio's types, over a stack. All of it runs over the
-//! kernel's sockets as well, without an interface and without privileges: [`Stack::kernel`], [`net::Net::kernel`].
+//! Programs that have a loop of their own use sockets instead ([`net`]): mio's types, or with the feature `tokio` tokio's, over
+//! a stack. All of it runs over the kernel's sockets as well, without an interface and without privileges: [`Stack::kernel`], [`net::Net::kernel`].
 #![forbid(unsafe_code)]
 
 mod builder;

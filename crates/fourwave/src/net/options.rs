@@ -1,6 +1,7 @@
 //! Options of a stream, from its user to its shard: without a lock.
 
 use crate::{Duration, Keepalive};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -84,6 +85,13 @@ impl WholeKeepalive {
             probes => Err(refused("keepalive.probes", probes, "1 to 127")),
         }
     }
+}
+
+/// Sets them, or none, of a socket of the kernel's.
+pub(crate) fn set_kernels_keepalive(socket: &SockRef<'_>, settings: Option<WholeKeepalive>) -> io::Result<()> {
+    let Some(WholeKeepalive { idle, interval, probes }) = settings else { return socket.set_keepalive(false) };
+    let (idle, interval) = (std::time::Duration::from_secs(idle), std::time::Duration::from_secs(interval));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes.into()))
 }
 
 fn refused(field: &str, value: impl std::fmt::Debug, allowed: &str) -> io::Error {

@@ -2,11 +2,11 @@
 
 use super::handle::Net;
 use super::listening::Listener;
-use super::options::{WholeKeepalive, check_user_timeout};
+use super::options::{WholeKeepalive, check_user_timeout, set_kernels_keepalive};
 use super::stream::Stream;
 use crate::Keepalive;
 use mio::{Interest, Registry, Token, event};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
@@ -190,13 +190,7 @@ impl TcpStream {
     pub fn set_keepalive(&self, settings: Option<Keepalive>) -> io::Result<()> {
         let whole = settings.map(WholeKeepalive::of).transpose()?;
         match &self.0 {
-            StreamOf::Kernel(stream) => {
-                let socket = SockRef::from(stream);
-                let Some(WholeKeepalive { idle, interval, probes }) = whole else { return socket.set_keepalive(false) };
-                let (idle, interval) = (Duration::from_secs(idle), Duration::from_secs(interval));
-                let times = TcpKeepalive::new().with_time(idle).with_interval(interval);
-                socket.set_tcp_keepalive(&times.with_retries(probes.into()))
-            }
+            StreamOf::Kernel(stream) => set_kernels_keepalive(&SockRef::from(stream), whole),
             StreamOf::Stack(stream) => {
                 stream.set_keepalive(whole);
                 Ok(())

@@ -1,6 +1,6 @@
 //! A connection as a program on mio has it.
 
-use crate::party::{LOST, Party, Said};
+use crate::party::{LOST, Party, Said, said};
 use fourwave::Keepalive;
 use fourwave::net::{Net, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -36,10 +36,6 @@ impl Level2 {
     fn stream(&self) -> &TcpStream {
         self.stream.as_ref().unwrap()
     }
-}
-
-fn said<T>(result: io::Result<T>, what: impl Fn(T) -> Said) -> Said {
-    result.map_or_else(|error| Said::Failed(error.kind()), what)
 }
 
 fn connected(stream: &TcpStream, error: Option<io::Error>) -> io::Result<()> {

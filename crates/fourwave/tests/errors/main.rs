@@ -4,6 +4,8 @@
 mod lab;
 mod level1;
 mod level2;
+#[cfg(feature = "tokio")]
+mod level3;
 mod party;
 
 use fourwave::net::Net;
@@ -26,6 +28,9 @@ enum Way {
     Sockets,
     /// Sockets of mio's: what Linux does, unaltered.
     KernelSockets,
+    /// Sockets for tasks, of either.
+    #[cfg(feature = "tokio")]
+    Tasks,
 }
 
 struct World<'a> {
@@ -96,8 +101,10 @@ impl World<'_> {
 
     /// What is called when all is over.
     fn read_and_write(&mut self) {
-        self.read();
-        self.write();
+        if self.party.has_handle() {
+            self.read();
+            self.write();
+        }
     }
 }
 
@@ -121,11 +128,16 @@ fn we_shut_down_writing(w: &mut World<'_>) {
 
 fn we_shut_down_reading_and_the_peer_sends(w: &mut World<'_>) {
     w.open();
+    // Tokio has no word for it.
+    #[cfg(feature = "tokio")]
+    if w.way == Way::Tasks {
+        return;
+    }
     w.shutdown(Shutdown::Read);
     w.peer_says("late");
     match w.way {
         Way::KernelSockets => w.party.await_data(),
-        Way::Level1 | Way::Sockets => {
+        _ => {
             w.peer_is_reset();
             w.party.hear_of_the_end();
         }
@@ -248,17 +260,25 @@ fn the_handle_is_closed_already(w: &mut World<'_>) {
     w.open();
     match w.way {
         Way::Level1 => assert_eq!(w.party.close(), Said::Done),
-        Way::Sockets | Way::KernelSockets => {
+        _ => {
             w.peer_resets();
             assert_eq!(w.party.read(), Said::Failed(ErrorKind::ConnectionReset));
         }
     }
     w.peer_addr();
+    // Tokio's says that it is done.
+    #[cfg(feature = "tokio")]
+    if w.way == Way::Tasks {
+        return assert_eq!(w.party.shutdown(Shutdown::Write), Said::Done);
+    }
     w.shutdown(Shutdown::Both);
 }
 
+/// What a row of the table is called, and what is done.
+type Programme = (&'static str, fn(&mut World<'_>));
+
 /// Each is a row of the document's table, in this order.
-const PROGRAMMES: [(&str, fn(&mut World<'_>)); 18] = [
+const PROGRAMMES: [Programme; 18] = [
     ("the peer closed in order", the_peer_closed_in_order),
     ("we shut down writing", we_shut_down_writing),
     ("we shut down reading, and the peer sends", we_shut_down_reading_and_the_peer_sends),
@@ -300,6 +320,17 @@ fn every_end_is_told_as_the_document_says() {
         let linux = all(&lab, Way::KernelSockets, &mut Level2::over(Net::kernel()));
         let net = Stack::on(INTERFACE).sockets().unwrap();
         let sockets = all(&lab, Way::Sockets, &mut Level2::over(net.clone()));
+        #[cfg(feature = "tokio")]
+        {
+            let same = |level3: Vec<String>, level2: &Vec<String>| {
+                for ((level3, level2), (what, _)) in level3.iter().zip(level2).zip(&PROGRAMMES) {
+                    // Up to where it has a word for it, or a stream.
+                    assert!(level2.starts_with(level3), "{what}: {level3} at level 3, {level2} at level 2");
+                }
+            };
+            same(all(&lab, Way::Tasks, &mut level3::Level3::over(Net::kernel())), &linux);
+            same(all(&lab, Way::Tasks, &mut level3::Level3::over(net.clone())), &sockets);
+        }
         net.finish().unwrap();
         (stack, sockets, linux)
     });

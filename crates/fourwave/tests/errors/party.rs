@@ -2,7 +2,7 @@
 
 use fourwave::Keepalive;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ impl fmt::Display for Said {
     }
 }
 
+pub(crate) fn said<T>(result: io::Result<T>, what: impl Fn(T) -> Said) -> Said {
+    result.map_or_else(|error| Said::Failed(error.kind()), what)
+}
+
 /// One connection after another.
 pub(crate) trait Party {
     /// Connects, and waits for what comes of it.
@@ -49,6 +53,10 @@ pub(crate) trait Party {
     fn hear_of_the_end(&mut self);
     fn set_keepalive(&mut self, settings: Keepalive);
     fn set_user_timeout(&mut self, time: Duration);
+    /// An open that fails may leave nothing to ask.
+    fn has_handle(&self) -> bool {
+        true
+    }
     fn close(&mut self) -> Said;
     fn abort(&mut self) -> Said;
 }

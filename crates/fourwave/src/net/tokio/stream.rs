@@ -1,5 +1,6 @@
 //! A connection.
 
+use super::super::options::{WholeKeepalive, check_user_timeout, set_kernels_keepalive};
 use super::super::stream::Stream;
 use super::super::tcp::{TTL, only_ttl};
 use super::tcp::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -235,6 +236,38 @@ impl TcpStream {
         match &self.0 {
             Of::Kernel(stream) => stream.linger(),
             Of::Stack(stream) => Ok(stream.linger()),
+        }
+    }
+
+    /// How long the peer may be silent before the connection is given up, as of
+    /// [`net::TcpStream`](crate::net::TcpStream::set_user_timeout).
+    ///
+    /// # Errors
+    /// `InvalidInput`: out of its range. The kernel's.
+    pub fn set_user_timeout(&self, time: Option<Duration>) -> io::Result<()> {
+        let checked = check_user_timeout(time)?;
+        match &self.0 {
+            Of::Kernel(stream) => socket2::SockRef::from(stream).set_tcp_user_timeout(time),
+            Of::Stack(stream) => {
+                stream.set_user_timeout(checked);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether, and when, a silent peer is asked if it is still there, as of
+    /// [`net::TcpStream`](crate::net::TcpStream::set_keepalive).
+    ///
+    /// # Errors
+    /// `InvalidInput`: out of its range. The kernel's.
+    pub fn set_keepalive(&self, settings: Option<crate::Keepalive>) -> io::Result<()> {
+        let whole = settings.map(WholeKeepalive::of).transpose()?;
+        match &self.0 {
+            Of::Kernel(stream) => set_kernels_keepalive(&socket2::SockRef::from(stream), whole),
+            Of::Stack(stream) => {
+                stream.set_keepalive(whole);
+                Ok(())
+            }
         }
     }
 
