@@ -424,7 +424,9 @@ impl Sender {
             self.deadline = None;
             let rto = if env.config.slow_start_after_idle { self.rto.timeout(env.config) } else { Duration::MAX };
             self.congestion.on_restart(env.now, env.now - self.last_sent, rto, self.mss.into());
-            self.burst_limit = self.burst_limit(env, self.mss.into());
+            if !cut.push {
+                self.burst_limit = self.burst_limit(env, self.mss.into());
+            }
         }
         self.last_sent = env.now;
         self.behind = Some(end);
