@@ -29,6 +29,7 @@ impl Shard {
     }
 
     /// What was written was taken.
+    #[inline]
     pub(crate) fn tap_wrote(&mut self, conn: ConnId, bytes: &[u8]) {
         if self.tap.is_some() && !bytes.is_empty() {
             self.tap_conn(conn.slot, |tap, flow, iss, _| tap.wrote(flow, iss, bytes));

@@ -393,8 +393,10 @@ impl Connection {
             return Some(self.emit_syn(env));
         }
         let may_send = !matches!(self.state, State::SynSent | State::SynReceived);
-        let sack = self.rcv.sack_blocks();
-        match if may_send { self.next_cut(env, self.bytes_of(&sack)) } else { None } {
+        // Nearly always there are none: then none are carried about.
+        let sack = self.rcv.reports().then(|| self.rcv.sack_blocks());
+        let option_bytes = sack.as_ref().map_or(0, |sack| self.bytes_of(sack));
+        match if may_send { self.next_cut(env, option_bytes) } else { None } {
             Some(cut) => Some(self.emit_data(env, cut, sack, out)),
             None if self.rcv.ack_wanted() => Some(self.emit_ack(env, sack)),
             None => self.emit_keepalive(env),
@@ -415,7 +417,7 @@ impl Connection {
         }
     }
 
-    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, sack: SackBlocks, out: &mut [u8]) -> Emit {
+    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, sack: Option<SackBlocks>, out: &mut [u8]) -> Emit {
         let mut flags = Flags::ACK;
         if cut.push {
             flags |= Flags::PSH;
@@ -427,7 +429,9 @@ impl Connection {
             flags |= Flags::CWR;
         }
         let mut header = self.header(env, cut.seq, flags);
-        header.options.sack = sack;
+        if let Some(sack) = sack {
+            header.options.sack = sack;
+        }
         let payload_len = cut.len as usize;
         self.snd.copy(env, cut, &mut out[header.len()..header.len() + payload_len]);
         self.snd.sent(env, cut);
@@ -436,9 +440,11 @@ impl Connection {
         Emit { header, payload_len, ect: cut.ect }
     }
 
-    fn emit_ack(&mut self, env: &mut Env<'_>, sack: SackBlocks) -> Emit {
+    fn emit_ack(&mut self, env: &mut Env<'_>, sack: Option<SackBlocks>) -> Emit {
         let mut header = self.header(env, self.snd.ack_seq(), Flags::ACK);
-        header.options.sack = sack;
+        if let Some(sack) = sack {
+            header.options.sack = sack;
+        }
         Emit { header, payload_len: 0, ect: false }
     }
 
@@ -454,17 +460,33 @@ impl Connection {
     }
 
     /// When to call [`on_timeout`](Self::on_timeout), unless something else happens before.
+    #[inline]
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timer().map(|(_, at)| at)
+        let mut first = Instant::MAX;
+        self.timers(|_, at| first = first.min(at));
+        (first != Instant::MAX).then_some(first)
     }
 
+    /// The timer that is due first, the one listed before of two at the same time.
     fn timer(&self) -> Option<(&'static str, Instant)> {
-        let first = sooner(self.snd.timer(), "delayed-ack", self.rcv.deadline());
-        let first = sooner(first, "fin-wait-2", self.fin_wait2);
-        let first = sooner(first, "linger", self.linger_until());
-        let first = sooner(first, "user-timeout", self.user_deadline());
-        sooner(first, "keepalive", self.keepalive_deadline())
+        let mut first = None;
+        self.timers(|name, at| first = sooner(first, name, at));
+        first
+    }
+
+    /// All timers that run. Asked for with every segment: not collected, nor named where nobody wants the names.
+    #[inline]
+    fn timers(&self, mut each: impl FnMut(&'static str, Instant)) {
+        self.snd.timers(&mut each);
+        let mut each = |name, at: Option<Instant>| at.into_iter().for_each(|at| each(name, at));
+        each("delayed-ack", self.rcv.deadline());
+        each("fin-wait-2", self.fin_wait2);
+        if self.extras.is_some() {
+            each("linger", self.linger_until());
+            each("user-timeout", self.user_deadline());
+            each("keepalive", self.keepalive_deadline());
+        }
     }
 
     /// The next thing the application, or the stack, should hear. Call until `None`.

@@ -115,13 +115,13 @@ const fn halves(addr: Ipv6Addr) -> u64 {
     narrow(addr.to_bits())
 }
 
-/// Adds the carries back in (RFC 1071, section 1) until 16 bits are left.
+/// Adds the halves, and the carry back in (RFC 1071, section 1), until 16 bits are left. A sum that has carried is at most
+/// all ones less one: adding the carry does not carry again.
 #[inline]
+#[allow(clippy::cast_possible_truncation)] // the halves
 const fn fold(acc: u64) -> u16 {
-    let acc = (acc >> 32) + (acc & 0xffff_ffff); // below 2^33
-    let acc = (acc >> 16) + (acc & 0xffff); // below 2^18
-    let acc = (acc >> 16) + (acc & 0xffff); // at most 2^16 + 2
-    let acc = (acc >> 16) + (acc & 0xffff);
-    let [.., high, low] = acc.to_be_bytes();
-    u16::from_be_bytes([high, low])
+    let (sum, carry) = ((acc >> 32) as u32).overflowing_add(acc as u32);
+    let acc = sum + carry as u32;
+    let (sum, carry) = ((acc >> 16) as u16).overflowing_add(acc as u16);
+    sum + carry as u16
 }

@@ -61,7 +61,7 @@ impl Header {
 
     /// As [`emit`](Self::emit), with the checksum left to who sends the segment: in its place is the sum of the
     /// pseudo-header, so that the checksum of `buf` as it is then is the segment's. The payload may come later.
-    #[inline]
+    #[inline(never)] // so that what both have in common is in `emit` where that goes
     pub fn emit_unfinished(&self, src: IpAddr, dst: IpAddr, buf: &mut [u8]) {
         if self.emit_all(buf) {
             let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);

@@ -254,11 +254,13 @@ impl Shard {
         if src.is_ipv6() {
             self.check_addresses(src, dst)?;
         }
-        let segment = match Segment::parse(bytes, src, dst) {
+        // By reference: a header is too large to be moved about.
+        let parsed = Segment::parse(bytes, src, dst);
+        let segment = match &parsed {
             Ok(segment) => segment,
             Err(reason) => {
                 self.check_addresses(src, dst)?;
-                return Err(reason.into());
+                return Err((*reason).into());
             }
         };
         let key = FlowKey::of(dst, segment.header.dst_port, src, segment.header.src_port);
@@ -269,7 +271,7 @@ impl Shard {
         };
         if !matches!(owner, Some(Owner::Connection(_))) {
             self.check_addresses(src, dst)?;
-            if owner.is_none() && self.is_stray(link.way, &key, &segment) {
+            if owner.is_none() && self.is_stray(link.way, &key, segment) {
                 return Err(Rejected::Elsewhere);
             }
         }
@@ -277,12 +279,12 @@ impl Shard {
             self.counters.refused(Refusal::TcpOption);
         }
         if let Some(Owner::Connection(slot)) = owner {
-            self.segment(now, link, slot, &segment, app);
+            self.segment(now, link, slot, segment, app);
             return Ok(());
         }
-        let knocker = Knocker { key, hash, link, segment: &segment, old: None };
+        let knocker = Knocker { key, hash, link, segment, old: None };
         match owner {
-            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, link, slot, key, hash, &segment),
+            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, link, slot, key, hash, segment),
             Some(Owner::HalfOpen(slot)) => Ok(self.in_syn_received(now, slot, &knocker, app)?),
             _ => self.knock(now, &knocker, app),
         }

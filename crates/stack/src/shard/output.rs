@@ -143,9 +143,9 @@ impl Shard {
         let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src) };
         let at = link.len() + ip_len(src);
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        let Some(Emit { mut header, payload_len, ect }) = entry.conn.poll_transmit(&mut env, &mut frame[at..]) else {
-            return Turn::Idle;
-        };
+        // By reference: a header is too large to be moved about.
+        let mut emit = entry.conn.poll_transmit(&mut env, &mut frame[at..]);
+        let Some(&mut Emit { ref mut header, payload_len, ect }) = emit.as_mut() else { return Turn::Idle };
         // The two lower bits are ECN's, and not the application's (RFC 9293 SHLD-22).
         let traffic_class = entry.dscp << 2 | if ect { ECT_0 } else { 0 };
         let marks = Marks { hop_limit: self.config.hop_limit, traffic_class, flow_label: entry.flow_label };

@@ -21,6 +21,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::BrokenPipe`] once writing is shut down, [`Error::NotConnected`] when the connection is over.
+    #[inline]
     pub fn send(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> Result<usize, Error> {
         self.write(bytes.len(), Want::Room, false, |snd| snd.push(env, bytes))
     }

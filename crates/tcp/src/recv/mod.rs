@@ -120,6 +120,12 @@ impl Receiver {
         }
     }
 
+    /// Whether there are [`sack_blocks`](Self::sack_blocks).
+    #[inline]
+    pub(crate) fn reports(&self) -> bool {
+        self.duplicate.0 != self.duplicate.1 || self.reassembly.is_some()
+    }
+
     /// The blocks for an ACK, most recent first (RFC 2018 section 4), before them what came twice.
     pub(crate) fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::default();

@@ -36,18 +36,13 @@ use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::Header};
 pub(crate) use write::COPIED_BELOW;
 
-/// The timer that is due first, the one before of two at the same time. Asked for with every segment, so without a list of
-/// them: sorting one costs more than all the rest of a timer.
+/// The timer that is due first, the one before of two at the same time.
 pub(crate) fn sooner(
     first: Option<(&'static str, Instant)>,
     name: &'static str,
-    at: Option<Instant>,
+    at: Instant,
 ) -> Option<(&'static str, Instant)> {
-    match (first, at) {
-        (Some((_, due)), Some(at)) if due <= at => first,
-        (_, Some(at)) => Some((name, at)),
-        (_, None) => first,
-    }
+    if first.is_some_and(|(_, due)| due <= at) { first } else { Some((name, at)) }
 }
 
 /// Our FIN: it follows whatever is queued.
@@ -424,7 +419,9 @@ impl Sender {
             self.deadline = None;
             let rto = if env.config.slow_start_after_idle { self.rto.timeout(env.config) } else { Duration::MAX };
             self.congestion.on_restart(env.now, env.now - self.last_sent, rto, self.mss.into());
-            self.burst_limit = self.burst_limit(env, self.mss.into());
+            if !cut.push {
+                self.burst_limit = self.burst_limit(env, self.mss.into());
+            }
         }
         self.last_sent = env.now;
         self.behind = Some(end);
@@ -503,12 +500,22 @@ impl Sender {
 
     /// The timer that is due first.
     pub(crate) fn timer(&self) -> Option<(&'static str, Instant)> {
-        let flight = self.flight.as_ref();
-        let first = sooner(None, "reorder", flight.and_then(|f| f.reorder_at));
-        let first = sooner(first, "loss-probe", flight.and_then(|f| f.probe_at));
-        let first = sooner(first, "retransmit", self.deadline);
-        let first = sooner(first, "persist", self.persist.deadline());
-        sooner(first, "pacing", self.pacer.deadline())
+        let mut first = None;
+        self.timers(|name, at| first = sooner(first, name, at));
+        first
+    }
+
+    /// All timers that run.
+    #[inline]
+    pub(crate) fn timers(&self, mut each: impl FnMut(&'static str, Instant)) {
+        let mut each = |name, at: Option<Instant>| at.into_iter().for_each(|at| each(name, at));
+        if let Some(flight) = &self.flight {
+            each("reorder", flight.reorder_at);
+            each("loss-probe", flight.probe_at);
+        }
+        each("retransmit", self.deadline);
+        each("persist", self.persist.deadline());
+        each("pacing", self.pacer.deadline());
     }
 
     /// Acts on the timers that are due. False when the peer has been silent for `r2` (RFC 9293 section 3.8.3).

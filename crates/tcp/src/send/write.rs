@@ -11,6 +11,7 @@ pub(crate) const COPIED_BELOW: usize = CHUNK_BYTES / 2;
 
 impl Sender {
     /// Takes as much of `bytes` as the send buffer and the pool have room for.
+    #[inline]
     pub(crate) fn push(&mut self, env: &mut Env<'_>, bytes: &[u8]) -> usize {
         let room = self.buffer(env).saturating_sub(self.queue.len()) as usize;
         self.queue.push(env.pool, &bytes[..bytes.len().min(room)])
