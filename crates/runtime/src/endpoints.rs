@@ -68,8 +68,12 @@ impl Endpoints {
         let got = sockets.first().map(Socket::local_addr).transpose().map_err(Error::system("reading a port"))?;
         let port = got.and_then(|got| got.as_socket()).map_or(address.port(), |got| got.port());
         let mut steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
-        for ip in meant {
-            steering.add_endpoint(ip, port)?;
+        if let Err(error) = meant.iter().try_for_each(|ip| steering.add_endpoint(*ip, port)) {
+            // All or none: nobody holds the port from here on, and the kernel may give it to somebody.
+            for ip in meant {
+                let _ = steering.remove_endpoint(ip, port);
+            }
+            return Err(error.into());
         }
         let address = SocketAddr::new(address.ip(), port);
         claimed.extend(sockets.into_iter().map(|socket| (address, Some(socket))));

@@ -31,6 +31,8 @@ pub(super) struct Listener {
     /// The application was told so.
     told: bool,
     accepted: u32,
+    /// The application would have accepted more in this turn.
+    more: bool,
 }
 
 impl Listener {
@@ -50,7 +52,7 @@ impl Listener {
         net::listen(&fd, i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let address = net::getsockname(&fd)?.try_into()?;
         let queues = options.accept_queue.is_some();
-        Ok(Self { fd, address, queues, ready: false, told: false, accepted: 0 })
+        Ok(Self { fd, address, queues, ready: false, told: false, accepted: 0, more: false })
     }
 
     pub(super) const fn fd(&self) -> &OwnedFd {
@@ -72,10 +74,17 @@ impl Listener {
     }
 
     /// A turn is over. Whether there may be more to accept in the next one.
-    pub(super) const fn begin_turn(&mut self) -> bool {
-        let goes_on = !self.queues && self.accepted >= PER_TURN;
+    pub(super) fn begin_turn(&mut self) -> bool {
+        let goes_on = std::mem::take(&mut self.more) || (!self.queues && self.accepted >= PER_TURN);
+        self.told &= !(self.queues && goes_on);
         self.accepted = 0;
         goes_on
+    }
+
+    /// Whether the application is to wait for the next turn before it accepts one more: it will be told again.
+    pub(super) fn holds_back(&mut self) -> bool {
+        self.more |= !self.has_turn();
+        self.more
     }
 
     /// There was no room, and may be now.

@@ -420,7 +420,11 @@ impl Sockets for KernelSockets {
     }
 
     fn accept(&mut self, now: Instant, listener: ListenerId) -> Option<ConnId> {
-        self.listener(listener)?;
+        if self.listener(listener)?.holds_back() {
+            // Who connects faster than is accepted does not hold the loop.
+            self.mark_listener(listener);
+            return None;
+        }
         match self.take(now, listener) {
             Accept::Taken(conn) => Some(conn),
             Accept::Empty | Accept::Later => None,

@@ -105,3 +105,24 @@ fn a_shutdown_of_reading_throws_away_what_is_there() {
     }
     assert!(peer.join().unwrap().is_some());
 }
+
+/// An application that accepts until there is nobody does not do so for ever: it is told again in the next turn.
+#[test]
+fn who_accepts_has_turns() {
+    let mut sockets = sockets();
+    let any = (Ipv4Addr::LOCALHOST, 0).into();
+    let options = ListenOptions { accept_queue: Some(512), ..ListenOptions::default() };
+    let listener = sockets.listen(any, &options).unwrap();
+    let address = sockets.listener_address(listener).unwrap();
+    let peers: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut batches = Vec::new();
+    while batches.iter().sum::<usize>() < peers.len() {
+        assert_eq!(turn(&mut sockets), [SocketEvent::Acceptable(listener)]);
+        batches.push(std::iter::from_fn(|| sockets.accept(NOW, listener)).count());
+    }
+    assert_eq!(batches, [64, 64, 64, 8]);
+    // Behind that it is as before: told once for who comes next.
+    let _one_more = TcpStream::connect(address).unwrap();
+    assert_eq!(turn(&mut sockets), [SocketEvent::Acceptable(listener)]);
+    assert!(sockets.accept(NOW, listener).is_some() && sockets.accept(NOW, listener).is_none());
+}
