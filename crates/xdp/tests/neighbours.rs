@@ -160,7 +160,9 @@ fn facts_are_those_that_ip_and_ethtool_show() {
     assert!(facts.offload_warning(&offloads()).unwrap().contains("ethtool -K"));
     run("ip", &["netns", "exec", lab.a(), "ethtool", "-K", A, "tx", "off", "tso", "off", "gso", "off"]);
     // What a veth receives is another's: it has nothing to verify, and `ethtool -k` says that it does.
-    assert_eq!(offloads(), Offloads { rx_checksum: true, ..Offloads::default() });
+    let mut expected = Offloads::default();
+    expected.rx_checksum = true;
+    assert_eq!(offloads(), expected);
     assert_eq!(facts.offload_warning(&offloads()), None);
     ip(&["-n", lab.a(), "link", "set", A, "down"]);
     let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
