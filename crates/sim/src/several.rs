@@ -16,6 +16,8 @@ pub struct Several<A> {
     pub shards: Vec<Host<A>>,
     arrival: Arrival,
     news: VecDeque<(Instant, Landing)>,
+    /// Strays, and copies of what is for all, that the shard they were handed to has dropped: it counts them by reason.
+    refused: [u64; 2],
 }
 
 impl<A> fmt::Debug for Several<A> {
@@ -30,7 +32,7 @@ impl<A: App> Several<A> {
     pub fn new(shards: Vec<Host<A>>, arrival: impl FnMut(Instant, &[u8]) -> usize + 'static) -> Self {
         let places = shards.iter().map(|host| usize::from(host.shard.config().place.index));
         assert!(!shards.is_empty() && places.eq(0..shards.len()), "each shard in its place");
-        Self { shards, arrival: Box::new(arrival), news: VecDeque::new() }
+        Self { shards, arrival: Box::new(arrival), news: VecDeque::new(), refused: [0; 2] }
     }
 
     /// Tells the shards at `at`, or when the host is next called after that, where flows land. In the order of time.
@@ -70,7 +72,11 @@ impl<A: App> Node for Several<A> {
         }
         for n in (1..count).map(|n| (at + n) % count) {
             let Host { shard, app } = &mut self.shards[n];
-            if shard.on_handed(now, frame, app) != Placed::Elsewhere && placed == Placed::Elsewhere {
+            let there = shard.on_handed(now, frame, app);
+            if there == Placed::Refused {
+                self.refused[usize::from(placed == Placed::Everybodys)] += 1;
+            }
+            if there != Placed::Elsewhere && placed == Placed::Elsewhere {
                 return;
             }
         }
@@ -99,6 +105,7 @@ impl<A: App> Node for Several<A> {
 
     fn check(&self, frames_in: u64, frames_out: u64) -> Result<usize, String> {
         let [mut strays, mut claimed, mut frames, mut sent] = [0; 4];
+        let [refused, copies_refused] = self.refused;
         for host in &self.shards {
             let c = host.shard.counters();
             strays += c.strays_out;
@@ -107,7 +114,7 @@ impl<A: App> Node for Several<A> {
             sent += c.frames_out;
             host.shard.invariants()?;
         }
-        if (strays, frames, sent) != (claimed, frames_in, frames_out) {
+        if (strays, frames, sent) != (claimed + refused, frames_in + copies_refused, frames_out) {
             let counted = format!("{frames} and {sent}, strays {strays} out, {claimed} in");
             return Err(format!("{frames_in} frames in and {frames_out} out are counted as {counted}"));
         }
