@@ -274,8 +274,10 @@ fn the_handle_is_closed_already(w: &mut World<'_>) {
     w.shutdown(Shutdown::Both);
 }
 
+type Programme = (&'static str, fn(&mut World<'_>));
+
 /// Each is a row of the document's table, in this order.
-const PROGRAMMES: [(&str, fn(&mut World<'_>)); 18] = [
+const PROGRAMMES: [Programme; 18] = [
     ("the peer closed in order", the_peer_closed_in_order),
     ("we shut down writing", we_shut_down_writing),
     ("we shut down reading, and the peer sends", we_shut_down_reading_and_the_peer_sends),
@@ -298,7 +300,7 @@ const PROGRAMMES: [(&str, fn(&mut World<'_>)); 18] = [
 
 /// Runs them all; what each has said.
 fn all(lab: &Lab, way: Way, party: &mut dyn Party) -> Vec<String> {
-    let mut run = |(what, programme): &(&str, fn(&mut World<'_>))| {
+    let mut run = |(what, programme): &Programme| {
         println!("{way:?}: {what}");
         let mut world = World { lab, way, party: &mut *party, listener: lab.peer(), peer: None, said: Vec::new() };
         programme(&mut world);
