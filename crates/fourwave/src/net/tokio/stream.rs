@@ -31,7 +31,7 @@ use std::time::Duration;
 /// ```
 ///
 /// One task may read while another writes: [`split`](Self::split), [`into_split`](Self::into_split). Shutting down
-/// ([`AsyncWriteExt::shutdown`](tokio::io::AsyncWriteExt::shutdown)) closes the direction to the peer; what was written is sent
+/// (`AsyncWriteExt::shutdown`) closes the direction to the peer; what was written is sent
 /// first.
 ///
 /// Dropping it closes in the background: what was written is sent; if data was left unread, the connection is reset.
