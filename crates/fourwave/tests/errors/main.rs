@@ -301,7 +301,7 @@ const PROGRAMMES: [Programme; 18] = [
 
 /// Runs them all; what each has said.
 fn all(lab: &Lab, way: Way, party: &mut dyn Party) -> Vec<String> {
-    let mut run = |(what, programme): &(&str, fn(&mut World<'_>))| {
+    let mut run = |(what, programme): &Programme| {
         println!("{way:?}: {what}");
         let mut world = World { lab, way, party: &mut *party, listener: lab.peer(), peer: None, said: Vec::new() };
         programme(&mut world);
