@@ -142,5 +142,5 @@ pub(crate) enum InternalCommand {
         concurrency: u64,
     },
     /// Requests through a proxy, from one process that is client and backend
-    Through(ThroughArgs),
+    Through(Box<ThroughArgs>),
 }
