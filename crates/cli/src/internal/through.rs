@@ -240,7 +240,8 @@ impl App for Through {
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = io.close(conn);
+        // Not `close`: its end is to be told.
+        let _ = io.shutdown(conn, Half::Write);
         if !self.config.one_each && matches!(self.roles.get(conn), Some(Role::Client { .. })) {
             self.errors += 1;
         }

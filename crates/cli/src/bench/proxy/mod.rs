@@ -21,8 +21,11 @@ use crate::lab::{self, Lab};
 use crate::out::{self, Progress};
 use crate::stop::{Interrupted, Stop};
 
-const PROXY_PORT: u16 = 7200;
-const BACKEND_PORT: u16 = 7201;
+/// Port of the first proxy, and behind it that of its backend. Each point has its own: a load of the next one begins with other
+/// sequence numbers, and the kernel would refuse its connections while it remembers those of the one before (TIME-WAIT).
+const FIRST_PORT: u16 = 7200;
+/// Points until they are used again; the last ones are below the kernel's own ephemeral ports.
+const PORT_PAIRS: usize = 10_000;
 /// Connections at a time, but for latency.
 const CONNECTIONS: u32 = 64;
 
@@ -95,8 +98,8 @@ fn measure(config: &Config, stop: &Stop, progress: &mut Progress) -> anyhow::Res
     let [proxy_core, load_core, ..] = cores[..] else {
         bail!("the measurement needs two cores, one for the proxy: this process may use {}", cores.len());
     };
-    let files = Files::write(proxy_core)?;
-    let place = Place { config, stop, files, proxy_core, load_core };
+    let files = Files::new()?;
+    let mut place = Place { config, stop, files, proxy_core, load_core, ports: (0, 0) };
     let haproxy = haproxy_version();
     let mut report = ProxyReport::new(config, haproxy.clone());
     for round in 0..config.rounds {
@@ -107,6 +110,7 @@ fn measure(config: &Config, stop: &Stop, progress: &mut Progress) -> anyhow::Res
                 continue;
             }
             progress.now(&format!("  round {} of {}: {between}, {test} …", round + 1, config.rounds));
+            place.ports = ports(round as usize * POINTS.len() + turn);
             let jitter = jitter::probe(&[proxy_core, load_core]);
             match place.point(between, test) {
                 Ok(sample) => report.add(between, test, sample, jitter),
@@ -140,24 +144,28 @@ struct Files {
 }
 
 impl Files {
-    fn write(core: usize) -> anyhow::Result<Self> {
+    fn new() -> anyhow::Result<Self> {
         let directory = std::env::temp_dir().join(format!("fourwave-bench-{}", std::process::id()));
         std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let (listen, backend) = (address(lab::A, PROXY_PORT)?, address(lab::B, BACKEND_PORT)?);
+        Ok(Self { directory })
+    }
+
+    /// Writes both; HAProxy's names its core itself.
+    fn write(&self, listen: SocketAddr, backend: SocketAddr, core: usize) -> anyhow::Result<()> {
         let fourwave = format!(
             "access-log = \"off\"\n[[listener]]\nname = \"bench\"\naddress = \"{listen}\"\npool = \"bench\"\n\
              [[pool]]\nname = \"bench\"\n[[pool.backend]]\naddress = \"{backend}\"\n"
         );
         let haproxy = format!(
-            "global\n    nbthread 1\n    cpu-map 1/1 {core}\n    maxconn 10000\n\
+            "global\n    nbthread 1\n    cpu-map 1/1 {core}\n    maxconn 2000\n\
              defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n\
              listen bench\n    bind {listen}\n    server backend {backend}\n"
         );
         for (name, text) in [("fourwave.toml", fourwave), ("haproxy.cfg", haproxy)] {
-            let path = directory.join(name);
+            let path = self.directory.join(name);
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        Ok(Self { directory })
+        Ok(())
     }
 
     fn path(&self, name: &str) -> String {
@@ -169,6 +177,12 @@ impl Drop for Files {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all::<&Path>(&self.directory);
     }
+}
+
+/// Of the proxy and of the backend.
+fn ports(point: usize) -> (u16, u16) {
+    let pair = u16::try_from(point % PORT_PAIRS).unwrap_or(0);
+    (FIRST_PORT + 2 * pair, FIRST_PORT + 2 * pair + 1)
 }
 
 fn address(end: lab::End, port: u16) -> anyhow::Result<SocketAddr> {
@@ -189,13 +203,17 @@ struct Place<'a> {
     files: Files,
     proxy_core: usize,
     load_core: usize,
+    /// Of this point's proxy and backend.
+    ports: (u16, u16),
 }
 
 impl Place<'_> {
     fn point(&self, between: Between, test: Test) -> anyhow::Result<Sample> {
         self.stop.check()?;
+        let (target, listen) = (address(lab::A, self.ports.0)?, address(lab::B, self.ports.1)?);
+        self.files.write(target, listen, self.proxy_core)?;
         let mut proxy = self.start(between)?;
-        let (target, listen) = (address(lab::A, PROXY_PORT)?.to_string(), address(lab::B, BACKEND_PORT)?.to_string());
+        let (target, listen) = (target.to_string(), listen.to_string());
         let seconds = self.config.seconds.as_secs_f64().to_string();
         let bytes = self.config.message_bytes.to_string();
         let mut load = strings(&["internal", "through", "--target", &target, "--bytes", &bytes, "--seconds", &seconds]);
@@ -231,14 +249,14 @@ impl Place<'_> {
         match between {
             Between::Fourwave => own(strings(&["proxy", "-c", &self.files.path("fourwave.toml")])),
             Between::Nobody => {
-                let listen = address(lab::A, PROXY_PORT)?.to_string();
+                let listen = address(lab::A, self.ports.0)?.to_string();
                 let bytes = self.config.message_bytes.to_string();
                 own(strings(&["internal", "through", "--listen", &listen, "--bytes", &bytes]))
             }
             Between::HaProxy => {
                 let program = ["haproxy", "-db", "-f", &self.files.path("haproxy.cfg")];
                 let mut job = Job::start_other(lab::A.namespace, &program)?;
-                job.wait_listening(PROXY_PORT, self.stop, READY_LIMIT)?;
+                job.wait_listening(self.ports.0, self.stop, READY_LIMIT)?;
                 Ok(job)
             }
         }
@@ -248,4 +266,17 @@ impl Place<'_> {
 /// The flags of a stack that spins on an end of the lab.
 fn on(end: lab::End, core: usize) -> Vec<String> {
     strings(&["--interface", end.interface, "--idle", "busy", "--cores", &core.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_do_not_share_ports() {
+        assert_eq!(ports(0), (7200, 7201));
+        assert_eq!(ports(1), (7202, 7203));
+        assert_eq!(ports(PORT_PAIRS - 1), (27_198, 27_199));
+        assert_eq!(ports(PORT_PAIRS), ports(0));
+    }
 }
