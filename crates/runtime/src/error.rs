@@ -4,8 +4,9 @@ use crate::kernel::Holder;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// An error of the runtime: one sentence that says what to do.
-#[derive(Debug, thiserror::Error)]
+/// An error of the runtime: one sentence that says what to do. It is its `Debug` as well, for that is what a `main` prints
+/// that returns it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The device layer refused.
@@ -190,8 +191,23 @@ pub enum Error {
         source: io::Error,
     },
     /// The worker panicked: a bug of ours or of the application.
-    #[error("the worker thread panicked: this is a bug, its message is above")]
+    #[error("a worker thread panicked, in the application's code or in the stack's: its message is above")]
     Panicked,
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let why = error.to_string();
+            if !text.contains(&why) {
+                text = format!("{text}: {why}");
+            }
+            cause = error.source();
+        }
+        f.write_str(&text)
+    }
 }
 
 impl Error {
@@ -213,5 +229,17 @@ pub const fn io_error_kind(error: stack::Error) -> io::ErrorKind {
         stack::Error::Aborted => io::ErrorKind::ConnectionAborted,
         stack::Error::BrokenPipe => io::ErrorKind::BrokenPipe,
         stack::Error::NotConnected => io::ErrorKind::NotConnected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    /// What a `main` prints that returns the error.
+    #[test]
+    fn an_error_is_its_sentence_in_debug_too_with_a_cause_once() {
+        let error = Error::System { what: "opening it".into(), source: std::io::ErrorKind::NotFound.into() };
+        assert_eq!(format!("{error:?}"), "opening it: entity not found");
     }
 }

@@ -62,7 +62,8 @@ impl FileArgs {
     /// The same out of a table of another file.
     pub(super) fn of(table: &toml::Table) -> Result<Self, UsageError> {
         let read: Result<Self, toml::de::Error> = table.clone().try_into();
-        read.map_err(|error| UsageError(format!("[stack]: {}", error.message().replace('\n', " ").trim())))
+        // With the key, which the error has on a line of its own.
+        read.map_err(|error| UsageError(format!("[stack]: {}", error.to_string().trim().replace('\n', " "))))
     }
 
     pub(super) const fn tcp(&self) -> TcpArgs {

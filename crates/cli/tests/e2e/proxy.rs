@@ -527,6 +527,7 @@ fn a_file_can_be_checked() {
             "`balance = \"random\"` is not allowed: round-robin",
         ),
         (format!("{LISTENER}{}[stack]\nqueue = 1\n", pool("", &[1])), "[stack]: unknown field `queue`"),
+        (format!("{LISTENER}{}[stack]\nqueues = -1\n", pool("", &[1])), "expected a string in `queues`"),
         ("nonsense".into(), "line 1: "),
     ] {
         let file = folder.write("wrong.toml", &text);

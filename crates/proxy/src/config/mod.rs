@@ -232,8 +232,19 @@ impl Config {
         let raw: raw::Config = toml::from_str(text).map_err(|error| {
             let until = error.span().map_or("", |span| text.get(..span.start).unwrap_or(text));
             let line = until.matches('\n').count() + 1;
-            ConfigError::Syntax { line, message: error.message().replace('\n', " ").trim().to_owned() }
+            let written = text.lines().nth(line - 1).unwrap_or_default().trim();
+            ConfigError::Syntax { line, message: sentence(error.message(), written) }
         })?;
         check::config(raw)
+    }
+}
+
+/// What the parser says; of a value of the wrong type also the field, which the parser leaves out.
+fn sentence(message: &str, written: &str) -> String {
+    let message = message.replace('\n', " ").trim().to_owned();
+    match message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once("expected ")) {
+        Some((_, "i64" | "u64")) => format!("`{written}` is not allowed: a whole number is expected"),
+        Some((_, expected)) => format!("`{written}` is not allowed: {expected} is expected"),
+        None => message,
     }
 }

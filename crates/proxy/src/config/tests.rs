@@ -194,7 +194,8 @@ fn a_mistake_is_named() {
         ),
         (String::new(), ["listener = none", "at least one", "[[listener]]"]),
         (with("[[pool.backend]]", "[[pool.backends]]"), ["line 9", "unknown field", "backends"]),
-        (with("pool = \"web\"", "pool = 5"), ["line 5", "invalid type", "string"]),
+        (with("pool = \"web\"", "pool = 5"), ["line 5: ", "`pool = 5` is not allowed", "a string is expected"]),
+        (format!("buffer = \"big\"\n{SMALL}"), ["line 1: ", "`buffer = \"big\"`", "a whole number is expected"]),
     ] {
         let said = wrong(&text);
         for part in parts {

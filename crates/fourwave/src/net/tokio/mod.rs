@@ -41,6 +41,9 @@ pub mod tcp;
 pub use listener::TcpListener;
 pub use stream::TcpStream;
 
+/// What `bind` and `connect` take, and what finds addresses of names: tokio's own, so that a program's imports change as a whole.
+pub use ::tokio::net::{ToSocketAddrs, lookup_host};
+
 use super::Net;
 use super::stream::{Sink, Stream};
 use super::waiters::Waiting;
