@@ -1,5 +1,6 @@
 //! The `fourwave` command.
 #![forbid(unsafe_code)]
+#![allow(rustdoc::broken_intra_doc_links, reason = "clap prints comments as they are, and [fd77::1]:7 is an address")]
 
 mod affinity;
 mod args;
