@@ -19,7 +19,7 @@ use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
 use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 use mio::Waker;
 use socket2::Socket;
 use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig, Via};
@@ -108,11 +108,7 @@ pub fn start_each<A: App + Send + 'static>(
         return kernel_only::start(&options, Privileges::of(&options), make);
     }
     let Prepared { workers, cores, privileges, mut running } = prepare(options, make)?;
-    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
-        // If one can't be started, those that were are ended by the drop of what runs.
-        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
-        running.workers.push(thread);
-    }
+    running.spawn(workers, cores, privileges)?;
     Ok(running)
 }
 
@@ -124,7 +120,7 @@ pub(crate) struct Prepared<A> {
     pub(crate) running: Running<A>,
 }
 
-pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A) -> Result<Prepared<A>, Error> {
+pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) -> Result<Prepared<A>, Error> {
     options.check()?;
     options.check_interface()?;
     let privileges = Privileges::of(&options);
@@ -138,7 +134,6 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
     let mut shards = shards(&options, &facts, &clock, queues.len())?;
     let held = Held::of(&options, &facts, &shards)?;
     let most = largest_mtu(facts.mtu);
-    let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
     let follow = interface::Start { facts, shared: held.shared.clone(), most };
     // Where the link goes down for a moment the kernel forgets its neighbours.
     let target = probe::target(&options, &follow.facts, &shards);
@@ -151,25 +146,8 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
     if options.kernel_sockets == KernelSockets::Beside {
         kernel_only::give(&options, &mut shards, Via::Stack)?;
     }
-    let (resolve, wanted) = bounded(RESOLVES);
-    let mut workers = Vec::with_capacity(queues.len());
-    let mut mailboxes = Vec::with_capacity(queues.len());
-    for (port, shard) in ports.into_iter().zip(shards) {
-        let (commands, inbox) = bounded(COMMANDS);
-        let app = make(shard.config().place);
-        let mut worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve.clone())
-            .map_err(Error::system("setting up the loop's sleep"))?;
-        worker.set_drain_time(options.drain_time);
-        mailboxes.push(Mailbox { commands, waker: worker.waker() });
-        workers.push(worker);
-    }
-    let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();
-    if workers.len() > 1 {
-        let ends = Handoff::ring(wakers.clone(), PARCELS);
-        workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
-    }
-    let (posts, poster) = Post::offices(wakers.clone(), messages);
-    workers.iter_mut().zip(posts).for_each(|(worker, post)| worker.set_post(post));
+    let ends = ports.into_iter().zip(shards);
+    let Loops { mut workers, mailboxes, wakers, poster, wanted } = loops(&options, clock, ends, make)?;
     let mirror = Mirror::start(follow, wanted, mailboxes.clone(), privileges)?;
     workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
     let overhearing = match options.address {
@@ -195,6 +173,45 @@ pub(crate) fn prepare<A: App>(options: Options, mut make: impl FnMut(Place) -> A
         _held: Some(held),
     };
     Ok(Prepared { workers, cores, privileges, running })
+}
+
+/// The loops, joined to each other, and the ways to them.
+struct Loops<P, A> {
+    workers: Vec<Worker<P, A>>,
+    mailboxes: Vec<Mailbox>,
+    wakers: Vec<Arc<Waker>>,
+    poster: Poster,
+    /// Addresses that they want resolved.
+    wanted: Receiver<IpAddr>,
+}
+
+/// Makes a loop for each port and shard.
+fn loops<P: Port, A: App>(
+    options: &Options,
+    clock: Clock,
+    ends: impl Iterator<Item = (P, Shard)>,
+    mut make: impl FnMut(Place) -> A,
+) -> Result<Loops<P, A>, Error> {
+    let (resolve, wanted) = bounded(RESOLVES);
+    let (mut workers, mut mailboxes, mut messages) = (Vec::new(), Vec::new(), 1);
+    for (port, shard) in ends {
+        let (commands, inbox) = bounded(COMMANDS);
+        messages = shard.config().max_messages as usize;
+        let app = make(shard.config().place);
+        let mut worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve.clone())
+            .map_err(Error::system("setting up the loop's sleep"))?;
+        worker.set_drain_time(options.drain_time);
+        mailboxes.push(Mailbox { commands, waker: worker.waker() });
+        workers.push(worker);
+    }
+    let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();
+    if workers.len() > 1 {
+        let ends = Handoff::ring(wakers.clone(), PARCELS);
+        workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
+    }
+    let (posts, poster) = Post::offices(wakers.clone(), messages);
+    workers.iter_mut().zip(posts).for_each(|(worker, post)| worker.set_post(post));
+    Ok(Loops { workers, mailboxes, wakers, poster, wanted })
 }
 
 /// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
@@ -237,6 +254,21 @@ fn spawn<P: Port + Send + 'static, A: App + Send + 'static>(
         .name(format!("fw-shard-{index}"))
         .spawn(run)
         .map_err(Error::system("starting the worker"))
+}
+
+impl<A: App + Send + 'static> Running<A> {
+    /// Runs each loop on a thread of its own. If one can't be started, those that were are ended by the drop of what runs.
+    fn spawn<P: Port + Send + 'static>(
+        &mut self,
+        workers: Vec<Worker<P, A>>,
+        cores: Vec<Option<CoreId>>,
+        privileges: Privileges,
+    ) -> Result<(), Error> {
+        for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
+            self.workers.push(spawn(index, worker, core, privileges, Arc::clone(&self.ending))?);
+        }
+        Ok(())
+    }
 }
 
 impl<A> Running<A> {

@@ -1,5 +1,6 @@
 //! What `bench` reports: medians over the rounds, and how fourwave compares.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -243,14 +244,23 @@ impl Machine {
     }
 }
 
-fn median(mut values: Vec<u64>) -> Option<u64> {
-    values.sort_unstable();
+/// What half of the values are below of; between two of them, what `mean` makes of both.
+pub(super) fn median_by<T: Copy>(
+    mut values: Vec<T>,
+    order: impl FnMut(&T, &T) -> Ordering,
+    mean: impl FnOnce(T, T) -> T,
+) -> Option<T> {
+    values.sort_unstable_by(order);
     let middle = values.len() / 2;
     match values.len() {
         0 => None,
         odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some(values[middle - 1].midpoint(values[middle])),
+        _ => Some(mean(values[middle - 1], values[middle])),
     }
+}
+
+fn median(values: Vec<u64>) -> Option<u64> {
+    median_by(values, u64::cmp, u64::midpoint)
 }
 
 #[cfg(test)]

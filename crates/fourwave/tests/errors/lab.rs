@@ -1,12 +1,9 @@
 //! Two namespaces joined by a cable: ours, and one that is a peer and a router.
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use crate::namespaces::{ip, within};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
@@ -15,11 +12,6 @@ pub(crate) const PEER: &str = "10.79.0.2";
 
 /// What is left of it is removed at the end.
 pub(crate) struct Lab;
-
-fn ip(args: &str) -> bool {
-    let quiet = Command::new("ip").args(args.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    quiet.expect("this test needs iproute2").success()
-}
 
 fn remove() {
     ip("netns del fw-err-a");
@@ -113,13 +105,4 @@ impl Drop for Lab {
     fn drop(&mut self) {
         remove();
     }
-}
-
-/// Runs `f` on a thread in a namespace.
-pub(crate) fn within<T: Send + 'static>(namespace: &str, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
-    std::thread::spawn(move || {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        f()
-    })
 }

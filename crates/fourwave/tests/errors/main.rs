@@ -6,13 +6,16 @@ mod level1;
 mod level2;
 #[cfg(feature = "tokio")]
 mod level3;
+#[path = "../namespaces/mod.rs"]
+mod namespaces;
 mod party;
 
 use fourwave::net::Net;
 use fourwave::{Duration, Keepalive, Stack};
-use lab::{INTERFACE, Lab, within};
+use lab::{INTERFACE, Lab};
 use level1::Level1;
 use level2::Level2;
+use namespaces::within;
 use party::{LOST, Party, Said};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};

@@ -1,25 +1,21 @@
 //! A veth pair between two namespaces, for tests of more than one program. Needs root, iproute2 and ethtool.
 #![allow(dead_code, reason = "each test program uses a part")]
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
+#[path = "../namespaces/mod.rs"]
+mod namespaces;
+
+#[allow(unused_imports, reason = "each test program uses a part")]
+pub(crate) use namespaces::{ip, within};
 use std::io::{BufRead, BufReader};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 pub(crate) const OURS: &str = "10.78.0.1";
 pub(crate) const KERNELS: &str = "10.78.0.2";
 
 /// Two namespaces joined by a cable; one test at a time has them.
 pub(crate) struct Lab(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
-
-pub(crate) fn ip(args: &str) -> bool {
-    let quiet = Command::new("ip").args(args.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    quiet.expect("this test needs iproute2").success()
-}
 
 fn remove() {
     ip("netns del fw-net-a");
@@ -58,15 +54,6 @@ impl Drop for Lab {
     fn drop(&mut self) {
         remove();
     }
-}
-
-/// Runs `f` on a thread in a namespace.
-pub(crate) fn within<T: Send + 'static>(namespace: &str, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
-    std::thread::spawn(move || {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        f()
-    })
 }
 
 /// A program in a namespace. What is executed becomes the child, which is ended with the test.

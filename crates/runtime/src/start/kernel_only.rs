@@ -1,18 +1,14 @@
 //! A stack over the kernel's sockets: shards without an interface; or the sockets for shards that have one.
 
-use super::{COMMANDS, Mailbox, RESOLVES, Running, secrets, spawn, these_cores};
+use super::{Loops, Running, loops, secrets, these_cores};
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::ending::Ending;
 use crate::error::Error;
-use crate::handoff::{Handoff, PARCELS};
 use crate::kernel::Holder;
 use crate::options::Options;
-use crate::post::Post;
 use crate::privileges::Privileges;
 use crate::sockets::{self, KernelSockets, NoPort};
-use crate::worker::Worker;
-use crossbeam::channel::bounded;
 use socket2::{Domain, Socket, Type};
 use stack::{App, ListenError, MacAddr, Place, Shard, ShardConfig, TcpConfig, Via};
 use std::io;
@@ -41,7 +37,7 @@ pub(super) fn give(options: &Options, shards: &mut [Shard], default: Via) -> Res
 pub(super) fn start<A: App + Send + 'static>(
     options: &Options,
     privileges: Privileges,
-    mut make: impl FnMut(Place) -> A,
+    make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
     let count = options.shards.unwrap_or_else(|| u16::try_from(options.cores.len()).unwrap_or(u16::MAX).max(1));
     let cores = if options.cores.is_empty() { vec![None; count.into()] } else { these_cores(&options.cores)? };
@@ -49,26 +45,9 @@ pub(super) fn start<A: App + Send + 'static>(
     let mut shards = shards(options, &clock, count)?;
     give(options, &mut shards, Via::Kernel)?;
     let listening = listen(options, &mut shards)?;
-    let messages = shards.first().map_or(1, |shard| shard.config().max_messages as usize);
+    let ends = shards.into_iter().map(|shard| (NoPort, shard));
     // Nobody resolves anything.
-    let (resolve, _) = bounded(RESOLVES);
-    let (mut workers, mut mailboxes) = (Vec::new(), Vec::new());
-    for shard in shards {
-        let (commands, inbox) = bounded(COMMANDS);
-        let app = make(shard.config().place);
-        let mut worker = Worker::new(NoPort, shard, app, clock, options.idle, inbox, resolve.clone())
-            .map_err(Error::system("setting up the loop's sleep"))?;
-        worker.set_drain_time(options.drain_time);
-        mailboxes.push(Mailbox { commands, waker: worker.waker() });
-        workers.push(worker);
-    }
-    let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();
-    if workers.len() > 1 {
-        let ends = Handoff::ring(wakers.clone(), PARCELS);
-        workers.iter_mut().zip(ends).for_each(|(worker, end)| worker.set_handoff(end));
-    }
-    let (posts, poster) = Post::offices(wakers.clone(), messages);
-    workers.iter_mut().zip(posts).for_each(|(worker, post)| worker.set_post(post));
+    let Loops { workers, mailboxes, wakers, poster, wanted: _ } = loops(options, clock, ends, make)?;
     let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
@@ -84,10 +63,7 @@ pub(super) fn start<A: App + Send + 'static>(
         _landing: None,
         _held: None,
     };
-    for (index, (worker, core)) in workers.into_iter().zip(cores).enumerate() {
-        let thread = spawn(index, worker, core, privileges, Arc::clone(&running.ending))?;
-        running.workers.push(thread);
-    }
+    running.spawn(workers, cores, privileges)?;
     Ok(running)
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::super::report::{Jitter, Machine};
+use super::super::report::{Jitter, Machine, median_by};
 use super::{Between, Config, Sample, Test};
 use crate::out;
 
@@ -284,14 +284,8 @@ fn p99(sample: &Sample) -> f64 {
     sample.through.latency_ns.p99 as f64
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some(values[middle - 1].midpoint(values[middle])),
-    }
+fn median(values: Vec<f64>) -> Option<f64> {
+    median_by(values, f64::total_cmp, f64::midpoint)
 }
 
 #[cfg(test)]
