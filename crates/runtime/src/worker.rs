@@ -198,6 +198,9 @@ impl<P: Port, A: App> Worker<P, A> {
             (None, None) => Vec::new(),
         };
         let end = EndOfAll { ending, wakers };
+        if self.idle == Idle::Busy {
+            self.sleeper.look_away();
+        }
         while !ending.has_begun() && !self.shard.finish_requested() {
             self.spin()?;
         }
@@ -404,6 +407,7 @@ impl<P: Port, A: App> Worker<P, A> {
     fn rest(&mut self, now: Instant, worked: bool) -> io::Result<()> {
         if worked {
             self.worked = now;
+            self.sleeper.worked();
             return Ok(());
         }
         let sleepy = match self.idle {
