@@ -51,8 +51,7 @@ impl Sleeper {
         }
         let waker = Arc::new(Waker::new(poll.registry(), COMMANDS)?);
         let frames = fd.map(|fd| fd.as_raw_fd());
-        let mut sleeper =
-            Self { poll, events: Events::with_capacity(8), waker, frames, watching: false, worked: 0 };
+        let mut sleeper = Self { poll, events: Events::with_capacity(8), waker, frames, watching: false, worked: 0 };
         sleeper.watch()?;
         Ok(sleeper)
     }

@@ -431,7 +431,12 @@ impl<P: Port, A: App> Worker<P, A> {
             .min();
         let (handoff, post) = (self.handoff.as_ref(), self.post.as_ref());
         let may_sleep = handoff.is_none_or(Handoff::may_sleep) & post.is_none_or(Post::may_sleep);
-        let slept = if may_sleep { self.sleeper.sleep(now, deadline) } else { Ok(()) };
+        let slept = if may_sleep {
+            self.port.look_away();
+            self.sleeper.sleep(now, deadline)
+        } else {
+            Ok(())
+        };
         handoff.inspect(|handoff| handoff.awake());
         post.inspect(|post| post.awake());
         slept

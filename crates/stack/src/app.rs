@@ -444,6 +444,20 @@ impl Io<'_> {
         self.shard.with(self.now, conn, |c, _| c.set_nodelay(on))
     }
 
+    /// Whether the first segments of a connection, those behind a loss and the peer's FIN are acknowledged at once
+    /// (`TCP_QUICKACK`). Default: on, so that no peer waits for an acknowledgment while there is little under way. Off is for
+    /// an application that asks elsewhere for its answers: acknowledgments wait a millisecond for one to go with, and a
+    /// request with its response takes a segment less.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_quick_ack(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::QuickAck(on));
+        }
+        self.shard.with(self.now, conn, |c, env| c.set_quick_ack(env, on))
+    }
+
     /// What `fourwave ss` shows.
     ///
     /// # Errors

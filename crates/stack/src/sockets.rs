@@ -51,6 +51,8 @@ pub enum Sending {
 pub enum SocketOption {
     /// [`Io::set_nodelay`](crate::Io::set_nodelay).
     Nodelay(bool),
+    /// [`Io::set_quick_ack`](crate::Io::set_quick_ack).
+    QuickAck(bool),
     /// [`Io::set_cork`](crate::Io::set_cork).
     Cork(bool),
     /// [`Io::set_linger`](crate::Io::set_linger).

@@ -108,6 +108,32 @@ fn a_close_that_lingers_is_told_its_outcome() {
     assert_eq!((&bench.app.closed[..], bench.shard.connections()), (&[Some(Error::Reset)][..], 0));
 }
 
+/// RFC 9293 section 3.8.6.3: an acknowledgment may wait for half a second. What waited for the end of the batch when it was
+/// switched off goes with the answer, or by itself in a millisecond.
+#[test]
+fn a_request_is_acknowledged_by_its_answer_where_asked_to() {
+    let request = |bench: &mut Bench, seq: u32, snd: u32| {
+        let frame = tcp_frame(v4(9), v4(1), header(Flags::ACK, PORTS, seq, snd), b"request", None);
+        bench.shard.on_frame(bench.now, &frame, &mut bench.app);
+    };
+    let mut bench = Bench::new();
+    let (conn, snd) = bench.open(1000);
+    request(&mut bench, 301, snd);
+    bench.call(|io| io.set_quick_ack(conn, false)).expect("open");
+    assert_eq!(bench.sent(), []);
+    bench.call(|io| io.send(conn, b"answer")).expect("open");
+    let sent = bench.sent();
+    assert_eq!((sent.len(), sent[0].ack.value()), (1, 308));
+    request(&mut bench, 308, snd.wrapping_add(6));
+    assert_eq!(bench.pass(Duration::from_micros(900)), []);
+    let sent = bench.pass(Duration::from_micros(200));
+    assert_eq!(sent.iter().map(|h| h.ack.value()).collect::<Vec<_>>(), [315]);
+    // On again: at once.
+    bench.call(|io| io.set_quick_ack(conn, true)).expect("open");
+    request(&mut bench, 315, snd.wrapping_add(6));
+    assert_eq!(bench.sent()[0].ack.value(), 322);
+}
+
 /// Closes with a linger time as soon as it hears of a connection, or of its data if it is `late`.
 #[derive(Debug, Default)]
 struct Hasty {

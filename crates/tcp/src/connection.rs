@@ -375,6 +375,12 @@ impl Connection {
         self.snd.set_nodelay(on);
     }
 
+    /// Whether the first segments of a connection, those behind a loss and the peer's FIN are acknowledged at once, as they are
+    /// by default; off, the acknowledgment waits a millisecond for an answer to go with.
+    pub fn set_quick_ack(&mut self, env: &Env<'_>, on: bool) {
+        self.rcv.set_quick_ack(env, on);
+    }
+
     /// What there is to send can't leave: the next hop is not known. R2 runs all the same.
     pub fn held_up(&mut self, env: &Env<'_>) {
         self.snd.held_up(env);

@@ -568,6 +568,53 @@ fn acks_are_delayed_but_not_for_long() {
     );
 }
 
+/// RFC 9293 section 3.8.6.3: an ACK may wait for half a second, and is wanted at the latest for the second full-sized segment.
+/// Nothing says of a FIN that it may not, while ours may follow.
+#[test]
+fn acks_wait_a_millisecond_for_an_answer_where_asked_to() {
+    let settings = |s: &mut Settings| (s.delayed_ack, s.receive_buffer_bytes) = (Duration::from_millis(40), 1 << 16);
+    case_with(
+        settings,
+        "established 300 100
+         quick-ack off
+         in  <SEQ=100><ACK=300><DATA=10><CTL=ACK>
+         hears data 10
+         timer 1ms
+         out <SEQ=300><ACK=110><CTL=ACK>
+         in  <SEQ=110><ACK=300><DATA=10><CTL=ACK>
+         hears data 10
+         send 5
+         out <SEQ=300><ACK=120><DATA=5><CTL=ACK>
+         in  <SEQ=120><ACK=305><DATA=1460><CTL=ACK>
+         hears data 1460
+         in  <SEQ=1580><ACK=305><DATA=1460><CTL=ACK>    # the second full-sized segment
+         out <SEQ=305><ACK=3040><CTL=ACK>
+         hears data 1460
+         in  <SEQ=3050><ACK=305><DATA=10><CTL=ACK>      # out of order
+         out <SEQ=305><ACK=3040><CTL=ACK>
+         in  <SEQ=3040><ACK=305><DATA=10><CTL=ACK>      # fills the gap
+         out <SEQ=305><ACK=3060><CTL=ACK>
+         hears readable
+         read 20
+         in  <SEQ=3060><ACK=305><CTL=FIN,ACK>
+         hears eof
+         timer 1ms
+         out <SEQ=305><ACK=3061><CTL=ACK>",
+    );
+    // Behind our FIN nothing of ours follows.
+    case_with(
+        settings,
+        "established 300 100
+         quick-ack off
+         shutdown
+         out <SEQ=300><ACK=100><CTL=FIN,ACK>
+         in  <SEQ=100><ACK=301><CTL=FIN,ACK>
+         out <SEQ=301><ACK=101><CTL=ACK>
+         hears eof
+         hears closed",
+    );
+}
+
 // Options: RFC 9293 section 3.7.1, RFC 7323 section 2.
 
 /// MUST-14, MUST-15, MUST-16, SHLD-5, SHLD-28.

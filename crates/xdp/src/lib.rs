@@ -17,6 +17,7 @@
 mod abi;
 mod af_xdp;
 mod config;
+mod depth;
 mod error;
 pub mod facts;
 pub mod features;

@@ -155,6 +155,9 @@ pub trait Port {
     /// without a timeout while this holds.
     fn needs_flush(&self) -> bool;
 
+    /// The loop is about to sleep, and may be late for the next burst: the device gets all the frames it may have.
+    fn look_away(&mut self) {}
+
     /// Asks whether the device is still there: one that is gone does not wake anybody up. Costs a syscall on a real socket.
     ///
     /// # Errors
@@ -217,6 +220,8 @@ pub struct PortStats {
     pub kicks: u64,
     /// Kicks that the kernel put off (`EAGAIN`, `EBUSY`, `ENOBUFS`) and that were owed to the next flush.
     pub kicks_deferred: u64,
+    /// Times a burst used up half of what the fill ring had been kept at, and it was filled up.
+    pub fill_deepened: u64,
     /// Frames at the caller's: received or allocated, and neither transmitted nor recycled yet.
     pub frames_out: u64,
     /// Free frames.

@@ -178,6 +178,10 @@ impl Port for XskPort {
         either!(&self.0, port => port.needs_flush())
     }
 
+    fn look_away(&mut self) {
+        either!(&mut self.0, port => port.look_away());
+    }
+
     fn check(&self) -> io::Result<()> {
         either!(&self.0, port => port.check())
     }

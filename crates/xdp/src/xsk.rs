@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::af_xdp;
 use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig, needed_bytes};
+use crate::depth::Depth;
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::jumbo;
@@ -17,7 +18,7 @@ use crate::sys;
 
 /// Descriptors moved at a time; the arrays for it live in the port.
 const BATCH: usize = 64;
-/// The fill ring is refilled when at least this many frames fit.
+/// The fill ring is refilled when at least this many frames are missing.
 const REFILL_AT_LEAST: u32 = 16;
 /// Bytes of a huge page, where they are used.
 const HUGE_PAGE_BYTES: u64 = 2 << 20;
@@ -46,8 +47,10 @@ pub(crate) struct QueuePort<R: Rings> {
     kick_owed: bool,
     frame_size: usize,
     tx_ring: u32,
-    /// Frames in the fill ring, or in the kernel on their way from there to the RX ring.
+    /// Frames in the fill ring, or in the kernel on their way from there to the RX ring, or in that.
     in_fill: u32,
+    fill_ring: u32,
+    depth: Depth,
     /// Frames in the TX ring, or in the kernel on their way from there to the completion ring.
     in_tx: u32,
     tx_reserve: u32,
@@ -101,6 +104,8 @@ impl<R: Rings> QueuePort<R> {
             frame_size: config.frame_size as usize,
             tx_ring: config.tx_ring,
             in_fill: 0,
+            fill_ring: config.fill_ring,
+            depth: Depth::new(config.fill_ring),
             in_tx: 0,
             tx_reserve: config.tx_reserve(),
             queue: config.queue,
@@ -114,7 +119,7 @@ impl<R: Rings> QueuePort<R> {
             port.home = port.frames.clone();
         }
         port.tune(config);
-        port.refill(1);
+        port.fill(config.fill_ring);
         Ok(port)
     }
 
@@ -264,14 +269,27 @@ impl<R: Rings> QueuePort<R> {
         }
     }
 
-    /// Gives free frames to the fill ring if at least `at_least` fit, except for the TX reserve.
-    fn refill(&mut self, at_least: u32) {
-        let spare = u32::try_from(self.free.len()).unwrap_or(u32::MAX).saturating_sub(self.tx_reserve);
-        if spare < at_least {
+    /// Keeps the fill ring as deep as it is to be, once enough is missing.
+    fn refill(&mut self) {
+        let taken = self.depth.frames().saturating_sub(self.in_fill);
+        if taken < REFILL_AT_LEAST.min(self.depth.frames()) {
             return;
         }
-        let mut count = self.rings.fill_free(at_least).min(spare);
-        while count >= at_least && count > 0 {
+        // All of the ring that is not free, by the kernel's latest word.
+        let left = self.fill_ring.saturating_sub(self.rings.fill_free(self.fill_ring));
+        self.stats.fill_deepened += u64::from(self.depth.on_refill(taken, left));
+        self.fill(self.depth.frames());
+    }
+
+    /// Gives free frames to the kernel until it has `depth` of them, as far as they fit into the fill ring, except for the TX
+    /// reserve.
+    fn fill(&mut self, depth: u32) {
+        let spare = u32::try_from(self.free.len()).unwrap_or(u32::MAX).saturating_sub(self.tx_reserve);
+        let mut count = depth.saturating_sub(self.in_fill).min(spare);
+        if count > 0 {
+            count = count.min(self.rings.fill_free(count));
+        }
+        while count > 0 {
             let part = (count as usize).min(BATCH);
             let start = self.free.len() - part;
             for (slot, index) in self.batch.iter_mut().zip(self.free.drain(start..)) {
@@ -465,7 +483,7 @@ impl<R: Rings> Port for QueuePort<R> {
         if !self.queued.is_empty() {
             self.produce();
         }
-        self.refill(REFILL_AT_LEAST);
+        self.refill();
         if self.rings.fill_needs_wakeup() && self.in_fill > 0 {
             self.stats.kicks += 1;
             self.check()?;
@@ -477,6 +495,17 @@ impl<R: Rings> Port for QueuePort<R> {
         // Nothing comes in, so nothing wakes a sleeper, before frames that are on their way out are given back.
         let starved = self.in_fill == 0 && self.in_tx > 0;
         self.kick_owed || !self.queued.is_empty() || starved
+    }
+
+    fn look_away(&mut self) {
+        if self.in_fill < self.fill_ring {
+            self.fill(self.fill_ring);
+            if self.rings.fill_needs_wakeup() {
+                self.stats.kicks += 1;
+                // A device that fails says so at the next flush.
+                let _ = self.check();
+            }
+        }
     }
 
     fn check(&self) -> io::Result<()> {

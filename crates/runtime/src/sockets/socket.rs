@@ -464,6 +464,7 @@ impl Socket {
         let fd = &self.fd;
         let _ = match option {
             SocketOption::Nodelay(on) => sockopt::set_tcp_nodelay(fd, on),
+            SocketOption::QuickAck(on) => sockopt::set_tcp_quickack(fd, on),
             SocketOption::Cork(on) => sockopt::set_tcp_cork(fd, on),
             SocketOption::Linger(time) => {
                 self.linger = time;

@@ -23,6 +23,7 @@ impl<P: Port, A: App> Worker<P, A> {
             let now = self.clock.now();
             if !self.turn(now)? {
                 self.serve_commands(now);
+                self.port.look_away();
                 return Ok(false);
             }
         }

@@ -270,6 +270,7 @@ impl Connection {
 
     fn on_fin(&mut self, env: &mut Env<'_>) {
         self.step(Input::Fin);
+        self.rcv.acknowledge_fin(env, self.state == State::CloseWait);
         // Nothing comes behind a FIN: what a peer without sense has sent from there is not kept, nor reported.
         self.rcv.drop_out_of_order(env.pool);
         self.events.peer_closed = !self.orphan;

@@ -5,6 +5,8 @@
 pub(crate) enum Ack {
     /// At the end of this batch.
     Now,
+    /// At the end of this batch, for the peer's sake; an answer that is about to come would do as well.
+    Quick,
     /// With the next data of ours, or when the delayed-ACK timer expires.
     Delay,
 }
@@ -43,7 +45,7 @@ impl AckPolicy {
         }
         if self.quick > 0 {
             self.quick -= 1;
-            return Ack::Now;
+            return Ack::Quick;
         }
         Ack::Delay
     }
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(policy.on_data(1460, 1460, false), Ack::Now);
         policy.sent();
         for _ in 0..QUICK {
-            assert_eq!(policy.on_data(1460, 1460, true), Ack::Now);
+            assert_eq!(policy.on_data(1460, 1460, true), Ack::Quick);
             policy.sent();
         }
         assert_eq!(policy.on_data(1460, 1460, true), Ack::Delay);
@@ -87,7 +89,7 @@ mod tests {
     fn the_first_segments_are_acknowledged_at_once() {
         let mut policy = AckPolicy::default();
         for _ in 0..QUICK {
-            assert_eq!(policy.on_data(1, 1460, true), Ack::Now);
+            assert_eq!(policy.on_data(1, 1460, true), Ack::Quick);
             policy.sent();
         }
         assert_eq!(policy.on_data(1, 1460, true), Ack::Delay);

@@ -19,7 +19,7 @@ use ack_policy::{Ack, AckPolicy};
 use alloc::boxed::Box;
 use autotune::{Arrival, Autotune, Clue, Verdict};
 use reassembly::Reassembly;
-use wheel::Instant;
+use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
     tcp::{Flags, SackBlocks, Segment},
@@ -65,7 +65,15 @@ pub(crate) struct Receiver {
     /// When the delayed ACK is due; [`Instant::MAX`]: there is none.
     delayed: Instant,
     ack_now: bool,
+    /// The same, and only for the peer's sake.
+    ack_quick: bool,
+    /// Answers are waited for instead.
+    awaits_answer: bool,
 }
+
+/// How long an answer is waited for where one is likely to come, so that one segment does for both: what another host of the
+/// network takes for it, and too little for a peer that sends its request in two parts to notice.
+const SOON: Duration = Duration::from_millis(1);
 
 impl Receiver {
     pub(crate) fn new(mss: u16) -> Self {
@@ -85,6 +93,8 @@ impl Receiver {
             tune: Autotune::new(Instant::ZERO, 0, 0, SeqNum::default(), SeqNum::default()),
             delayed: Instant::MAX,
             ack_now: false,
+            ack_quick: false,
+            awaits_answer: false,
         }
     }
 
@@ -216,8 +226,8 @@ impl Receiver {
             Taken::InPlace | Taken::Queued => {
                 match self.policy.on_data(length(segment.payload()), self.mss, self.reassembly.is_none()) {
                     Ack::Now => self.ack_now = true,
-                    Ack::Delay if self.delayed == Instant::MAX => self.delayed = env.now + env.config.delayed_ack,
-                    Ack::Delay => {}
+                    Ack::Quick => self.ack_quickly(env),
+                    Ack::Delay => self.delay(env, env.config.delayed_ack),
                 }
             }
             Taken::Kept | Taken::NoMemory => self.ack_now = true,
@@ -305,8 +315,37 @@ impl Receiver {
         if self.edge.before(self.rcv_nxt) {
             self.edge = self.rcv_nxt;
         }
-        self.ack_now = true;
         true
+    }
+
+    /// The FIN is to be acknowledged; if one of ours may follow, with that.
+    pub(crate) fn acknowledge_fin(&mut self, env: &Env<'_>, may_follow: bool) {
+        if may_follow {
+            self.ack_quickly(env);
+        } else {
+            self.ack_now = true;
+        }
+    }
+
+    fn ack_quickly(&mut self, env: &Env<'_>) {
+        if self.awaits_answer {
+            self.delay(env, SOON.min(env.config.delayed_ack));
+        } else {
+            self.ack_quick = true;
+        }
+    }
+
+    fn delay(&mut self, env: &Env<'_>, time: Duration) {
+        self.delayed = self.delayed.min(env.now + time);
+    }
+
+    /// Whether segments of a young connection, those behind a loss and a FIN are acknowledged at once, or wait for an answer for
+    /// [`SOON`].
+    pub(crate) fn set_quick_ack(&mut self, env: &Env<'_>, on: bool) {
+        self.awaits_answer = !on;
+        if !on && core::mem::take(&mut self.ack_quick) {
+            self.ack_quickly(env);
+        }
     }
 
     /// Keeps what the application left of data delivered in place.
@@ -344,7 +383,7 @@ impl Receiver {
     }
 
     pub(crate) const fn ack_wanted(&self) -> bool {
-        self.ack_now
+        self.ack_now || self.ack_quick
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -399,7 +438,7 @@ impl Receiver {
 
     /// The acknowledgment has gone out, or will never.
     pub(crate) fn answered(&mut self) {
-        self.ack_now = false;
+        (self.ack_now, self.ack_quick) = (false, false);
         self.delayed = Instant::MAX;
         self.duplicate = NOTHING;
         self.policy.sent();

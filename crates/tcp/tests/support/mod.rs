@@ -4,7 +4,7 @@
 //! in  <SEQ=300><ACK=101><DATA=5><CTL=FIN,ACK> STATE    the peer's segment arrives
 //! out <SEQ=101><ACK=306><CTL=ACK> STATE                the endpoint's next segment
 //! connect 100 | listen 300 400 | established 300 100   ISS; one ISS per passive open; SND.NXT and RCV.NXT
-//! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | lazy
+//! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | quick-ack off | lazy
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
 //! user-timeout 5s|never|off | soft-errors off | soft-error none | hear-soft
 //! keepalive 60s 10s 3 | keepalive default | keepalive off
@@ -558,6 +558,7 @@ impl Endpoint {
             "batch" => self.batch = true,
             "turn" => self.batch = false,
             "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
+            "quick-ack" => self.verb(|c, env| c.set_quick_ack(env, words[1] == "on")),
             "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
             "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),
             "shutdown-both" => self.verb(|c, env| c.shutdown(env, Half::Both)),
