@@ -161,3 +161,29 @@ fn timers_and_messages_need_no_interface() {
     let finished = running.join().unwrap();
     assert_eq!(finished[1].counters.timers_fired, 1);
 }
+
+/// Falls over what comes.
+#[derive(Clone, Debug)]
+struct Clumsy;
+
+impl App for Clumsy {
+    fn on_data(&mut self, io: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        panic!("{} bytes at shard {}", data.len(), io.place().index);
+    }
+}
+
+/// As Linux does it for a process that dies with data unread, for all connections of the shard; and whoever waits for the stack
+/// is told.
+#[test]
+fn a_panic_of_the_application_resets_its_peers() {
+    let running = Stack::kernel().listen(anywhere()).idle(Idle::Sleep).start(Clumsy).unwrap();
+    let to = running.listening()[0];
+    let mut clients = [TcpStream::connect(to).unwrap(), TcpStream::connect(to).unwrap()];
+    clients[1].write_all(b"three").unwrap();
+    for client in &mut clients {
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    let error = running.join().unwrap_err().to_string();
+    assert!(error.starts_with("shard 0 panicked") && error.contains("5 bytes at shard 0"), "{error}");
+    assert_eq!(TcpStream::connect(to).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}

@@ -1,6 +1,7 @@
 //! Why a stack could not start, or ended.
 
 use crate::kernel::Holder;
+use std::any::Any;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -190,9 +191,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The worker panicked: a bug of ours or of the application.
-    #[error("a worker thread panicked, in the application's code or in the stack's: its message is above")]
-    Panicked,
+    /// A shard's thread panicked: a bug of ours or of the application.
+    #[error(
+        "shard {shard} panicked, in the application's code or in the stack's ({message}): its connections were reset, and the \
+         other shards ended"
+    )]
+    Panicked {
+        /// Which one.
+        shard: usize,
+        /// What it said, on one line.
+        message: String,
+    },
 }
 
 impl std::fmt::Debug for Error {
@@ -214,6 +223,13 @@ impl Error {
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }
+    }
+
+    /// Of what [`JoinHandle::join`](std::thread::JoinHandle::join) returned.
+    pub(crate) fn panicked(shard: usize, panic: &(dyn Any + Send)) -> Self {
+        let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let words: Vec<_> = said.unwrap_or("no message").split_whitespace().collect();
+        Self::Panicked { shard, message: words.join(" ") }
     }
 }
 
