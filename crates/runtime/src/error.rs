@@ -128,7 +128,7 @@ pub enum Error {
         most: u32,
     },
     /// Somebody else listens there.
-    #[error("{address} is in use on the kernel's sockets by {holder}: stop that, or choose another port")]
+    #[error("{address} is in use {} {holder}: stop that, or choose another port", holder.how())]
     InUse {
         /// Where.
         address: SocketAddr,

@@ -157,7 +157,10 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
-    let control = ControlSocket::open(Source { shards: mailboxes, steering: Some(steering) }, privileges)?;
+    let control = ControlSocket::open(
+        Source { shards: mailboxes, steering: Some(steering), endpoints: Some(endpoints.clone()) },
+        privileges,
+    )?;
     let running = Running {
         ending: Arc::new(Ending::new()),
         endpoints: Some(endpoints),

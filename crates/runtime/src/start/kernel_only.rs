@@ -48,7 +48,7 @@ pub(super) fn start<A: App + Send + 'static>(
     let ends = shards.into_iter().map(|shard| (NoPort, shard));
     // Nobody resolves anything.
     let Loops { workers, mailboxes, wakers, poster, wanted: _ } = loops(options, clock, ends, make)?;
-    let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
+    let control = ControlSocket::open(Source { shards: mailboxes, steering: None, endpoints: None }, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
         endpoints: None,
