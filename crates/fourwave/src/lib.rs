@@ -27,6 +27,7 @@
 
 mod builder;
 pub mod device;
+mod limits;
 pub mod net;
 
 pub use builder::Stack;

@@ -451,6 +451,7 @@ fn shard(
     config.tcp = TcpConfig::new(options.tcp.clone())?;
     config.routes = routes(options, facts)?;
     config.place = place;
+    options.limits.apply(&mut config);
     let mut shard = Shard::new(config, clock.now())?;
     for address in &options.listen {
         let known = |ip| shard.config().addresses.iter().any(|a| a.ip == ip);

@@ -73,6 +73,7 @@ fn shards(options: &Options, clock: &Clock, count: u16) -> Result<Vec<Shard>, Er
         let mut config = ShardConfig::new(MacAddr::default(), NO_MTU, Vec::new(), secrets);
         config.tcp = TcpConfig::new(options.tcp.clone())?;
         config.place = Place { index, count };
+        options.limits.apply(&mut config);
         Ok(Shard::new(config, clock.now())?)
     };
     (0..count).map(shard).collect()
