@@ -248,6 +248,34 @@ pub const fn io_error_kind(error: stack::Error) -> io::ErrorKind {
     }
 }
 
+/// The `std::io` name of why an active open could not begin, as connect(2) has it (docs/ERRORS.md has the table). Of
+/// [`ConnectError::TooMany`](stack::ConnectError::TooMany), Linux's `ENFILE`, it is `Other`: `std` has no name for it.
+#[must_use]
+pub const fn connect_error_kind(error: stack::ConnectError) -> io::ErrorKind {
+    use stack::ConnectError as E;
+    match error {
+        E::NoPort | E::NotOurs | E::Tentative => io::ErrorKind::AddrNotAvailable,
+        E::NoRoute => io::ErrorKind::NetworkUnreachable,
+        E::BadAddress | E::NoSockets => io::ErrorKind::InvalidInput,
+        E::TooMany => io::ErrorKind::Other,
+    }
+}
+
+/// The `std::io` name of why a listener could not be opened, as bind(2) and listen(2) have it (docs/ERRORS.md has the table). Of
+/// [`ListenError::TooMany`](stack::ListenError::TooMany) it is `Other`, too.
+#[must_use]
+pub const fn listen_error_kind(error: stack::ListenError) -> io::ErrorKind {
+    use stack::ListenError as E;
+    match error {
+        E::InUse => io::ErrorKind::AddrInUse,
+        E::NotOurs => io::ErrorKind::AddrNotAvailable,
+        E::Invalid(_) | E::NoSockets => io::ErrorKind::InvalidInput,
+        E::Closed => io::ErrorKind::NotConnected,
+        E::Forbidden => io::ErrorKind::PermissionDenied,
+        E::TooMany => io::ErrorKind::Other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Error;

@@ -37,7 +37,7 @@ pub use clock::Clock;
 pub use driven::{Driven, drive};
 pub use ending::Ending;
 pub use endpoints::Endpoints;
-pub use error::{Error, io_error_kind};
+pub use error::{Error, connect_error_kind, io_error_kind, listen_error_kind};
 pub use handoff::HandoffCounters;
 pub use idle::Idle;
 pub use interface::Change;
