@@ -1,6 +1,8 @@
 //! From flags to a running stack, for every command that needs one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,6 +13,8 @@ use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
 const LOOK: Duration = Duration::from_millis(50);
+/// The same while it ends, which without connections takes no longer.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// A stack as the flags say. `peer` or local address `near` finds the interface where none is named.
 pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
@@ -146,7 +150,8 @@ impl Accepted {
     }
 }
 
-fn duration(time: Duration) -> fourwave::Duration {
+/// As the stack has it.
+pub(crate) fn duration(time: Duration) -> fourwave::Duration {
     fourwave::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -172,6 +177,16 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
         stop.sleep(LOOK);
     }
     running.stop();
+    // Asked for again, the end comes now.
+    let again = Arc::new(AtomicBool::new(false));
+    let second = Arc::clone(&again);
+    stop.on_request(move || second.store(true, Ordering::Relaxed));
+    while !running.is_finished() {
+        if again.swap(false, Ordering::Relaxed) {
+            running.stop();
+        }
+        std::thread::sleep(DRAIN_LOOK);
+    }
     Ok(running.join()?.into_iter().map(|shard| shard.app).collect())
 }
 

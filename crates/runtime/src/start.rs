@@ -322,6 +322,13 @@ impl<A> Running<A> {
         self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.open(address).map(drop))
     }
 
+    /// Whether the calling thread is one of the stack's own: it can't wait for the end that it is itself to bring.
+    #[must_use]
+    pub fn is_on_a_shard(&self) -> bool {
+        let current = std::thread::current().id();
+        self.workers.iter().any(|worker| worker.thread().id() == current)
+    }
+
     /// For messages to the applications on the shards ([`App::on_message`]).
     #[must_use]
     pub fn poster(&self) -> Poster {
@@ -364,8 +371,12 @@ impl<A> Drop for Running<A> {
     fn drop(&mut self) {
         self.ending.hasten();
         self.wake();
+        let current = std::thread::current().id();
         for worker in self.workers.drain(..) {
-            let _ = worker.join();
+            // On a shard's own thread, where an application drops it: that one ends behind this.
+            if worker.thread().id() != current {
+                let _ = worker.join();
+            }
         }
     }
 }

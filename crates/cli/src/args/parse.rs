@@ -95,6 +95,10 @@ pub(super) fn parse_patience(text: &str) -> Result<Duration, String> {
     seconds_within(text, 1.0, 86_400.0)
 }
 
+pub(super) fn parse_drain_time(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.0, 86_400.0)
+}
+
 fn seconds_within(text: &str, least: f64, most: f64) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok();
     let seconds = seconds.filter(|seconds| (least..=most).contains(seconds));

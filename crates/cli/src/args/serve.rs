@@ -1,9 +1,11 @@
 //! `fourwave serve`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::parse::parse_drain_time;
 use super::{KernelWait, ListenArgs, Stack, StackArgs, UsageError};
 use crate::serve;
 
@@ -31,6 +33,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_enum, default_value_t = KernelWait::Epoll)]
     kernel_wait: KernelWait,
 
+    /// After SIGTERM, connections may go on so long: no new ones, and the end comes when the last one has ended, or then. 0 to
+    /// 86400; a second signal ends it now. Not with --stack kernel
+    #[arg(long, value_name = "SECONDS", value_parser = parse_drain_time, default_value = "0")]
+    drain_time: Duration,
+
     #[command(flatten)]
     at: StackArgs,
 
@@ -48,6 +55,10 @@ impl ServeArgs {
         if at.stack == Stack::Fourwave && self.listen.port() == 0 {
             return Err(UsageError("port 0 can't be listened on: choose one from 1 to 65535".into()));
         }
-        Ok(serve::Config { service: self.service, listen: self.listen, kernel_wait: self.kernel_wait, at })
+        if at.stack != Stack::Fourwave && !self.drain_time.is_zero() {
+            return Err(UsageError("--drain-time is for --stack fourwave: the others end at once".into()));
+        }
+        let Self { service, listen, kernel_wait, drain_time, .. } = self;
+        Ok(serve::Config { service, listen, kernel_wait, drain_time, at })
     }
 }

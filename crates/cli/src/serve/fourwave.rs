@@ -8,6 +8,7 @@ use fourwave::{App, Bytes, ConnId, ConnMap, ConnectionError, Io, ListenerId};
 
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.listen.ip())?.listen(config.listen);
+    let builder = builder.drain_time(stack::duration(config.drain_time));
     let accepted = Accepted::of(&config.at.tcp);
     let ready = |how: &str| ready(config.listen, how);
     match config.service {

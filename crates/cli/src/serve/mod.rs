@@ -7,6 +7,7 @@ mod sockperf;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -36,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) service: Service,
     pub(crate) listen: SocketAddr,
     pub(crate) kernel_wait: KernelWait,
+    pub(crate) drain_time: Duration,
     pub(crate) at: StackConfig,
 }
 

@@ -313,13 +313,25 @@ impl Sharded {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return Ok(()) };
         self.ask_to_finish();
-        let began = Instant::now();
-        while !self.links.iter().all(|link| link.is_flushed()) && began.elapsed() < FLUSH {
-            std::thread::sleep(Duration::from_millis(1));
+        if !running.is_on_a_shard() {
+            return end(&self.links, running);
         }
-        running.stop();
-        running.join().map(|_| ())
+        // The last handle went with a task, where its shard woke that: the shard can't wait for itself.
+        let links = self.links.clone();
+        let ending = std::thread::Builder::new().name("fw-end".into()).spawn(move || end(&links, running));
+        // Without a thread what runs was dropped, which ends it as well.
+        ending.map(drop).or(Ok(()))
     }
+}
+
+/// Gives the connections what was written before, for a while, and ends the stack in order.
+fn end(links: &[Arc<Link>], running: Running<Sockets>) -> Result<(), Error> {
+    let began = Instant::now();
+    while !links.iter().all(|link| link.is_flushed()) && began.elapsed() < FLUSH {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    running.stop();
+    running.join().map(|_| ())
 }
 
 impl Drop for Sharded {

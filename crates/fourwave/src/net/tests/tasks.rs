@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 
 mod ends;
 mod http;
+mod last;
 mod waiting;
 
 /// What takes longer was never woken.
