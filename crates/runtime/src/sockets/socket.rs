@@ -404,7 +404,8 @@ impl Socket {
         }
         if half != Half::Write && !self.known.read_shut {
             self.known.read_shut = true;
-            self.discard();
+            self.queue.consume(usize::MAX);
+            self.discard(rustix::io::ioctl_fionread(&self.fd).unwrap_or(0));
         }
         if half != Half::Read && self.phase == Phase::Connecting {
             // In SYN-SENT that is the end.
@@ -416,11 +417,9 @@ impl Socket {
         }
     }
 
-    /// Nobody will read what has arrived. What arrives from now on has come behind that.
-    fn discard(&mut self) {
-        self.queue.consume(usize::MAX);
+    /// Nobody will read so many bytes, which have arrived. What arrives from now on has come behind that.
+    pub(super) fn discard(&mut self, mut left: u64) {
         let mut piece = [0; 4096];
-        let mut left = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
         while self.phase == Phase::Open && left > 0 {
             let most = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             match net::recv(&self.fd, &mut piece[..most], RecvFlags::empty()) {

@@ -86,24 +86,41 @@ fn a_turn_is_bounded() {
     assert!(told >= peers.len().div_ceil(BATCH));
 }
 
-/// A peer that sends faster than is thrown away does not hold the loop: what comes later resets it.
+/// A connection with so many bytes that have arrived and nobody has read.
+fn with_unread(sockets: &mut KernelSockets, bytes: usize) -> (ConnId, TcpStream) {
+    let (_, address) = listen(sockets);
+    let mut peer = TcpStream::connect(address).unwrap();
+    let conn = accept(sockets);
+    peer.write_all(&vec![7; bytes]).unwrap();
+    while rustix::io::ioctl_fionread(sockets.living(conn).unwrap().fd()).unwrap() < bytes as u64 {
+        std::thread::yield_now();
+    }
+    (conn, peer)
+}
+
+/// What is there when reading is shut down is nobody's: it is gone without a word, and the peer's end is told as ever.
 #[test]
 fn a_shutdown_of_reading_throws_away_what_is_there() {
     let mut sockets = sockets();
-    let (_, address) = listen(&mut sockets);
-    let peer = std::thread::spawn(move || {
-        let mut peer = TcpStream::connect(address).unwrap();
-        let piece = vec![0; 1 << 20];
-        (0..1024).find_map(|_| peer.write_all(&piece).err())
-    });
-    let conn = accept(&mut sockets);
+    let (conn, peer) = with_unread(&mut sockets, 100_000);
     sockets.shutdown(NOW, conn, Half::Read).unwrap();
-    let mut log = Vec::new();
-    while !log.contains(&SocketEvent::Closed(conn, Some(Error::Reset))) {
-        log.extend(turn(&mut sockets));
-        assert!(!log.contains(&SocketEvent::PeerClosed(conn)), "it was all taken");
-    }
-    assert!(peer.join().unwrap().is_some());
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(turn(&mut sockets), [SocketEvent::PeerClosed(conn)]);
+}
+
+/// What comes behind that resets, as with the stack (RFC 1122 section 4.2.2.13): no more is thrown away than was there, however
+/// fast the peer sends, so that it does not hold the loop either.
+#[test]
+fn what_comes_behind_a_shutdown_of_reading_resets() {
+    let mut sockets = sockets();
+    let (conn, mut peer) = with_unread(&mut sockets, 100_000);
+    let socket = sockets.living(conn).unwrap();
+    socket.discard(99_999);
+    assert_eq!(rustix::io::ioctl_fionread(socket.fd()).unwrap(), 1);
+    sockets.shutdown(NOW, conn, Half::Read).unwrap();
+    peer.write_all(b"late").unwrap();
+    assert_eq!(turn(&mut sockets), [SocketEvent::Closed(conn, Some(Error::Reset))]);
+    assert_eq!(io::Read::read(&mut peer, &mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
 /// An application that accepts until there is nobody does not do so for ever: it is told again in the next turn.

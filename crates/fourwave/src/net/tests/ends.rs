@@ -150,6 +150,18 @@ fn what_arrives_behind_a_shutdown_of_reading_resets() {
     }
 }
 
+/// As Linux has it, whose own sockets are among these: what had come before is still read, and then it is the end.
+#[test]
+fn what_was_there_at_a_shutdown_of_reading_is_read() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        world.write(&client, b"in time").unwrap();
+        world.until(|| server.peek(&mut [0; 8])).unwrap();
+        server.shutdown(Shutdown::Read).unwrap();
+        assert_eq!((read_kind(&server), read_kind(&server)), (Ok(7), Ok(0)), "{:?}", world.backend);
+    });
+}
+
 #[test]
 fn a_stream_that_is_not_connected_yet() {
     everywhere(|world| {
