@@ -159,3 +159,29 @@ fn the_kernel_answers_during_a_transfer() {
     server.assert_empty();
     server.stop();
 }
+
+/// `--drain-time`: who is there when the end is asked for may finish, nobody else is let in; and then the server ends. A second
+/// signal does not wait for who is left.
+#[test]
+fn a_drain_lets_connections_end() {
+    let _lab = lab();
+    for again in [false, true] {
+        let mut server = Server::start("echo --listen 10.77.0.1:7 --drain-time 600");
+        let mut client = holding(&["10.77.0.1", "7", "1"]);
+        server.signal(Signal::TERM);
+        let open = "import socket; socket.create_connection((\"10.77.0.1\", 7), timeout=5)";
+        let is_let_in = || common::sh(&format!("ip netns exec fw-b python3 -c '{open}'")).status.success();
+        eventually("nobody is let in", || !is_let_in());
+        assert!(server.running());
+        if again {
+            server.signal(Signal::TERM);
+        } else {
+            client.kill().unwrap();
+        }
+        let (code, said) = server.end();
+        assert_eq!((code, said.len()), (Some(0), 0), "{said:?}");
+        let _ = client.kill();
+        client.wait().unwrap();
+    }
+    assert_no_program();
+}
