@@ -143,9 +143,10 @@ impl Session {
         self.target.map(|i| &self.front.pool.targets[i])
     }
 
-    /// The backend may have heard nothing, or nothing that can't be told to another one.
+    /// The backend may have heard nothing, or nothing that can't be told to another one, and the client has heard nothing of it,
+    /// not even its end.
     pub(crate) const fn is_untold(&self) -> bool {
-        self.bytes[1] == 0 && (self.bytes[0] == 0 || self.kept.is_some())
+        self.bytes[1] == 0 && !self.passed_on[1] && (self.bytes[0] == 0 || self.kept.is_some())
     }
 
     /// The backend has ended, with an answer due that another one can give.

@@ -162,7 +162,7 @@ fn one_that_ends_before_it_was_asked_anything_is_passed_over() {
     assert_eq!((lab.counter("retries"), lab.ends()), (1, vec![]));
     // Who does so again means it, and so does who has waited, or whose client has ended, too.
     for (retries, wait, client_ends) in [(0, 10, false), (9, 710, false), (9, 10, true)] {
-        let pool = format!("retries = {retries}\nconnect-timeout = \"700ms\"");
+        let pool = format!("replay = 1000\nretries = {retries}\nconnect-timeout = \"700ms\"");
         let mut lab = Lab::new(&file("", &pool, &[8001, 8002]), &SERVING);
         let client = lab.client(b"");
         if client_ends {
@@ -173,6 +173,14 @@ fn one_that_ends_before_it_was_asked_anything_is_passed_over() {
         lab.end(server);
         lab.run(10);
         assert_eq!((lab.seen(client).ended, lab.accepted(8002)), (true, 0), "{retries} {wait} {client_ends}");
+        // Then it is that backend's connection.
+        if !client_ends {
+            lab.send(client, b"late");
+            lab.run(10);
+            lab.far(|io, _| io.abort(server)).unwrap();
+            lab.run(10);
+            assert_eq!((lab.accepted(8002), lab.seen(client).closed), (0, Some(Some(Error::Reset))));
+        }
     }
 }
 
