@@ -76,7 +76,8 @@ pub trait App {
     }
 
     /// The peer marks data as urgent, or more of it: so many octets from the next one this application is given. They come
-    /// through [`App::on_data`] like all others (RFC 9293 section 3.8.5).
+    /// through [`App::on_data`] like all others (RFC 9293 section 3.8.5). Over the kernel's sockets it is told once the last of
+    /// them has arrived, and not of one that the peer sends just as all before it was read: a read may then be sooner.
     fn on_urgent(&mut self, io: &mut Io<'_>, conn: ConnId, octets: u32) {
         let _ = (io, conn, octets);
     }
@@ -702,7 +703,7 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn urgent(&mut self, conn: ConnId) -> Result<Option<u32>, Error> {
         if conn.is_kernel() {
-            return self.shard.sockets()?.front(conn).map(|_| None);
+            return self.shard.sockets_ref()?.urgent(conn);
         }
         self.shard.with(self.now, conn, |c, _| c.urgent_unread())
     }

@@ -29,6 +29,8 @@ pub enum SocketEvent {
     Readable(ConnId),
     /// There is room again.
     Writable(ConnId),
+    /// The peer marks data as urgent, or more of it: so many octets from the next one the application is given.
+    Urgent(ConnId, u32),
     /// The peer's FIN, behind all its data.
     PeerClosed(ConnId),
     /// The end; [`Sockets::ended`] must follow.
@@ -134,6 +136,9 @@ pub trait Sockets: Debug + Send {
 
     /// Throws away the first `n` queued bytes, at most all.
     fn skip(&mut self, conn: ConnId, n: usize) -> Result<(), Error>;
+
+    /// Octets up to the end of what the peer marked as urgent, as far as that was told.
+    fn urgent(&self, conn: ConnId) -> Result<Option<u32>, Error>;
 
     /// Shuts down a direction or both.
     fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error>;

@@ -166,6 +166,21 @@ pub fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
     sys::unacknowledged_bytes(socket)
 }
 
+/// Octets before the one that the peer marked as urgent, the last of the urgent ones, in what can be read of a socket whose urgent
+/// data comes in line (`SO_OOBINLINE`). `None`: nothing is marked, or that octet can't be read yet. Three system calls.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn octets_before_mark(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let readable = sys::readable_bytes(socket)?;
+    let before = match sys::bytes_of_one_read(socket) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        read => read?,
+    };
+    // Last, since more may have come meanwhile: if nothing lies before it, reading would go past it.
+    Ok(if sys::at_mark(socket)? { Some(0) } else { Some(before).filter(|before| *before < readable) })
+}
+
 /// Leaves the choice of the port to connect(2), though an address is bound: a port may then be used towards several peers.
 ///
 /// # Errors

@@ -304,6 +304,7 @@ impl KernelSockets {
             News::Data(len) => SocketEvent::Data(conn, len),
             News::Readable => SocketEvent::Readable(conn),
             News::Writable => SocketEvent::Writable(conn),
+            News::Urgent(octets) => SocketEvent::Urgent(conn, octets),
             News::PeerClosed => SocketEvent::PeerClosed(conn),
             News::Closed(error) => {
                 if let Some(until) = lingered {
@@ -474,6 +475,10 @@ impl Sockets for KernelSockets {
             self.mark(conn);
         }
         Ok(())
+    }
+
+    fn urgent(&self, conn: ConnId) -> Result<Option<u32>, Error> {
+        Ok(self.looked_at(conn)?.urgent())
     }
 
     fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use stack::{Detail, Duration, Error, Half, Info, Instant, Keepalive, Recovery, S
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use xdp::sockets::{TcpInfo, unacknowledged_bytes};
+use xdp::sockets::{TcpInfo, octets_before_mark, unacknowledged_bytes};
 
 /// States of linux/tcp_states.h behind the acknowledgment of our FIN.
 const FIN_WAIT_2: u8 = 5;
@@ -35,6 +35,8 @@ pub(super) enum News {
     Data(usize),
     Readable,
     Writable,
+    /// So many octets up to the end of what is urgent.
+    Urgent(u32),
     PeerClosed,
     Closed(Option<Error>),
 }
@@ -57,8 +59,10 @@ struct Known {
     readable: bool,
     /// There may be room to send.
     writable: bool,
-    /// A read that is short says nothing: the peer's FIN has arrived, or something urgent, before which a read ends.
-    uneven: bool,
+    /// A read that is short says nothing: the peer's FIN has arrived.
+    ending: bool,
+    /// Something urgent has arrived.
+    urgent: bool,
     /// There is an error to ask for.
     failing: bool,
     /// The application was refused room.
@@ -80,6 +84,10 @@ pub(super) struct Socket {
     known: Known,
     hands: Hands,
     queue: Queue,
+    /// Octets read from the kernel.
+    received: u64,
+    /// Of what was and will be received, what the peer marked as urgent ends here, as far as that was told.
+    mark: u64,
     /// The end that is to be told next.
     verdict: Option<Option<Error>>,
     linger: Option<Duration>,
@@ -98,6 +106,8 @@ impl Socket {
             known: Known { writable: !connecting, ..Known::default() },
             hands: Hands::Off,
             queue: Queue::default(),
+            received: 0,
+            mark: 0,
             verdict: None,
             linger: None,
             opened: now,
@@ -132,7 +142,8 @@ impl Socket {
         let known = &mut self.known;
         known.readable |= event.is_readable();
         known.writable |= event.is_writable();
-        known.uneven |= event.is_read_closed() || event.is_priority();
+        known.ending |= event.is_read_closed();
+        known.urgent |= event.is_priority();
         known.failing |= event.is_error() || event.is_write_closed();
     }
 
@@ -153,6 +164,9 @@ impl Socket {
 
     /// The next thing to tell; `None`: nothing more in this turn. No more than `limit` bytes are queued.
     pub(super) fn next(&mut self, now: Instant, buffer: &mut [u8], limit: usize) -> Option<News> {
+        if let Some(octets) = self.look_for_mark() {
+            return Some(News::Urgent(octets));
+        }
         match self.phase {
             Phase::Over => return None,
             Phase::Connecting if self.verdict.is_none() => return self.finish_connecting(now),
@@ -176,6 +190,25 @@ impl Socket {
         let verdict = self.verdict.take()?;
         self.phase = Phase::Over;
         Some(News::Closed(verdict))
+    }
+
+    /// Where what is urgent ends, if that is news: before it is read (RFC 9293 MUST-32).
+    fn look_for_mark(&mut self) -> Option<u32> {
+        if self.phase != Phase::Open || !std::mem::take(&mut self.known.urgent) || self.known.read_shut {
+            return None;
+        }
+        let end = self.received + u64::from(octets_before_mark(self.fd.as_fd()).ok()??) + 1;
+        if end <= self.mark {
+            return None;
+        }
+        self.mark = end;
+        self.urgent()
+    }
+
+    /// Octets from the next one for the application to the mark.
+    pub(super) fn urgent(&self) -> Option<u32> {
+        let given = self.received - self.queue.len() as u64;
+        u32::try_from(self.mark.saturating_sub(given)).ok().filter(|octets| *octets > 0)
     }
 
     fn smaller_news(&mut self) -> Option<News> {
@@ -217,8 +250,9 @@ impl Socket {
                 None
             }
             Ok((n, _)) => {
-                // Less than asked for is all there was; what has come since says so itself.
-                self.known.readable = n == buffer.len() || self.known.uneven;
+                self.received += n as u64;
+                // Less than asked for is all there was, or all before the mark; what has come since says so itself.
+                self.known.readable = n == buffer.len() || self.known.ending || self.received < self.mark;
                 if self.known.read_shut {
                     // As the stack: nobody reads, which the peer must learn.
                     self.disconnect();
@@ -275,6 +309,7 @@ impl Socket {
         self.fail(errno);
         while let Ok((n @ 1.., _)) = net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
             self.queue.push(&buffer[..n]);
+            self.received += n as u64;
         }
     }
 

@@ -211,6 +211,47 @@ fn options_are_taken() {
     });
 }
 
+/// MUST-30, MUST-32, MUST-33: the mark is told before the data it is about, and where it has moved; it counts from the next
+/// octet for the application, and ends with the last that is urgent. What lies behind it follows.
+#[test]
+fn urgent_data_is_told_and_comes_in_line() {
+    both(|world| {
+        world.far.app().takes = 0;
+        let (near, far) = world.open();
+        let unread = |world: &mut World, all| {
+            world.until(|world| world.far.call(world.now, |io| io.unread(far)) == Ok(all));
+        };
+        let urgent = |world: &mut World| world.far.call(world.now, |io| io.urgent(far)).unwrap();
+        world.near.call(world.now, |io| io.set_nodelay(near, true)).unwrap();
+        world.near.call(world.now, |io| io.send(near, b"abc")).unwrap();
+        unread(world, 3);
+        assert_eq!(urgent(world), None);
+        assert_eq!(world.near.call(world.now, |io| io.send_urgent(near, b"XY")), Ok(2));
+        world.near.call(world.now, |io| io.send(near, b"def")).unwrap();
+        unread(world, 8);
+        assert_eq!(world.far.app().log, [Accepted, Data, Urgent(5)]);
+        assert_eq!(urgent(world), Some(5));
+        assert_eq!(world.far.call(world.now, |io| io.skip(far, 4)), Ok(()));
+        assert_eq!(urgent(world), Some(1));
+        assert_eq!(world.near.call(world.now, |io| io.send_urgent(near, b"Z")), Ok(1));
+        unread(world, 5);
+        assert_eq!(world.far.app().log, [Accepted, Data, Urgent(5), Urgent(5)]);
+        assert_eq!(world.far.call(world.now, |io| io.read(far, &mut [0; 4])), Ok(4));
+        assert_eq!(urgent(world), Some(1));
+        assert_eq!(world.far.call(world.now, |io| io.read(far, &mut [0; 4])), Ok(1));
+        assert_eq!(urgent(world), None);
+        // As it comes: with nothing unread before it, and the FIN behind it.
+        world.far.app().takes = usize::MAX;
+        assert_eq!(world.near.call(world.now, |io| io.send_urgent(near, b"!")), Ok(1));
+        world.near.call(world.now, |io| io.shutdown(near, Half::Write)).unwrap();
+        world.until(|world| world.far.app().log.contains(&PeerClosed));
+        assert_eq!(world.far.app().log[4..], [Urgent(1), Data, PeerClosed]);
+        assert_eq!(world.far.app().got, b"!");
+        assert_eq!(urgent(world), None);
+        world.nothing_is_left();
+    });
+}
+
 /// Ten megabytes each way, readers that take a little now and then: no octet is lost, senders are refused and told when there is
 /// room, and not more lies unread than may.
 #[test]

@@ -27,6 +27,7 @@ pub(super) enum Event {
     Connected,
     Data,
     Writable,
+    Urgent(u32),
     PeerClosed,
     Closed(Option<Error>),
 }
@@ -184,6 +185,10 @@ impl App for Script {
         self.log.push(Event::Writable);
         self.pump(io);
         self.on_readable(io, conn);
+    }
+
+    fn on_urgent(&mut self, _: &mut Io<'_>, _: ConnId, octets: u32) {
+        self.log.push(Event::Urgent(octets));
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
