@@ -83,7 +83,10 @@ pub trait App {
     }
 
     /// Something is wrong on the way to the peer; the connection goes on trying, and this may be ignored (RFC 9293 section
-    /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off.
+    /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off. Of
+    /// connections over the kernel's sockets: what ICMP says, by the kernel's errno, in which IPv4's prohibitions and expired hop
+    /// limits are unreachable hosts; not retransmissions, of which Linux does not tell, nor an error that arrives while the
+    /// kernel is at a call for the same connection: it keeps that to itself.
     fn on_soft_error(&mut self, io: &mut Io<'_>, conn: ConnId, error: SoftError) {
         let _ = (io, conn, error);
     }
@@ -652,7 +655,7 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn soft_error(&mut self, conn: ConnId) -> Result<Option<SoftError>, Error> {
         if conn.is_kernel() {
-            return self.shard.sockets()?.front(conn).map(|_| None);
+            return self.shard.sockets_ref()?.soft_error(conn);
         }
         self.shard.with(self.now, conn, |c, _| c.soft_error())
     }
@@ -663,7 +666,7 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_soft_error_reports(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
         if conn.is_kernel() {
-            return self.shard.sockets()?.front(conn).map(|_| ());
+            return self.shard.sockets()?.set(conn, SocketOption::SoftErrorReports(on));
         }
         self.shard.with(self.now, conn, |c, _| c.set_soft_error_reports(on))
     }

@@ -139,6 +139,12 @@ impl TcpInfo {
         self.word(100)
     }
 
+    /// Segments received.
+    #[must_use]
+    pub const fn segments_in(&self) -> u32 {
+        self.word(140)
+    }
+
     /// Bytes that were never sent.
     #[must_use]
     pub const fn notsent_bytes(&self) -> u32 {
@@ -181,6 +187,15 @@ pub fn octets_before_mark(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     Ok(if sys::at_mark(socket)? { Some(0) } else { Some(before).filter(|before| *before < readable) })
 }
 
+/// Has ICMP errors about an open connection told at once, by an error of the next call, though the connection goes on
+/// (`IP_RECVERR`, `IPV6_RECVERR`). What a listener accepts inherits it.
+///
+/// # Errors
+/// The socket is of the other family.
+pub fn report_icmp(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    sys::report_icmp(socket, ipv6)
+}
+
 /// Leaves the choice of the port to connect(2), though an address is bound: a port may then be used towards several peers.
 ///
 /// # Errors
@@ -210,6 +225,8 @@ mod tests {
         assert!((200_000..1_200_000).contains(&info.rto_us()), "{}", info.rto_us());
         assert!(info.rtt_us() > 0 && info.min_rtt_us() <= info.rtt_us() && info.snd_cwnd() >= 10, "{info:?}");
         assert_eq!((info.options() & 7, info.notsent_bytes()), (7, 0));
+        // The SYN+ACK, and the acknowledgment of the data.
+        assert_eq!(info.segments_in(), 2);
         assert!(info.snd_wnd() > 1000);
         assert_eq!(unacknowledged_bytes(client.as_fd()).unwrap(), 0);
         assert!(TcpInfo::of(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()).is_err());

@@ -104,6 +104,14 @@ pub(crate) fn bind_address_no_port(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
+/// `IP_RECVERR` or `IPV6_RECVERR`.
+pub(crate) fn report_icmp(fd: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    match ipv6 {
+        true => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+        false => set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+    }
+}
+
 /// A socket to ask the network namespace of this thread by ioctl.
 pub(crate) fn query_socket() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointer.

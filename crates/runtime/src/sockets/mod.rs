@@ -9,6 +9,7 @@ mod errors;
 mod listener;
 mod queue;
 mod socket;
+mod soft;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use socket::{Closing, News, Socket};
 use stack::{
     ConnId, ConnectError, ConnectionInfo, Detail, Duration, Error, Half, Info, Instant, ListenError, ListenOptions,
-    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets,
+    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -305,6 +306,7 @@ impl KernelSockets {
             News::Readable => SocketEvent::Readable(conn),
             News::Writable => SocketEvent::Writable(conn),
             News::Urgent(octets) => SocketEvent::Urgent(conn, octets),
+            News::SoftError(error) => SocketEvent::SoftError(conn, SoftError::Icmp(error)),
             News::PeerClosed => SocketEvent::PeerClosed(conn),
             News::Closed(error) => {
                 if let Some(until) = lingered {
@@ -375,6 +377,8 @@ fn open(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
     // What is urgent comes with everything else (RFC 6093 section 3.2).
     sockopt::set_socket_oobinline(&fd, true)?;
+    // Who can't be told goes without.
+    let _ = xdp::sockets::report_icmp(fd.as_fd(), address.is_ipv6());
     Ok(fd)
 }
 
@@ -450,8 +454,9 @@ impl Sockets for KernelSockets {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8], how: Sending) -> Result<usize, Error> {
-        let taken = self.living(conn)?.send(bytes, how);
-        if taken.as_ref().is_ok_and(|n| *n == bytes.len()) {
+        let socket = self.living(conn)?;
+        let taken = socket.send(bytes, how);
+        if taken.as_ref().is_ok_and(|n| *n == bytes.len()) && !socket.has_soft_news() {
             return taken;
         }
         let limit = self.config.queue_bytes;
@@ -479,6 +484,10 @@ impl Sockets for KernelSockets {
 
     fn urgent(&self, conn: ConnId) -> Result<Option<u32>, Error> {
         Ok(self.looked_at(conn)?.urgent())
+    }
+
+    fn soft_error(&self, conn: ConnId) -> Result<Option<SoftError>, Error> {
+        Ok(self.looked_at(conn)?.soft_error().map(SoftError::Icmp))
     }
 
     fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error> {

@@ -2,9 +2,12 @@
 
 use super::errors;
 use super::queue::Queue;
+use super::soft::Soft;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
-use stack::{Detail, Duration, Error, Half, Info, Instant, Keepalive, Recovery, Sending, SocketOption, State};
+use stack::{
+    Detail, Duration, Error, Half, IcmpError, Info, Instant, Keepalive, Recovery, Sending, SocketOption, State,
+};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +40,7 @@ pub(super) enum News {
     Writable,
     /// So many octets up to the end of what is urgent.
     Urgent(u32),
+    SoftError(IcmpError),
     PeerClosed,
     Closed(Option<Error>),
 }
@@ -88,6 +92,7 @@ pub(super) struct Socket {
     received: u64,
     /// Of what was and will be received, what the peer marked as urgent ends here, as far as that was told.
     mark: u64,
+    soft: Soft,
     /// The end that is to be told next.
     verdict: Option<Option<Error>>,
     linger: Option<Duration>,
@@ -108,6 +113,7 @@ impl Socket {
             queue: Queue::default(),
             received: 0,
             mark: 0,
+            soft: Soft::default(),
             verdict: None,
             linger: None,
             opened: now,
@@ -155,7 +161,10 @@ impl Socket {
     /// Whether there is more to do in the next turn.
     pub(super) fn goes_on(&self, limit: usize) -> bool {
         let known = &self.known;
-        self.verdict.is_some() || (known.writable && known.wants_room) || (known.readable && self.may_read(limit))
+        self.verdict.is_some()
+            || self.has_soft_news()
+            || (known.writable && known.wants_room)
+            || (known.readable && self.may_read(limit))
     }
 
     fn may_read(&self, limit: usize) -> bool {
@@ -217,6 +226,8 @@ impl Socket {
             None
         } else if known.writable && std::mem::take(&mut known.wants_room) {
             Some(News::Writable)
+        } else if let Some(error) = self.soft.take_news() {
+            Some(News::SoftError(error))
         } else if known.eof && !std::mem::replace(&mut known.eof_told, known.eof) {
             Some(News::PeerClosed)
         } else {
@@ -272,7 +283,7 @@ impl Socket {
             }
             Err(Errno::INTR) => None,
             Err(errno) => {
-                self.fail(errno);
+                self.fail_unless_soft(errno);
                 None
             }
         }
@@ -293,7 +304,42 @@ impl Socket {
         false
     }
 
+    /// Whether the connection goes on in spite of an error, which is noted.
+    fn is_soft(&mut self, errno: Errno) -> bool {
+        if self.phase == Phase::Connecting || !Soft::can_be(errno) {
+            return false;
+        }
+        let goes_on = TcpInfo::of(self.fd.as_fd()).ok().filter(|kernel| kernel.state() != CLOSE);
+        goes_on.inspect(|kernel| self.soft.note(errno, kernel.segments_in())).is_some()
+    }
+
+    fn fail_unless_soft(&mut self, errno: Errno) {
+        if !self.is_soft(errno) {
+            self.fail(errno);
+        }
+    }
+
+    /// What is wrong on the way to the peer.
+    pub(super) fn soft_error(&self) -> Option<IcmpError> {
+        self.soft_errno().and_then(errors::icmp)
+    }
+
+    fn soft_errno(&self) -> Option<Errno> {
+        self.soft.at(TcpInfo::of(self.fd.as_fd()).ok()?.segments_in())
+    }
+
+    pub(super) fn has_soft_news(&self) -> bool {
+        self.phase == Phase::Open && self.soft.is_news()
+    }
+
     fn fail(&mut self, errno: Errno) -> Error {
+        let errno = match errno {
+            // What was known of the path, as tcp_write_err of the kernel has it.
+            Errno::TIMEDOUT => self.soft_errno().unwrap_or(errno),
+            // It has ended since.
+            soft if Soft::can_be(soft) => sockopt::socket_error(&self.fd).ok().and_then(Result::err).unwrap_or(soft),
+            hard => hard,
+        };
         let error = errors::connection(errno, self.phase == Phase::Connecting);
         self.verdict.get_or_insert(Some(error));
         error
@@ -306,6 +352,9 @@ impl Socket {
         }
         self.known.failing = false;
         let Ok(Err(errno)) = sockopt::socket_error(&self.fd) else { return };
+        if self.is_soft(errno) {
+            return;
+        }
         self.fail(errno);
         while let Ok((n @ 1.., _)) = net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
             self.queue.push(&buffer[..n]);
@@ -337,14 +386,16 @@ impl Socket {
                     self.verdict = Some(Some(Error::Aborted));
                     return;
                 }
-                Err(errno) if !matches!(errno, Errno::AGAIN | Errno::INTR) => {
+                Err(errno) if !matches!(errno, Errno::AGAIN | Errno::INTR) && !self.is_soft(errno) => {
                     self.fail(errno);
                     return;
                 }
                 _ => {}
             }
         }
-        if let Ok(Err(errno)) = sockopt::socket_error(&self.fd) {
+        if let Ok(Err(errno)) = sockopt::socket_error(&self.fd)
+            && !self.is_soft(errno)
+        {
             self.fail(errno);
         } else if matches!(self.kernel_state(), FIN_WAIT_2 | TIME_WAIT | CLOSE) {
             self.verdict = Some(None);
@@ -393,7 +444,11 @@ impl Socket {
         Ok(taken)
     }
 
-    fn write(&mut self, len: usize, send: impl FnOnce(&OwnedFd) -> rustix::io::Result<usize>) -> Result<usize, Error> {
+    fn write(
+        &mut self,
+        len: usize,
+        mut send: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> Result<usize, Error> {
         if self.known.write_shut {
             return Err(Error::BrokenPipe);
         }
@@ -407,10 +462,17 @@ impl Socket {
             self.known.wants_room = true;
             return Ok(0);
         }
-        let taken = match send(&self.fd) {
+        let mut sent = send(&self.fd);
+        if let Err(errno) = sent
+            && self.is_soft(errno)
+        {
+            // With that it is told.
+            sent = send(&self.fd);
+        }
+        let taken = match sent {
             Ok(n) => n,
             Err(Errno::AGAIN) => 0,
-            Err(Errno::INTR) => {
+            Err(errno) if errno == Errno::INTR || self.is_soft(errno) => {
                 self.known.wants_room = true;
                 return Ok(0);
             }
@@ -508,6 +570,10 @@ impl Socket {
             SocketOption::UserTimeout(time) => sockopt::set_tcp_user_timeout(fd, user_timeout_ms(time)),
             SocketOption::Keepalive(None) => sockopt::set_socket_keepalive(fd, false),
             SocketOption::Keepalive(Some(settings)) => set_keepalive(fd, settings),
+            SocketOption::SoftErrorReports(on) => {
+                self.soft.unreported = !on;
+                Ok(())
+            }
             SocketOption::TrafficClass(dscp) if self.remote.is_ipv4() => sockopt::set_ip_tos(fd, dscp << 2),
             SocketOption::TrafficClass(dscp) => sockopt::set_ipv6_tclass(fd, u32::from(dscp & 0x3f) << 2),
         };

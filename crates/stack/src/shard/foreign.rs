@@ -103,6 +103,7 @@ impl Shard {
             SocketEvent::Readable(conn) => app.on_readable(io, conn),
             SocketEvent::Writable(conn) => app.on_writable(io, conn),
             SocketEvent::Urgent(conn, octets) => app.on_urgent(io, conn, octets),
+            SocketEvent::SoftError(conn, error) => app.on_soft_error(io, conn, error),
             SocketEvent::PeerClosed(conn) => app.on_peer_closed(io, conn),
             SocketEvent::Data(conn, len) => self.hand_over(now, conn, len, app),
             SocketEvent::Closed(conn, error) => {
