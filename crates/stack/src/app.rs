@@ -623,7 +623,7 @@ impl Io<'_> {
 
     /// What [`Io::close`] does about what the peer has not acknowledged (`SO_LINGER`). `None`, the default: it is sent in the
     /// background, and the handle is dead at once. Zero: the connection is reset, without TIME-WAIT. Any other time: the
-    /// handle lives on, and [`App::on_closed`] tells when our FIN is acknowledged (`None`), the time is over
+    /// handle lives on, and [`App::on_closed`] tells when our FIN is acknowledged (`None`), the time is over, or the loop's is
     /// ([`Error::TimedOut`]; the connection goes on without a handle, as on Linux), or the connection has failed. A second
     /// close ends the waiting. A connection that is over already is not waited for.
     ///

@@ -193,8 +193,14 @@ pub trait Sockets: Debug + Send {
     /// The counters.
     fn counters(&self) -> SocketCounters;
 
-    /// Closes listeners, and every connection as [`Sockets::close`] does.
+    /// Closes listeners, and every connection as [`Sockets::close`] does, but for those that linger.
     fn drain(&mut self, now: Instant);
+
+    /// Those that linger.
+    fn lingering(&self) -> Vec<ConnId>;
+
+    /// The time of one that lingers is over before its time. It is to be told: [`Sockets::ended`] must follow.
+    fn end_linger(&mut self, conn: ConnId);
 
     /// Closes the listeners.
     fn close_listeners(&mut self);

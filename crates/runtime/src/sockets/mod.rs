@@ -595,8 +595,23 @@ impl Sockets for KernelSockets {
     fn drain(&mut self, now: Instant) {
         self.close_listeners();
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            let _ = self.close_living(now, self.id(slot));
+            let conn = self.id(slot);
+            if self.any(conn).is_some_and(|socket| socket.lingers_until().is_none()) {
+                let _ = self.close_living(now, conn);
+            }
         }
+    }
+
+    fn lingering(&self) -> Vec<ConnId> {
+        let linger = |slot: &Slot| slot.socket.as_ref().is_some_and(|socket| socket.lingers_until().is_some());
+        (0..).zip(&self.slots).filter(|(_, slot)| linger(slot)).map(|(slot, _)| self.id(slot)).collect()
+    }
+
+    fn end_linger(&mut self, conn: ConnId) {
+        let Some(until) = self.any(conn).and_then(Socket::end_linger) else { return };
+        self.lingering.remove(&(until, u32::try_from(conn.index()).unwrap_or(u32::MAX)));
+        self.counters.closed += 1;
+        self.counters.failed += 1;
     }
 
     fn close_listeners(&mut self) {

@@ -138,6 +138,13 @@ impl Socket {
         }
     }
 
+    /// It lingers no longer; until when it would have.
+    pub(super) fn end_linger(&mut self) -> Option<Instant> {
+        let until = self.lingers_until()?;
+        self.phase = Phase::Over;
+        Some(until)
+    }
+
     /// It failed before it was known to anybody.
     pub(super) fn doom(&mut self, errno: Errno) {
         self.verdict = Some(Some(errors::connection(errno, true)));

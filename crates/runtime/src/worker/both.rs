@@ -434,6 +434,46 @@ fn the_end_of_a_loop() {
     });
 }
 
+/// Who waits for the outcome of a close does so in the end of a loop as well: for as long as that has time, and is told then that it
+/// is over, as at the end of the linger time.
+#[test]
+fn a_close_with_a_limit_at_the_end_of_a_loop() {
+    both(|world| {
+        world.far.app().takes = 0;
+        let (near, far) = world.open();
+        world.near.app().sends = Some((near, pattern(0, 20 * MEGABYTE)));
+        world.pump();
+        world.until(|world| world.near.app().refused > 0);
+        (0..100).for_each(|_| world.step());
+        world.near.app().sends = None;
+        world.near.call(world.now, |io| io.set_linger(near, Some(Duration::from_secs(1000)))).unwrap();
+        world.near.call(world.now, |io| io.close(near)).unwrap();
+        world.near.drain(world.now);
+        (0..100).for_each(|_| world.step());
+        assert!(!world.near.app().is_over() && world.near.shard().connections() == 1);
+        let now = world.now;
+        world.near.end_all(now);
+        assert_eq!(world.near.app().log.last(), Some(&Closed(Some(Error::TimedOut))));
+        (0..100).for_each(|_| world.step());
+        assert_eq!(world.near.app().log.iter().filter(|event| matches!(event, Closed(_))).count(), 1);
+        let _ = world.far.call(world.now, |io| io.abort(far));
+        world.nothing_is_left();
+    });
+    // The outcome comes in time.
+    both(|world| {
+        let (near, far) = world.open();
+        world.near.call(world.now, |io| io.set_linger(near, Some(Duration::from_secs(1000)))).unwrap();
+        world.near.drain(world.now);
+        world.until(|world| world.near.app().is_over());
+        assert_eq!(world.near.app().log, [Connected, Closed(None)]);
+        let now = world.now;
+        world.near.end_all(now);
+        assert_eq!(world.near.app().log, [Connected, Closed(None)]);
+        world.far.call(world.now, |io| io.close(far)).unwrap();
+        world.nothing_is_left();
+    });
+}
+
 /// `fourwave ss` lists them, with what they are.
 #[test]
 fn a_listing() {

@@ -127,6 +127,22 @@ impl Shard {
         }
     }
 
+    /// The end of the time for an orderly end: who lingers waits no longer, and is told as at the end
+    /// of the linger time.
+    pub fn end_lingering(&mut self, now: Instant, app: &mut impl App) {
+        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+            if self.entry(slot).is_some_and(|entry| !entry.dead && entry.conn.lingers()) {
+                self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, Some(Error::TimedOut)));
+            }
+        }
+        for conn in self.sockets().map(|sockets| sockets.lingering()).unwrap_or_default() {
+            if let Ok(sockets) = self.sockets() {
+                sockets.end_linger(conn);
+                self.tell_socket(now, SocketEvent::Closed(conn, Some(Error::TimedOut)), app);
+            }
+        }
+    }
+
     pub(crate) fn connect_via(
         &mut self,
         now: Instant,

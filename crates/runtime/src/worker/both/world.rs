@@ -228,6 +228,8 @@ pub(super) trait Side {
     fn shard(&mut self) -> &mut Shard;
     /// The application sends what it is to.
     fn pump(&mut self, now: Instant);
+    /// As behind the second that a loop has for its end.
+    fn end_all(&mut self, now: Instant);
 }
 
 impl<P: Port> Side for Worker<P, Script> {
@@ -242,6 +244,9 @@ impl<P: Port> Side for Worker<P, Script> {
     }
     fn shard(&mut self) -> &mut Shard {
         &mut self.shard
+    }
+    fn end_all(&mut self, now: Instant) {
+        Self::end_all(self, now);
     }
     fn pump(&mut self, now: Instant) {
         let app = &mut self.app;
