@@ -480,7 +480,7 @@ impl<P: Port, A: App> Worker<P, A> {
                 self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
             }
         }
-        self.shard.abort_all(self.clock.now());
+        self.end_all(self.clock.now());
         // What is queued goes out; a device that takes nothing any more is not waited for.
         for _ in 0..1000 {
             let now = self.clock.now();
@@ -492,6 +492,12 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         self.flush(self.clock.now())?;
         self.say_farewell()
+    }
+
+    /// The time for an orderly end is over.
+    fn end_all(&mut self, now: Instant) {
+        self.shard.end_lingering(now, &mut self.app);
+        self.shard.abort_all(now);
     }
 
     /// Nobody answers for an owned address once this has ended: what crosses our last segments is answered now, by a reset
