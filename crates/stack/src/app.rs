@@ -15,6 +15,11 @@ use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
+///
+/// A callback that panics ends the whole stack, as it would a process: every connection of its shard is reset to its peer, the
+/// application is dropped without being called again, the other shards end in order and without a drain time, and whoever waits
+/// for the stack is told by an error that names the shard. A program built with `panic = "abort"` ends at once instead, and
+/// resets nothing; on an address shared with the kernel that one does, when the peers say something next.
 pub trait App {
     /// A peer has opened a connection to a listener.
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, listener: ListenerId) {

@@ -461,3 +461,40 @@ const fn listen_errno(error: ListenError) -> Errno {
         ListenError::Closed => Errno::NOTCONN,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectError, ListenError, connect_errno, listen_errno};
+    use crate::{ConfigError, connect_error_kind, listen_error_kind};
+    use rustix::io::Errno;
+    use std::io::{Error, ErrorKind};
+
+    /// What `std` makes of Linux's number; of `ENFILE` it makes what has no name.
+    fn agree(kind: ErrorKind, errno: Errno) {
+        if errno == Errno::NFILE {
+            assert_eq!(kind, ErrorKind::Other);
+        } else {
+            assert_eq!(kind, Error::from_raw_os_error(errno.raw_os_error()).kind(), "{errno}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_begin_is_called_the_same_at_every_level() {
+        use ConnectError::*;
+        for error in [NoPort, NoRoute, NotOurs, TooMany, BadAddress, Tentative, NoSockets] {
+            agree(connect_error_kind(error), connect_errno(error));
+        }
+        let invalid = ListenError::Invalid(ConfigError { field: "backlog", value: 0, allowed: "more" });
+        for error in [
+            ListenError::InUse,
+            ListenError::NotOurs,
+            ListenError::TooMany,
+            invalid,
+            ListenError::Closed,
+            ListenError::Forbidden,
+            ListenError::NoSockets,
+        ] {
+            agree(listen_error_kind(error), listen_errno(error));
+        }
+    }
+}
