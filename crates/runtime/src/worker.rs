@@ -496,15 +496,24 @@ impl<P: Port, A: App> Worker<P, A> {
                 self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
             }
         }
-        // Who lingers hears that the time for it is over.
-        self.shard.end_lingering(self.clock.now(), &mut self.app);
-        self.reset_all()?;
+        self.end_all(self.clock.now());
+        self.send_rest()?;
         self.say_farewell()
     }
 
-    /// Resets every connection that is left.
+    /// The time for an orderly end is over.
+    fn end_all(&mut self, now: Instant) {
+        self.shard.end_lingering(now, &mut self.app);
+        self.shard.abort_all(now);
+    }
+
+    /// Resets every connection that is left, and tells the application nothing.
     fn reset_all(&mut self) -> io::Result<()> {
         self.shard.abort_all(self.clock.now());
+        self.send_rest()
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
         // What is queued goes out; a device that takes nothing any more is not waited for.
         for _ in 0..1000 {
             let now = self.clock.now();
