@@ -70,6 +70,8 @@ pub struct Worker<P, A> {
     clock: Clock,
     idle: Idle,
     sleeper: Sleeper,
+    /// There is no port: it sleeps on the kernel's sockets.
+    bare: bool,
     commands: Receiver<Command>,
     resolve: Sender<IpAddr>,
     resolver: Option<Arc<Waker>>,
@@ -138,6 +140,7 @@ impl<P: Port, A: App> Worker<P, A> {
             clock,
             idle,
             sleeper,
+            bare: false,
             commands,
             resolve,
             resolver: None,
@@ -198,6 +201,7 @@ impl<P: Port, A: App> Worker<P, A> {
             (None, None) => Vec::new(),
         };
         let end = EndOfAll { ending, wakers };
+        self.sleep_on_sockets()?;
         if self.idle == Idle::Busy {
             self.sleeper.look_away();
         }
@@ -408,7 +412,9 @@ impl<P: Port, A: App> Worker<P, A> {
         if worked {
             self.worked = now;
             self.sleeper.worked();
-            return Ok(());
+            if !self.sleeps_at_once() {
+                return Ok(());
+            }
         }
         let sleepy = match self.idle {
             Idle::Busy => false,
@@ -425,20 +431,18 @@ impl<P: Port, A: App> Worker<P, A> {
         if (self.shard.has_output() && !self.down) || (self.shard.finish_requested() && self.until.is_none()) {
             return Ok(());
         }
-        let deadline = [Some(self.next_check), self.shard.next_wakeup(), self.app.wake_at(), self.until]
-            .into_iter()
-            .flatten()
-            .min();
+        let check = (!self.bare).then_some(self.next_check);
+        let deadline = [check, self.shard.next_wakeup(), self.app.wake_at(), self.until].into_iter().flatten().min();
         let (handoff, post) = (self.handoff.as_ref(), self.post.as_ref());
         let may_sleep = handoff.is_none_or(Handoff::may_sleep) & post.is_none_or(Post::may_sleep);
         let slept = if may_sleep {
             self.port.look_away();
-            self.sleeper.sleep(now, deadline)
+            self.sleep(now, deadline)
         } else {
             Ok(())
         };
-        handoff.inspect(|handoff| handoff.awake());
-        post.inspect(|post| post.awake());
+        self.handoff.as_ref().inspect(|handoff| handoff.awake());
+        self.post.as_ref().inspect(|post| post.awake());
         slept
     }
 
@@ -477,7 +481,7 @@ impl<P: Port, A: App> Worker<P, A> {
             let now = self.clock.now();
             if !self.turn(now)? {
                 self.serve_commands(now);
-                self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
+                self.sleep(now, Some(now + Duration::from_millis(1)))?;
             }
         }
         self.shard.abort_all(self.clock.now());
@@ -502,7 +506,7 @@ impl<P: Port, A: App> Worker<P, A> {
         while talked && !self.down && self.clock.now() - began < FAREWELL {
             let now = self.clock.now();
             self.turn(now)?;
-            self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
+            self.sleep(now, Some(now + Duration::from_millis(1)))?;
         }
         Ok(())
     }
@@ -548,6 +552,7 @@ impl Drop for EndOfAll<'_> {
     }
 }
 
+mod asleep;
 mod turned;
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Stack {
 pub(crate) enum KernelWait {
     /// Sleep in epoll
     Epoll,
-    /// Read again and again without sleeping
+    /// Look again and again without sleeping
     Spin,
 }
 
@@ -188,6 +188,13 @@ pub(crate) struct StackConfig {
     pub(crate) tx_checksum: TxChecksum,
     pub(crate) keep_privileges: bool,
     pub(crate) tcp: TcpConfig,
+}
+
+impl StackConfig {
+    /// How a program that compares ways of waiting waits on the kernel's sockets, if it is not told.
+    pub(crate) fn kernel_wait(&self) -> KernelWait {
+        if self.idle == Idle::Busy { KernelWait::Spin } else { KernelWait::Epoll }
+    }
 }
 
 impl StackArgs {
