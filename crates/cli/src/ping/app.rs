@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::bail;
 use fourwave::{App, ConnId, ConnectionError, Io, Place};
@@ -117,8 +117,6 @@ struct Ping {
     /// The same on the stack's clock, so that it doesn't sleep longer.
     wake_at: Option<fourwave::Instant>,
 }
-
-const CHECK: Duration = Duration::from_millis(20);
 
 impl Ping {
     fn new(config: Config, recorder: Recorder, stop: Stop, all: Arc<All>) -> Self {
@@ -240,8 +238,17 @@ impl Ping {
         }
         match self.config.interval {
             None => self.send(io, at),
-            Some(interval) => self.trips[at].due = sent + interval,
+            Some(interval) => {
+                self.trips[at].due = sent + interval;
+                self.look_at(io, received, self.check.min(sent + interval));
+            }
         }
+    }
+
+    /// When to look next: no later than anything is due or overdue.
+    fn look_at(&mut self, io: &Io<'_>, now: Instant, check: Instant) {
+        self.check = check;
+        self.wake_at = Some(io.now() + check.saturating_duration_since(now).into());
     }
 
     /// Messages that are due, answers that are overdue.
@@ -253,7 +260,7 @@ impl Ping {
             }
             let since = trip.sent.unwrap_or(trip.due);
             let waits = !trip.open || trip.sent.is_some();
-            if waits && now.saturating_duration_since(since) > self.config.timeout {
+            if waits && now.saturating_duration_since(since) >= self.config.timeout {
                 let failure = failure::silence(self.config.target, self.config.timeout);
                 self.fail(io, at, failure);
                 if self.done {
@@ -321,10 +328,14 @@ impl App for Ping {
         let now = Instant::now();
         if now >= self.check {
             self.look(io, now);
-            let rests = |trip: &&Trip| trip.open && trip.sent.is_none() && !trip.failed;
-            let due = self.trips.iter().filter(rests).map(|trip| trip.due).min();
-            self.check = due.map_or(now + CHECK, |due| due.min(now + CHECK));
-            self.wake_at = Some(io.now() + (self.check - now).into());
+            let timeout = self.config.timeout;
+            let next = |trip: &Trip| match trip.sent {
+                Some(sent) => sent + timeout,
+                None if trip.open => trip.due,
+                None => trip.due + timeout,
+            };
+            let next = self.trips.iter().filter(|trip| !trip.failed).map(next).min();
+            self.look_at(io, now, next.unwrap_or(now + timeout));
         }
     }
 
