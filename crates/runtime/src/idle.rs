@@ -56,6 +56,11 @@ impl Sleeper {
         Ok(sleeper)
     }
 
+    /// The kernel's sockets are slept on by somebody else.
+    pub(crate) fn leave(&self, sockets: RawFd) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&sockets))
+    }
+
     /// From now on a frame ends a sleep; one that is there already ends the next.
     fn watch(&mut self) -> io::Result<()> {
         if let Some(fd) = self.frames.filter(|_| !self.watching) {

@@ -213,4 +213,14 @@ pub trait Sockets: Debug + Send {
 
     /// A descriptor that is readable when there is something to poll for.
     fn descriptor(&self) -> i32;
+
+    /// Has [`Sockets::wait`] end when this descriptor, of an epoll instance, becomes readable as well; false if it can't be.
+    fn watch(&mut self, descriptor: i32) -> bool;
+
+    /// Sleeps until there is something to poll for, until the descriptor that is watched becomes readable, or for so long; `None`:
+    /// for ever. True: it was the descriptor. The next [`Sockets::poll`] knows what there is.
+    fn wait(&mut self, most: Option<Duration>) -> bool;
+
+    /// From now on the loop polls without end: connections may be asked for data that nobody has told of.
+    fn spin(&mut self);
 }

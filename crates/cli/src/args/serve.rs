@@ -27,9 +27,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: SocketAddr,
 
-    /// How to wait with --stack kernel
-    #[arg(long, value_enum, default_value_t = KernelWait::Epoll)]
-    kernel_wait: KernelWait,
+    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
+    #[arg(long, value_enum)]
+    kernel_wait: Option<KernelWait>,
 
     #[command(flatten)]
     at: StackArgs,
@@ -48,6 +48,7 @@ impl ServeArgs {
         if at.stack == Stack::Fourwave && self.listen.port() == 0 {
             return Err(UsageError("port 0 can't be listened on: choose one from 1 to 65535".into()));
         }
-        Ok(serve::Config { service: self.service, listen: self.listen, kernel_wait: self.kernel_wait, at })
+        let kernel_wait = self.kernel_wait.unwrap_or(at.kernel_wait());
+        Ok(serve::Config { service: self.service, listen: self.listen, kernel_wait, at })
     }
 }

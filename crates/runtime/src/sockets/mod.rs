@@ -12,6 +12,7 @@ mod socket;
 mod soft;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub(crate) use empty::NoPort;
 
@@ -29,6 +30,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use waiting::{WATCHED, Waiting};
 
 /// Events of one look at epoll.
 const EVENTS: usize = 256;
@@ -88,6 +90,7 @@ pub(crate) struct KernelSockets {
     lingering: BTreeSet<(Instant, u32)>,
     counters: SocketCounters,
     now: Instant,
+    waiting: Waiting,
 }
 
 impl KernelSockets {
@@ -105,6 +108,7 @@ impl KernelSockets {
             lingering: BTreeSet::new(),
             counters: SocketCounters::default(),
             now: Instant::ZERO,
+            waiting: Waiting::default(),
         })
     }
 
@@ -219,20 +223,20 @@ impl KernelSockets {
         Ok(())
     }
 
-    /// What epoll has seen since; how many things that were.
-    fn harvest(&mut self) -> usize {
+    /// What epoll has seen since, or sees within a time; how many things of sockets that were.
+    fn harvest(&mut self, mut timeout: Option<std::time::Duration>) -> usize {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let mut seen = 0;
         for _ in 0..LOOKS {
-            if self.poll.poll(&mut events, Some(std::time::Duration::ZERO)).is_err() {
+            if self.poll.poll(&mut events, timeout).is_err() {
                 break;
             }
+            timeout = Some(std::time::Duration::ZERO);
             let mut count = 0;
             for event in &events {
                 count += 1;
-                self.note(event);
+                seen += usize::from(self.note(event));
             }
-            seen += count;
             if count < EVENTS {
                 break;
             }
@@ -241,8 +245,13 @@ impl KernelSockets {
         seen
     }
 
-    fn note(&mut self, event: &mio::event::Event) {
+    /// False: it is not of a socket.
+    fn note(&mut self, event: &mio::event::Event) -> bool {
         let Token(token) = event.token();
+        if token == WATCHED {
+            self.waiting.was_called();
+            return false;
+        }
         if token & LISTENER != 0 {
             let at = token & !LISTENER;
             if let (Ok(index), Some(place)) = (u16::try_from(at), self.places.get(at)) {
@@ -254,6 +263,7 @@ impl KernelSockets {
             socket.note(event);
             self.mark(self.id(slot));
         }
+        true
     }
 
     /// One more of what waits at a listener.
@@ -526,7 +536,7 @@ impl Sockets for KernelSockets {
 
     fn poll(&mut self, now: Instant) -> usize {
         self.now = now;
-        let seen = self.harvest();
+        let seen = self.look();
         while let Some(&(until, slot)) = self.lingering.first().filter(|(until, _)| *until <= now) {
             self.lingering.remove(&(until, slot));
             self.mark(self.id(slot));
@@ -545,17 +555,22 @@ impl Sockets for KernelSockets {
     }
 
     fn next_event(&mut self, now: Instant, buffer: &mut [u8]) -> Option<SocketEvent> {
-        while self.turn > 0 {
-            let event = match *self.ready.front()? {
-                Ready::Connection(conn) => self.next_of_connection(now, conn, buffer),
-                Ready::Listener(id) => self.next_of_listener(now, id),
-            };
-            if event.is_some() {
-                return event;
+        loop {
+            while self.turn > 0 {
+                let event = match *self.ready.front()? {
+                    Ready::Connection(conn) => self.next_of_connection(now, conn, buffer),
+                    Ready::Listener(id) => self.next_of_listener(now, id),
+                };
+                if event.is_some() {
+                    self.waiting.is_over();
+                    return event;
+                }
+                self.pass_on();
             }
-            self.pass_on();
+            if !self.ask_again() {
+                return None;
+            }
         }
-        None
     }
 
     fn delivered(&mut self, conn: ConnId, rest: &[u8]) {
@@ -653,5 +668,18 @@ impl Sockets for KernelSockets {
 
     fn descriptor(&self) -> i32 {
         self.poll.as_raw_fd()
+    }
+
+    fn watch(&mut self, descriptor: i32) -> bool {
+        let registered = self.poll.registry().register(&mut SourceFd(&descriptor), Token(WATCHED), Interest::READABLE);
+        registered.is_ok()
+    }
+
+    fn wait(&mut self, most: Option<Duration>) -> bool {
+        self.sleep(most.map(Into::into))
+    }
+
+    fn spin(&mut self) {
+        self.waiting.never_sleeps();
     }
 }

@@ -160,6 +160,13 @@ impl Socket {
         known.failing |= event.is_error() || event.is_write_closed();
     }
 
+    /// It is asked for data that nobody has told of. False: it would not be read from.
+    pub(super) fn ask(&mut self, limit: usize) -> bool {
+        let asks = self.may_read(limit);
+        self.known.readable |= asks;
+        asks
+    }
+
     /// A turn begins.
     pub(super) const fn begin_turn(&mut self) {
         self.known.was_read = false;

@@ -9,6 +9,7 @@ use crate::{
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
+use wheel::Duration;
 
 /// What one read takes at most.
 const READ_BYTES: usize = 64 << 10;
@@ -62,6 +63,25 @@ impl Shard {
     #[must_use]
     pub fn has_sockets(&self) -> bool {
         self.foreign.as_ref().is_some_and(|foreign| !foreign.sockets.is_empty())
+    }
+
+    /// Has [`wait_for_sockets`](Self::wait_for_sockets) end when this descriptor, of an epoll instance, becomes readable as well;
+    /// false if it can't be, or there are no kernel's sockets.
+    pub fn watch_beside_sockets(&mut self, descriptor: i32) -> bool {
+        self.foreign.as_mut().is_some_and(|foreign| foreign.sockets.watch(descriptor))
+    }
+
+    /// Sleeps until there is something for [`poll_sockets`](Self::poll_sockets) to do, until the descriptor that is watched
+    /// becomes readable, or for so long; `None`: for ever. True: it was the descriptor.
+    pub fn wait_for_sockets(&mut self, most: Option<Duration>) -> bool {
+        self.foreign.as_mut().is_some_and(|foreign| foreign.sockets.wait(most))
+    }
+
+    /// From now on [`poll_sockets`](Self::poll_sockets) is called without end.
+    pub fn spin_on_sockets(&mut self) {
+        if let Some(foreign) = &mut self.foreign {
+            foreign.sockets.spin();
+        }
     }
 
     /// The kernel's sockets, for a handle that says it is theirs.
