@@ -4,7 +4,6 @@ use stack::ShardConfig;
 
 /// Limits of each shard, as [`ShardConfig`] has them; `None`: its default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "they are called as in the shard's configuration")]
 pub struct Limits {
     /// Connections.
     pub max_connections: Option<u32>,
