@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
-use crate::args::{Congestion, CopyMode, Ecn, Idle, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum, XdpMode};
+use crate::args::{
+    self, Congestion, CopyMode, Ecn, Idle, KernelWait, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum, XdpMode,
+};
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
@@ -46,6 +48,15 @@ pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
     let stack = Stack::kernel().cores(at.cores.iter().copied()).idle(idle(at.idle));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
     if at.keep_privileges { stack.keep_privileges() } else { stack }
+}
+
+/// Whichever was asked for. Over the kernel's sockets programs are compared by how they wait: asleep, as servers do, or never.
+pub(crate) fn of_choice(at: &StackConfig, near: IpAddr, wait: KernelWait) -> anyhow::Result<Stack> {
+    match (at.stack, wait) {
+        (args::Stack::Kernel, KernelWait::Epoll) => Ok(over_kernel(at).idle(fourwave::Idle::Sleep)),
+        (args::Stack::Kernel, KernelWait::Spin) => Ok(over_kernel(at).idle(fourwave::Idle::Busy)),
+        _ => builder(at, near),
+    }
 }
 
 const fn idle(idle: Idle) -> fourwave::Idle {
@@ -160,7 +171,7 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     stack: Stack,
     make: impl FnMut(Place) -> A,
     stop: &Stop,
-    ready: impl FnOnce(&str),
+    ready: impl FnOnce(&Running<A>),
 ) -> anyhow::Result<Vec<A>> {
     let keep = stack.keeps_privileges();
     let running = stack.start_each(make)?;
@@ -172,7 +183,7 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     for warning in report.into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
-    ready(&place(&running));
+    ready(&running);
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);
     }
@@ -210,7 +221,7 @@ pub(crate) fn run<A: App + Clone + Send + 'static>(
     stack: Stack,
     app: A,
     stop: &Stop,
-    ready: impl FnOnce(&str),
+    ready: impl FnOnce(&Running<A>),
 ) -> anyhow::Result<()> {
     run_to_end(stack, |_| app.clone(), stop, ready)?;
     if !stop.requested() {

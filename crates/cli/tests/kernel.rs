@@ -217,3 +217,98 @@ fn a_fast_chargen_reader_leaves_room_for_others() {
     assert_eq!(server.end(SOON).0, Some(0));
     reader.join().unwrap();
 }
+
+/// A server in this process for so many connections, each on a thread of its own: its address.
+fn threads(connections: usize, serve: fn(usize, TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().take(connections).enumerate() {
+            let stream = stream.unwrap();
+            std::thread::spawn(move || serve(number, stream));
+        }
+    });
+    address
+}
+
+fn ping(target: SocketAddr, flags: &str) -> std::process::Output {
+    let target = target.to_string();
+    let mut args = vec!["ping", &target, "--stack", "kernel", "--warmup", "0", "--json"];
+    args.extend(flags.split(' '));
+    common::run(&args)
+}
+
+/// A connection that fails is counted, and the others go on to a good end.
+#[test]
+fn the_connections_beside_one_that_fails_go_on() {
+    let address = threads(3, |number, mut stream| {
+        let mut buffer = [0; 64];
+        while stream.read_exact(&mut buffer).is_ok() && number != 1 {
+            let _ = stream.write_all(&buffer);
+        }
+    });
+    let output = ping(address, "--connections 3 --count 200 --interval-ms 1");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!((&report["count"], &report["errors"]), (&200.into(), &1.into()), "{report}");
+}
+
+/// What comes back is compared, and a message of before is not the one that is waited for.
+#[test]
+fn a_stale_answer_is_noticed() {
+    let address = threads(1, |_, mut stream| {
+        let (mut first, mut later) = ([0; 64], [0; 64]);
+        stream.read_exact(&mut first).unwrap();
+        while stream.write_all(&first).is_ok() && stream.read_exact(&mut later).is_ok() {}
+    });
+    let output = ping(address, "--count 10");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(json(&String::from_utf8_lossy(&output.stdout))["count"], 1);
+    assert!(stderr(&output).contains("is it an echo server"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let address = threads(2, |_, mut stream| while stream.read(&mut [0; 64]).is_ok_and(|n| n > 0) {});
+    for wait in ["epoll", "spin"] {
+        let output = ping(address, &format!("--timeout-s 0.5 --kernel-wait {wait}"));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("no answer from {address} within 0.5 s")), "{said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_listened_on_is_one_sentence() {
+    let (server, address) = server("echo", "epoll");
+    let pid = server.pid().to_string();
+    for (listen, words) in [
+        (address.to_string(), [address.to_string(), format!("fourwave (process {pid})")]),
+        ("192.0.2.1:7777".into(), ["192.0.2.1:7777 is no address".into(), "ip address".into()]),
+    ] {
+        let output = common::run(&["serve", "echo", "--stack", "kernel", "--listen", &listen]);
+        let said = stderr(&output);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+}
+
+/// On a port that is left open; `fourwave ss` shows what there is.
+#[test]
+fn its_connections_are_listed() {
+    let mut command = fourwave(&["serve", "echo", "--stack", "kernel", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stderr.take().unwrap()), &mut line).unwrap();
+    let server = Background::of(child);
+    let address = line.strip_prefix("listening on ").and_then(|line| line.strip_suffix(" (kernel, epoll)\n"));
+    let address: SocketAddr = address.unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+    let mut stream = connect(address);
+    stream.write_all(b"hello").unwrap();
+    stream.read_exact(&mut [0; 5]).unwrap();
+    let rows = json(&ok(&["ss", "--json", "--pid", &server.pid().to_string()]));
+    let row = |row: &serde_json::Value| (row["local"].clone(), row["remote"].clone(), row["state"].clone());
+    let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
+    let remote = stream.local_addr().unwrap().to_string();
+    assert_eq!(rows, [(address.to_string().into(), remote.into(), "ESTABLISHED".into())]);
+}

@@ -56,6 +56,11 @@ impl Sleeper {
         Ok(sleeper)
     }
 
+    /// The kernel's sockets are slept on by somebody else.
+    pub(crate) fn leave(&self, sockets: RawFd) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&sockets))
+    }
+
     /// From now on a frame ends a sleep; one that is there already ends the next.
     fn watch(&mut self) -> io::Result<()> {
         if let Some(fd) = self.frames.filter(|_| !self.watching) {
@@ -102,5 +107,26 @@ impl Sleeper {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
+
+    /// The sleep has no deadline: if nothing ends it, this never ends.
+    #[test]
+    fn what_came_while_nobody_looked_ends_the_next_sleep() {
+        let (port, device) = UnixDatagram::pair().unwrap();
+        let mut sleeper = Sleeper::new(Some(port.as_fd()), None).unwrap();
+        (1..BUSY_TURNS).for_each(|_| sleeper.worked());
+        assert!(sleeper.watching);
+        sleeper.worked();
+        assert!(!sleeper.watching);
+        device.send(b"frame").unwrap();
+        sleeper.sleep(Instant::ZERO, None).unwrap();
+        assert!(sleeper.watching && sleeper.worked == 0);
     }
 }

@@ -71,6 +71,8 @@ pub struct Worker<P, A> {
     clock: Clock,
     idle: Idle,
     sleeper: Sleeper,
+    /// There is no port: it sleeps on the kernel's sockets.
+    bare: bool,
     commands: Receiver<Command>,
     resolve: Sender<IpAddr>,
     resolver: Option<Arc<Waker>>,
@@ -139,6 +141,7 @@ impl<P: Port, A: App> Worker<P, A> {
             clock,
             idle,
             sleeper,
+            bare: false,
             commands,
             resolve,
             resolver: None,
@@ -211,6 +214,7 @@ impl<P: Port, A: App> Worker<P, A> {
             (None, None) => Vec::new(),
         };
         let end = EndOfAll { ending, wakers };
+        self.sleep_on_sockets()?;
         if self.idle == Idle::Busy {
             self.sleeper.look_away();
         }
@@ -424,7 +428,9 @@ impl<P: Port, A: App> Worker<P, A> {
         if worked {
             self.worked = now;
             self.sleeper.worked();
-            return Ok(());
+            if !self.sleeps_at_once() {
+                return Ok(());
+            }
         }
         let sleepy = match self.idle {
             Idle::Busy => false,
@@ -441,20 +447,18 @@ impl<P: Port, A: App> Worker<P, A> {
         if (self.shard.has_output() && !self.down) || (self.shard.finish_requested() && self.until.is_none()) {
             return Ok(());
         }
-        let deadline = [Some(self.next_check), self.shard.next_wakeup(), self.app.wake_at(), self.until]
-            .into_iter()
-            .flatten()
-            .min();
+        let check = (!self.bare).then_some(self.next_check);
+        let deadline = [check, self.shard.next_wakeup(), self.app.wake_at(), self.until].into_iter().flatten().min();
         let (handoff, post) = (self.handoff.as_ref(), self.post.as_ref());
         let may_sleep = handoff.is_none_or(Handoff::may_sleep) & post.is_none_or(Post::may_sleep);
         let slept = if may_sleep {
             self.port.look_away();
-            self.sleeper.sleep(now, deadline)
+            self.sleep(now, deadline)
         } else {
             Ok(())
         };
-        handoff.inspect(|handoff| handoff.awake());
-        post.inspect(|post| post.awake());
+        self.handoff.as_ref().inspect(|handoff| handoff.awake());
+        self.post.as_ref().inspect(|post| post.awake());
         slept
     }
 
@@ -493,16 +497,27 @@ impl<P: Port, A: App> Worker<P, A> {
             let now = self.clock.now();
             if !self.turn(now)? {
                 self.serve_commands(now);
-                self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
+                self.sleep(now, Some(now + Duration::from_millis(1)))?;
             }
         }
-        self.reset_all()?;
+        self.end_all(self.clock.now());
+        self.send_rest()?;
         self.say_farewell()
     }
 
-    /// Resets every connection that is left.
+    /// The time for an orderly end is over.
+    fn end_all(&mut self, now: Instant) {
+        self.shard.end_lingering(now, &mut self.app);
+        self.shard.abort_all(now);
+    }
+
+    /// Resets every connection that is left, and tells the application nothing.
     fn reset_all(&mut self) -> io::Result<()> {
         self.shard.abort_all(self.clock.now());
+        self.send_rest()
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
         // What is queued goes out; a device that takes nothing any more is not waited for.
         for _ in 0..1000 {
             let now = self.clock.now();
@@ -523,7 +538,7 @@ impl<P: Port, A: App> Worker<P, A> {
         while talked && !self.down && self.clock.now() - began < FAREWELL {
             let now = self.clock.now();
             self.turn(now)?;
-            self.sleeper.sleep(now, Some(now + Duration::from_millis(1)))?;
+            self.sleep(now, Some(now + Duration::from_millis(1)))?;
         }
         Ok(())
     }
@@ -569,6 +584,7 @@ impl Drop for EndOfAll<'_> {
     }
 }
 
+mod asleep;
 mod panic;
 mod turned;
 

@@ -22,9 +22,9 @@ pub(crate) struct PingArgs {
     #[arg(value_name = "ADDR:PORT")]
     target: SocketAddr,
 
-    /// How to wait with --stack kernel
-    #[arg(long, value_enum, default_value_t = KernelWait::Epoll)]
-    kernel_wait: KernelWait,
+    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
+    #[arg(long, value_enum)]
+    kernel_wait: Option<KernelWait>,
 
     /// Bytes per message
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
@@ -75,7 +75,7 @@ impl PingArgs {
         let default_seconds = self.count.is_none().then_some(Duration::from_secs(5));
         Ok(ping::Config {
             target: self.target,
-            kernel_wait: self.kernel_wait,
+            kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
             message_bytes: self.bytes as usize,
             count: self.count,
             duration: self.seconds.or(default_seconds),

@@ -29,12 +29,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: SocketAddr,
 
-    /// How to wait with --stack kernel
-    #[arg(long, value_enum, default_value_t = KernelWait::Epoll)]
-    kernel_wait: KernelWait,
+    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
+    #[arg(long, value_enum)]
+    kernel_wait: Option<KernelWait>,
 
     /// After SIGTERM, connections may go on so long: no new ones, and the end comes when the last one has ended, or then. 0 to
-    /// 86400; a second signal ends it now. Not with --stack kernel
+    /// 86400; a second signal ends it now
     #[arg(long, value_name = "SECONDS", value_parser = parse_drain_time, default_value = "0")]
     drain_time: Duration,
 
@@ -55,10 +55,11 @@ impl ServeArgs {
         if at.stack == Stack::Fourwave && self.listen.port() == 0 {
             return Err(UsageError("port 0 can't be listened on: choose one from 1 to 65535".into()));
         }
-        if at.stack != Stack::Fourwave && !self.drain_time.is_zero() {
-            return Err(UsageError("--drain-time is for --stack fourwave: the others end at once".into()));
+        if at.stack == Stack::Raw && !self.drain_time.is_zero() {
+            return Err(UsageError("--stack raw has no connections: --drain-time is for the others".into()));
         }
-        let Self { service, listen, kernel_wait, drain_time, .. } = self;
+        let kernel_wait = self.kernel_wait.unwrap_or(at.kernel_wait());
+        let Self { service, listen, drain_time, .. } = self;
         Ok(serve::Config { service, listen, kernel_wait, drain_time, at })
     }
 }

@@ -37,7 +37,7 @@ impl Stack {
 pub(crate) enum KernelWait {
     /// Sleep in epoll
     Epoll,
-    /// Read again and again without sleeping
+    /// Look again and again without sleeping
     Spin,
 }
 
@@ -105,7 +105,9 @@ pub(crate) enum TxChecksum {
 
 /// Whose TCP, and where and how the stack runs, as far as it was typed.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "The stack (but for --stack and --cores without effect with --stack kernel)")]
+#[command(
+    next_help_heading = "The stack (with --stack kernel only --cores, --idle and --keep-privileges have an effect)"
+)]
 pub(crate) struct StackArgs {
     /// These flags from a TOML file, such as `interface = "eth0"`; flags win over the file
     #[arg(long, value_name = "FILE")]
@@ -188,6 +190,13 @@ pub(crate) struct StackConfig {
     pub(crate) tx_checksum: TxChecksum,
     pub(crate) keep_privileges: bool,
     pub(crate) tcp: TcpConfig,
+}
+
+impl StackConfig {
+    /// How a program that compares ways of waiting waits on the kernel's sockets, if it is not told.
+    pub(crate) fn kernel_wait(&self) -> KernelWait {
+        if self.idle == Idle::Busy { KernelWait::Spin } else { KernelWait::Epoll }
+    }
 }
 
 impl StackArgs {

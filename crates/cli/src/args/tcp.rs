@@ -80,7 +80,9 @@ fn buffers() -> std::ops::RangeInclusive<i64> {
 
 /// Of a listener and what it accepts, as far as it was typed.
 #[derive(Clone, Copy, Debug, Default, Args)]
-#[command(next_help_heading = "Its connections (without effect with --stack kernel)")]
+#[command(
+    next_help_heading = "Its connections (with --stack kernel only --backlog, --keepalive and --user-timeout have an effect)"
+)]
 pub(crate) struct ListenArgs {
     /// Connections that may be half open at once, 0 to 2^24 [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_HALF_OPEN)))]

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use fourwave::{App, ConnId, ConnMap, ConnectionError, Half, Io, ListenerId};
+use fourwave::{App, ConnId, ConnMap, ConnectionError, Half, Io, ListenerId, Running};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,10 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.near)?.active_opens();
     let builder = config.listen.into_iter().fold(builder, fourwave::Stack::listen);
     let make = |_| Through::new(config.clone());
-    let ready = |how: &str| say!("{READY}{} ({how})", config.listen.map(|at| at.to_string()).unwrap_or_default());
+    let ready = |running: &Running<_>| {
+        let listen = config.listen.map(|at| at.to_string()).unwrap_or_default();
+        say!("{READY}{listen} ({})", stack::place(running));
+    };
     let Some(app) = stack::run_to_end(builder, make, stop, ready)?.pop() else { return Ok(()) };
     if let Some(failure) = app.failure {
         bail!(failure);

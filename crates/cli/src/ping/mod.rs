@@ -1,7 +1,7 @@
 //! `fourwave ping`: request/response latency, closed loop.
 
-mod fourwave;
-mod kernel;
+mod app;
+mod failure;
 mod recorder;
 mod report;
 
@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::args::{KernelWait, Stack, StackConfig};
+use crate::out;
 use crate::stop::Stop;
-use crate::{affinity, out};
 
-pub(crate) use kernel::sentence;
+pub(crate) use failure::sentence;
 pub(crate) use recorder::Recorder;
 pub(crate) use report::{Latency, Report};
 
@@ -41,14 +41,8 @@ pub(crate) struct Config {
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut recorder = Recorder::new(config);
     let result = match config.at.stack {
-        Stack::Kernel => {
-            if let Some(core) = config.at.cores.first() {
-                affinity::pin(*core)?;
-            }
-            kernel::run(config, stop, &mut recorder)
-        }
-        Stack::Fourwave => fourwave::run(config, stop, &mut recorder),
-        Stack::Raw => fourwave::raw(config, stop, &mut recorder),
+        Stack::Fourwave | Stack::Kernel => app::run(config, stop, &mut recorder),
+        Stack::Raw => app::raw(config, stop, &mut recorder),
     };
     if let Err(error) = &result
         && recorder.is_empty()

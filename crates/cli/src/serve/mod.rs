@@ -1,7 +1,6 @@
 //! `fourwave serve`: small servers, over this stack or over the kernel's sockets.
 
-mod fourwave;
-mod kernel;
+mod apps;
 mod sockperf;
 
 use std::net::SocketAddr;
@@ -9,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::ValueEnum;
+use fourwave::{Error, ListenError};
 
 use crate::args::{KernelWait, Stack, StackConfig};
 use crate::stop::Stop;
-use crate::{affinity, say, stack};
+use crate::{say, stack};
 
 /// The line on stderr that says a server is ready begins with this.
 pub(crate) const READY: &str = "listening on ";
@@ -44,14 +45,22 @@ pub(crate) struct Config {
 /// Serves until the end is asked for.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     match config.at.stack {
-        Stack::Kernel => {
-            if let Some(core) = config.at.cores.first() {
-                affinity::pin(*core)?;
-            }
-            kernel::run(config, stop)
-        }
-        Stack::Fourwave => fourwave::run(config, stop),
+        Stack::Kernel => apps::run(config, stop).map_err(|error| over_kernel(config.listen, error)),
+        Stack::Fourwave => apps::run(config, stop),
         Stack::Raw => raw(config, stop),
+    }
+}
+
+/// What the kernel means by its refusal to listen.
+fn over_kernel(address: SocketAddr, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(Error::Listen { reason: ListenError::NotOurs, .. }) => {
+            anyhow!("{address} is no address of this machine or namespace: see `ip address`")
+        }
+        Some(Error::Listen { reason: ListenError::Forbidden, .. }) => {
+            anyhow!("ports below 1024 need root: run it with sudo or choose another port than {}", address.port())
+        }
+        _ => error,
     }
 }
 
@@ -64,7 +73,7 @@ fn ready(address: SocketAddr, how: &str) {
 fn raw(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut port = stack::builder(&config.at, config.listen.ip())?.raw_server()?;
     if !config.at.keep_privileges {
-        ::fourwave::drop_privileges()?;
+        fourwave::drop_privileges()?;
     }
     let report = port.report();
     ready(config.listen, &format!("raw frames on {}, XDP {}", report.interface, report.xdp_mode));

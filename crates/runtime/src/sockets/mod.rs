@@ -9,8 +9,10 @@ mod errors;
 mod listener;
 mod queue;
 mod socket;
+mod soft;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub(crate) use empty::NoPort;
 
@@ -22,12 +24,13 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use socket::{Closing, News, Socket};
 use stack::{
     ConnId, ConnectError, ConnectionInfo, Detail, Duration, Error, Half, Info, Instant, ListenError, ListenOptions,
-    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets,
+    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use waiting::{WATCHED, Waiting};
 
 /// Events of one look at epoll.
 const EVENTS: usize = 256;
@@ -87,6 +90,7 @@ pub(crate) struct KernelSockets {
     lingering: BTreeSet<(Instant, u32)>,
     counters: SocketCounters,
     now: Instant,
+    waiting: Waiting,
 }
 
 impl KernelSockets {
@@ -104,6 +108,7 @@ impl KernelSockets {
             lingering: BTreeSet::new(),
             counters: SocketCounters::default(),
             now: Instant::ZERO,
+            waiting: Waiting::default(),
         })
     }
 
@@ -218,20 +223,20 @@ impl KernelSockets {
         Ok(())
     }
 
-    /// What epoll has seen since; how many things that were.
-    fn harvest(&mut self) -> usize {
+    /// What epoll has seen since, or sees within a time; how many things of sockets that were.
+    fn harvest(&mut self, mut timeout: Option<std::time::Duration>) -> usize {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let mut seen = 0;
         for _ in 0..LOOKS {
-            if self.poll.poll(&mut events, Some(std::time::Duration::ZERO)).is_err() {
+            if self.poll.poll(&mut events, timeout).is_err() {
                 break;
             }
+            timeout = Some(std::time::Duration::ZERO);
             let mut count = 0;
             for event in &events {
                 count += 1;
-                self.note(event);
+                seen += usize::from(self.note(event));
             }
-            seen += count;
             if count < EVENTS {
                 break;
             }
@@ -240,8 +245,13 @@ impl KernelSockets {
         seen
     }
 
-    fn note(&mut self, event: &mio::event::Event) {
+    /// False: it is not of a socket.
+    fn note(&mut self, event: &mio::event::Event) -> bool {
         let Token(token) = event.token();
+        if token == WATCHED {
+            self.waiting.was_called();
+            return false;
+        }
         if token & LISTENER != 0 {
             let at = token & !LISTENER;
             if let (Ok(index), Some(place)) = (u16::try_from(at), self.places.get(at)) {
@@ -253,6 +263,7 @@ impl KernelSockets {
             socket.note(event);
             self.mark(self.id(slot));
         }
+        true
     }
 
     /// One more of what waits at a listener.
@@ -304,6 +315,8 @@ impl KernelSockets {
             News::Data(len) => SocketEvent::Data(conn, len),
             News::Readable => SocketEvent::Readable(conn),
             News::Writable => SocketEvent::Writable(conn),
+            News::Urgent(octets) => SocketEvent::Urgent(conn, octets),
+            News::SoftError(error) => SocketEvent::SoftError(conn, SoftError::Icmp(error)),
             News::PeerClosed => SocketEvent::PeerClosed(conn),
             News::Closed(error) => {
                 if let Some(until) = lingered {
@@ -374,6 +387,8 @@ fn open(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
     // What is urgent comes with everything else (RFC 6093 section 3.2).
     sockopt::set_socket_oobinline(&fd, true)?;
+    // Who can't be told goes without.
+    let _ = xdp::sockets::report_icmp(fd.as_fd(), address.is_ipv6());
     Ok(fd)
 }
 
@@ -449,8 +464,9 @@ impl Sockets for KernelSockets {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8], how: Sending) -> Result<usize, Error> {
-        let taken = self.living(conn)?.send(bytes, how);
-        if taken.as_ref().is_ok_and(|n| *n == bytes.len()) {
+        let socket = self.living(conn)?;
+        let taken = socket.send(bytes, how);
+        if taken.as_ref().is_ok_and(|n| *n == bytes.len()) && !socket.has_soft_news() {
             return taken;
         }
         let limit = self.config.queue_bytes;
@@ -474,6 +490,14 @@ impl Sockets for KernelSockets {
             self.mark(conn);
         }
         Ok(())
+    }
+
+    fn urgent(&self, conn: ConnId) -> Result<Option<u32>, Error> {
+        Ok(self.looked_at(conn)?.urgent())
+    }
+
+    fn soft_error(&self, conn: ConnId) -> Result<Option<SoftError>, Error> {
+        Ok(self.looked_at(conn)?.soft_error().map(SoftError::Icmp))
     }
 
     fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error> {
@@ -512,7 +536,7 @@ impl Sockets for KernelSockets {
 
     fn poll(&mut self, now: Instant) -> usize {
         self.now = now;
-        let seen = self.harvest();
+        let seen = self.look();
         while let Some(&(until, slot)) = self.lingering.first().filter(|(until, _)| *until <= now) {
             self.lingering.remove(&(until, slot));
             self.mark(self.id(slot));
@@ -531,17 +555,22 @@ impl Sockets for KernelSockets {
     }
 
     fn next_event(&mut self, now: Instant, buffer: &mut [u8]) -> Option<SocketEvent> {
-        while self.turn > 0 {
-            let event = match *self.ready.front()? {
-                Ready::Connection(conn) => self.next_of_connection(now, conn, buffer),
-                Ready::Listener(id) => self.next_of_listener(now, id),
-            };
-            if event.is_some() {
-                return event;
+        loop {
+            while self.turn > 0 {
+                let event = match *self.ready.front()? {
+                    Ready::Connection(conn) => self.next_of_connection(now, conn, buffer),
+                    Ready::Listener(id) => self.next_of_listener(now, id),
+                };
+                if event.is_some() {
+                    self.waiting.is_over();
+                    return event;
+                }
+                self.pass_on();
             }
-            self.pass_on();
+            if !self.ask_again() {
+                return None;
+            }
         }
-        None
     }
 
     fn delivered(&mut self, conn: ConnId, rest: &[u8]) {
@@ -581,8 +610,23 @@ impl Sockets for KernelSockets {
     fn drain(&mut self, now: Instant) {
         self.close_listeners();
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            let _ = self.close_living(now, self.id(slot));
+            let conn = self.id(slot);
+            if self.any(conn).is_some_and(|socket| socket.lingers_until().is_none()) {
+                let _ = self.close_living(now, conn);
+            }
         }
+    }
+
+    fn lingering(&self) -> Vec<ConnId> {
+        let linger = |slot: &Slot| slot.socket.as_ref().is_some_and(|socket| socket.lingers_until().is_some());
+        (0..).zip(&self.slots).filter(|(_, slot)| linger(slot)).map(|(slot, _)| self.id(slot)).collect()
+    }
+
+    fn end_linger(&mut self, conn: ConnId) {
+        let Some(until) = self.any(conn).and_then(Socket::end_linger) else { return };
+        self.lingering.remove(&(until, u32::try_from(conn.index()).unwrap_or(u32::MAX)));
+        self.counters.closed += 1;
+        self.counters.failed += 1;
     }
 
     fn close_listeners(&mut self) {
@@ -624,5 +668,18 @@ impl Sockets for KernelSockets {
 
     fn descriptor(&self) -> i32 {
         self.poll.as_raw_fd()
+    }
+
+    fn watch(&mut self, descriptor: i32) -> bool {
+        let registered = self.poll.registry().register(&mut SourceFd(&descriptor), Token(WATCHED), Interest::READABLE);
+        registered.is_ok()
+    }
+
+    fn wait(&mut self, most: Option<Duration>) -> bool {
+        self.sleep(most.map(Into::into))
+    }
+
+    fn spin(&mut self) {
+        self.waiting.never_sleeps();
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
+use wheel::Duration;
 
 /// What one read takes at most.
 const READ_BYTES: usize = 64 << 10;
@@ -64,6 +65,25 @@ impl Shard {
         self.foreign.as_ref().is_some_and(|foreign| !foreign.sockets.is_empty())
     }
 
+    /// Has [`wait_for_sockets`](Self::wait_for_sockets) end when this descriptor, of an epoll instance, becomes readable as well;
+    /// false if it can't be, or there are no kernel's sockets.
+    pub fn watch_beside_sockets(&mut self, descriptor: i32) -> bool {
+        self.foreign.as_mut().is_some_and(|foreign| foreign.sockets.watch(descriptor))
+    }
+
+    /// Sleeps until there is something for [`poll_sockets`](Self::poll_sockets) to do, until the descriptor that is watched
+    /// becomes readable, or for so long; `None`: for ever. True: it was the descriptor.
+    pub fn wait_for_sockets(&mut self, most: Option<Duration>) -> bool {
+        self.foreign.as_mut().is_some_and(|foreign| foreign.sockets.wait(most))
+    }
+
+    /// From now on [`poll_sockets`](Self::poll_sockets) is called without end.
+    pub fn spin_on_sockets(&mut self) {
+        if let Some(foreign) = &mut self.foreign {
+            foreign.sockets.spin();
+        }
+    }
+
     /// The kernel's sockets, for a handle that says it is theirs.
     pub(crate) fn sockets(&mut self) -> Result<&mut (dyn Sockets + 'static), Error> {
         self.foreign.as_mut().map(|foreign| &mut *foreign.sockets).ok_or(Error::NotConnected)
@@ -102,6 +122,8 @@ impl Shard {
             SocketEvent::Connected(conn) => app.on_connected(io, conn),
             SocketEvent::Readable(conn) => app.on_readable(io, conn),
             SocketEvent::Writable(conn) => app.on_writable(io, conn),
+            SocketEvent::Urgent(conn, octets) => app.on_urgent(io, conn, octets),
+            SocketEvent::SoftError(conn, error) => app.on_soft_error(io, conn, error),
             SocketEvent::PeerClosed(conn) => app.on_peer_closed(io, conn),
             SocketEvent::Data(conn, len) => self.hand_over(now, conn, len, app),
             SocketEvent::Closed(conn, error) => {
@@ -122,6 +144,22 @@ impl Shard {
         if let Some(foreign) = &mut self.foreign {
             foreign.sockets.delivered(conn, &data[taken..]);
             foreign.buffer = buffer;
+        }
+    }
+
+    /// The end of the time for an orderly end: who lingers waits no longer, and is told as at the end
+    /// of the linger time.
+    pub fn end_lingering(&mut self, now: Instant, app: &mut impl App) {
+        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+            if self.entry(slot).is_some_and(|entry| !entry.dead && entry.conn.lingers()) {
+                self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, Some(Error::TimedOut)));
+            }
+        }
+        for conn in self.sockets().map(|sockets| sockets.lingering()).unwrap_or_default() {
+            if let Ok(sockets) = self.sockets() {
+                sockets.end_linger(conn);
+                self.tell_socket(now, SocketEvent::Closed(conn, Some(Error::TimedOut)), app);
+            }
         }
     }
 

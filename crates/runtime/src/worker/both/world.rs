@@ -27,6 +27,7 @@ pub(super) enum Event {
     Connected,
     Data,
     Writable,
+    Urgent(u32),
     PeerClosed,
     Closed(Option<Error>),
 }
@@ -186,6 +187,10 @@ impl App for Script {
         self.on_readable(io, conn);
     }
 
+    fn on_urgent(&mut self, _: &mut Io<'_>, _: ConnId, octets: u32) {
+        self.log.push(Event::Urgent(octets));
+    }
+
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
         self.log.push(Event::PeerClosed);
         self.ended.push(conn);
@@ -223,10 +228,15 @@ pub(super) trait Side {
     fn shard(&mut self) -> &mut Shard;
     /// The application sends what it is to.
     fn pump(&mut self, now: Instant);
+    /// As behind the second that a loop has for its end.
+    fn end_all(&mut self, now: Instant);
 }
 
 impl<P: Port> Side for Worker<P, Script> {
     fn turn(&mut self, now: Instant) {
+        if self.sleeps_at_once() {
+            self.sleep(now, Some(now)).unwrap();
+        }
         Self::turn(self, now).unwrap();
     }
     fn call_dyn(&mut self, now: Instant, f: &mut dyn FnMut(&mut Io<'_>)) {
@@ -237,6 +247,9 @@ impl<P: Port> Side for Worker<P, Script> {
     }
     fn shard(&mut self) -> &mut Shard {
         &mut self.shard
+    }
+    fn end_all(&mut self, now: Instant) {
+        Self::end_all(self, now);
     }
     fn pump(&mut self, now: Instant) {
         let app = &mut self.app;
@@ -283,10 +296,13 @@ pub(super) fn pattern(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
-/// The same test over the stack and over the kernel's sockets.
+/// The same test over the stack and over the kernel's sockets; those in loops that look at epoll in every turn, that sleep
+/// before it, and that read without being told.
 pub(super) fn both(test: impl Fn(&mut World)) {
     test(&mut World::stack());
     test(&mut World::kernel_with_at_most(1000));
+    test(&mut World::kernel_alone(Idle::Sleep));
+    test(&mut World::kernel_alone(Idle::Busy));
 }
 
 fn worker<P: Port>(port: P, shard: Shard, clock: Clock) -> Worker<P, Script> {
@@ -328,6 +344,19 @@ impl World {
         let clock = Clock::new();
         let now = clock.now();
         let [near, far] = [0; 2].map(|_| Box::new(worker(NoPort, bare(most, now), clock)));
+        Self { near, far, via: Via::Kernel, to: ([127, 0, 0, 1], 0).into(), now, clock }.listening()
+    }
+
+    /// Loops that have nothing but the kernel's sockets.
+    fn kernel_alone(idle: Idle) -> Self {
+        let clock = Clock::new();
+        let now = clock.now();
+        let [near, far] = [0; 2].map(|_| {
+            let mut worker = worker(NoPort, bare(1000, now), clock);
+            worker.idle = idle;
+            worker.sleep_on_sockets().unwrap();
+            Box::new(worker)
+        });
         Self { near, far, via: Via::Kernel, to: ([127, 0, 0, 1], 0).into(), now, clock }.listening()
     }
 

@@ -1,22 +1,36 @@
-//! The servers over fourwave.
+//! The servers, over either stack.
 
 use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
+use crate::args::Stack;
 use crate::stack::{self, Accepted};
 use crate::stop::Stop;
-use fourwave::{App, Bytes, ConnId, ConnMap, ConnectionError, Io, ListenerId};
+use fourwave::{App, Bytes, ConnId, ConnMap, ConnectionError, Instant, Io, ListenerId, Running};
+
+/// How often characters are sent to one reader before others get their turn: the kernel may pass them on as fast as they come.
+const FILLS: usize = 16;
 
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let builder = stack::builder(&config.at, config.listen.ip())?.listen(config.listen);
-    let builder = builder.drain_time(stack::duration(config.drain_time));
     let accepted = Accepted::of(&config.at.tcp);
-    let ready = |how: &str| ready(config.listen, how);
     match config.service {
-        Service::Echo => stack::run(builder, Echo { accepted, ending: ConnMap::new() }, stop, ready),
-        Service::Discard => stack::run(builder, Discard { accepted }, stop, ready),
-        Service::Sockperf => stack::run(builder, Sockperf { accepted, messages: ConnMap::new() }, stop, ready),
-        Service::Chargen => stack::run(builder, Chargen::new(accepted), stop, ready),
+        Service::Echo => serve(config, stop, Echo { accepted, ending: ConnMap::new() }),
+        Service::Discard => serve(config, stop, Discard { accepted }),
+        Service::Sockperf => serve(config, stop, Sockperf { accepted, messages: ConnMap::new() }),
+        Service::Chargen => serve(config, stop, Chargen::new(accepted)),
     }
+}
+
+fn serve<A: App + Clone + Send + 'static>(config: &Config, stop: &Stop, app: A) -> anyhow::Result<()> {
+    let stack = stack::of_choice(&config.at, config.listen.ip(), config.kernel_wait)?;
+    let stack = stack.listen(config.listen).drain_time(stack::duration(config.drain_time));
+    stack::run(stack, app, stop, |running: &Running<A>| {
+        let how = match config.at.stack {
+            Stack::Kernel => format!("kernel, {}", config.kernel_wait.name()),
+            _ => stack::place(running),
+        };
+        // The port may have been left open.
+        ready(running.listening().first().copied().unwrap_or(config.listen), &how);
+    })
 }
 
 /// Sends back what comes; after the peer's FIN the rest of it, then ours.
@@ -106,10 +120,6 @@ impl App for Sockperf {
         taken
     }
 
-    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        self.on_readable(io, conn);
-    }
-
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
         if io.unread(conn).is_ok_and(|n| n == 0) {
             self.messages.remove(conn);
@@ -149,16 +159,18 @@ struct Chargen {
     text: Bytes,
     /// Where in the text a connection goes on.
     at: ConnMap<usize>,
+    /// Those that take more at once.
+    again: Vec<ConnId>,
 }
 
 impl Chargen {
     fn new(accepted: Accepted) -> Self {
-        Self { accepted, text: chargen_text().into(), at: ConnMap::new() }
+        Self { accepted, text: chargen_text().into(), at: ConnMap::new(), again: Vec::new() }
     }
 
     fn fill(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let at = self.at.get_or_insert_with(conn, || 0);
-        loop {
+        for _ in 0..FILLS {
             let mut rest = self.text.slice(*at..);
             let Ok(_) = io.send_bytes(conn, &mut rest) else { return };
             if !rest.is_empty() {
@@ -167,6 +179,7 @@ impl Chargen {
             }
             *at = 0;
         }
+        self.again.push(conn);
     }
 }
 
@@ -197,5 +210,18 @@ impl App for Chargen {
     fn on_closed(&mut self, _: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
         self.at.remove(conn);
         tracing::debug!(connection = conn.index(), ?error, "chargen");
+    }
+
+    fn on_turn(&mut self, io: &mut Io<'_>) {
+        for conn in std::mem::take(&mut self.again) {
+            // Not of one that has ended meanwhile.
+            if self.at.get(conn).is_some() {
+                self.fill(io, conn);
+            }
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        (!self.again.is_empty()).then_some(Instant::ZERO)
     }
 }

@@ -1,38 +1,41 @@
-//! The ping-pong over fourwave, and over bare frames.
+//! The ping-pong over either stack, and over bare frames.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use fourwave::{App, ConnId, ConnectionError, Io, Place};
 
 use super::recorder::Next;
-use super::{Config, Recorder};
+use super::{Config, Recorder, failure, sentence};
 use crate::stack;
 use crate::stop::Stop;
 
-/// Over fourwave: fills the recorder until it is full or the end is asked for.
+/// Fills the recorder until it is full or the end is asked for. An error if a connection could not be made, or if none is left.
 pub(super) fn run(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
-    let builder = stack::builder(&config.at, config.target.ip())?.active_opens();
+    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?.active_opens();
     // The recorders live on the stack's threads while it runs.
-    let (total, over) = (Arc::default(), Arc::default());
+    let total = Arc::default();
+    let all = Arc::new(All { over: AtomicBool::new(false), alive: AtomicUsize::new(config.connections) });
     let make = |place| {
         let config = share(config, place);
         let mut recorder = Recorder::new(&config);
         if place.count > 1 {
             recorder.count_with(Arc::clone(&total), place.index == 0);
         }
-        Ping::new(config, recorder, stop.clone(), Arc::clone(&over))
+        Ping::new(config, recorder, stop.clone(), Arc::clone(&all))
     };
-    let mut failure = None;
-    for app in stack::run_to_end(builder, make, stop, |how| tracing::info!("{how}"))? {
+    let (mut failure, mut failed) = (None, false);
+    for app in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
         recorder.merge(app.recorder);
         failure = failure.or(app.failure);
+        failed |= app.failed;
     }
     match failure {
-        Some(failure) => Err(anyhow!(failure)),
-        None => Ok(()),
+        Some(failure) if failed => Err(failure),
+        _ => Ok(()),
     }
 }
 
@@ -49,7 +52,7 @@ pub(super) fn raw(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyh
     let builder = stack::builder(&config.at, config.target.ip())?;
     let (mut port, mut ping) = builder.raw_client(config.target.ip(), config.message_bytes)?;
     if !config.at.keep_privileges {
-        ::fourwave::drop_privileges()?;
+        fourwave::drop_privileges()?;
     }
     while !stop.requested() {
         let sent = Instant::now();
@@ -72,6 +75,10 @@ pub(super) fn raw(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyh
 struct Trip {
     conn: ConnId,
     open: bool,
+    /// It is over, by an error.
+    failed: bool,
+    /// Which one it is: its message begins with that, so that a stale answer is noticed.
+    round: u64,
     /// When its message went, while it is under way.
     sent: Option<Instant>,
     /// Bytes of it that the stack has taken: the send buffer may be smaller.
@@ -82,33 +89,42 @@ struct Trip {
     due: Instant,
 }
 
+/// What the shards know of each other.
+#[derive(Debug)]
+struct All {
+    /// Set by the first that is done, before its connections are closed: what ends then is no failure.
+    over: AtomicBool,
+    /// Connections that have not failed.
+    alive: AtomicUsize,
+}
+
 struct Ping {
     /// Set before the connections are closed: what ends then is no failure.
     stop: Stop,
-    /// The same, set by the first shard that is done.
-    over: Arc<AtomicBool>,
+    all: Arc<All>,
     config: Config,
     recorder: Recorder,
     message: Vec<u8>,
     trips: Vec<Trip>,
     began: bool,
     done: bool,
-    failure: Option<String>,
+    /// The first.
+    failure: Option<anyhow::Error>,
+    /// It has ended by a failure.
+    failed: bool,
     /// When the time-outs, and what is to be sent, are looked at next.
     check: Instant,
     /// The same on the stack's clock, so that it doesn't sleep longer.
     wake_at: Option<fourwave::Instant>,
 }
 
-const CHECK: Duration = Duration::from_millis(20);
-
 impl Ping {
-    fn new(config: Config, recorder: Recorder, stop: Stop, over: Arc<AtomicBool>) -> Self {
+    fn new(config: Config, recorder: Recorder, stop: Stop, all: Arc<All>) -> Self {
         let message = (0..config.message_bytes).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
         let check = Instant::now();
         Self {
             stop,
-            over,
+            all,
             config,
             recorder,
             message,
@@ -116,6 +132,7 @@ impl Ping {
             began: false,
             done: false,
             failure: None,
+            failed: false,
             check,
             wake_at: None,
         }
@@ -127,9 +144,14 @@ impl Ping {
             match io.connect(self.config.target) {
                 Ok(conn) => {
                     let due = Instant::now();
-                    self.trips.push(Trip { conn, open: false, sent: None, queued: 0, received: 0, due });
+                    let (open, failed) = (false, false);
+                    self.trips.push(Trip { conn, open, failed, round: 0, sent: None, queued: 0, received: 0, due });
                 }
-                Err(error) => return self.fail(io, format!("cannot connect to {}: {error}", self.config.target)),
+                Err(error) => {
+                    self.recorder.error();
+                    let failure = failure::to_connect(self.config.target, self.config.at.stack, error);
+                    return self.end_by(io, failure);
+                }
             }
         }
     }
@@ -144,46 +166,69 @@ impl Ping {
         let trip = &mut self.trips[at];
         trip.sent = Some(Instant::now());
         (trip.queued, trip.received) = (0, 0);
+        trip.round += 1;
         self.send_on(io, at);
+    }
+
+    /// The message of a connection's round, all of it.
+    fn message(&mut self, at: usize) -> &[u8] {
+        let round = self.trips[at].round.to_le_bytes();
+        let len = round.len().min(self.message.len());
+        self.message[..len].copy_from_slice(&round[..len]);
+        &self.message
     }
 
     /// What of the message the stack has not taken yet.
     fn send_on(&mut self, io: &mut Io<'_>, at: usize) {
-        let trip = &mut self.trips[at];
-        match io.send(trip.conn, &self.message[trip.queued..]) {
-            Ok(sent) => trip.queued += sent,
-            Err(error) => self.fail(io, error.to_string()),
+        let (conn, queued) = (self.trips[at].conn, self.trips[at].queued);
+        match io.send(conn, &self.message(at)[queued..]) {
+            Ok(sent) => self.trips[at].queued += sent,
+            // Its end is told as well, with the reason.
+            Err(error) => tracing::debug!(connection = at, %error, "nothing more can be sent"),
         }
     }
 
-    fn fail(&mut self, io: &mut Io<'_>, failure: String) {
-        if self.stop.requested() || self.over.load(Ordering::Relaxed) {
+    /// A connection has failed: the others go on, if all were opened and there are any.
+    fn fail(&mut self, io: &mut Io<'_>, at: usize, failure: anyhow::Error) {
+        if self.stop.requested() || self.all.over.load(Ordering::Relaxed) {
             return self.finish(io);
         }
+        let trip = &mut self.trips[at];
+        if std::mem::replace(&mut trip.failed, true) {
+            return;
+        }
+        tracing::info!(connection = at, "{failure}");
+        let _ = io.close(trip.conn);
         self.recorder.error();
+        if !trip.open || self.all.alive.fetch_sub(1, Ordering::Relaxed) == 1 {
+            return self.end_by(io, failure);
+        }
         self.failure.get_or_insert(failure);
+    }
+
+    fn end_by(&mut self, io: &mut Io<'_>, failure: anyhow::Error) {
+        self.failure.get_or_insert(failure);
+        self.failed = true;
         self.finish(io);
     }
 
     fn finish(&mut self, io: &mut Io<'_>) {
         if !self.done {
             self.done = true;
-            self.over.store(true, Ordering::Relaxed);
+            self.all.over.store(true, Ordering::Relaxed);
             io.finish();
         }
     }
 
     /// Part of an answer came.
     fn take(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) {
-        let Some(at) = self.trip(conn).filter(|_| !self.done) else { return };
-        let trip = &mut self.trips[at];
-        let expected = self.message.get(trip.received..trip.received + data.len());
-        if expected != Some(data) {
-            return self.fail(
-                io,
-                format!("{} does not send back what it was sent: is it an echo server?", self.config.target),
-            );
+        let Some(at) = self.trip(conn).filter(|at| !self.done && !self.trips[*at].failed) else { return };
+        let received = self.trips[at].received;
+        if self.message(at).get(received..received + data.len()) != Some(data) {
+            let failure = sentence(self.config.target, &ErrorKind::InvalidData.into());
+            return self.fail(io, at, failure);
         }
+        let trip = &mut self.trips[at];
         trip.received += data.len();
         let Some(sent) = trip.sent.filter(|_| trip.received == self.message.len()) else { return };
         trip.sent = None;
@@ -193,21 +238,35 @@ impl Ping {
         }
         match self.config.interval {
             None => self.send(io, at),
-            Some(interval) => self.trips[at].due = sent + interval,
+            Some(interval) => {
+                self.trips[at].due = sent + interval;
+                self.look_at(io, received, self.check.min(sent + interval));
+            }
         }
+    }
+
+    /// When to look next: no later than anything is due or overdue.
+    fn look_at(&mut self, io: &Io<'_>, now: Instant, check: Instant) {
+        self.check = check;
+        self.wake_at = Some(io.now() + check.saturating_duration_since(now).into());
     }
 
     /// Messages that are due, answers that are overdue.
     fn look(&mut self, io: &mut Io<'_>, now: Instant) {
         for at in 0..self.trips.len() {
             let trip = &self.trips[at];
+            if trip.failed {
+                continue;
+            }
             let since = trip.sent.unwrap_or(trip.due);
             let waits = !trip.open || trip.sent.is_some();
-            if waits && now.saturating_duration_since(since) > self.config.timeout {
-                let seconds = self.config.timeout.as_secs_f64();
-                return self.fail(io, format!("no answer from {} within {seconds} s", self.config.target));
-            }
-            if trip.open && trip.sent.is_none() && now >= trip.due {
+            if waits && now.saturating_duration_since(since) >= self.config.timeout {
+                let failure = failure::silence(self.config.target, self.config.timeout);
+                self.fail(io, at, failure);
+                if self.done {
+                    return;
+                }
+            } else if trip.open && trip.sent.is_none() && now >= trip.due {
                 self.send(io, at);
             }
         }
@@ -236,23 +295,26 @@ impl App for Ping {
     }
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let waits =
-            |ping: &Self, at: usize| ping.trips[at].sent.is_some() && ping.trips[at].queued < ping.message.len();
-        if let Some(at) = self.trip(conn).filter(|at| !self.done && waits(self, *at)) {
+        let Some(at) = self.trip(conn).filter(|_| !self.done) else { return };
+        let trip = &self.trips[at];
+        if !trip.failed && trip.sent.is_some() && trip.queued < self.message.len() {
             self.send_on(io, at);
         }
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let _ = io.close(conn);
-        if !self.done {
-            self.fail(io, format!("{} closed the connection", self.config.target));
+        if let Some(at) = self.trip(conn).filter(|_| !self.done) {
+            let failure = sentence(self.config.target, &ErrorKind::UnexpectedEof.into());
+            self.fail(io, at, failure);
         }
     }
 
-    fn on_closed(&mut self, io: &mut Io<'_>, _: ConnId, error: Option<ConnectionError>) {
-        if let Some(error) = error.filter(|_| !self.done) {
-            self.fail(io, format!("{}: {error}", self.config.target));
+    fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
+        let at = self.trip(conn).filter(|_| !self.done);
+        if let (Some(at), Some(error)) = (at, error) {
+            let error = io::Error::new(fourwave::io_error_kind(error), error);
+            self.fail(io, at, sentence(self.config.target, &error));
         }
     }
 
@@ -266,9 +328,14 @@ impl App for Ping {
         let now = Instant::now();
         if now >= self.check {
             self.look(io, now);
-            let due = self.trips.iter().filter(|trip| trip.open && trip.sent.is_none()).map(|trip| trip.due).min();
-            self.check = due.map_or(now + CHECK, |due| due.min(now + CHECK));
-            self.wake_at = Some(io.now() + (self.check - now).into());
+            let timeout = self.config.timeout;
+            let next = |trip: &Trip| match trip.sent {
+                Some(sent) => sent + timeout,
+                None if trip.open => trip.due,
+                None => trip.due + timeout,
+            };
+            let next = self.trips.iter().filter(|trip| !trip.failed).map(next).min();
+            self.look_at(io, now, next.unwrap_or(now + timeout));
         }
     }
 
