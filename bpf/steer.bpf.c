@@ -146,14 +146,12 @@ static __always_inline __u32 owner(const struct address_key *key, const struct a
 {
 	struct endpoint_key endpoint = {};
 
-	__builtin_memcpy(endpoint.addr, key->addr, sizeof(endpoint.addr));
-	endpoint.port = port;
-	if (bpf_map_lookup_elem(&endpoints, &endpoint))
-		return REDIRECT_ENDPOINT;
-	/* Port 0 is never a listener's or a client's, so a range of 0/0 is none. */
+	/* Port 0 is never a listener's or a client's, so a range of 0/0 is none. First, since it costs no look-up. */
 	if (port && port >= address->port_lo && port <= address->port_hi)
 		return REDIRECT_RANGE;
-	return PASS_OTHER_PORT;
+	__builtin_memcpy(endpoint.addr, key->addr, sizeof(endpoint.addr));
+	endpoint.port = port;
+	return bpf_map_lookup_elem(&endpoints, &endpoint) ? REDIRECT_ENDPOINT : PASS_OTHER_PORT;
 }
 
 /* TCP at `at` to a shared address. */

@@ -27,6 +27,7 @@
 
 mod builder;
 pub mod device;
+mod limits;
 pub mod net;
 
 pub use builder::Stack;
@@ -38,6 +39,6 @@ pub use runtime::stack::{
 };
 pub use runtime::xdp::{AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
 pub use runtime::{
-    Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Running, control, drop_privileges,
-    interface_for, io_error_kind, raw, totals,
+    Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Running, connect_error_kind, control,
+    drop_privileges, interface_for, io_error_kind, listen_error_kind, raw, totals,
 };

@@ -109,6 +109,50 @@ fn what_needs_an_interface_is_refused_by_its_name() {
     Stack::kernel().active_opens().idle(Idle::Sleep).start(Echo::default()).unwrap();
 }
 
+#[test]
+fn a_limit_out_of_its_range_is_refused_by_its_name() {
+    let stack = || Stack::kernel().idle(Idle::Sleep);
+    for (stack, says) in [
+        (stack().max_connections(0), "max_connections is 0, allowed is 1 to 2^30"),
+        (stack().max_connections((1 << 30) + 1), "max_connections is 1073741825, allowed is 1 to 2^30"),
+        (stack().max_half_open((1 << 24) + 1), "max_half_open is 16777217, allowed is 1 to 2^24"),
+        (stack().max_time_wait(0), "max_time_wait is 0, allowed is 1 to 2^30"),
+        (stack().max_timers((1 << 30) + 1), "max_timers is 1073741825, allowed is 0 to 2^30"),
+        (stack().max_messages(0), "max_messages is 0, allowed is 1 to 2^20"),
+        (stack().pool_bytes(16_383), "pool_bytes is 16383, allowed is 16 KiB to 4 TiB"),
+    ] {
+        let error = stack.start(Echo::default()).unwrap_err().to_string();
+        assert_eq!(error, says);
+    }
+}
+
+/// Opens connections to a listener of its own until it may not, sets timers likewise, and says how many it has got.
+#[derive(Clone, Debug)]
+struct Greedy(std::sync::mpsc::Sender<(usize, usize)>, SocketAddr);
+
+impl App for Greedy {
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_message(&mut self, io: &mut Io<'_>, _: Message) {
+        let opens = std::iter::from_fn(|| io.connect(self.1).ok()).take(100).count();
+        let timers = std::iter::from_fn(|| io.start_timer(Duration::from_secs(60), 0).ok()).take(100).count();
+        self.0.send((opens, timers)).unwrap();
+    }
+}
+
+#[test]
+fn limits_hold() {
+    let listener = TcpListener::bind(anywhere()).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let greedy = Greedy(tell, listener.local_addr().unwrap());
+    let stack = Stack::kernel().idle(Idle::Sleep).max_connections(3).max_timers(5).max_messages(2);
+    let running = stack.start(greedy).unwrap();
+    running.poster().post(0, Box::new(())).unwrap();
+    assert_eq!(told.recv().unwrap(), (3, 5));
+}
+
 /// The end is asked for: who is there may stay for the drain time, and nobody else comes.
 #[test]
 fn a_drain_waits_for_who_is_there() {
@@ -160,4 +204,30 @@ fn timers_and_messages_need_no_interface() {
     running.poster().post(1, Box::new(7u64)).unwrap();
     let finished = running.join().unwrap();
     assert_eq!(finished[1].counters.timers_fired, 1);
+}
+
+/// Falls over what comes.
+#[derive(Clone, Debug)]
+struct Clumsy;
+
+impl App for Clumsy {
+    fn on_data(&mut self, io: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        panic!("{} bytes at shard {}", data.len(), io.place().index);
+    }
+}
+
+/// As Linux does it for a process that dies with data unread, for all connections of the shard; and whoever waits for the stack
+/// is told.
+#[test]
+fn a_panic_of_the_application_resets_its_peers() {
+    let running = Stack::kernel().listen(anywhere()).idle(Idle::Sleep).start(Clumsy).unwrap();
+    let to = running.listening()[0];
+    let mut clients = [TcpStream::connect(to).unwrap(), TcpStream::connect(to).unwrap()];
+    clients[1].write_all(b"three").unwrap();
+    for client in &mut clients {
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    let error = running.join().unwrap_err().to_string();
+    assert!(error.starts_with("shard 0 panicked") && error.contains("5 bytes at shard 0"), "{error}");
+    assert_eq!(TcpStream::connect(to).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
 }

@@ -2,8 +2,8 @@
 
 mod lab;
 
-use fourwave::Stack;
 use fourwave::net::{Net, TcpStream};
+use fourwave::{App, ConnId, Io, Stack};
 use lab::{Example, KERNELS, Lab, OURS, ip, within};
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
@@ -297,4 +297,44 @@ fn the_driven_example_echoes_in_the_programs_own_loop() {
         })
         .collect();
     assert!(clients.into_iter().all(|client| client.join().unwrap()), "something else came back");
+}
+
+/// Falls over what comes.
+#[derive(Clone, Debug)]
+struct Clumsy;
+
+impl App for Clumsy {
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, _: &[u8]) -> usize {
+        panic!("what is that?");
+    }
+}
+
+/// The peers hear of it at once, as they do when a process of the kernel's sockets dies; from then on the kernel answers, which
+/// has no listener there. So it is before anybody has looked after the stack, and behind it the port is free.
+#[test]
+fn a_panic_of_an_application_resets_its_peers_and_gives_the_port_back() {
+    let _lab = Lab::up();
+    let (to, peers) = (SocketAddr::from(([10, 78, 0, 1], 7)), std::sync::mpsc::channel());
+    let (ready, listens) = std::sync::mpsc::channel();
+    let server = within("fw-net-a", move || {
+        let running = Stack::on("fwn-a").listen(to).start(Clumsy).unwrap();
+        ready.send(()).unwrap();
+        peers.1.recv_timeout(LOST).unwrap();
+        let error = running.join().unwrap_err().to_string();
+        assert!(error.starts_with("shard 0 panicked") && error.contains("what is that?"), "{error}");
+        drop(std::net::TcpListener::bind(to).unwrap());
+    });
+    listens.recv().unwrap();
+    let client = within("fw-net-b", move || {
+        let mut streams = [(); 2].map(|()| std::net::TcpStream::connect(to).unwrap());
+        streams[1].write_all(b"x").unwrap();
+        for stream in &mut streams {
+            stream.set_read_timeout(Some(LOST)).unwrap();
+            assert_eq!(kind(stream.read(&mut [0])), ErrorKind::ConnectionReset);
+        }
+        assert_eq!(kind(std::net::TcpStream::connect_timeout(&to, LOST)), ErrorKind::ConnectionRefused);
+        peers.0.send(()).unwrap();
+    });
+    client.join().unwrap();
+    server.join().unwrap();
 }

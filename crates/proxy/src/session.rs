@@ -143,9 +143,23 @@ impl Session {
         self.target.map(|i| &self.front.pool.targets[i])
     }
 
-    /// The backend may have heard nothing, or nothing that can't be told to another one.
+    /// The backend may have heard nothing, or nothing that can't be told to another one, and the client has heard nothing of it,
+    /// not even its end.
     pub(crate) const fn is_untold(&self) -> bool {
-        self.bytes[1] == 0 && (self.bytes[0] == 0 || self.kept.is_some())
+        self.bytes[1] == 0 && !self.passed_on[1] && (self.bytes[0] == 0 || self.kept.is_some())
+    }
+
+    /// The backend has ended, with an answer due that another one can give.
+    pub(crate) const fn went_silently(&self) -> bool {
+        self.bytes[0] > 0 && self.is_untold()
+    }
+
+    /// The backend has ended as soon as it was there, before it was asked anything: it was about to go when it accepted. Who
+    /// does so time and again means it, and the last one's end is passed on; so is one that comes later, a server's own timeout.
+    pub(crate) fn went_at_once(&self, now: Instant) -> bool {
+        let config = &self.pool().config;
+        let young = self.connected.is_some_and(|at| now < at + config.connect_timeout);
+        young && !self.ended[0] && self.bytes == [0, 0] && self.attempts <= config.retries
     }
 
     /// Bytes have gone from a side to the other.

@@ -146,6 +146,44 @@ fn one_that_resets_before_it_was_told_anything_is_passed_over() {
     assert_eq!(lab.ends(), []);
 }
 
+/// One on its way out takes a connection and ends it before anybody has said a word.
+#[test]
+fn one_that_ends_before_it_was_asked_anything_is_passed_over() {
+    let mut lab = Lab::new(&file("", "retries = 1\nconnect-timeout = \"700ms\"", &[8001, 8002]), &SERVING);
+    let client = lab.client(b"");
+    lab.run(10);
+    let first = lab.at(8001);
+    lab.end(first);
+    lab.run(10);
+    lab.send(client, b"late");
+    lab.run(10);
+    let second = lab.at(8002);
+    assert_eq!((lab.seen(second).got.as_slice(), lab.seen(client).ended), (&b"late"[..], false));
+    assert_eq!((lab.counter("retries"), lab.ends()), (1, vec![]));
+    // Who does so again means it, and so does who has waited, or whose client has ended, too.
+    for (retries, wait, client_ends) in [(0, 10, false), (9, 710, false), (9, 10, true)] {
+        let pool = format!("replay = 1000\nretries = {retries}\nconnect-timeout = \"700ms\"");
+        let mut lab = Lab::new(&file("", &pool, &[8001, 8002]), &SERVING);
+        let client = lab.client(b"");
+        if client_ends {
+            lab.end(client);
+        }
+        lab.run(wait);
+        let server = lab.at(8001);
+        lab.end(server);
+        lab.run(10);
+        assert_eq!((lab.seen(client).ended, lab.accepted(8002)), (true, 0), "{retries} {wait} {client_ends}");
+        // Then it is that backend's connection.
+        if !client_ends {
+            lab.send(client, b"late");
+            lab.run(10);
+            lab.far(|io, _| io.abort(server)).unwrap();
+            lab.run(10);
+            assert_eq!((lab.accepted(8002), lab.seen(client).closed), (0, Some(Some(Error::Reset))));
+        }
+    }
+}
+
 #[test]
 fn one_that_is_silent_is_given_up_after_the_connect_timeout() {
     let silent = |_: usize, frame: &mut Vec<u8>| if is_syn_to(frame, 8001) { Fate::Drop } else { Fate::Pass };

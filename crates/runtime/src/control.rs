@@ -5,14 +5,17 @@
 //! which asks the loops for a piece at a time: a client that is slow or hostile holds up nobody but itself.
 
 mod client;
+mod holds;
 mod place;
 mod server;
 
 pub use client::{Process, processes};
+pub(crate) use holds::holder;
 pub use place::DIRECTORY;
 pub(crate) use server::{ControlSocket, Source};
 
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// What a client may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,17 @@ pub enum Request {
     Steering,
     /// The shards' and ports' counters: [`Count`]s.
     Counters,
+    /// The ports it holds of addresses that it shares with the kernel: [`Held`]s.
+    Ports,
+}
+
+/// A port that a stack listens on, or has listened on, and holds in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Address and port, as they are bound.
+    pub address: SocketAddr,
+    /// In which network namespace: device and number of its file.
+    pub namespace: (u64, u64),
 }
 
 /// One connection or TIME-WAIT record, as `fourwave ss --json` prints it.

@@ -9,6 +9,7 @@ use mio::Waker;
 use stack::{App, Duration, Place};
 use std::io;
 use std::os::fd::RawFd;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use xdp::{Port, Report, XskPort};
 
@@ -50,9 +51,15 @@ impl<A: App, P: Port> Driven<A, P> {
     ///
     /// # Errors
     /// The device failed, which ends the loop and drops its application; or the loop has ended.
+    ///
+    /// # Panics
+    /// As the application does: the loop has ended, and its connections are reset.
     pub fn turn(&mut self) -> io::Result<bool> {
-        let turned = self.worker.as_mut().ok_or(io::ErrorKind::NotConnected)?.turn_once();
-        turned.inspect_err(|_| drop(self.worker.take()))
+        let turned = self.worker.as_mut().ok_or(io::ErrorKind::NotConnected)?.catch(Worker::turn_once);
+        if !matches!(turned, Ok(Ok(_))) {
+            drop(self.worker.take());
+        }
+        turned.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// How long may be slept before the next turn.

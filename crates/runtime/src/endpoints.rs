@@ -80,6 +80,13 @@ impl Endpoints {
         Ok(address)
     }
 
+    /// The ports that are held in the kernel; none while one is being opened.
+    pub(crate) fn held(&self) -> Vec<SocketAddr> {
+        // Who opens one may be told who has it, which is asked of this stack as well.
+        let claimed = self.claimed.try_lock().ok().filter(|_| !self.owned);
+        claimed.iter().flat_map(|claimed| claimed.iter()).map(|(address, _)| *address).collect()
+    }
+
     /// The shared addresses that an address to listen on stands for.
     fn meant_by(&self, address: SocketAddr) -> Vec<IpAddr> {
         let any = |ip: &IpAddr| address.ip().is_unspecified() && ip.is_ipv4() == address.is_ipv4();

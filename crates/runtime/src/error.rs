@@ -1,6 +1,7 @@
 //! Why a stack could not start, or ended.
 
 use crate::kernel::Holder;
+use std::any::Any;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -127,7 +128,7 @@ pub enum Error {
         most: u32,
     },
     /// Somebody else listens there.
-    #[error("{address} is in use on the kernel's sockets by {holder}: stop that, or choose another port")]
+    #[error("{address} is in use {} {holder}: stop that, or choose another port", holder.how())]
     InUse {
         /// Where.
         address: SocketAddr,
@@ -190,9 +191,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The worker panicked: a bug of ours or of the application.
-    #[error("a worker thread panicked, in the application's code or in the stack's: its message is above")]
-    Panicked,
+    /// A shard's thread panicked: a bug of ours or of the application.
+    #[error(
+        "shard {shard} panicked, in the application's code or in the stack's ({message}): its connections were reset, and the \
+         other shards ended"
+    )]
+    Panicked {
+        /// Which one.
+        shard: usize,
+        /// What it said, on one line.
+        message: String,
+    },
 }
 
 impl std::fmt::Debug for Error {
@@ -215,6 +224,13 @@ impl Error {
         let what = what.into();
         move |source| Self::System { what, source }
     }
+
+    /// Of what [`JoinHandle::join`](std::thread::JoinHandle::join) returned.
+    pub(crate) fn panicked(shard: usize, panic: &(dyn Any + Send)) -> Self {
+        let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let words: Vec<_> = said.unwrap_or("no message").split_whitespace().collect();
+        Self::Panicked { shard, message: words.join(" ") }
+    }
 }
 
 /// The `std::io` name of a connection's end (docs/ARCHITECTURE.md has the table).
@@ -229,6 +245,34 @@ pub const fn io_error_kind(error: stack::Error) -> io::ErrorKind {
         stack::Error::Aborted => io::ErrorKind::ConnectionAborted,
         stack::Error::BrokenPipe => io::ErrorKind::BrokenPipe,
         stack::Error::NotConnected => io::ErrorKind::NotConnected,
+    }
+}
+
+/// The `std::io` name of why an active open could not begin, as connect(2) has it (docs/ERRORS.md has the table). Of
+/// [`ConnectError::TooMany`](stack::ConnectError::TooMany), Linux's `ENFILE`, it is `Other`: `std` has no name for it.
+#[must_use]
+pub const fn connect_error_kind(error: stack::ConnectError) -> io::ErrorKind {
+    use stack::ConnectError as E;
+    match error {
+        E::NoPort | E::NotOurs | E::Tentative => io::ErrorKind::AddrNotAvailable,
+        E::NoRoute => io::ErrorKind::NetworkUnreachable,
+        E::BadAddress | E::NoSockets => io::ErrorKind::InvalidInput,
+        E::TooMany => io::ErrorKind::Other,
+    }
+}
+
+/// The `std::io` name of why a listener could not be opened, as bind(2) and listen(2) have it (docs/ERRORS.md has the table). Of
+/// [`ListenError::TooMany`](stack::ListenError::TooMany) it is `Other`, too.
+#[must_use]
+pub const fn listen_error_kind(error: stack::ListenError) -> io::ErrorKind {
+    use stack::ListenError as E;
+    match error {
+        E::InUse => io::ErrorKind::AddrInUse,
+        E::NotOurs => io::ErrorKind::AddrNotAvailable,
+        E::Invalid(_) | E::NoSockets => io::ErrorKind::InvalidInput,
+        E::Closed => io::ErrorKind::NotConnected,
+        E::Forbidden => io::ErrorKind::PermissionDenied,
+        E::TooMany => io::ErrorKind::Other,
     }
 }
 

@@ -109,3 +109,24 @@ impl Sleeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
+
+    /// The sleep has no deadline: if nothing ends it, this never ends.
+    #[test]
+    fn what_came_while_nobody_looked_ends_the_next_sleep() {
+        let (port, device) = UnixDatagram::pair().unwrap();
+        let mut sleeper = Sleeper::new(Some(port.as_fd()), None).unwrap();
+        (1..BUSY_TURNS).for_each(|_| sleeper.worked());
+        assert!(sleeper.watching);
+        sleeper.worked();
+        assert!(!sleeper.watching);
+        device.send(b"frame").unwrap();
+        sleeper.sleep(Instant::ZERO, None).unwrap();
+        assert!(sleeper.watching && sleeper.worked == 0);
+    }
+}

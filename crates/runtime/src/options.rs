@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::idle::Idle;
+use crate::limits::Limits;
 use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Settings};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -111,6 +112,8 @@ pub struct Options {
     pub tx_checksum: TxChecksum,
     /// What connections have in common.
     pub tcp: Settings,
+    /// What each shard may hold.
+    pub limits: Limits,
     /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
     pub keep_privileges: bool,
 }
@@ -137,6 +140,7 @@ impl Options {
             copy_mode: CopyMode::Auto,
             tx_checksum: TxChecksum::Auto,
             tcp: Settings::default(),
+            limits: Limits::default(),
             keep_privileges: false,
         }
     }

@@ -157,7 +157,10 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
-    let control = ControlSocket::open(Source { shards: mailboxes, steering: Some(steering) }, privileges)?;
+    let control = ControlSocket::open(
+        Source { shards: mailboxes, steering: Some(steering), endpoints: Some(endpoints.clone()) },
+        privileges,
+    )?;
     let running = Running {
         ending: Arc::new(Ending::new()),
         endpoints: Some(endpoints),
@@ -342,18 +345,18 @@ impl<A> Running<A> {
     /// gone. What remains of each shard, in their order.
     ///
     /// # Errors
-    /// The device failed, or a worker panicked.
+    /// The device failed, or an application panicked.
     pub fn join(mut self) -> Result<Vec<Finished<A>>, Error> {
         // All have ended before anything else goes.
         let ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
         let interface = self.report.as_ref().map_or("of the kernel's sockets", |report| &report.interface);
-        let finished = |ended: std::thread::Result<io::Result<Finished<A>>>| {
-            ended.map_err(|_| Error::Panicked)?.map_err(|error| match error.raw_os_error() {
+        let finished = |(shard, ended): (usize, std::thread::Result<io::Result<Finished<A>>>)| {
+            ended.map_err(|panic| Error::panicked(shard, &*panic))?.map_err(|error| match error.raw_os_error() {
                 Some(ENXIO | ENODEV) => Error::Gone(interface.into()),
                 _ => Error::system(format!("the device {interface} failed"))(error),
             })
         };
-        ended.into_iter().map(finished).collect()
+        ended.into_iter().enumerate().map(finished).collect()
     }
 }
 
@@ -448,6 +451,7 @@ fn shard(
     config.tcp = TcpConfig::new(options.tcp.clone())?;
     config.routes = routes(options, facts)?;
     config.place = place;
+    options.limits.apply(&mut config);
     let mut shard = Shard::new(config, clock.now())?;
     for address in &options.listen {
         let known = |ip| shard.config().addresses.iter().any(|a| a.ip == ip);

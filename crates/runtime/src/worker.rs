@@ -14,6 +14,7 @@ use mio::Waker;
 use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, Landing, LandingState, MacAddr, Placed, Shard};
 use std::io;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use xdp::{Frame, Port, PortStats};
 
@@ -194,7 +195,19 @@ impl<P: Port, A: App> Worker<P, A> {
     ///
     /// # Errors
     /// The device failed: the interface is gone. One that is down is waited for.
+    ///
+    /// # Panics
+    /// As the application does, once all connections are reset; the other shards end as if the device had failed here.
     pub fn run(mut self, ending: &Ending) -> io::Result<Finished<A>> {
+        match self.catch(|worker| worker.go_round(ending)) {
+            Ok(ended) => ended?,
+            Err(panic) => resume_unwind(panic),
+        }
+        Ok(self.finished())
+    }
+
+    /// Runs until the end, and ends.
+    fn go_round(&mut self, ending: &Ending) -> io::Result<()> {
         let wakers = match (&self.post, &self.handoff) {
             (Some(post), _) => post.wakers(),
             (None, Some(handoff)) => handoff.wakers(),
@@ -211,9 +224,12 @@ impl<P: Port, A: App> Worker<P, A> {
         end.begin();
         self.go_on(&end)?;
         drop(end);
-        self.drain()?;
+        self.drain()
+    }
+
+    fn finished(self) -> Finished<A> {
         let (counters, handoff) = (self.counters(), self.handoff_counters());
-        Ok(Finished { app: self.app, counters, port: self.port.stats(), handoff })
+        Finished { app: self.app, counters, port: self.port.stats(), handoff }
     }
 
     /// Looks, turns and rests, once.
@@ -484,7 +500,24 @@ impl<P: Port, A: App> Worker<P, A> {
                 self.sleep(now, Some(now + Duration::from_millis(1)))?;
             }
         }
+        self.end_all(self.clock.now());
+        self.send_rest()?;
+        self.say_farewell()
+    }
+
+    /// The time for an orderly end is over.
+    fn end_all(&mut self, now: Instant) {
+        self.shard.end_lingering(now, &mut self.app);
+        self.shard.abort_all(now);
+    }
+
+    /// Resets every connection that is left, and tells the application nothing.
+    fn reset_all(&mut self) -> io::Result<()> {
         self.shard.abort_all(self.clock.now());
+        self.send_rest()
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
         // What is queued goes out; a device that takes nothing any more is not waited for.
         for _ in 0..1000 {
             let now = self.clock.now();
@@ -494,8 +527,7 @@ impl<P: Port, A: App> Worker<P, A> {
             }
             self.flush(now)?;
         }
-        self.flush(self.clock.now())?;
-        self.say_farewell()
+        self.flush(self.clock.now())
     }
 
     /// Nobody answers for an owned address once this has ended: what crosses our last segments is answered now, by a reset
@@ -553,6 +585,7 @@ impl Drop for EndOfAll<'_> {
 }
 
 mod asleep;
+mod panic;
 mod turned;
 
 #[cfg(test)]

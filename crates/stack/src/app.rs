@@ -15,6 +15,11 @@ use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
+///
+/// A callback that panics ends the whole stack, as it would a process: every connection of its shard is reset to its peer, the
+/// application is dropped without being called again, the other shards end in order and without a drain time, and whoever waits
+/// for the stack is told by an error that names the shard. A program built with `panic = "abort"` ends at once instead, and
+/// resets nothing; on an address shared with the kernel that one does, when the peers say something next.
 pub trait App {
     /// A peer has opened a connection to a listener.
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, listener: ListenerId) {
@@ -76,13 +81,17 @@ pub trait App {
     }
 
     /// The peer marks data as urgent, or more of it: so many octets from the next one this application is given. They come
-    /// through [`App::on_data`] like all others (RFC 9293 section 3.8.5).
+    /// through [`App::on_data`] like all others (RFC 9293 section 3.8.5). Over the kernel's sockets it is told once the last of
+    /// them has arrived, and not of one that the peer sends just as all before it was read: a read may then be sooner.
     fn on_urgent(&mut self, io: &mut Io<'_>, conn: ConnId, octets: u32) {
         let _ = (io, conn, octets);
     }
 
     /// Something is wrong on the way to the peer; the connection goes on trying, and this may be ignored (RFC 9293 section
-    /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off.
+    /// 3.9.2.2). The same is told again only after the peer was heard. [`Io::set_soft_error_reports`] switches it off. Of
+    /// connections over the kernel's sockets: what ICMP says, by the kernel's errno, in which IPv4's prohibitions and expired hop
+    /// limits are unreachable hosts; not retransmissions, of which Linux does not tell, nor an error that arrives while the
+    /// kernel is at a call for the same connection: it keeps that to itself.
     fn on_soft_error(&mut self, io: &mut Io<'_>, conn: ConnId, error: SoftError) {
         let _ = (io, conn, error);
     }
@@ -619,7 +628,7 @@ impl Io<'_> {
 
     /// What [`Io::close`] does about what the peer has not acknowledged (`SO_LINGER`). `None`, the default: it is sent in the
     /// background, and the handle is dead at once. Zero: the connection is reset, without TIME-WAIT. Any other time: the
-    /// handle lives on, and [`App::on_closed`] tells when our FIN is acknowledged (`None`), the time is over
+    /// handle lives on, and [`App::on_closed`] tells when our FIN is acknowledged (`None`), the time is over, or the loop's is
     /// ([`Error::TimedOut`]; the connection goes on without a handle, as on Linux), or the connection has failed. A second
     /// close ends the waiting. A connection that is over already is not waited for.
     ///
@@ -651,7 +660,7 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn soft_error(&mut self, conn: ConnId) -> Result<Option<SoftError>, Error> {
         if conn.is_kernel() {
-            return self.shard.sockets()?.front(conn).map(|_| None);
+            return self.shard.sockets_ref()?.soft_error(conn);
         }
         self.shard.with(self.now, conn, |c, _| c.soft_error())
     }
@@ -662,7 +671,7 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn set_soft_error_reports(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
         if conn.is_kernel() {
-            return self.shard.sockets()?.front(conn).map(|_| ());
+            return self.shard.sockets()?.set(conn, SocketOption::SoftErrorReports(on));
         }
         self.shard.with(self.now, conn, |c, _| c.set_soft_error_reports(on))
     }
@@ -702,7 +711,7 @@ impl Io<'_> {
     /// [`Error::NotConnected`] for a dead handle.
     pub fn urgent(&mut self, conn: ConnId) -> Result<Option<u32>, Error> {
         if conn.is_kernel() {
-            return self.shard.sockets()?.front(conn).map(|_| None);
+            return self.shard.sockets_ref()?.urgent(conn);
         }
         self.shard.with(self.now, conn, |c, _| c.urgent_unread())
     }

@@ -418,13 +418,15 @@ impl Shard {
         self.finish
     }
 
-    /// Orderly end: no new connections, and every living one is closed as [`Io::close`] does.
+    /// Orderly end: no new connections, and every living one is closed as [`Io::close`] does, but for those that linger already.
     pub fn drain(&mut self, now: Instant) {
         for listener in self.listeners.ids() {
             let _ = self.close_listener(now, listener);
         }
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            let _ = self.close(now, self.id(slot));
+            if !self.entry(slot).is_some_and(|entry| entry.conn.lingers()) {
+                let _ = self.close(now, self.id(slot));
+            }
         }
         if let Ok(sockets) = self.sockets() {
             sockets.drain(now);

@@ -11,7 +11,7 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Detail, Error, Half, Info, Keepalive};
+use tcp::{Detail, Error, Half, Info, Keepalive, SoftError};
 use wheel::{Duration, Instant};
 
 /// What [`Sockets::next_event`] tells, to be passed on to the application.
@@ -29,6 +29,10 @@ pub enum SocketEvent {
     Readable(ConnId),
     /// There is room again.
     Writable(ConnId),
+    /// The peer marks data as urgent, or more of it: so many octets from the next one the application is given.
+    Urgent(ConnId, u32),
+    /// An ICMP error about a connection that goes on.
+    SoftError(ConnId, SoftError),
     /// The peer's FIN, behind all its data.
     PeerClosed(ConnId),
     /// The end; [`Sockets::ended`] must follow.
@@ -63,6 +67,8 @@ pub enum SocketOption {
     Keepalive(Option<Keepalive>),
     /// [`Io::set_traffic_class`](crate::Io::set_traffic_class).
     TrafficClass(u8),
+    /// [`Io::set_soft_error_reports`](crate::Io::set_soft_error_reports).
+    SoftErrorReports(bool),
 }
 
 /// What is counted of connections over the kernel's sockets.
@@ -135,6 +141,12 @@ pub trait Sockets: Debug + Send {
     /// Throws away the first `n` queued bytes, at most all.
     fn skip(&mut self, conn: ConnId, n: usize) -> Result<(), Error>;
 
+    /// Octets up to the end of what the peer marked as urgent, as far as that was told.
+    fn urgent(&self, conn: ConnId) -> Result<Option<u32>, Error>;
+
+    /// What is wrong on the way to the peer.
+    fn soft_error(&self, conn: ConnId) -> Result<Option<SoftError>, Error>;
+
     /// Shuts down a direction or both.
     fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error>;
 
@@ -181,8 +193,14 @@ pub trait Sockets: Debug + Send {
     /// The counters.
     fn counters(&self) -> SocketCounters;
 
-    /// Closes listeners, and every connection as [`Sockets::close`] does.
+    /// Closes listeners, and every connection as [`Sockets::close`] does, but for those that linger.
     fn drain(&mut self, now: Instant);
+
+    /// Those that linger.
+    fn lingering(&self) -> Vec<ConnId>;
+
+    /// The time of one that lingers is over before its time. It is to be told: [`Sockets::ended`] must follow.
+    fn end_linger(&mut self, conn: ConnId);
 
     /// Closes the listeners.
     fn close_listeners(&mut self);

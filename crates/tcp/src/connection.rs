@@ -9,6 +9,7 @@ mod keepalive;
 mod linger;
 mod path;
 mod predicted;
+mod quick_ack;
 mod segment;
 mod silence;
 mod urgent;
@@ -373,12 +374,6 @@ impl Connection {
     /// Switches Nagle's algorithm off (RFC 9293 MUST-17).
     pub fn set_nodelay(&mut self, on: bool) {
         self.snd.set_nodelay(on);
-    }
-
-    /// Whether the first segments of a connection, those behind a loss and the peer's FIN are acknowledged at once, as they are
-    /// by default; off, the acknowledgment waits a millisecond for an answer to go with.
-    pub fn set_quick_ack(&mut self, env: &Env<'_>, on: bool) {
-        self.rcv.set_quick_ack(env, on);
     }
 
     /// What there is to send can't leave: the next hop is not known. R2 runs all the same.

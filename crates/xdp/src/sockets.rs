@@ -139,6 +139,12 @@ impl TcpInfo {
         self.word(100)
     }
 
+    /// Segments received.
+    #[must_use]
+    pub const fn segments_in(&self) -> u32 {
+        self.word(140)
+    }
+
     /// Bytes that were never sent.
     #[must_use]
     pub const fn notsent_bytes(&self) -> u32 {
@@ -164,6 +170,30 @@ impl TcpInfo {
 /// It is no TCP socket, or one that listens.
 pub fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
     sys::unacknowledged_bytes(socket)
+}
+
+/// Octets before the one that the peer marked as urgent, the last of the urgent ones, in what can be read of a socket whose urgent
+/// data comes in line (`SO_OOBINLINE`). `None`: nothing is marked, or that octet can't be read yet. Three system calls.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn octets_before_mark(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let readable = sys::readable_bytes(socket)?;
+    let before = match sys::bytes_of_one_read(socket) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        read => read?,
+    };
+    // Last, since more may have come meanwhile: if nothing lies before it, reading would go past it.
+    Ok(if sys::at_mark(socket)? { Some(0) } else { Some(before).filter(|before| *before < readable) })
+}
+
+/// Has ICMP errors about an open connection told at once, by an error of the next call, though the connection goes on
+/// (`IP_RECVERR`, `IPV6_RECVERR`). What a listener accepts inherits it.
+///
+/// # Errors
+/// The socket is of the other family.
+pub fn report_icmp(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    sys::report_icmp(socket, ipv6)
 }
 
 /// Leaves the choice of the port to connect(2), though an address is bound: a port may then be used towards several peers.
@@ -195,6 +225,8 @@ mod tests {
         assert!((200_000..1_200_000).contains(&info.rto_us()), "{}", info.rto_us());
         assert!(info.rtt_us() > 0 && info.min_rtt_us() <= info.rtt_us() && info.snd_cwnd() >= 10, "{info:?}");
         assert_eq!((info.options() & 7, info.notsent_bytes()), (7, 0));
+        // The SYN+ACK, and the acknowledgment of the data.
+        assert_eq!(info.segments_in(), 2);
         assert!(info.snd_wnd() > 1000);
         assert_eq!(unacknowledged_bytes(client.as_fd()).unwrap(), 0);
         assert!(TcpInfo::of(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()).is_err());

@@ -72,9 +72,44 @@ pub(crate) fn unacknowledged_bytes(fd: BorrowedFd<'_>) -> io::Result<u32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.cast_unsigned()) }
 }
 
+/// `FIONREAD`: bytes that can be read, whatever is marked in them.
+pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one integer.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.cast_unsigned()) }
+}
+
+/// How much one read would give, which ends before the octet that is marked as urgent, unless it begins there.
+pub(crate) fn bytes_of_one_read(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    const ALL: libc::c_int = libc::c_int::MAX;
+    let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    // SAFETY: the buffer is null: with MSG_TRUNC a TCP socket writes nothing (tcp(7)), and what does write fails with EFAULT.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), std::ptr::null_mut(), ALL.cast_unsigned() as usize, flags) };
+    u32::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// `SIOCATMARK`: whether the next octet to read is marked as urgent.
+pub(crate) fn at_mark(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    /// linux/sockios.h; another number on MIPS and PA-RISC.
+    const SIOCATMARK: libc::c_ulong = 0x8905;
+    let mut at: libc::c_int = 0;
+    // SAFETY: the kernel writes one integer.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), SIOCATMARK as _, &raw mut at) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(at != 0) }
+}
+
 /// `IP_BIND_ADDRESS_NO_PORT`, which goes for IPv6 as well.
 pub(crate) fn bind_address_no_port(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+/// `IP_RECVERR` or `IPV6_RECVERR`.
+pub(crate) fn report_icmp(fd: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    match ipv6 {
+        true => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+        false => set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+    }
 }
 
 /// A socket to ask the network namespace of this thread by ioctl.

@@ -109,6 +109,49 @@ fn back_pressure_loses_nothing_uncounted_and_leaves_nothing_unkicked() {
     frames.drain(..).for_each(|frame| b.recycle(frame));
 }
 
+/// Sends `count` frames at once and then takes them in: as many arrive.
+fn at_once(from: &mut XskPort, to: &mut XskPort, macs: (MacAddr, MacAddr), count: u32) {
+    let bytes = udp_frame((macs.0, A_IP), (macs.1, B_IP), 100, 0);
+    for _ in 0..count {
+        let mut frame = from.allocate().unwrap();
+        from.buffer(&mut frame)[..100].copy_from_slice(&bytes);
+        from.transmit(frame, 100).unwrap();
+    }
+    from.flush().unwrap();
+    let mut frames = Vec::new();
+    support::eventually("all of them arrived", || {
+        to.receive(&mut frames, count as usize);
+        frames.len() == count as usize
+    });
+    frames.drain(..).for_each(|frame| to.recycle(frame));
+    to.flush().unwrap();
+}
+
+/// What is not free is with the kernel: 2048 frames of 8192 at first, and whenever a sleep may be long; 256 when batches are
+/// short. (Eight times each depth must come to halve it: 28,672 frames.)
+#[test]
+fn the_fill_ring_is_as_deep_as_bursts_are_long() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&config(B), B_IP));
+    let with_kernel = |port: &XskPort| 8192 - port.stats().frames_free;
+    assert_eq!(with_kernel(&b), 2048);
+    (0..1000).for_each(|_| at_once(&mut a, &mut b, macs, 32));
+    assert_eq!((with_kernel(&b), b.stats().fill_deepened), (256, 0));
+    at_once(&mut a, &mut b, macs, 128);
+    assert_eq!((with_kernel(&b), b.stats().fill_deepened), (256, 0), "half of them are left");
+    at_once(&mut a, &mut b, macs, 129);
+    assert_eq!((with_kernel(&b), b.stats().fill_deepened), (2048, 1));
+    at_once(&mut a, &mut b, macs, 1500);
+    (0..1000).for_each(|_| at_once(&mut a, &mut b, macs, 32));
+    assert_eq!(with_kernel(&b), 256);
+    b.look_away();
+    assert_eq!(with_kernel(&b), 2048);
+    at_once(&mut a, &mut b, macs, 1500);
+    assert_eq!(b.stats().kernel_fill_ring_empty, 0);
+}
+
 #[test]
 fn a_batch_larger_than_the_kernels_is_sent_by_one_flush() {
     let lab = Lab::new();

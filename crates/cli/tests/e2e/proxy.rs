@@ -242,6 +242,27 @@ fn bulk_both_ways_over_the_stack_and_the_kernel() {
     }
 }
 
+/// One loop, one pool, a backend by each way: both answer, and each is met from the ports of its way. Those of the stack begin
+/// where the kernel's end.
+#[test]
+fn one_backend_over_the_stack_and_one_over_the_kernel() {
+    need_all();
+    let (_lab, folder) = (lab(), Folder::new("ways"));
+    let _servers = [(8081, "stack"), (8082, "kernel")]
+        .map(|(port, way)| nginx(&folder, port, "", &answer(&format!("{way} $remote_addr $remote_port"))));
+    let mixed = pool("", &[8081, 8082]).replace(":8082\"", ":8082\"\nvia = \"kernel\"");
+    let proxy = Proxy::start(&folder, &format!("{LISTENER}{mixed}"));
+    let answers: Vec<String> = (0..8).map(|_| curl(&["http://10.77.0.1"])).collect();
+    for way in ["stack", "kernel"] {
+        let ports = answers.iter().filter_map(|text| text.strip_prefix(&format!("{way} 10.77.0.1 ")));
+        let ports: Vec<u16> = ports.map(|port| port.trim().parse().unwrap()).collect();
+        assert_eq!(ports.len(), 4, "{answers:?}");
+        assert!(ports.iter().all(|port| (*port >= 61_000) == (way == "stack")), "{way}: {ports:?}");
+    }
+    let counted = proxy.stop();
+    assert_eq!((&counted["counters"]["accepted"], &counted["counters"]["finished"]), (&8.into(), &8.into()));
+}
+
 /// A laptop's proxy: without privileges, without an interface of its own; reloads and drains like the other.
 #[test]
 fn without_privileges_over_the_kernel() {

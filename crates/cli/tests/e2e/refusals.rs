@@ -75,7 +75,9 @@ fn an_interface_that_is_down() {
 fn a_second_server_on_the_interface() {
     let _lab = lab();
     let server = Server::echo();
-    assert_says("--listen 10.77.0.1:7", &["10.77.0.1:7", "in use"]);
+    let first = format!("by the fourwave stack of fourwave (process {})", server.pid());
+    assert_says("--listen 10.77.0.1:7", &["10.77.0.1:7 is in use", &first]);
+    assert_says("--listen 0.0.0.0:7 --interface fw-a0", &["0.0.0.0:7 is in use", &first]);
     assert_says("--listen 10.77.0.1:70", &["fw-a0", "already runs XDP program"]);
     // The first has taken no harm.
     bulk("10.77.0.1", "7", "1");

@@ -4,6 +4,7 @@ use super::link::{Job, Link};
 use super::options::Options;
 use super::ready::{Direction, Kind};
 use rtrb::{Consumer, Producer};
+use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,6 +27,8 @@ pub(crate) const RESET: u32 = 1 << 6;
 pub(crate) const NODELAY: u32 = 1 << 7;
 /// The user's: an option has changed.
 pub(crate) const OPTIONS: u32 = 1 << 8;
+/// The user's: with CLOSED, it was shut down before it was open.
+pub(crate) const GIVEN_UP: u32 = 1 << 9;
 
 /// What an active open is made of: for the shard.
 #[derive(Debug)]
@@ -111,6 +114,17 @@ impl Shared {
             self.error.store(errno, Ordering::Release);
             self.end(CLOSED | bits);
         }
+    }
+
+    /// The user's: the open is given up, and so reset (`tcp_disconnect` of Linux). False: it is open already, or over.
+    pub(crate) fn give_up(&self) -> bool {
+        let opening = |state| (state & (CONNECTED | CLOSED) == 0).then_some(state | CLOSED | GIVEN_UP);
+        let given_up = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, opening).is_ok();
+        if given_up {
+            self.error.store(Errno::CONNRESET.raw_os_error(), Ordering::Release);
+            self.end(CLOSED);
+        }
+        given_up
     }
 
     /// The shard's: an end has come, which everybody who is registered hears of.

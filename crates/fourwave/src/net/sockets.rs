@@ -2,7 +2,9 @@
 
 use super::link::{Job, Link};
 use super::listening::Listening;
-use super::shared::{CLOSED, CONNECTED, DROPPED, NODELAY, OPTIONS, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared};
+use super::shared::{
+    CLOSED, CONNECTED, DROPPED, GIVEN_UP, NODELAY, OPTIONS, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared,
+};
 use super::stream::Parts;
 use crate::{
     App, ConnId, ConnectError, ConnectionError, Duration, Half, Instant, Io, ListenError, ListenOptions, ListenerId,
@@ -98,7 +100,7 @@ impl Sockets {
     /// Begins an active open; false: nothing comes of it.
     fn begin(&mut self, io: &mut Io<'_>, shared: &Arc<Shared>) -> bool {
         let Some(opening) = shared.take_opening() else { return false };
-        if shared.state() & DROPPED != 0 {
+        if shared.state() & (DROPPED | GIVEN_UP) != 0 {
             return false;
         }
         let conn = match io.connect(opening.remote) {
@@ -196,6 +198,10 @@ impl Side {
             if let Some(settings) = self.shared.options.keepalive() {
                 let _ = io.set_keepalive(self.conn, settings);
             }
+        }
+        if state & GIVEN_UP != 0 {
+            let _ = io.abort(self.conn);
+            return true;
         }
         if state & DROPPED != 0 && (state & RESET != 0 || self.has_unread(io)) {
             let _ = io.abort(self.conn);
@@ -331,7 +337,7 @@ impl App for Sockets {
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
         let Some(side) = self.side(conn) else { return 0 };
         let state = side.shared.state();
-        if state & (DROPPED | SHUT_READ) != 0 {
+        if state & (DROPPED | SHUT_READ | GIVEN_UP) != 0 {
             // As Linux behind a close: nobody will read it, and the peer is told. The connection may not know it yet.
             let _ = io.abort(conn);
             if let Some(side) = self.remove(conn)
@@ -453,5 +459,42 @@ const fn listen_errno(error: ListenError) -> Errno {
         ListenError::Invalid(_) | ListenError::NoSockets => Errno::INVAL,
         ListenError::Forbidden => Errno::ACCESS,
         ListenError::Closed => Errno::NOTCONN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectError, ListenError, connect_errno, listen_errno};
+    use crate::{ConfigError, connect_error_kind, listen_error_kind};
+    use rustix::io::Errno;
+    use std::io::{Error, ErrorKind};
+
+    /// What `std` makes of Linux's number; of `ENFILE` it makes what has no name.
+    fn agree(kind: ErrorKind, errno: Errno) {
+        if errno == Errno::NFILE {
+            assert_eq!(kind, ErrorKind::Other);
+        } else {
+            assert_eq!(kind, Error::from_raw_os_error(errno.raw_os_error()).kind(), "{errno}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_begin_is_called_the_same_at_every_level() {
+        use ConnectError::*;
+        for error in [NoPort, NoRoute, NotOurs, TooMany, BadAddress, Tentative, NoSockets] {
+            agree(connect_error_kind(error), connect_errno(error));
+        }
+        let invalid = ListenError::Invalid(ConfigError { field: "backlog", value: 0, allowed: "more" });
+        for error in [
+            ListenError::InUse,
+            ListenError::NotOurs,
+            ListenError::TooMany,
+            invalid,
+            ListenError::Closed,
+            ListenError::Forbidden,
+            ListenError::NoSockets,
+        ] {
+            agree(listen_error_kind(error), listen_errno(error));
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::link::Link;
 use super::options::WholeKeepalive;
 use super::ready::Registration;
 use super::shared::{
-    CLOSED, CONNECTED, DROPPED, NODELAY, OPTIONS, Opening, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared,
+    CLOSED, CONNECTED, DROPPED, GIVEN_UP, NODELAY, OPTIONS, Opening, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared,
 };
 use mio::{Interest, Registry, Token};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -212,7 +212,8 @@ impl Stream {
         if state & CLOSED == 0 {
             return None;
         }
-        Some(self.shared.take_error().map_or(Ok(0), |error| Err(io::Error::from_raw_os_error(error))))
+        let then = if state & GIVEN_UP == 0 { Ok(0) } else { Err(errno(Errno::NOTCONN)) };
+        Some(self.shared.take_error().map_or(then, |error| Err(io::Error::from_raw_os_error(error))))
     }
 
     /// Tells the shard when half of the ring is free again; and who has read the last byte without a `WouldBlock` shall hear
@@ -335,8 +336,11 @@ impl Stream {
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        let state = self.shared.state();
-        if state & CLOSED != 0 || state & CONNECTED == 0 {
+        if self.shared.give_up() {
+            self.shared.tell_shard();
+            return Ok(());
+        }
+        if self.shared.state() & CLOSED != 0 {
             return Err(errno(Errno::NOTCONN));
         }
         if how != Shutdown::Read {

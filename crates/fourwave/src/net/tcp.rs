@@ -102,7 +102,8 @@ impl TcpStream {
     }
 
     /// Shuts down one direction or both. What was written is sent first. Of a stack's stream, what arrives after reading was
-    /// shut down resets the connection.
+    /// shut down resets the connection. A stream that is still being opened is given up, as Linux does it, whatever `how` is:
+    /// whoever asks first is told `ConnectionReset`, and all others that it is not connected.
     ///
     /// # Errors
     /// `NotConnected`.

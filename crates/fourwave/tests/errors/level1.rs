@@ -3,7 +3,7 @@
 use crate::party::{LOST, Party, Said};
 use fourwave::{
     App, ConnId, ConnectError, ConnectionError, Duration, Half, Io, Keepalive, Message, Poster, Running, Stack,
-    io_error_kind,
+    connect_error_kind, io_error_kind,
 };
 use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -113,8 +113,7 @@ impl Party for Level1 {
             Ok(conn)
         });
         match self.conn {
-            Err(ConnectError::NoRoute) => Said::Refused("NoRoute"),
-            Err(error) => panic!("{error}"),
+            Err(error) => Said::Failed(connect_error_kind(error)),
             Ok(_) => match self.next() {
                 Told::Closed(_, error) => {
                     self.ended = None;

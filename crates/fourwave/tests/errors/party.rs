@@ -17,8 +17,6 @@ pub(crate) enum Said {
     /// The end, in order.
     End,
     Failed(ErrorKind),
-    /// An error of level 1 that is none of a connection.
-    Refused(&'static str),
 }
 
 impl fmt::Display for Said {
@@ -28,7 +26,6 @@ impl fmt::Display for Said {
             Self::Bytes(n) => write!(f, "{n}"),
             Self::End => f.write_str("end"),
             Self::Failed(kind) => write!(f, "{kind:?}"),
-            Self::Refused(error) => f.write_str(error),
         }
     }
 }

@@ -72,8 +72,8 @@ impl Proxy {
         session.ended[side as usize] = true;
         session.active = now;
         match session.phase {
-            // It has taken what it was asked, and gone without a word.
-            Phase::Relaying if side == Side::Backend && session.bytes[0] > 0 && session.is_untold() => {
+            // It has taken what it was asked, and gone without a word; or gone before it was asked anything.
+            Phase::Relaying if side == Side::Backend && (session.went_silently() || session.went_at_once(now)) => {
                 self.on_no_connection(io, index);
             }
             Phase::Relaying => {

@@ -24,7 +24,7 @@ type Checked<T> = Result<T, ConfigError>;
 pub(super) fn config(raw: raw::Config) -> Checked<Config> {
     let top = Place(String::new());
     if raw.listener.is_empty() {
-        return Err(top.wrong("listener", "none", "at least one table [[listener]]"));
+        return Err(top.missing("[[listener]]"));
     }
     let pools = raw.pool.iter().map(pool).collect::<Checked<Vec<_>>>()?;
     unique(pools.iter().map(|pool| ("pool", &pool.name)))?;
@@ -89,7 +89,7 @@ fn pool(raw: &raw::Pool) -> Checked<Pool> {
     let place = Place(format!("pool {:?}", raw.name));
     place.name("name", &raw.name)?;
     if raw.backend.is_empty() {
-        return Err(place.wrong("backend", "none", "at least one table [[pool.backend]]"));
+        return Err(place.missing("[[pool.backend]]"));
     }
     if raw.backend.len() > MOST_BACKENDS {
         let count = raw.backend.len().to_string();
@@ -222,6 +222,10 @@ impl Place {
         ConfigError::Value { place, field, value, allowed }
     }
 
+    fn missing(&self, table: &'static str) -> ConfigError {
+        ConfigError::Missing { place: self.0.clone(), table }
+    }
+
     /// As [`Place::wrong`], of a text.
     fn word(&self, field: &'static str, value: &str, allowed: &str) -> ConfigError {
         self.wrong(field, &format!("{value:?}"), allowed)
@@ -277,7 +281,7 @@ impl Place {
                 ConfigError::Value { place, field, value, allowed } => {
                     ConfigError::Value { place, field, value, allowed: format!("off, or {allowed}") }
                 }
-                other @ ConfigError::Syntax { .. } => other,
+                other => other,
             }),
         }
     }

@@ -207,15 +207,25 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// There is no table of a kind of which at least one is needed.
+    Missing {
+        /// Where: `pool "web"`; empty: in the whole file.
+        place: String,
+        /// The table's name, as in the file: `[[listener]]`.
+        table: &'static str,
+    },
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = |place: &str| if place.is_empty() { "" } else { ": " };
         match self {
             Self::Syntax { line, message } => write!(f, "line {line}: {message}"),
             Self::Value { place, field, value, allowed } => {
-                let at = if place.is_empty() { "" } else { ": " };
-                write!(f, "{place}{at}`{field} = {value}` is not allowed: {allowed}")
+                write!(f, "{place}{}`{field} = {value}` is not allowed: {allowed}", colon(place))
+            }
+            Self::Missing { place, table } => {
+                write!(f, "{place}{}there is no {table}, and at least one is needed", colon(place))
             }
         }
     }

@@ -192,7 +192,11 @@ fn a_mistake_is_named() {
             format!("{SMALL}\n[[listener]]\nname = \"b\"\naddress = \"10.0.0.1:80\"\npool = \"web\""),
             ["listener \"b\"", "address = \"10.0.0.1:80\"", "listener \"web\" has not"],
         ),
-        (String::new(), ["listener = none", "at least one", "[[listener]]"]),
+        (String::new(), ["there is no [[listener]]", "at least one", "needed"]),
+        (
+            SMALL.split("[[pool.backend]]").next().unwrap().to_owned(),
+            ["pool \"web\": ", "there is no [[pool.backend]]", "at least one"],
+        ),
         (with("[[pool.backend]]", "[[pool.backends]]"), ["line 9", "unknown field", "backends"]),
         (with("pool = \"web\"", "pool = 5"), ["line 5: ", "`pool = 5` is not allowed", "a string is expected"]),
         (format!("buffer = \"big\"\n{SMALL}"), ["line 1: ", "`buffer = \"big\"`", "a whole number is expected"]),

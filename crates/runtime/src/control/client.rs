@@ -1,7 +1,7 @@
 //! The asking end.
 
 use super::place::{self, Place};
-use super::{Count, Request, Row};
+use super::{Count, Held, Request, Row};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
@@ -113,9 +113,18 @@ impl Process {
         self.ask(Request::Counters)
     }
 
+    /// The ports it holds in the kernel.
+    pub(super) fn ports(&self, patience: Duration) -> io::Result<Vec<Held>> {
+        self.ask_for(Request::Ports, patience)
+    }
+
     fn ask<T: DeserializeOwned>(&self, request: Request) -> io::Result<Vec<T>> {
+        self.ask_for(request, PATIENCE)
+    }
+
+    fn ask_for<T: DeserializeOwned>(&self, request: Request, patience: Duration) -> io::Result<Vec<T>> {
         let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
         stream.write_all(serde_json::to_string(&request)?.as_bytes())?;
         stream.write_all(b"\n")?;
         BufReader::new(stream.take(MOST)).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()

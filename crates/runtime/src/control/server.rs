@@ -1,7 +1,8 @@
 //! The serving end.
 
 use super::client::sweep;
-use super::{Count, Request, Row, place};
+use super::{Count, Held, Request, Row, holds, place};
+use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::neighbours::Mailbox;
 use crate::privileges::Privileges;
@@ -37,6 +38,8 @@ pub(crate) struct Source {
     pub(crate) shards: Vec<Mailbox>,
     /// None without an interface.
     pub(crate) steering: Option<Arc<Mutex<Steering>>>,
+    /// None without an interface: the kernel itself tells who listens.
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 /// An open control socket; its file is removed on drop.
@@ -191,6 +194,12 @@ fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
             let each = source.shards.iter().map(counters).collect::<io::Result<_>>()?;
             for count in sums(each) {
                 put(&mut out, &count)?;
+            }
+        }
+        Request::Ports => {
+            let namespace = holds::namespace()?;
+            for address in source.endpoints.iter().flat_map(Endpoints::held) {
+                put(&mut out, &Held { address, namespace })?;
             }
         }
     }

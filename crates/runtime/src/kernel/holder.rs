@@ -1,5 +1,6 @@
 //! Which process has a TCP port on the kernel's sockets.
 
+use crate::control;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -59,7 +60,12 @@ fn address(hex: &str) -> Option<IpAddr> {
 
 /// Who has a port: as much of it as this process may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder(Option<(String, u32)>);
+pub struct Holder {
+    /// Name and number.
+    process: Option<(String, u32)>,
+    /// It is a stack of ours that holds the port.
+    stack: bool,
+}
 
 impl Holder {
     /// Who keeps the kernel from giving `address` to us.
@@ -70,21 +76,32 @@ impl Holder {
             let reached = if ip.is_unspecified() { same_family(s) } else { s.serves(ip) };
             s.local.port() == address.port() && reached && s.state != TIME_WAIT
         };
-        sockets().iter().find(conflicts).map_or(Self(None), Self::of_socket)
+        sockets().iter().find(conflicts).map_or_else(|| Self::of_bound(address), Self::of_socket)
     }
 
     pub(crate) fn of_socket(socket: &KernelSocket) -> Self {
-        Self(process_of(socket.inode))
+        Self { process: process_of(socket.inode), stack: false }
+    }
+
+    /// The kernel tells nothing of a socket that is only bound, stacks of ours do.
+    fn of_bound(address: SocketAddr) -> Self {
+        let process = control::holder(address).and_then(|pid| named(Path::new(&format!("/proc/{pid}")), pid));
+        Self { stack: process.is_some(), process }
+    }
+
+    /// How it has it: what an error says before its name.
+    pub(crate) const fn how(&self) -> &'static str {
+        if self.stack { "by the fourwave stack of" } else { "on the kernel's sockets by" }
     }
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.process {
             Some((name, pid)) => write!(f, "{name} (process {pid})"),
-            None => {
-                f.write_str("another program (`ss -ltnp`; a fourwave only binds its ports, `fourwave ss` shows it)")
-            }
+            None => f.write_str(
+                "another program (`ss -ltnp`, and as root `fourwave ss` for stacks: those only bind their ports)",
+            ),
         }
     }
 }
@@ -99,7 +116,11 @@ fn process_of(inode: u64) -> Option<(String, u32)> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let numbered = processes.filter_map(|entry| Some((entry.path(), entry.file_name().to_str()?.parse().ok()?)));
     let (path, pid) = numbered.into_iter().find(|(path, _)| has(path))?;
-    let name = fs::read_to_string(path.join("comm")).ok()?;
+    named(&path, pid)
+}
+
+fn named(process: &Path, pid: u32) -> Option<(String, u32)> {
+    let name = fs::read_to_string(process.join("comm")).ok()?;
     Some((name.trim().to_owned(), pid))
 }
 
@@ -142,9 +163,9 @@ mod tests {
             let listener = std::net::TcpListener::bind(address).unwrap();
             let port = listener.local_addr().unwrap().port();
             let holder = Holder::of(SocketAddr::from(([127, 0, 0, 1], port)));
-            assert_eq!(holder.0.as_ref().map(|(_, pid)| *pid), Some(std::process::id()), "{address}");
+            assert_eq!(holder.process.as_ref().map(|(_, pid)| *pid), Some(std::process::id()), "{address}");
             assert!(holder.to_string().ends_with(&format!("(process {})", std::process::id())), "{holder}");
-            assert_eq!(Holder::of(SocketAddr::from(([127, 0, 0, 1], port ^ 1))), Holder(None));
+            assert_eq!(Holder::of(SocketAddr::from(([127, 0, 0, 1], port ^ 1))).process, None);
         }
     }
 }

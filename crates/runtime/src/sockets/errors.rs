@@ -1,7 +1,7 @@
 //! What the kernel's error numbers mean, by the names of the stack.
 
 use rustix::io::Errno;
-use stack::{ConnectError, Error, ListenError};
+use stack::{ConnectError, Error, IcmpError, ListenError};
 
 /// Why a connection has failed. `opening`: before it was open.
 pub(super) fn connection(errno: Errno, opening: bool) -> Error {
@@ -9,13 +9,29 @@ pub(super) fn connection(errno: Errno, opening: bool) -> Error {
         Errno::CONNREFUSED | Errno::NOPROTOOPT => Error::Refused,
         // A reset in CLOSE-WAIT is EPIPE (tcp_reset of net/ipv4/tcp_input.c).
         Errno::CONNRESET | Errno::PIPE if opening => Error::Refused,
-        Errno::TIMEDOUT => Error::TimedOut,
-        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::ACCESS | Errno::PERM => Error::HostUnreachable,
+        Errno::TIMEDOUT | Errno::PROTO => Error::TimedOut,
+        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::NONET | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM => {
+            Error::HostUnreachable
+        }
         Errno::NETUNREACH | Errno::NETDOWN => Error::NetworkUnreachable,
         Errno::CONNABORTED => Error::Aborted,
         Errno::NOTCONN | Errno::BADF | Errno::INVAL => Error::NotConnected,
         _ => Error::Reset,
     }
+}
+
+/// What a router or the peer's host has said, in the names of IPv4 (`icmp_err_convert`) and IPv6 (`icmpv6_err_convert`); `None`:
+/// it is none of that. IPv4's prohibitions and either's expired hop limit are EHOSTUNREACH.
+pub(super) const fn icmp(errno: Errno) -> Option<IcmpError> {
+    Some(match errno {
+        Errno::NETUNREACH => IcmpError::NetUnreachable,
+        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::NONET | Errno::OPNOTSUPP => IcmpError::HostUnreachable,
+        Errno::NOPROTOOPT => IcmpError::ProtocolUnreachable,
+        Errno::CONNREFUSED => IcmpError::PortUnreachable,
+        Errno::ACCESS => IcmpError::Prohibited,
+        Errno::PROTO => IcmpError::ParameterProblem,
+        _ => return None,
+    })
 }
 
 /// No descriptor or no memory is left: a matter of waiting.

@@ -9,6 +9,7 @@ mod errors;
 mod listener;
 mod queue;
 mod socket;
+mod soft;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -23,7 +24,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use socket::{Closing, News, Socket};
 use stack::{
     ConnId, ConnectError, ConnectionInfo, Detail, Duration, Error, Half, Info, Instant, ListenError, ListenOptions,
-    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets,
+    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -314,6 +315,8 @@ impl KernelSockets {
             News::Data(len) => SocketEvent::Data(conn, len),
             News::Readable => SocketEvent::Readable(conn),
             News::Writable => SocketEvent::Writable(conn),
+            News::Urgent(octets) => SocketEvent::Urgent(conn, octets),
+            News::SoftError(error) => SocketEvent::SoftError(conn, SoftError::Icmp(error)),
             News::PeerClosed => SocketEvent::PeerClosed(conn),
             News::Closed(error) => {
                 if let Some(until) = lingered {
@@ -384,6 +387,8 @@ fn open(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
     // What is urgent comes with everything else (RFC 6093 section 3.2).
     sockopt::set_socket_oobinline(&fd, true)?;
+    // Who can't be told goes without.
+    let _ = xdp::sockets::report_icmp(fd.as_fd(), address.is_ipv6());
     Ok(fd)
 }
 
@@ -459,8 +464,9 @@ impl Sockets for KernelSockets {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8], how: Sending) -> Result<usize, Error> {
-        let taken = self.living(conn)?.send(bytes, how);
-        if taken.as_ref().is_ok_and(|n| *n == bytes.len()) {
+        let socket = self.living(conn)?;
+        let taken = socket.send(bytes, how);
+        if taken.as_ref().is_ok_and(|n| *n == bytes.len()) && !socket.has_soft_news() {
             return taken;
         }
         let limit = self.config.queue_bytes;
@@ -484,6 +490,14 @@ impl Sockets for KernelSockets {
             self.mark(conn);
         }
         Ok(())
+    }
+
+    fn urgent(&self, conn: ConnId) -> Result<Option<u32>, Error> {
+        Ok(self.looked_at(conn)?.urgent())
+    }
+
+    fn soft_error(&self, conn: ConnId) -> Result<Option<SoftError>, Error> {
+        Ok(self.looked_at(conn)?.soft_error().map(SoftError::Icmp))
     }
 
     fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error> {
@@ -596,8 +610,23 @@ impl Sockets for KernelSockets {
     fn drain(&mut self, now: Instant) {
         self.close_listeners();
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            let _ = self.close_living(now, self.id(slot));
+            let conn = self.id(slot);
+            if self.any(conn).is_some_and(|socket| socket.lingers_until().is_none()) {
+                let _ = self.close_living(now, conn);
+            }
         }
+    }
+
+    fn lingering(&self) -> Vec<ConnId> {
+        let linger = |slot: &Slot| slot.socket.as_ref().is_some_and(|socket| socket.lingers_until().is_some());
+        (0..).zip(&self.slots).filter(|(_, slot)| linger(slot)).map(|(slot, _)| self.id(slot)).collect()
+    }
+
+    fn end_linger(&mut self, conn: ConnId) {
+        let Some(until) = self.any(conn).and_then(Socket::end_linger) else { return };
+        self.lingering.remove(&(until, u32::try_from(conn.index()).unwrap_or(u32::MAX)));
+        self.counters.closed += 1;
+        self.counters.failed += 1;
     }
 
     fn close_listeners(&mut self) {

@@ -2,13 +2,16 @@
 
 use super::errors;
 use super::queue::Queue;
+use super::soft::Soft;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
-use stack::{Detail, Duration, Error, Half, Info, Instant, Keepalive, Recovery, Sending, SocketOption, State};
+use stack::{
+    Detail, Duration, Error, Half, IcmpError, Info, Instant, Keepalive, Recovery, Sending, SocketOption, State,
+};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use xdp::sockets::{TcpInfo, unacknowledged_bytes};
+use xdp::sockets::{TcpInfo, octets_before_mark, unacknowledged_bytes};
 
 /// States of linux/tcp_states.h behind the acknowledgment of our FIN.
 const FIN_WAIT_2: u8 = 5;
@@ -35,6 +38,9 @@ pub(super) enum News {
     Data(usize),
     Readable,
     Writable,
+    /// So many octets up to the end of what is urgent.
+    Urgent(u32),
+    SoftError(IcmpError),
     PeerClosed,
     Closed(Option<Error>),
 }
@@ -57,8 +63,10 @@ struct Known {
     readable: bool,
     /// There may be room to send.
     writable: bool,
-    /// A read that is short says nothing: the peer's FIN has arrived, or something urgent, before which a read ends.
-    uneven: bool,
+    /// A read that is short says nothing: the peer's FIN has arrived.
+    ending: bool,
+    /// Something urgent has arrived.
+    urgent: bool,
     /// There is an error to ask for.
     failing: bool,
     /// The application was refused room.
@@ -80,6 +88,11 @@ pub(super) struct Socket {
     known: Known,
     hands: Hands,
     queue: Queue,
+    /// Octets read from the kernel.
+    received: u64,
+    /// Of what was and will be received, what the peer marked as urgent ends here, as far as that was told.
+    mark: u64,
+    soft: Soft,
     /// The end that is to be told next.
     verdict: Option<Option<Error>>,
     linger: Option<Duration>,
@@ -98,6 +111,9 @@ impl Socket {
             known: Known { writable: !connecting, ..Known::default() },
             hands: Hands::Off,
             queue: Queue::default(),
+            received: 0,
+            mark: 0,
+            soft: Soft::default(),
             verdict: None,
             linger: None,
             opened: now,
@@ -122,6 +138,13 @@ impl Socket {
         }
     }
 
+    /// It lingers no longer; until when it would have.
+    pub(super) fn end_linger(&mut self) -> Option<Instant> {
+        let until = self.lingers_until()?;
+        self.phase = Phase::Over;
+        Some(until)
+    }
+
     /// It failed before it was known to anybody.
     pub(super) fn doom(&mut self, errno: Errno) {
         self.verdict = Some(Some(errors::connection(errno, true)));
@@ -132,7 +155,8 @@ impl Socket {
         let known = &mut self.known;
         known.readable |= event.is_readable();
         known.writable |= event.is_writable();
-        known.uneven |= event.is_read_closed() || event.is_priority();
+        known.ending |= event.is_read_closed();
+        known.urgent |= event.is_priority();
         known.failing |= event.is_error() || event.is_write_closed();
     }
 
@@ -151,7 +175,10 @@ impl Socket {
     /// Whether there is more to do in the next turn.
     pub(super) fn goes_on(&self, limit: usize) -> bool {
         let known = &self.known;
-        self.verdict.is_some() || (known.writable && known.wants_room) || (known.readable && self.may_read(limit))
+        self.verdict.is_some()
+            || self.has_soft_news()
+            || (known.writable && known.wants_room)
+            || (known.readable && self.may_read(limit))
     }
 
     fn may_read(&self, limit: usize) -> bool {
@@ -160,6 +187,9 @@ impl Socket {
 
     /// The next thing to tell; `None`: nothing more in this turn. No more than `limit` bytes are queued.
     pub(super) fn next(&mut self, now: Instant, buffer: &mut [u8], limit: usize) -> Option<News> {
+        if let Some(octets) = self.look_for_mark() {
+            return Some(News::Urgent(octets));
+        }
         match self.phase {
             Phase::Over => return None,
             Phase::Connecting if self.verdict.is_none() => return self.finish_connecting(now),
@@ -185,12 +215,33 @@ impl Socket {
         Some(News::Closed(verdict))
     }
 
+    /// Where what is urgent ends, if that is news: before it is read (RFC 9293 MUST-32).
+    fn look_for_mark(&mut self) -> Option<u32> {
+        if self.phase != Phase::Open || !std::mem::take(&mut self.known.urgent) || self.known.read_shut {
+            return None;
+        }
+        let end = self.received + u64::from(octets_before_mark(self.fd.as_fd()).ok()??) + 1;
+        if end <= self.mark {
+            return None;
+        }
+        self.mark = end;
+        self.urgent()
+    }
+
+    /// Octets from the next one for the application to the mark.
+    pub(super) fn urgent(&self) -> Option<u32> {
+        let given = self.received - self.queue.len() as u64;
+        u32::try_from(self.mark.saturating_sub(given)).ok().filter(|octets| *octets > 0)
+    }
+
     fn smaller_news(&mut self) -> Option<News> {
         let known = &mut self.known;
         if self.phase != Phase::Open {
             None
         } else if known.writable && std::mem::take(&mut known.wants_room) {
             Some(News::Writable)
+        } else if let Some(error) = self.soft.take_news() {
+            Some(News::SoftError(error))
         } else if known.eof && !std::mem::replace(&mut known.eof_told, known.eof) {
             Some(News::PeerClosed)
         } else {
@@ -224,8 +275,9 @@ impl Socket {
                 None
             }
             Ok((n, _)) => {
-                // Less than asked for is all there was; what has come since says so itself.
-                self.known.readable = n == buffer.len() || self.known.uneven;
+                self.received += n as u64;
+                // Less than asked for is all there was, or all before the mark; what has come since says so itself.
+                self.known.readable = n == buffer.len() || self.known.ending || self.received < self.mark;
                 if self.known.read_shut {
                     // As the stack: nobody reads, which the peer must learn.
                     self.disconnect();
@@ -245,7 +297,7 @@ impl Socket {
             }
             Err(Errno::INTR) => None,
             Err(errno) => {
-                self.fail(errno);
+                self.fail_unless_soft(errno);
                 None
             }
         }
@@ -266,7 +318,42 @@ impl Socket {
         false
     }
 
+    /// Whether the connection goes on in spite of an error, which is noted.
+    fn is_soft(&mut self, errno: Errno) -> bool {
+        if self.phase == Phase::Connecting || !Soft::can_be(errno) {
+            return false;
+        }
+        let goes_on = TcpInfo::of(self.fd.as_fd()).ok().filter(|kernel| kernel.state() != CLOSE);
+        goes_on.inspect(|kernel| self.soft.note(errno, kernel.segments_in())).is_some()
+    }
+
+    fn fail_unless_soft(&mut self, errno: Errno) {
+        if !self.is_soft(errno) {
+            self.fail(errno);
+        }
+    }
+
+    /// What is wrong on the way to the peer.
+    pub(super) fn soft_error(&self) -> Option<IcmpError> {
+        self.soft_errno().and_then(errors::icmp)
+    }
+
+    fn soft_errno(&self) -> Option<Errno> {
+        self.soft.at(TcpInfo::of(self.fd.as_fd()).ok()?.segments_in())
+    }
+
+    pub(super) fn has_soft_news(&self) -> bool {
+        self.phase == Phase::Open && self.soft.is_news()
+    }
+
     fn fail(&mut self, errno: Errno) -> Error {
+        let errno = match errno {
+            // What was known of the path, as tcp_write_err of the kernel has it.
+            Errno::TIMEDOUT => self.soft_errno().unwrap_or(errno),
+            // It has ended since.
+            soft if Soft::can_be(soft) => sockopt::socket_error(&self.fd).ok().and_then(Result::err).unwrap_or(soft),
+            hard => hard,
+        };
         let error = errors::connection(errno, self.phase == Phase::Connecting);
         self.verdict.get_or_insert(Some(error));
         error
@@ -279,9 +366,13 @@ impl Socket {
         }
         self.known.failing = false;
         let Ok(Err(errno)) = sockopt::socket_error(&self.fd) else { return };
+        if self.is_soft(errno) {
+            return;
+        }
         self.fail(errno);
         while let Ok((n @ 1.., _)) = net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
             self.queue.push(&buffer[..n]);
+            self.received += n as u64;
         }
     }
 
@@ -309,14 +400,16 @@ impl Socket {
                     self.verdict = Some(Some(Error::Aborted));
                     return;
                 }
-                Err(errno) if !matches!(errno, Errno::AGAIN | Errno::INTR) => {
+                Err(errno) if !matches!(errno, Errno::AGAIN | Errno::INTR) && !self.is_soft(errno) => {
                     self.fail(errno);
                     return;
                 }
                 _ => {}
             }
         }
-        if let Ok(Err(errno)) = sockopt::socket_error(&self.fd) {
+        if let Ok(Err(errno)) = sockopt::socket_error(&self.fd)
+            && !self.is_soft(errno)
+        {
             self.fail(errno);
         } else if matches!(self.kernel_state(), FIN_WAIT_2 | TIME_WAIT | CLOSE) {
             self.verdict = Some(None);
@@ -365,7 +458,11 @@ impl Socket {
         Ok(taken)
     }
 
-    fn write(&mut self, len: usize, send: impl FnOnce(&OwnedFd) -> rustix::io::Result<usize>) -> Result<usize, Error> {
+    fn write(
+        &mut self,
+        len: usize,
+        mut send: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> Result<usize, Error> {
         if self.known.write_shut {
             return Err(Error::BrokenPipe);
         }
@@ -379,10 +476,17 @@ impl Socket {
             self.known.wants_room = true;
             return Ok(0);
         }
-        let taken = match send(&self.fd) {
+        let mut sent = send(&self.fd);
+        if let Err(errno) = sent
+            && self.is_soft(errno)
+        {
+            // With that it is told.
+            sent = send(&self.fd);
+        }
+        let taken = match sent {
             Ok(n) => n,
             Err(Errno::AGAIN) => 0,
-            Err(Errno::INTR) => {
+            Err(errno) if errno == Errno::INTR || self.is_soft(errno) => {
                 self.known.wants_room = true;
                 return Ok(0);
             }
@@ -480,6 +584,10 @@ impl Socket {
             SocketOption::UserTimeout(time) => sockopt::set_tcp_user_timeout(fd, user_timeout_ms(time)),
             SocketOption::Keepalive(None) => sockopt::set_socket_keepalive(fd, false),
             SocketOption::Keepalive(Some(settings)) => set_keepalive(fd, settings),
+            SocketOption::SoftErrorReports(on) => {
+                self.soft.unreported = !on;
+                Ok(())
+            }
             SocketOption::TrafficClass(dscp) if self.remote.is_ipv4() => sockopt::set_ip_tos(fd, dscp << 2),
             SocketOption::TrafficClass(dscp) => sockopt::set_ipv6_tclass(fd, u32::from(dscp & 0x3f) << 2),
         };

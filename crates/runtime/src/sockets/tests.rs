@@ -1,8 +1,9 @@
 //! The kernel's sockets without a loop: what a turn is, and what is left behind the last one.
 
 use super::*;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use xdp::sockets::octets_before_mark;
 
 const NOW: Instant = Instant::ZERO;
 
@@ -125,4 +126,35 @@ fn who_accepts_has_turns() {
     let _one_more = TcpStream::connect(address).unwrap();
     assert_eq!(turn(&mut sockets), [SocketEvent::Acceptable(listener)]);
     assert!(sockets.accept(NOW, listener).is_some() && sockets.accept(NOW, listener).is_none());
+}
+
+/// MSG_OOB marks the last of its octets (RFC 6093 section 3.1: the pointer is behind it); a read ends before the mark.
+#[test]
+fn the_mark_is_found_before_it_is_read() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    sockopt::set_socket_oobinline(&server, true).unwrap();
+    let mark = |server: &TcpStream| octets_before_mark(server.as_fd()).unwrap();
+    let arrived = |server: &TcpStream, all: u64| {
+        while rustix::io::ioctl_fionread(server).unwrap() < all {
+            std::thread::yield_now();
+        }
+    };
+    assert_eq!(mark(&server), None);
+    client.write_all(b"abc").unwrap();
+    arrived(&server, 3);
+    assert_eq!(mark(&server), None);
+    net::send(&client, b"XY", net::SendFlags::OOB).unwrap();
+    client.write_all(b"def").unwrap();
+    arrived(&server, 8);
+    assert_eq!(mark(&server), Some(4));
+    let mut all = [0; 8];
+    server.read_exact(&mut all[..1]).unwrap();
+    assert_eq!(mark(&server), Some(3));
+    assert_eq!(server.read(&mut all[1..]).unwrap(), 3);
+    assert_eq!(mark(&server), Some(0));
+    assert_eq!(server.read(&mut all[4..]).unwrap(), 4);
+    assert_eq!((&all, mark(&server)), (b"abcXYdef", None));
+    assert!(octets_before_mark(listener.as_fd()).is_err());
 }

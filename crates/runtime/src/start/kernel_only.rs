@@ -48,7 +48,7 @@ pub(super) fn start<A: App + Send + 'static>(
     let ends = shards.into_iter().map(|shard| (NoPort, shard));
     // Nobody resolves anything.
     let Loops { workers, mailboxes, wakers, poster, wanted: _ } = loops(options, clock, ends, make)?;
-    let control = ControlSocket::open(Source { shards: mailboxes, steering: None }, privileges)?;
+    let control = ControlSocket::open(Source { shards: mailboxes, steering: None, endpoints: None }, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
         endpoints: None,
@@ -73,6 +73,7 @@ fn shards(options: &Options, clock: &Clock, count: u16) -> Result<Vec<Shard>, Er
         let mut config = ShardConfig::new(MacAddr::default(), NO_MTU, Vec::new(), secrets);
         config.tcp = TcpConfig::new(options.tcp.clone())?;
         config.place = Place { index, count };
+        options.limits.apply(&mut config);
         Ok(Shard::new(config, clock.now())?)
     };
     (0..count).map(shard).collect()

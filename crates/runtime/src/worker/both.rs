@@ -211,6 +211,47 @@ fn options_are_taken() {
     });
 }
 
+/// MUST-30, MUST-32, MUST-33: the mark is told before the data it is about, and where it has moved; it counts from the next
+/// octet for the application, and ends with the last that is urgent. What lies behind it follows.
+#[test]
+fn urgent_data_is_told_and_comes_in_line() {
+    both(|world| {
+        world.far.app().takes = 0;
+        let (near, far) = world.open();
+        let unread = |world: &mut World, all| {
+            world.until(|world| world.far.call(world.now, |io| io.unread(far)) == Ok(all));
+        };
+        let urgent = |world: &mut World| world.far.call(world.now, |io| io.urgent(far)).unwrap();
+        world.near.call(world.now, |io| io.set_nodelay(near, true)).unwrap();
+        world.near.call(world.now, |io| io.send(near, b"abc")).unwrap();
+        unread(world, 3);
+        assert_eq!(urgent(world), None);
+        assert_eq!(world.near.call(world.now, |io| io.send_urgent(near, b"XY")), Ok(2));
+        world.near.call(world.now, |io| io.send(near, b"def")).unwrap();
+        unread(world, 8);
+        assert_eq!(world.far.app().log, [Accepted, Data, Urgent(5)]);
+        assert_eq!(urgent(world), Some(5));
+        assert_eq!(world.far.call(world.now, |io| io.skip(far, 4)), Ok(()));
+        assert_eq!(urgent(world), Some(1));
+        assert_eq!(world.near.call(world.now, |io| io.send_urgent(near, b"Z")), Ok(1));
+        unread(world, 5);
+        assert_eq!(world.far.app().log, [Accepted, Data, Urgent(5), Urgent(5)]);
+        assert_eq!(world.far.call(world.now, |io| io.read(far, &mut [0; 4])), Ok(4));
+        assert_eq!(urgent(world), Some(1));
+        assert_eq!(world.far.call(world.now, |io| io.read(far, &mut [0; 4])), Ok(1));
+        assert_eq!(urgent(world), None);
+        // As it comes: with nothing unread before it, and the FIN behind it.
+        world.far.app().takes = usize::MAX;
+        assert_eq!(world.near.call(world.now, |io| io.send_urgent(near, b"!")), Ok(1));
+        world.near.call(world.now, |io| io.shutdown(near, Half::Write)).unwrap();
+        world.until(|world| world.far.app().log.contains(&PeerClosed));
+        assert_eq!(world.far.app().log[4..], [Urgent(1), Data, PeerClosed]);
+        assert_eq!(world.far.app().got, b"!");
+        assert_eq!(urgent(world), None);
+        world.nothing_is_left();
+    });
+}
+
 /// Ten megabytes each way, readers that take a little now and then: no octet is lost, senders are refused and told when there is
 /// room, and not more lies unread than may.
 #[test]
@@ -389,6 +430,46 @@ fn the_end_of_a_loop() {
         assert_eq!(world.near.app().log.last(), Some(&Closed(Some(Error::Refused))));
         let near = world.near.app().conns[0];
         world.near.call(world.now, |io| io.close(near)).unwrap();
+        world.nothing_is_left();
+    });
+}
+
+/// Who waits for the outcome of a close does so in the end of a loop as well: for as long as that has time, and is told then that it
+/// is over, as at the end of the linger time.
+#[test]
+fn a_close_with_a_limit_at_the_end_of_a_loop() {
+    both(|world| {
+        world.far.app().takes = 0;
+        let (near, far) = world.open();
+        world.near.app().sends = Some((near, pattern(0, 20 * MEGABYTE)));
+        world.pump();
+        world.until(|world| world.near.app().refused > 0);
+        (0..100).for_each(|_| world.step());
+        world.near.app().sends = None;
+        world.near.call(world.now, |io| io.set_linger(near, Some(Duration::from_secs(1000)))).unwrap();
+        world.near.call(world.now, |io| io.close(near)).unwrap();
+        world.near.drain(world.now);
+        (0..100).for_each(|_| world.step());
+        assert!(!world.near.app().is_over() && world.near.shard().connections() == 1);
+        let now = world.now;
+        world.near.end_all(now);
+        assert_eq!(world.near.app().log.last(), Some(&Closed(Some(Error::TimedOut))));
+        (0..100).for_each(|_| world.step());
+        assert_eq!(world.near.app().log.iter().filter(|event| matches!(event, Closed(_))).count(), 1);
+        let _ = world.far.call(world.now, |io| io.abort(far));
+        world.nothing_is_left();
+    });
+    // The outcome comes in time.
+    both(|world| {
+        let (near, far) = world.open();
+        world.near.call(world.now, |io| io.set_linger(near, Some(Duration::from_secs(1000)))).unwrap();
+        world.near.drain(world.now);
+        world.until(|world| world.near.app().is_over());
+        assert_eq!(world.near.app().log, [Connected, Closed(None)]);
+        let now = world.now;
+        world.near.end_all(now);
+        assert_eq!(world.near.app().log, [Connected, Closed(None)]);
+        world.far.call(world.now, |io| io.close(far)).unwrap();
         world.nothing_is_left();
     });
 }

@@ -201,7 +201,8 @@ pub(super) fn send(far: &mut MemoryPort, frame: &[u8]) {
 
 /// RFC 1071.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    let sum: u32 = bytes.chunks(2).map(word).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     (!u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()).to_be_bytes()
 }
@@ -213,11 +214,18 @@ fn segment(flags: u8, seq: u32) -> Vec<u8> {
 
 /// The same, of an acknowledgment.
 pub(super) fn acknowledging(flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    from_port(9, flags, seq, ack, &[])
+}
+
+/// The same, from a port of choice and with data.
+pub(super) fn from_port(port: u8, flags: u8, seq: u32, ack: u32, data: &[u8]) -> Vec<u8> {
     let ack = ack.to_be_bytes();
-    let mut tcp = [[0, 9, 0, 7].as_slice(), &seq.to_be_bytes(), &ack, &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat();
-    let pseudo = [&PEER[..], &OURS, &[0, 6, 0, 20], &tcp].concat();
+    let header = [&[0, port, 0, 7][..], &seq.to_be_bytes(), &ack, &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat();
+    let mut tcp = [&header, data].concat();
+    let len = u8::try_from(tcp.len()).unwrap();
+    let pseudo = [&PEER[..], &OURS, &[0, 6, 0, len], &tcp].concat();
     tcp[16..18].copy_from_slice(&checksum(&pseudo));
-    let mut ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &PEER, &OURS].concat();
+    let mut ip = [&[0x45, 0, 0, 20 + len, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &PEER, &OURS].concat();
     let sum = checksum(&ip);
     ip[10..12].copy_from_slice(&sum);
     [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0][..], &ip, &tcp].concat()

@@ -60,10 +60,11 @@ impl<P: Port, A: App> Worker<P, A> {
     /// # Errors
     /// As [`Worker::run`].
     pub fn end(mut self) -> io::Result<Finished<A>> {
-        let now = self.clock.now();
-        self.shard.begin_drain(now, &mut self.app);
-        self.drain()?;
-        let (counters, handoff) = (self.counters(), self.handoff_counters());
-        Ok(Finished { app: self.app, counters, port: self.port.stats(), handoff })
+        let ended = self.catch(|worker| {
+            worker.shard.begin_drain(worker.clock.now(), &mut worker.app);
+            worker.drain()
+        });
+        ended.unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(self.finished())
     }
 }

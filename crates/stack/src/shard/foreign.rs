@@ -122,6 +122,8 @@ impl Shard {
             SocketEvent::Connected(conn) => app.on_connected(io, conn),
             SocketEvent::Readable(conn) => app.on_readable(io, conn),
             SocketEvent::Writable(conn) => app.on_writable(io, conn),
+            SocketEvent::Urgent(conn, octets) => app.on_urgent(io, conn, octets),
+            SocketEvent::SoftError(conn, error) => app.on_soft_error(io, conn, error),
             SocketEvent::PeerClosed(conn) => app.on_peer_closed(io, conn),
             SocketEvent::Data(conn, len) => self.hand_over(now, conn, len, app),
             SocketEvent::Closed(conn, error) => {
@@ -142,6 +144,22 @@ impl Shard {
         if let Some(foreign) = &mut self.foreign {
             foreign.sockets.delivered(conn, &data[taken..]);
             foreign.buffer = buffer;
+        }
+    }
+
+    /// The end of the time for an orderly end: who lingers waits no longer, and is told as at the end
+    /// of the linger time.
+    pub fn end_lingering(&mut self, now: Instant, app: &mut impl App) {
+        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+            if self.entry(slot).is_some_and(|entry| !entry.dead && entry.conn.lingers()) {
+                self.tell(now, slot, app, |app, io, conn| app.on_closed(io, conn, Some(Error::TimedOut)));
+            }
+        }
+        for conn in self.sockets().map(|sockets| sockets.lingering()).unwrap_or_default() {
+            if let Ok(sockets) = self.sockets() {
+                sockets.end_linger(conn);
+                self.tell_socket(now, SocketEvent::Closed(conn, Some(Error::TimedOut)), app);
+            }
         }
     }
 

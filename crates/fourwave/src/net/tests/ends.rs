@@ -161,7 +161,41 @@ fn a_stream_that_is_not_connected_yet() {
         assert_eq!(stream.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
         assert_eq!(read_kind(&stream), Err(ErrorKind::WouldBlock));
         assert_eq!(write_kind(&stream), Some(ErrorKind::WouldBlock));
-        assert_eq!(stream.shutdown(Shutdown::Write).unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+/// `inet_shutdown` of Linux: in SYN-SENT the open is given up, whichever direction was meant. That is told as a reset, once.
+#[test]
+fn a_shutdown_before_the_stream_is_open_gives_it_up() {
+    everywhere(|world| {
+        // Nobody answers: nobody has that address, or the only place is taken.
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let full = socket.local_addr().unwrap().as_socket().unwrap();
+        let _first = std::net::TcpStream::connect(full).unwrap();
+        let to = if world.backend == Backend::Kernel { full } else { ([10, 0, 0, 77], 7).into() };
+        for (how, first) in [Shutdown::Read, Shutdown::Write, Shutdown::Both].into_iter().zip(["read", "write", "ask"])
+        {
+            let stream = world.client.connect(to).unwrap();
+            assert_eq!(read_kind(&stream), Err(ErrorKind::WouldBlock));
+            stream.shutdown(how).unwrap();
+            let reset = Some(ErrorKind::ConnectionReset);
+            match first {
+                "read" => assert_eq!(read_kind(&stream).err(), reset),
+                "write" => assert_eq!(write_kind(&stream), reset),
+                _ => assert_eq!(stream.take_error().unwrap().map(|error| error.kind()), reset),
+            }
+            assert_eq!(read_kind(&stream), Err(ErrorKind::NotConnected), "{how:?}");
+            assert_eq!(write_kind(&stream), Some(ErrorKind::BrokenPipe), "{how:?}");
+            assert!(stream.take_error().unwrap().is_none());
+            assert_eq!(stream.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+            assert_eq!(stream.shutdown(how).unwrap_err().kind(), ErrorKind::NotConnected);
+        }
+        // The stack goes on.
+        let (client, server) = world.pair();
+        world.write(&client, b"next").unwrap();
+        assert_eq!(world.read(&server).unwrap(), b"next");
     });
 }
 

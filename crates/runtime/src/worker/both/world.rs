@@ -27,6 +27,7 @@ pub(super) enum Event {
     Connected,
     Data,
     Writable,
+    Urgent(u32),
     PeerClosed,
     Closed(Option<Error>),
 }
@@ -186,6 +187,10 @@ impl App for Script {
         self.on_readable(io, conn);
     }
 
+    fn on_urgent(&mut self, _: &mut Io<'_>, _: ConnId, octets: u32) {
+        self.log.push(Event::Urgent(octets));
+    }
+
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
         self.log.push(Event::PeerClosed);
         self.ended.push(conn);
@@ -223,6 +228,8 @@ pub(super) trait Side {
     fn shard(&mut self) -> &mut Shard;
     /// The application sends what it is to.
     fn pump(&mut self, now: Instant);
+    /// As behind the second that a loop has for its end.
+    fn end_all(&mut self, now: Instant);
 }
 
 impl<P: Port> Side for Worker<P, Script> {
@@ -240,6 +247,9 @@ impl<P: Port> Side for Worker<P, Script> {
     }
     fn shard(&mut self) -> &mut Shard {
         &mut self.shard
+    }
+    fn end_all(&mut self, now: Instant) {
+        Self::end_all(self, now);
     }
     fn pump(&mut self, now: Instant) {
         let app = &mut self.app;
