@@ -54,7 +54,7 @@ pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
 pub(crate) fn of_choice(at: &StackConfig, near: IpAddr, wait: KernelWait) -> anyhow::Result<Stack> {
     match (at.stack, wait) {
         (args::Stack::Kernel, KernelWait::Epoll) => Ok(over_kernel(at).idle(fourwave::Idle::Sleep)),
-        (args::Stack::Kernel, KernelWait::Spin) => Ok(over_kernel(at).idle(fourwave::Idle::Busy)),
+        (args::Stack::Kernel, KernelWait::Spin) => Ok(over_kernel(at).idle(fourwave::Idle::Busy).unasked_reads()),
         _ => builder(at, near),
     }
 }

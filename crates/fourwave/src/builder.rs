@@ -147,6 +147,15 @@ impl Stack {
         self
     }
 
+    /// Over the kernel's sockets alone, with [`Idle::Busy`]: while there are eight connections at most they are read from without
+    /// being told by epoll that something has come, which saves a system call each time. What is urgent is told late then, or
+    /// not at all ([`App::on_urgent`](crate::App::on_urgent)).
+    #[must_use]
+    pub const fn unasked_reads(mut self) -> Self {
+        self.options.unasked_reads = true;
+        self
+    }
+
     /// How long the applications go on with their connections once the end was asked for ([`Running::stop`],
     /// [`Io::finish`](crate::Io::finish)): listeners are closed, [`App::on_drain`] is called, and nothing else changes until no
     /// connection is left or the time is over. Then what is left is closed in order, and a second later reset. Default: zero,

@@ -102,6 +102,10 @@ pub struct Options {
     pub ports: Option<RangeInclusive<u16>>,
     /// What to do while there is nothing to do.
     pub idle: Idle,
+    /// With [`KernelSockets::Only`] and [`Idle::Busy`]: while there are eight connections at most they are read from without
+    /// being told by epoll that something has come, which saves a system call each time. What is urgent is told late then
+    /// ([`App::on_urgent`](stack::App::on_urgent)), or not at all.
+    pub unasked_reads: bool,
     /// How long the applications go on with their connections once the end was asked for.
     pub drain_time: Duration,
     /// Where the XDP program runs.
@@ -135,6 +139,7 @@ impl Options {
             listen_options: ListenOptions::default(),
             ports: None,
             idle: Idle::default(),
+            unasked_reads: false,
             drain_time: Duration::ZERO,
             xdp_mode: XdpMode::Auto,
             copy_mode: CopyMode::Auto,

@@ -220,7 +220,4 @@ pub trait Sockets: Debug + Send {
     /// Sleeps until there is something to poll for, until the descriptor that is watched becomes readable, or for so long; `None`:
     /// for ever. True: it was the descriptor. The next [`Sockets::poll`] knows what there is.
     fn wait(&mut self, most: Option<Duration>) -> bool;
-
-    /// From now on the loop polls without end: connections may be asked for data that nobody has told of.
-    fn spin(&mut self);
 }

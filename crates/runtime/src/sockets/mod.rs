@@ -678,8 +678,4 @@ impl Sockets for KernelSockets {
     fn wait(&mut self, most: Option<Duration>) -> bool {
         self.sleep(most.map(Into::into))
     }
-
-    fn spin(&mut self) {
-        self.waiting.never_sleeps();
-    }
 }

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::control::{ControlSocket, Source};
 use crate::ending::Ending;
 use crate::error::Error;
+use crate::idle::Idle;
 use crate::kernel::Holder;
 use crate::options::Options;
 use crate::privileges::Privileges;
@@ -27,7 +28,10 @@ pub(super) fn give(options: &Options, shards: &mut [Shard], default: Via) -> Res
             queue_bytes: options.tcp.receive_buffer_start_bytes.min(options.tcp.receive_buffer_bytes) as usize,
             most: shard.config().max_connections,
         };
-        let sockets = KernelSockets::new(config).map_err(Error::system("opening an epoll descriptor"))?;
+        let mut sockets = KernelSockets::new(config).map_err(Error::system("opening an epoll descriptor"))?;
+        if options.unasked_reads && options.idle == Idle::Busy && default == Via::Kernel {
+            sockets.read_unasked();
+        }
         shard.set_sockets(Box::new(sockets), default);
     }
     Ok(())

@@ -14,9 +14,6 @@ impl<P: Port, A: App> Worker<P, A> {
         if !self.bare {
             return Err(io::Error::other("the loop's own descriptor can't be slept on beside the sockets"));
         }
-        if self.idle == Idle::Busy {
-            self.shard.spin_on_sockets();
-        }
         Ok(())
     }
 

@@ -77,13 +77,6 @@ impl Shard {
         self.foreign.as_mut().is_some_and(|foreign| foreign.sockets.wait(most))
     }
 
-    /// From now on [`poll_sockets`](Self::poll_sockets) is called without end.
-    pub fn spin_on_sockets(&mut self) {
-        if let Some(foreign) = &mut self.foreign {
-            foreign.sockets.spin();
-        }
-    }
-
     /// The kernel's sockets, for a handle that says it is theirs.
     pub(crate) fn sockets(&mut self) -> Result<&mut (dyn Sockets + 'static), Error> {
         self.foreign.as_mut().map(|foreign| &mut *foreign.sockets).ok_or(Error::NotConnected)

@@ -288,6 +288,8 @@ pub(super) struct World {
     /// Where the far side listens.
     pub(super) to: SocketAddr,
     pub(super) now: Instant,
+    /// Whether epoll tells of what is urgent before it is read.
+    pub(super) tells_marks: bool,
     clock: Clock,
 }
 
@@ -337,27 +339,35 @@ impl World {
         let (one, two) = MemoryPort::pair(MemoryConfig::default());
         let near = Box::new(worker(one, shard(NEAR, now), clock));
         let far = Box::new(worker(two, shard(FAR, now), clock));
-        Self { near, far, via: Via::Stack, to, now, clock }.listening()
+        Self { near, far, via: Via::Stack, to, now, tells_marks: true, clock }.listening()
     }
 
     pub(super) fn kernel_with_at_most(most: u32) -> Self {
         let clock = Clock::new();
         let now = clock.now();
+        let tells_marks = true;
         let [near, far] = [0; 2].map(|_| Box::new(worker(NoPort, bare(most, now), clock)));
-        Self { near, far, via: Via::Kernel, to: ([127, 0, 0, 1], 0).into(), now, clock }.listening()
+        Self { near, far, via: Via::Kernel, to: ([127, 0, 0, 1], 0).into(), now, tells_marks, clock }.listening()
     }
 
     /// Loops that have nothing but the kernel's sockets.
     fn kernel_alone(idle: Idle) -> Self {
         let clock = Clock::new();
+        let tells_marks = idle != Idle::Busy;
         let now = clock.now();
         let [near, far] = [0; 2].map(|_| {
-            let mut worker = worker(NoPort, bare(1000, now), clock);
+            let mut shard = bare(1000, now);
+            let mut sockets = sockets(1000);
+            if !tells_marks {
+                sockets.read_unasked();
+            }
+            shard.set_sockets(sockets, Via::Kernel);
+            let mut worker = worker(NoPort, shard, clock);
             worker.idle = idle;
             worker.sleep_on_sockets().unwrap();
             Box::new(worker)
         });
-        Self { near, far, via: Via::Kernel, to: ([127, 0, 0, 1], 0).into(), now, clock }.listening()
+        Self { near, far, via: Via::Kernel, to: ([127, 0, 0, 1], 0).into(), now, tells_marks, clock }.listening()
     }
 
     fn listening(mut self) -> Self {
