@@ -121,7 +121,7 @@ fn what_comes_behind_a_shutdown_of_reading_resets() {
     sockets.shutdown(NOW, conn, Half::Read).unwrap();
     peer.write_all(b"late").unwrap();
     assert_eq!(turn(&mut sockets), [SocketEvent::Closed(conn, Some(Error::Reset))]);
-    assert_eq!(io::Read::read(&mut peer, &mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(Read::read(&mut peer, &mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
 /// An application that accepts until there is nobody does not do so for ever: it is told again in the next turn.
