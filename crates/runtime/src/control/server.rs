@@ -73,6 +73,9 @@ impl ControlSocket {
 
 /// Binds the first free name. The directory is closed to others, so that the socket is from the start.
 fn bind(directory: &Path) -> io::Result<(PathBuf, UnixListener)> {
+    // Between the look at a name and the socket there no other thread may take it: the names are this process's own.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let pid = std::process::id();
     for number in 0..MOST {
         let name = if number == 0 { format!("{pid}.sock") } else { format!("{pid}-{number}.sock") };
@@ -275,6 +278,27 @@ mod tests {
         drop(listener);
         assert_eq!(name(&bind(&directory).unwrap().0), format!("{pid}.sock"));
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Nobody takes, or removes, the name that another thread is about to listen on.
+    #[test]
+    fn stacks_that_start_at_once_have_names_of_their_own() {
+        let directory = std::env::temp_dir().join(format!("fourwave-at-once-{}", std::process::id()));
+        for _ in 0..20 {
+            fs::create_dir(&directory).unwrap();
+            let start = std::sync::Barrier::new(8);
+            let bound: Vec<_> = std::thread::scope(|scope| {
+                let bind_at_once = || {
+                    start.wait();
+                    bind(&directory).unwrap()
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(bind_at_once)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(bound.iter().all(|(path, _)| UnixStream::connect(path).is_ok()));
+            assert_eq!(fs::read_dir(&directory).unwrap().count(), 8);
+            fs::remove_dir_all(&directory).unwrap();
+        }
     }
 
     /// What was killed left its socket. A process that is there may be about to listen.
