@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// Of the processors that AF_XDP is used on; on one with longer lines a prefetch too many is asked for.
+const CACHE_LINE_BYTES: usize = 64;
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h, Linux 6.17: frames one `sendto` sends at most in copy mode.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 /// What it is where it can't be set (`TX_BATCH_SIZE` of net/xdp/xsk.c).
@@ -409,4 +411,23 @@ fn ethtool<T: EthtoolData>(socket: &OwnedFd, interface: &str, data: &mut T) -> i
     // the command isn't longer than `T`.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Asks for the cache lines of `bytes`, without waiting for them.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    for line in bytes.chunks(CACHE_LINE_BYTES) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint that faults nowhere, of the base set of x86-64.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a hint that faults nowhere, and changes neither memory nor registers.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let _ = line;
+    }
 }

@@ -1,14 +1,14 @@
 //! The load of `fourwave bench --only proxy`: one process over AF_XDP that sends requests to a proxy, and is the backend that
 //! the proxy carries them to. One core then suffices for both, and it is the same on both sides of every proxy.
 //!
-//! Closed loop: each connection has one request under way. The backend answers each request with as many bytes. With a
-//! connection for each request the backend closes behind its answer, as HTTP servers do without keep-alive.
+//! Closed loop: each connection has one request under way. Times are those of the loop's turns, which take no clock of their
+//! own for each request: this program is not to be what is measured. The backend answers each request with as many bytes. With
+//! a connection for each request the backend closes behind its answer, as HTTP servers do without keep-alive.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use fourwave::{App, ConnId, ConnMap, ConnectionError, Half, Io, ListenerId, Running};
+use fourwave::{App, ConnId, ConnMap, ConnectionError, Duration, Half, Instant, Io, ListenerId, Running};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,8 @@ pub(crate) struct Config {
     pub(crate) connections: u32,
     pub(crate) one_each: bool,
     pub(crate) bytes: usize,
-    pub(crate) seconds: Duration,
-    pub(crate) warmup: Duration,
+    pub(crate) seconds: std::time::Duration,
+    pub(crate) warmup: std::time::Duration,
     pub(crate) at: StackConfig,
 }
 
@@ -100,7 +100,6 @@ struct Through {
 
 impl Through {
     fn new(config: Config) -> Self {
-        let now = Instant::now();
         Self {
             message: vec![b'x'; config.bytes],
             config,
@@ -113,8 +112,8 @@ impl Through {
             connects: 0,
             errors: 0,
             failure: None,
-            check: now,
-            heard: (now, 0),
+            check: Instant::ZERO,
+            heard: (Instant::ZERO, 0),
         }
     }
 
@@ -126,7 +125,7 @@ impl Through {
         let Some(target) = self.config.target.filter(|_| self.ended.is_none()) else { return };
         match io.connect(target) {
             Ok(conn) => {
-                self.roles.insert(conn, Role::Client { since: Instant::now(), received: 0 });
+                self.roles.insert(conn, Role::Client { since: io.now(), received: 0 });
             }
             Err(error) => self.fail(io, format!("cannot connect to {target}: {error}")),
         }
@@ -139,7 +138,7 @@ impl Through {
 
     fn finish(&mut self, io: &mut Io<'_>) {
         if self.ended.is_none() {
-            self.ended = Some(Instant::now());
+            self.ended = Some(io.now());
             io.finish();
         }
     }
@@ -168,12 +167,11 @@ impl Through {
                 if *received < length {
                     return;
                 }
-                let now = Instant::now();
-                let took = now.duration_since(*since);
-                (*since, *received) = (now, 0);
+                let took = io.now().saturating_since(*since);
+                (*since, *received) = (io.now(), 0);
                 self.requests += u64::from(self.counts());
                 if self.counts() {
-                    self.latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(HIGHEST_NS));
+                    self.latency.saturating_record(took.as_nanos());
                 }
                 if !one_each && self.ended.is_none() {
                     self.ask(io, conn);
@@ -186,28 +184,27 @@ impl Through {
     /// Begins, measures, ends when it is time.
     fn look(&mut self, io: &mut Io<'_>, now: Instant) {
         let Some(began) = self.began else {
-            self.began = Some(now);
-            self.heard.0 = now;
+            (self.began, self.heard.0) = (Some(now), now);
             return (0..self.config.connections).for_each(|_| self.open(io));
         };
-        if self.measured.is_none() && now >= began + self.config.warmup {
+        if self.measured.is_none() && now >= began + self.config.warmup.into() {
             self.measured = Some(now);
             self.latency.reset();
         }
-        if self.measured.is_some_and(|measured| now >= measured + self.config.seconds) {
+        if self.measured.is_some_and(|measured| now >= measured + self.config.seconds.into()) {
             return self.finish(io);
         }
         if self.heard.1 != self.requests || self.measured.is_none() {
             self.heard = (now, self.requests);
-        } else if now.duration_since(self.heard.0) > SILENCE {
-            self.fail(io, format!("no answer for {} s", SILENCE.as_secs()));
+        } else if now.saturating_since(self.heard.0) > SILENCE {
+            self.fail(io, format!("no answer for {} s", SILENCE.as_secs_f64()));
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
     fn report(&self) -> ThroughReport {
         let times = self.measured.zip(self.ended);
-        let duration_s = times.map_or(0.0, |(from, to)| to.duration_since(from).as_secs_f64());
+        let duration_s = times.map_or(0.0, |(from, to)| to.saturating_since(from).as_secs_f64());
         let rate = |count: u64| if duration_s > 0.0 { count as f64 / duration_s } else { 0.0 };
         ThroughReport {
             requests: self.requests,
@@ -232,7 +229,7 @@ impl App for Through {
         if !self.config.one_each
             && let Some(Role::Client { since, .. }) = self.roles.get_mut(conn)
         {
-            *since = Instant::now();
+            *since = io.now();
         }
         self.ask(io, conn);
     }
@@ -270,7 +267,7 @@ impl App for Through {
         if self.config.target.is_none() || self.ended.is_some() {
             return;
         }
-        let now = Instant::now();
+        let now = io.now();
         if now >= self.check {
             self.look(io, now);
             self.check = now + CHECK;
