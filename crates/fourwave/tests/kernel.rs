@@ -1,8 +1,12 @@
 //! A stack over the kernel's sockets, and programs that know nothing of it. Loopback; no privilege is needed.
 
-use fourwave::{App, ConnId, Duration, Error, Idle, Io, ListenerId, Message, Stack, TimerId};
+use fourwave::{App, ConnId, Duration, Error, Idle, Io, ListenerId, Message, Running, Stack, TimerId};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// After so long nothing comes any more.
+const LOST: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Sends back what comes, and counts connections.
 #[derive(Clone, Debug, Default)]
@@ -225,9 +229,41 @@ fn a_panic_of_the_application_resets_its_peers() {
     let mut clients = [TcpStream::connect(to).unwrap(), TcpStream::connect(to).unwrap()];
     clients[1].write_all(b"three").unwrap();
     for client in &mut clients {
+        client.set_read_timeout(Some(LOST)).unwrap();
         assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     }
     let error = running.join().unwrap_err().to_string();
     assert!(error.starts_with("shard 0 panicked") && error.contains("5 bytes at shard 0"), "{error}");
     assert_eq!(TcpStream::connect(to).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+type Held = Arc<Mutex<Option<Running<Joiner>>>>;
+
+/// Waits for its own end, once it is asked to.
+#[derive(Clone, Debug, Default)]
+struct Joiner {
+    running: Held,
+    told: Arc<Mutex<Option<String>>>,
+}
+
+impl App for Joiner {
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        let joined = self.running.lock().unwrap().take().map(Running::join);
+        *self.told.lock().unwrap() = joined.and_then(Result::err).map(|error| error.to_string());
+        data.len()
+    }
+}
+
+/// pthread_join(3) of oneself is a deadlock (EDEADLK): it is refused, and the stack ends.
+#[test]
+fn a_shard_does_not_wait_for_its_own_end() {
+    let app = Joiner::default();
+    let running = Stack::kernel().listen(anywhere()).idle(Idle::Sleep).start(app.clone()).unwrap();
+    let mut client = TcpStream::connect(running.listening()[0]).unwrap();
+    client.set_read_timeout(Some(LOST)).unwrap();
+    *app.running.lock().unwrap() = Some(running);
+    client.write_all(b"join").unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed in order");
+    let told = app.told.lock().unwrap().clone().unwrap_or_default();
+    assert!(told.contains("join on another thread"), "{told}");
 }

@@ -191,6 +191,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// One of the stack's own threads was to wait for the end of all of them.
+    #[error("a thread of the stack's own cannot wait for the stack's end: join on another thread, or drop the handle")]
+    OwnThread,
     /// A shard's thread panicked: a bug of ours or of the application.
     #[error(
         "shard {shard} panicked, in the application's code or in the stack's ({message}): its connections were reset, and the \

@@ -352,8 +352,12 @@ impl<A> Running<A> {
     /// gone. What remains of each shard, in their order.
     ///
     /// # Errors
-    /// The device failed, or an application panicked.
+    /// The device failed, or an application panicked. On one of the stack's own threads there is no waiting: the stack ends as
+    /// if the handle were dropped.
     pub fn join(mut self) -> Result<Vec<Finished<A>>, Error> {
+        if self.is_on_a_shard() {
+            return Err(Error::OwnThread);
+        }
         // All have ended before anything else goes.
         let ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
         let interface = self.report.as_ref().map_or("of the kernel's sockets", |report| &report.interface);
