@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Lab(LabArgs),
     /// See fourwave at work: bulk, short connections and latency next to the kernel's
     Demo(DemoArgs),
-    /// Small servers: echo, discard, chargen, and one for sockperf's client
+    /// Small servers: echo, discard, chargen, http, and one for sockperf's client
     Serve(ServeArgs),
     /// Request/response latency over one or more connections
     Ping(PingArgs),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse::parse_drain_time;
+use super::parse::{parse_drain_time, parse_idle_time};
 use super::{KernelWait, ListenArgs, Stack, StackArgs, UsageError};
-use crate::serve;
+use crate::serve::{self, HttpConfig, Service};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -16,14 +16,15 @@ use crate::serve;
     fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0 --queues 0-3 --cores 2-5      one core for each queue\n  \
     fourwave serve echo --listen 10.77.0.9:7 --interface fw-a0 --address 10.77.0.9/24        an address of its own\n  \
     fourwave serve echo --listen 10.77.0.1:7 --syn-cookies always --time-wait 1 --keepalive 60\n  \
+    fourwave serve http --listen 10.77.0.1:80 --interface fw-a0 --body-bytes 1024\n  \
     fourwave serve discard --listen 127.0.0.1:9000 --stack kernel\n  \
     fourwave serve echo --listen 10.77.0.50:7 --config stack.toml\n\n\
     Says `listening on ADDR:PORT` on stderr when it is ready. Ctrl-C ends it.")]
 pub(crate) struct ServeArgs {
-    /// echo sends back what comes, discard throws it away, chargen sends characters (RFC 862, 863, 864); sockperf answers
-    /// sockperf's client
+    /// echo sends back what comes, discard throws it away, chargen sends characters (RFC 862, 863, 864); http answers every
+    /// request, whatever it asks for; sockperf answers sockperf's client
     #[arg(value_enum)]
-    service: serve::Service,
+    service: Service,
 
     /// Address and port to listen on, such as 10.77.0.1:7 or [fd77::1]:7
     #[arg(long, value_name = "ADDR:PORT")]
@@ -38,6 +39,18 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_drain_time, default_value = "0")]
     drain_time: Duration,
 
+    /// http: bytes of every answer's body, 0 to 1073741824 [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    body_bytes: Option<u32>,
+
+    /// http: close each connection behind its answer
+    #[arg(long)]
+    close: bool,
+
+    /// http: close a connection over which nothing came or went for so long, 0.1 to 86400 [default: 75]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_idle_time)]
+    idle_time: Option<Duration>,
+
     #[command(flatten)]
     at: StackArgs,
 
@@ -48,7 +61,7 @@ pub(crate) struct ServeArgs {
 impl ServeArgs {
     pub(crate) fn resolve(self) -> Result<serve::Config, UsageError> {
         let at = self.at.resolve_with(self.connections)?;
-        if at.stack == Stack::Raw && self.service != serve::Service::Echo {
+        if at.stack == Stack::Raw && self.service != Service::Echo {
             let message = "--stack raw has no connections: it can only `serve echo`";
             return Err(UsageError(message.into()));
         }
@@ -58,8 +71,21 @@ impl ServeArgs {
         if at.stack == Stack::Raw && !self.drain_time.is_zero() {
             return Err(UsageError("--stack raw has no connections: --drain-time is for the others".into()));
         }
+        let of_http = [
+            ("--body-bytes", self.body_bytes.is_some()),
+            ("--close", self.close),
+            ("--idle-time", self.idle_time.is_some()),
+        ];
+        if let Some((flag, _)) = of_http.iter().find(|(_, given)| *given && self.service != Service::Http) {
+            return Err(UsageError(format!("{flag} is for `serve http`")));
+        }
+        let http = HttpConfig {
+            body_bytes: self.body_bytes.unwrap_or(64) as usize,
+            close: self.close,
+            idle_time: self.idle_time.unwrap_or(Duration::from_secs(75)),
+        };
         let kernel_wait = self.kernel_wait.unwrap_or(at.kernel_wait());
         let Self { service, listen, drain_time, .. } = self;
-        Ok(serve::Config { service, listen, kernel_wait, drain_time, at })
+        Ok(serve::Config { service, listen, kernel_wait, drain_time, http, at })
     }
 }

@@ -1,5 +1,6 @@
 //! The servers, over either stack.
 
+use super::http::Http;
 use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
 use crate::args::Stack;
@@ -14,6 +15,7 @@ pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let accepted = Accepted::of(&config.at.tcp);
     match config.service {
         Service::Echo => serve(config, stop, Echo { accepted, ending: ConnMap::new() }),
+        Service::Http => serve(config, stop, Http::new(accepted, config.http)),
         Service::Discard => serve(config, stop, Discard { accepted }),
         Service::Sockperf => serve(config, stop, Sockperf { accepted, messages: ConnMap::new() }),
         Service::Chargen => serve(config, stop, Chargen::new(accepted)),

@@ -1,6 +1,7 @@
 //! `fourwave serve`: small servers, over this stack or over the kernel's sockets.
 
 mod apps;
+mod http;
 mod sockperf;
 
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use crate::args::{KernelWait, Stack, StackConfig};
 use crate::stop::Stop;
 use crate::{say, stack};
 
+pub(crate) use http::HttpConfig;
+
 /// The line on stderr that says a server is ready begins with this.
 pub(crate) const READY: &str = "listening on ";
 
@@ -28,6 +31,8 @@ pub(crate) enum Service {
     Discard,
     /// Sends characters without end (RFC 864)
     Chargen,
+    /// Answers every request of HTTP/1.1
+    Http,
     /// Answers sockperf's client as its own server does
     Sockperf,
 }
@@ -39,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) kernel_wait: KernelWait,
     pub(crate) drain_time: Duration,
+    pub(crate) http: HttpConfig,
     pub(crate) at: StackConfig,
 }
 

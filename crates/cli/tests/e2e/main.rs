@@ -14,6 +14,7 @@ mod connections;
 mod demo;
 mod doctor;
 mod failures;
+mod http;
 mod idle;
 mod impaired;
 mod jumbo;

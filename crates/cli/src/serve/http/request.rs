@@ -1,0 +1,401 @@
+//! Requests of HTTP/1.1 (RFC 9112), however the stream is cut: their heads are read by httparse, their bodies passed over.
+
+use httparse::{EMPTY_HEADER, Error, Header};
+
+/// Bytes a head may have: as nginx takes by default (4 lines of 8 KiB are its most, one of them is usual).
+const MOST_HEAD: usize = 16 << 10;
+/// Header fields it may have.
+const MOST_FIELDS: usize = 100;
+/// Bytes of a line of chunked coding: a length of 16 digits and extensions nobody uses.
+const MOST_LINE: u16 = 256;
+
+/// A request that has been read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// It asks for the head of the answer alone.
+    pub(super) head_only: bool,
+    /// The client's next request may come over the same connection.
+    pub(super) keeps: bool,
+    /// HTTP/1.0, whose clients have to be told that.
+    pub(super) old: bool,
+}
+
+/// Why a request is not answered as it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// 400
+    Malformed,
+    /// 417
+    Expectation,
+    /// 431
+    HeadTooLarge,
+    /// 501
+    Coding,
+    /// 505
+    Version,
+}
+
+/// What the next bytes of the stream have brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing yet.
+    More,
+    /// The client waits for a word before it sends the body (RFC 9110 section 10.1.1).
+    Expects,
+    Whole(Request),
+    /// What comes behind it can't be read.
+    Refused(Refusal),
+}
+
+/// Reads the requests of one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reader {
+    /// The beginning of a head that came in pieces.
+    head: Vec<u8>,
+    /// The request whose body is being passed over, and what is left of that.
+    under_way: Option<(Request, Body)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Bytes(u64),
+    Chunked(Chunk),
+}
+
+/// Where in chunked coding the stream is, RFC 9112 section 7.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunk {
+    /// In the line with its length: as far as that is known, whether the digits are over, and bytes of the line.
+    Size {
+        size: u64,
+        over: bool,
+        line: u16,
+    },
+    Data(u64),
+    /// At the line break behind the data.
+    Behind,
+    /// In the trailer: bytes of the line, line breaks aside.
+    Trailer {
+        line: u16,
+    },
+}
+
+const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, over: false, line: 0 };
+
+impl Reader {
+    /// Whether the client is between two requests.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.head.is_empty() && self.under_way.is_none()
+    }
+
+    /// Takes in the next bytes up to the end of a request, or all of them. How many were taken, and what that brought.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Step) {
+        let (taken, step) = match &mut self.under_way {
+            None => self.read_head(bytes),
+            Some((request, body)) => match body.pass(bytes) {
+                (taken, Ok(true)) => (taken, Step::Whole(*request)),
+                (taken, Ok(false)) => (taken, Step::More),
+                (taken, Err(refusal)) => (taken, Step::Refused(refusal)),
+            },
+        };
+        if matches!(step, Step::Whole(_) | Step::Refused(_)) {
+            self.under_way = None;
+        }
+        (taken, step)
+    }
+
+    fn read_head(&mut self, bytes: &[u8]) -> (usize, Step) {
+        let before = self.head.len();
+        let taken = bytes.len().min(MOST_HEAD + 1 - before);
+        let whole = if before == 0 {
+            &bytes[..taken]
+        } else {
+            self.head.extend_from_slice(&bytes[..taken]);
+            &self.head[..]
+        };
+        // A head that comes byte by byte is looked at once, when it may be over.
+        if before > 0 && whole.len() <= MOST_HEAD && !may_be_over(&whole[before.saturating_sub(2)..]) {
+            return (taken, Step::More);
+        }
+        let mut fields = [EMPTY_HEADER; MOST_FIELDS];
+        let mut parsed = httparse::Request::new(&mut fields);
+        let length = match parsed.parse(whole) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if whole.len() > MOST_HEAD => {
+                return (taken, Step::Refused(Refusal::HeadTooLarge));
+            }
+            Ok(httparse::Status::Partial) => {
+                if before == 0 {
+                    self.head = whole.to_vec();
+                }
+                return (taken, Step::More);
+            }
+            Err(error) => return (taken, Step::Refused(refusal(error))),
+        };
+        let of_head = length - before;
+        let read = understand(&parsed);
+        self.head = Vec::new();
+        match read {
+            Ok((request, None, _)) => (of_head, Step::Whole(request)),
+            Ok((request, Some(body), expects)) => {
+                self.under_way = Some((request, body));
+                (of_head, if expects { Step::Expects } else { Step::More })
+            }
+            Err(refusal) => (of_head, Step::Refused(refusal)),
+        }
+    }
+}
+
+/// Whether a head may end in here: an empty line.
+fn may_be_over(bytes: &[u8]) -> bool {
+    let empty_line = |at: usize| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+    bytes.iter().enumerate().any(|(at, &byte)| byte == b'\n' && empty_line(at))
+}
+
+const fn refusal(error: Error) -> Refusal {
+    match error {
+        Error::TooManyHeaders => Refusal::HeadTooLarge,
+        Error::Version => Refusal::Version,
+        _ => Refusal::Malformed,
+    }
+}
+
+/// What a head says: the request, its body if it has one, and whether the client waits for a word before it sends that.
+fn understand(parsed: &httparse::Request<'_, '_>) -> Result<(Request, Option<Body>, bool), Refusal> {
+    let old = parsed.version == Some(0);
+    let (mut close, mut keep_alive, mut expects) = (false, false, false);
+    let (mut hosts, mut length, mut chunked) = (0, None, false);
+    for Header { name, value } in parsed.headers.iter() {
+        if name.eq_ignore_ascii_case("connection") {
+            close |= has_token(value, b"close");
+            keep_alive |= has_token(value, b"keep-alive");
+        } else if name.eq_ignore_ascii_case("host") {
+            hosts += 1;
+        } else if name.eq_ignore_ascii_case("content-length") {
+            // The same once more does no harm, RFC 9112 section 6.3; another one would be for somebody to smuggle by.
+            let this = number(value).ok_or(Refusal::Malformed)?;
+            if length.replace(this).is_some_and(|before| before != this) {
+                return Err(Refusal::Malformed);
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            if chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::Coding);
+            }
+            chunked = true;
+        } else if name.eq_ignore_ascii_case("expect") {
+            if !value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
+                return Err(Refusal::Expectation);
+            }
+            expects = !old;
+        }
+    }
+    // One host, RFC 9112 section 3.2; one way to tell where the body ends, section 6.1.
+    if (!old && hosts == 0) || hosts > 1 || (chunked && (length.is_some() || old)) {
+        return Err(Refusal::Malformed);
+    }
+    let body = match (chunked, length) {
+        (true, _) => Some(Body::Chunked(NEXT_CHUNK)),
+        (false, Some(bytes @ 1..)) => Some(Body::Bytes(bytes)),
+        (false, _) => None,
+    };
+    let request = Request { head_only: parsed.method == Some("HEAD"), keeps: !close && (!old || keep_alive), old };
+    Ok((request, body, expects))
+}
+
+/// Whether a list of tokens has one, RFC 9110 section 5.6.1.
+fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// A number of digits alone.
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.trim_ascii();
+    if digits.is_empty() {
+        return None;
+    }
+    digits
+        .iter()
+        .try_fold(0u64, |number, digit| number.checked_mul(10)?.checked_add(char::from(*digit).to_digit(10)?.into()))
+}
+
+impl Body {
+    /// Passes over the next bytes. How many were of the body, and whether it is over.
+    fn pass(&mut self, bytes: &[u8]) -> (usize, Result<bool, Refusal>) {
+        match self {
+            Self::Bytes(left) => {
+                let taken = pass_over(left, bytes);
+                (taken, Ok(*left == 0))
+            }
+            Self::Chunked(chunk) => {
+                let mut taken = 0;
+                while taken < bytes.len() {
+                    if let Chunk::Data(left) = chunk {
+                        taken += pass_over(left, &bytes[taken..]);
+                        if *left == 0 {
+                            *chunk = Chunk::Behind;
+                        }
+                        continue;
+                    }
+                    let next = chunk.next(bytes[taken]);
+                    taken += 1;
+                    match next {
+                        Ok(Some(next)) => *chunk = next,
+                        Ok(None) => return (taken, Ok(true)),
+                        Err(refusal) => return (taken, Err(refusal)),
+                    }
+                }
+                (taken, Ok(false))
+            }
+        }
+    }
+}
+
+fn pass_over(left: &mut u64, bytes: &[u8]) -> usize {
+    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    *left -= taken as u64;
+    taken
+}
+
+impl Chunk {
+    /// Behind the next byte, which is none of the data; `None`: the body is over.
+    fn next(self, byte: u8) -> Result<Option<Self>, Refusal> {
+        Ok(Some(match self {
+            Self::Size { line, .. } | Self::Trailer { line } if line >= MOST_LINE => return Err(Refusal::Malformed),
+            Self::Size { size, over, line } => match (byte, char::from(byte).to_digit(16)) {
+                (b'\n', _) if line == 0 => return Err(Refusal::Malformed),
+                (b'\n', _) if size == 0 => Self::Trailer { line: 0 },
+                (b'\n', _) => Self::Data(size),
+                (b'\r', _) if line > 0 => Self::Size { size, over: true, line },
+                (_, Some(digit)) if !over => {
+                    let more = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
+                    Self::Size { size: more.ok_or(Refusal::Malformed)?, over, line: line + 1 }
+                }
+                (b';' | b' ' | b'\t', _) if line > 0 => Self::Size { size, over: true, line: line + 1 },
+                _ if over => Self::Size { size, over, line: line + 1 },
+                _ => return Err(Refusal::Malformed),
+            },
+            Self::Data(_) => self,
+            Self::Behind => match byte {
+                b'\r' => self,
+                b'\n' => NEXT_CHUNK,
+                _ => return Err(Refusal::Malformed),
+            },
+            Self::Trailer { line } => match byte {
+                b'\n' if line == 0 => return Ok(None),
+                b'\n' => Self::Trailer { line: 0 },
+                b'\r' => self,
+                _ => Self::Trailer { line: line + 1 },
+            },
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a stream brings, in pieces of `piece` bytes.
+    fn read(stream: &[u8], piece: usize) -> Vec<Step> {
+        let (mut reader, mut steps) = (Reader::default(), Vec::new());
+        for mut bytes in stream.chunks(piece) {
+            while !bytes.is_empty() {
+                let (taken, step) = reader.read(bytes);
+                assert!(taken > 0 && taken <= bytes.len(), "{taken} of {}", bytes.len());
+                bytes = &bytes[taken..];
+                if step != Step::More {
+                    steps.push(step);
+                }
+                if matches!(step, Step::Refused(_)) {
+                    return steps;
+                }
+            }
+        }
+        steps
+    }
+
+    /// The same in all pieces.
+    fn brings(stream: &str, expected: &[Step]) {
+        for piece in [1, 2, 3, 7, 64, stream.len()] {
+            assert_eq!(read(stream.as_bytes(), piece), expected, "{stream:?} in pieces of {piece}");
+        }
+    }
+
+    const KEPT: Request = Request { head_only: false, keeps: true, old: false };
+    const LAST: Request = Request { keeps: false, ..KEPT };
+
+    /// RFC 9112 section 9.3: who keeps a connection, by version and by what he says.
+    #[test]
+    fn what_keeps_a_connection() {
+        let host = "Host: a\r\n";
+        for (head, keeps, old) in [
+            (format!("GET / HTTP/1.1\r\n{host}\r\n"), true, false),
+            (format!("GET / HTTP/1.1\r\n{host}Connection: Close\r\n\r\n"), false, false),
+            (format!("GET / HTTP/1.1\r\n{host}Connection: upgrade, close\r\n\r\n"), false, false),
+            (format!("GET / HTTP/1.1\r\n{host}connection: closed\r\n\r\n"), true, false),
+            ("GET / HTTP/1.0\r\n\r\n".into(), false, true),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".into(), true, true),
+            ("GET / HTTP/1.0\nConnection: keep-alive, close\n\n".into(), false, true),
+        ] {
+            brings(&head, &[Step::Whole(Request { head_only: false, keeps, old })]);
+        }
+        brings("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", &[Step::Whole(Request { head_only: true, ..KEPT })]);
+    }
+
+    #[test]
+    fn requests_behind_each_other_with_bodies_of_both_kinds() {
+        let stream = "\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /GET / HTTP/1.1\r\nhost: a\r\n\r\n\
+            PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+            5\r\nabcde\r\n1A;x=\"y\"\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nX: y\r\n\r\n\
+            GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        brings(stream, &[Step::Whole(KEPT), Step::Whole(KEPT), Step::Whole(KEPT), Step::Whole(LAST)]);
+    }
+
+    /// RFC 9110 section 10.1.1: only with a body, and never to HTTP/1.0.
+    #[test]
+    fn who_waits_for_a_word_is_told() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok";
+        brings(head, &[Step::Expects, Step::Whole(KEPT)]);
+        brings("GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", &[Step::Whole(KEPT)]);
+        let old = "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok";
+        brings(old, &[Step::Whole(Request { keeps: false, old: true, ..KEPT })]);
+        brings("GET / HTTP/1.1\r\nHost: a\r\nExpect: cake\r\n\r\n", &[Step::Refused(Refusal::Expectation)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let refused =
+            |fields: &str, refusal| brings(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), &[Step::Refused(refusal)]);
+        refused("", Refusal::Malformed);
+        refused("Host: a\r\nHost: b\r\n", Refusal::Malformed);
+        for length in ["-1", "1, 2", "0x10", "", "18446744073709551616"] {
+            refused(&format!("Host: a\r\nContent-Length: {length}\r\n"), Refusal::Malformed);
+        }
+        refused("Host: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n", Refusal::Malformed);
+        refused("Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n", Refusal::Malformed);
+        refused("Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", Refusal::Coding);
+        refused("Host : a\r\n", Refusal::Malformed);
+        brings("GET / HTTP/2.0\r\nHost: a\r\n\r\n", &[Step::Refused(Refusal::Version)]);
+        brings("nonsense\r\n\r\n", &[Step::Refused(Refusal::Malformed)]);
+        let chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for body in ["x\r\n", "\r\n", "\n", "10000000000000000\r\n", "1\r\nab\r\n"] {
+            brings(&format!("{chunks}{body}"), &[Step::Refused(Refusal::Malformed)]);
+        }
+    }
+
+    #[test]
+    fn a_head_has_a_limit_and_so_have_its_fields_and_a_line_of_chunks() {
+        let of = |bytes: usize| {
+            let rest = bytes - "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(rest))
+        };
+        brings(&of(MOST_HEAD), &[Step::Whole(KEPT)]);
+        brings(&of(MOST_HEAD + 2), &[Step::Refused(Refusal::HeadTooLarge)]);
+        let fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MOST_FIELDS));
+        brings(&fields, &[Step::Refused(Refusal::HeadTooLarge)]);
+        let chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let line = format!("{chunks}1;{}\r\n", "x".repeat(usize::from(MOST_LINE)));
+        brings(&line, &[Step::Refused(Refusal::Malformed)]);
+        let trailer = format!("{chunks}0\r\nX: {}\r\n\r\n", "x".repeat(usize::from(MOST_LINE)));
+        brings(&trailer, &[Step::Refused(Refusal::Malformed)]);
+    }
+}
