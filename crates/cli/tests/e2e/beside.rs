@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::capture::Capture;
 use crate::common::{Background, LabTurn, SOON, json, ok};
 use crate::connections::counter;
 use crate::support::{
@@ -94,17 +95,10 @@ fn assert_served(said: &str) {
     assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
 }
 
-/// nginx and the stack under load on one address. Meanwhile somebody types into a connection of port 22, pings, forgets the
-/// neighbour again and again, and the kernel opens connections of its own: to the far end, from the shared address.
-fn all_at_once(family: Family, queues: usize) {
-    for (program, package) in [("nginx", "nginx"), ("wrk", "wrk"), ("curl", "curl"), ("ping", "iputils-ping")] {
-        need(program, package);
-    }
-    let _lab = lab(queues);
-    let (near, far) = (nginx("fw-a", family.a), nginx("fw-b", family.b));
-    let shell = kernel_echo("fw-a", family.a, "22");
-    let server = Server::start(&format!("echo --listen {}:7", host(family.a)));
-    let resets = snmp("fw-a", "OutRsts");
+/// Load on port 7, which is ours, and on port 8080, which is the kernel's. Meanwhile somebody types into a connection of port
+/// 22, pings, forgets the neighbour again and again, and the kernel opens connections of its own: to the far end, from the
+/// shared address.
+fn load(family: Family) {
     let target = format!("{}:7", host(family.a));
     let kernel_client = ["ping", &target, "--stack", "kernel", "--connections", "16", "--seconds", "3"];
     let kernel_client = [&kernel_client[..], &["--timeout-s", "20", "--json"]].concat();
@@ -130,8 +124,24 @@ fn all_at_once(family: Family, queues: usize) {
     assert!(pings.contains(" 0% packet loss"), "{pings}");
     done(forgets);
     done(own);
-    // A frame that came to the wrong one of the two would have been answered by a reset.
-    assert_eq!(snmp("fw-a", "OutRsts"), resets);
+}
+
+/// nginx and the stack under [`load`] on one address: the kernel never sees a frame of ours, nor the stack one of nginx's.
+fn all_at_once(family: Family, queues: usize) {
+    let programs =
+        [("nginx", "nginx"), ("wrk", "wrk"), ("curl", "curl"), ("ping", "iputils-ping"), ("tcpdump", "tcpdump")];
+    for (program, package) in programs {
+        need(program, package);
+    }
+    let _lab = lab(queues);
+    let (near, far) = (nginx("fw-a", family.a), nginx("fw-b", family.b));
+    let shell = kernel_echo("fw-a", family.a, "22");
+    let server = Server::start(&format!("echo --listen {}:7", host(family.a)));
+    // The kernel's resets don't tell: nginx has some of its own. It acknowledges a client's FIN and sends its own from two
+    // processors, and over veth the later one may be the first to arrive. TIME-WAIT then answers both, and the second answer
+    // finds nobody. That is so without the stack as well.
+    let strayed = Capture::of_the_kernel_beside_us(|| load(family)).lines();
+    assert!(strayed.is_empty(), "the kernel had {} of our packets:\n{}", strayed.len(), strayed.join("\n"));
     let counted = TROUBLE.map(|name| (name, counter(&server, name)));
     assert_eq!(counted, TROUBLE.map(|name| (name, 0)));
     // The client ends with an answer under way on each of its connections, which is a reset.

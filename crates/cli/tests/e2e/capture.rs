@@ -10,16 +10,34 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common;
 use crate::support::{Server, bulk, eventually, good, lab, need, text, within};
 
-/// What `tcpdump -w` saw on fw-b0 while `meanwhile` ran, removed on drop.
+/// What `tcpdump -w` saw of TCP port 7 at one end of the lab while `meanwhile` ran, removed on drop.
 pub(crate) struct Capture(PathBuf);
 
 impl Capture {
+    /// At fw-b0: what the wire carries.
     pub(crate) fn of(meanwhile: impl FnOnce()) -> Self {
-        let path = std::env::temp_dir().join(format!("fourwave-capture-{}.pcap", std::process::id()));
+        Self::at("fw-b", meanwhile)
+    }
+
+    /// At fw-a0: what comes to the kernel there, and what it sends. It stands behind the XDP program, and what AF_XDP sockets
+    /// send goes past it.
+    pub(crate) fn of_the_kernel_beside_us(meanwhile: impl FnOnce()) -> Self {
+        Self::at("fw-a", meanwhile)
+    }
+
+    fn at(namespace: &str, meanwhile: impl FnOnce()) -> Self {
+        let capture = Self(std::env::temp_dir().join(format!("fourwave-capture-{}.pcap", std::process::id())));
         // Not through `within`: it is ended by SIGINT, so that it writes all it has.
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", "fw-b", "tcpdump", "-i", "fw-b0", "-Z", "root", "-B", "65536", "-s", "0", "-U"]);
-        command.arg("-w").arg(&path).args(["tcp", "port", "7", "or", "udp", "port", "7777"]).stderr(Stdio::piped());
+        let interface = format!("{namespace}0");
+        command.args([
+            "netns", "exec", namespace, "tcpdump", "-i", &interface, "-Z", "root", "-B", "65536", "-s", "0", "-U",
+        ]);
+        command
+            .arg("-w")
+            .arg(&capture.0)
+            .args(["tcp", "port", "7", "or", "udp", "port", "7777"])
+            .stderr(Stdio::piped());
         let mut tcpdump = command.spawn().unwrap();
         let mut lines = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
@@ -30,14 +48,15 @@ impl Capture {
             "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'end', ('10.77.0.1', 7777))";
         good(within("fw-b", 20, &["python3", "-c", mark]));
         eventually("all is written", || {
-            let read = Command::new("tcpdump").args(["-n", "-r"]).arg(&path).args(["udp", "port", "7777"]).output();
+            let read =
+                Command::new("tcpdump").args(["-n", "-r"]).arg(&capture.0).args(["udp", "port", "7777"]).output();
             !read.unwrap().stdout.is_empty()
         });
         kill_process(Pid::from_child(&tcpdump), Signal::INT).unwrap();
         let said: Vec<_> = lines.map_while(Result::ok).collect();
         tcpdump.wait().unwrap();
         assert!(said.iter().any(|line| line == "0 packets dropped by kernel"), "{said:?}");
-        Self(path)
+        capture
     }
 
     /// One line per packet.
