@@ -137,9 +137,9 @@ fn all_at_once(family: Family, queues: usize) {
     let (near, far) = (nginx("fw-a", family.a), nginx("fw-b", family.b));
     let shell = kernel_echo("fw-a", family.a, "22");
     let server = Server::start(&format!("echo --listen {}:7", host(family.a)));
-    // The kernel's resets don't tell: nginx has some of its own. It acknowledges a client's FIN and sends its own from two
-    // processors, and over veth the later one may be the first to arrive. TIME-WAIT then answers both, and the second answer
-    // finds nobody. That is so without the stack as well.
+    // How many resets the kernel sends doesn't tell: some are about its own port. What wrk ends with nginx acknowledges, and
+    // sends its FIN, from two processors, and over veth the later one may be the first to arrive: TIME-WAIT answers both, and
+    // the second answer finds nobody. Nor does a FIN of wrk's, sent again, that comes behind its reset. It is so without us.
     let strayed = Capture::of_the_kernel_beside_us(|| load(family)).lines();
     assert!(strayed.is_empty(), "the kernel had {} of our packets:\n{}", strayed.len(), strayed.join("\n"));
     let counted = TROUBLE.map(|name| (name, counter(&server, name)));
