@@ -2,6 +2,7 @@
 
 use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard, Slot};
 use crate::{
+    ports::Use,
     reply::{Body, Reply},
     table::Owner,
     time_wait::Record,
@@ -73,32 +74,26 @@ impl Shard {
         Ok(self.id(slot))
     }
 
-    /// A source port that no connection to `remote` uses, rather one whose reply lands here. When every one is taken, that of the connection in TIME-WAIT for
-    /// which a new one is safe: both sides used timestamps, and the clock has moved on since (RFC 6191 in the other
-    /// direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
+    /// A source port that no connection to `remote` uses, rather one whose reply lands here. When none is free near where the
+    /// search begins, that of a connection in TIME-WAIT for which a new one is safe: both sides used timestamps, and the clock
+    /// has moved on since (RFC 6191 in the other direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
     fn choose_port(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Option<(FlowKey, Option<u32>)> {
         let (table, slots, time_waits, half_opens) = (&self.table, &self.slots, &self.time_waits, &self.half_opens);
-        let owner = |key: &FlowKey| {
+        let used = |key: &FlowKey| {
             let same = |owner| match owner {
                 Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
                 Owner::TimeWait(slot) => time_waits.is(slot, key),
                 Owner::HalfOpen(slot) => half_opens.get(slot).is_some_and(|r| r.key == *key),
             };
-            table.find(table.hash(key), same)
+            match table.find(table.hash(key), same) {
+                None => Use::Free,
+                Some(Owner::TimeWait(slot)) if time_waits.is_reusable(now, slot) => Use::Reusable(slot),
+                Some(_) => Use::Taken,
+            }
         };
         let (ours, home) = (self.plans.ours(local, remote), self.plans.home(local, remote));
-        let free = |key: &FlowKey| owner(key).is_none();
-        let near = self.ports.choose(local, remote, |port| ours(port) && home(port), free);
-        if let Some(key) = near.or_else(|| self.ports.choose(local, remote, &ours, free)) {
-            return Some((key, None));
-        }
-        let reusable = |key: &FlowKey| match owner(key) {
-            Some(Owner::TimeWait(slot)) if time_waits.is_reusable(now, slot) => Some(slot),
-            _ => None,
-        };
-        let key = self.ports.choose(local, remote, &ours, |key| reusable(key).is_some())?;
-        let slot = reusable(&key);
-        Some((key, slot))
+        let near = self.ports.choose(local, remote, |port| ours(port) && home(port), used);
+        near.or_else(|| self.ports.choose(local, remote, &ours, used))
     }
 
     /// A record makes room for a new incarnation of its connection.
