@@ -12,6 +12,7 @@ mod server;
 pub use client::{Process, processes};
 pub(crate) use holds::holder;
 pub use place::DIRECTORY;
+pub(crate) use place::claim;
 pub(crate) use server::{ControlSocket, Source};
 
 use serde::{Deserialize, Serialize};

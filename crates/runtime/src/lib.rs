@@ -27,6 +27,7 @@ mod overhear;
 mod post;
 mod privileges;
 pub mod raw;
+mod secret;
 mod sockets;
 mod stall;
 mod start;

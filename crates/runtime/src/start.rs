@@ -4,7 +4,7 @@ mod kernel_only;
 
 use crate::claim;
 use crate::clock::Clock;
-use crate::control::{ControlSocket, Source};
+use crate::control::{self, ControlSocket, Source};
 use crate::ending::Ending;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
@@ -17,6 +17,7 @@ use crate::options::{KernelSockets, Options};
 use crate::overhear::Overhearing;
 use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
+use crate::secret;
 use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
@@ -518,6 +519,11 @@ fn secrets() -> Result<[[u8; 16]; 4], Error> {
     for secret in &mut secrets {
         getrandom::fill(secret)
             .map_err(|e| Error::system("asking the system for random bytes")(io::Error::other(e.to_string())))?;
+    }
+    // That of initial sequence numbers and timestamps outlives the process. Where that can't be, nothing is worse than a restart.
+    match control::claim().and_then(|directory| secret::shared(&directory, secrets[1])) {
+        Ok(shared) => secrets[1] = shared,
+        Err(error) => tracing::info!(%error, "initial sequence numbers begin anew with this process"),
     }
     Ok(secrets)
 }

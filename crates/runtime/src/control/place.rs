@@ -26,7 +26,7 @@ pub(super) struct Place {
 }
 
 /// A directory for a socket of this process, made if need be.
-pub(super) fn claim() -> io::Result<PathBuf> {
+pub(crate) fn claim() -> io::Result<PathBuf> {
     let uid = geteuid().as_raw();
     let mut refused = Vec::new();
     for path in candidates(uid) {
