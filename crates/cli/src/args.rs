@@ -3,6 +3,7 @@
 mod doctor;
 mod file;
 mod lab;
+mod load;
 mod parse;
 mod ping;
 mod proxy;
@@ -20,6 +21,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use lab::{BenchArgs, DemoArgs, LabArgs, LabCommand};
+pub(crate) use load::LoadArgs;
 pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
 pub(crate) use proxy::{ProxyArgs, read as read_proxy};
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Request/response latency over one or more connections
     Ping(PingArgs),
+    /// Load for servers: requests and connections per second, and their latency
+    Load(LoadArgs),
     /// The TCP proxy
     Proxy(ProxyArgs),
     /// Everything side by side in one run: raw AF_XDP, fourwave, kernel (epoll), kernel (spinning)

@@ -7,9 +7,11 @@ mod args;
 mod bench;
 mod demo;
 mod doctor;
+mod http;
 mod internal;
 mod job;
 mod lab;
+mod load;
 mod out;
 mod ping;
 mod proxy;
@@ -45,6 +47,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args.resolve()?, &stop),
         Command::Serve(args) => serve::run(&args.resolve()?, &stop),
         Command::Ping(args) => ping::run(&args.resolve()?, &stop),
+        Command::Load(args) => load::run(&args.resolve()?, &stop),
         Command::Proxy(args) => proxy::run(&args.resolve()?, &stop),
         Command::Bench(args) => bench::run_one(&args.resolve()?, &stop),
         Command::Ss(args) => ss::run(&args),

@@ -95,6 +95,10 @@ pub(super) fn parse_patience(text: &str) -> Result<Duration, String> {
     seconds_within(text, 1.0, 86_400.0)
 }
 
+pub(super) fn parse_warmup(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.0, 3600.0)
+}
+
 pub(super) fn parse_idle_time(text: &str) -> Result<Duration, String> {
     seconds_within(text, 0.1, 86_400.0)
 }

@@ -18,6 +18,7 @@ mod http;
 mod idle;
 mod impaired;
 mod jumbo;
+mod load;
 mod mirror;
 mod neighbours;
 mod owned;

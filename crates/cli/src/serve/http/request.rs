@@ -2,12 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Error, Header};
 
-/// Bytes a head may have: as nginx takes by default (4 lines of 8 KiB are its most, one of them is usual).
-const MOST_HEAD: usize = 16 << 10;
-/// Header fields it may have.
-const MOST_FIELDS: usize = 100;
-/// Bytes of a line of chunked coding: a length of 16 digits and extensions nobody uses.
-const MOST_LINE: u16 = 256;
+use crate::http::{Body, MOST_FIELDS, MOST_HEAD, Malformed, has_token, may_be_over, number};
 
 /// A request that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,32 +51,6 @@ pub(super) struct Reader {
     under_way: Option<(Request, Body)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
-    Bytes(u64),
-    Chunked(Chunk),
-}
-
-/// Where in chunked coding the stream is, RFC 9112 section 7.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chunk {
-    /// In the line with its length: as far as that is known, whether the digits are over, and bytes of the line.
-    Size {
-        size: u64,
-        over: bool,
-        line: u16,
-    },
-    Data(u64),
-    /// At the line break behind the data.
-    Behind,
-    /// In the trailer: bytes of the line, line breaks aside.
-    Trailer {
-        line: u16,
-    },
-}
-
-const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, over: false, line: 0 };
-
 impl Reader {
     /// Whether the client is between two requests.
     pub(super) const fn is_idle(&self) -> bool {
@@ -92,10 +61,10 @@ impl Reader {
     pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Step) {
         let (taken, step) = match &mut self.under_way {
             None => self.read_head(bytes),
-            Some((request, body)) => match body.pass(bytes) {
+            Some((request, body)) => match body.pass(bytes, &mut 0) {
                 (taken, Ok(true)) => (taken, Step::Whole(*request)),
                 (taken, Ok(false)) => (taken, Step::More),
-                (taken, Err(refusal)) => (taken, Step::Refused(refusal)),
+                (taken, Err(Malformed)) => (taken, Step::Refused(Refusal::Malformed)),
             },
         };
         if matches!(step, Step::Whole(_) | Step::Refused(_)) {
@@ -146,12 +115,6 @@ impl Reader {
     }
 }
 
-/// Whether a head may end in here: an empty line.
-fn may_be_over(bytes: &[u8]) -> bool {
-    let empty_line = |at: usize| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
-    bytes.iter().enumerate().any(|(at, &byte)| byte == b'\n' && empty_line(at))
-}
-
 const fn refusal(error: Error) -> Refusal {
     match error {
         Error::TooManyHeaders => Refusal::HeadTooLarge,
@@ -194,7 +157,7 @@ fn understand(parsed: &httparse::Request<'_, '_>) -> Result<(Request, Option<Bod
         return Err(Refusal::Malformed);
     }
     let body = match (chunked, length) {
-        (true, _) => Some(Body::Chunked(NEXT_CHUNK)),
+        (true, _) => Some(Body::chunked()),
         (false, Some(bytes @ 1..)) => Some(Body::Bytes(bytes)),
         (false, _) => None,
     };
@@ -202,97 +165,10 @@ fn understand(parsed: &httparse::Request<'_, '_>) -> Result<(Request, Option<Bod
     Ok((request, body, expects))
 }
 
-/// Whether a list of tokens has one, RFC 9110 section 5.6.1.
-fn has_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(token))
-}
-
-/// A number of digits alone.
-fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.trim_ascii();
-    if digits.is_empty() {
-        return None;
-    }
-    digits
-        .iter()
-        .try_fold(0u64, |number, digit| number.checked_mul(10)?.checked_add(char::from(*digit).to_digit(10)?.into()))
-}
-
-impl Body {
-    /// Passes over the next bytes. How many were of the body, and whether it is over.
-    fn pass(&mut self, bytes: &[u8]) -> (usize, Result<bool, Refusal>) {
-        match self {
-            Self::Bytes(left) => {
-                let taken = pass_over(left, bytes);
-                (taken, Ok(*left == 0))
-            }
-            Self::Chunked(chunk) => {
-                let mut taken = 0;
-                while taken < bytes.len() {
-                    if let Chunk::Data(left) = chunk {
-                        taken += pass_over(left, &bytes[taken..]);
-                        if *left == 0 {
-                            *chunk = Chunk::Behind;
-                        }
-                        continue;
-                    }
-                    let next = chunk.next(bytes[taken]);
-                    taken += 1;
-                    match next {
-                        Ok(Some(next)) => *chunk = next,
-                        Ok(None) => return (taken, Ok(true)),
-                        Err(refusal) => return (taken, Err(refusal)),
-                    }
-                }
-                (taken, Ok(false))
-            }
-        }
-    }
-}
-
-fn pass_over(left: &mut u64, bytes: &[u8]) -> usize {
-    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-    *left -= taken as u64;
-    taken
-}
-
-impl Chunk {
-    /// Behind the next byte, which is none of the data; `None`: the body is over.
-    fn next(self, byte: u8) -> Result<Option<Self>, Refusal> {
-        Ok(Some(match self {
-            Self::Size { line, .. } | Self::Trailer { line } if line >= MOST_LINE => return Err(Refusal::Malformed),
-            Self::Size { size, over, line } => match (byte, char::from(byte).to_digit(16)) {
-                (b'\n', _) if line == 0 => return Err(Refusal::Malformed),
-                (b'\n', _) if size == 0 => Self::Trailer { line: 0 },
-                (b'\n', _) => Self::Data(size),
-                (b'\r', _) if line > 0 => Self::Size { size, over: true, line },
-                (_, Some(digit)) if !over => {
-                    let more = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
-                    Self::Size { size: more.ok_or(Refusal::Malformed)?, over, line: line + 1 }
-                }
-                (b';' | b' ' | b'\t', _) if line > 0 => Self::Size { size, over: true, line: line + 1 },
-                _ if over => Self::Size { size, over, line: line + 1 },
-                _ => return Err(Refusal::Malformed),
-            },
-            Self::Data(_) => self,
-            Self::Behind => match byte {
-                b'\r' => self,
-                b'\n' => NEXT_CHUNK,
-                _ => return Err(Refusal::Malformed),
-            },
-            Self::Trailer { line } => match byte {
-                b'\n' if line == 0 => return Ok(None),
-                b'\n' => Self::Trailer { line: 0 },
-                b'\r' => self,
-                _ => Self::Trailer { line: line + 1 },
-            },
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::MOST_LINE;
 
     /// All that a stream brings, in pieces of `piece` bytes.
     fn read(stream: &[u8], piece: usize) -> Vec<Step> {

@@ -1,0 +1,234 @@
+//! `fourwave load`.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::parse::{parse_seconds, parse_warmup};
+use super::{KernelWait, Stack, StackArgs, UsageError};
+use crate::load::{self, CloseBy};
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Requests of HTTP/1.1
+    Http(Box<HttpArgs>),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    fourwave load http http://10.77.0.1/ --interface fw-b0 --connections 64\n  \
+    fourwave load http http://10.77.0.1/ --interface fw-b0 --close server --connections 100 --seconds 10 --json\n  \
+    fourwave load http http://10.77.0.1:8080/form --method POST --body 'a=1' --header 'Content-Type: text/plain'\n  \
+    fourwave load http http://127.0.0.1:8080/ --stack kernel --requests 100000 --expect-bytes 64\n\n\
+    Each connection waits for the response to a request before it sends the next (closed loop). Ctrl-C ends it with the\n\
+    report so far.")]
+struct HttpArgs {
+    /// What to ask for, such as http://10.77.0.1:8080/index.html
+    #[arg(value_name = "URL")]
+    url: String,
+
+    /// Connections, all the time
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: u32,
+
+    /// Requests under way over each connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pipeline: u32,
+
+    /// A connection for each request, and who closes it [default: connections are kept]
+    #[arg(long, value_enum, value_name = "WHO")]
+    close: Option<CloseBy>,
+
+    /// The request's method
+    #[arg(long, default_value = "GET")]
+    method: String,
+
+    /// A header field more, such as 'Accept: */*'; may be given again
+    #[arg(long, value_name = "FIELD")]
+    header: Vec<String>,
+
+    /// The request's body
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    body: String,
+
+    /// Stop after so many responses
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+
+    /// Stop after so many seconds [default: 5 without --requests]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    seconds: Option<Duration>,
+
+    /// Seconds before measuring starts, 0 to 3600
+    #[arg(long, value_name = "S", value_parser = parse_warmup, default_value = "0.5")]
+    warmup: Duration,
+
+    /// Seconds to wait for a connection or a response
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    timeout_s: Duration,
+
+    /// The status a response is to have; others are counted [default: any below 400]
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=599))]
+    expect_status: Option<u16>,
+
+    /// The bytes a response's body is to have; others are counted
+    #[arg(long, value_name = "N")]
+    expect_bytes: Option<u64>,
+
+    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
+    #[arg(long, value_enum)]
+    kernel_wait: Option<KernelWait>,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    at: StackArgs,
+}
+
+impl LoadArgs {
+    pub(crate) fn resolve(self) -> Result<load::Config, UsageError> {
+        match self.what {
+            What::Http(args) => args.resolve(),
+        }
+    }
+}
+
+impl HttpArgs {
+    fn resolve(self) -> Result<load::Config, UsageError> {
+        let (host, path) = split(&self.url)?;
+        let target = address(&self.url, host)?;
+        let request = self.request(host, path)?;
+        let at = self.at.resolve()?;
+        if at.stack == Stack::Raw {
+            return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
+        }
+        if self.close.is_some() && self.pipeline > 1 {
+            return Err(UsageError("--pipeline is for connections that are kept: leave --close away".into()));
+        }
+        let default_seconds = self.requests.is_none().then_some(Duration::from_secs(5));
+        Ok(load::Config {
+            target,
+            kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
+            request,
+            head_only: self.method == "HEAD",
+            close: self.close,
+            connections: self.connections as usize,
+            pipeline: self.pipeline as usize,
+            requests: self.requests,
+            duration: self.seconds.or(default_seconds),
+            warmup: self.warmup,
+            timeout: self.timeout_s,
+            expect_status: self.expect_status,
+            expect_bytes: self.expect_bytes,
+            json: self.json,
+            at,
+        })
+    }
+
+    /// The bytes to send.
+    fn request(&self, host: &str, path: &str) -> Result<Vec<u8>, UsageError> {
+        let token = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        if !token(&self.method) {
+            return Err(UsageError(format!("--method {:?} is no method: one word, such as GET", self.method)));
+        }
+        let mut head = format!("{} {path} HTTP/1.1\r\n", self.method);
+        let given = |name: &str| {
+            self.header
+                .iter()
+                .any(|field| field.split(':').next().is_some_and(|given| given.eq_ignore_ascii_case(name)))
+        };
+        for (name, value) in [("Host", host), ("User-Agent", "fourwave")] {
+            if !given(name) {
+                head += &format!("{name}: {value}\r\n");
+            }
+        }
+        for field in &self.header {
+            let name = field.split_once(':').map(|(name, _)| name).filter(|name| token(name));
+            if name.is_none() || field.contains(['\r', '\n', '\0']) {
+                return Err(UsageError(format!(
+                    "--header {field:?} is no header field: one line, such as 'Accept: */*'"
+                )));
+            }
+            head += &format!("{field}\r\n");
+        }
+        if self.close == Some(CloseBy::Server) {
+            head += "Connection: close\r\n";
+        }
+        // Of methods that give it a meaning a length is to be sent even if there is none, RFC 9110 section 8.6.
+        if !given("Content-Length") && (!self.body.is_empty() || matches!(&self.method[..], "POST" | "PUT" | "PATCH")) {
+            head += &format!("Content-Length: {}\r\n", self.body.len());
+        }
+        Ok(format!("{head}\r\n{}", self.body).into_bytes())
+    }
+}
+
+/// Host with its port, and path with its query, of a URL.
+fn split(url: &str) -> Result<(&str, &str), UsageError> {
+    let wrong = |why: &str| UsageError(format!("{url:?}: {why}, such as http://10.77.0.1:8080/index.html"));
+    let rest = match url.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => return Err(wrong("there is no TLS here: a URL of HTTP is needed")),
+        _ => return Err(wrong("a URL of HTTP is needed")),
+    };
+    let rest = rest.split('#').next().unwrap_or_default();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    if host.is_empty() || host.contains('@') || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong("host and path without spaces are needed"));
+    }
+    match path {
+        "" => Ok((host, "/")),
+        path if path.starts_with('?') => Err(wrong("a query needs a path before it")),
+        path => Ok((host, path)),
+    }
+}
+
+/// The address of a host, which may be a name.
+fn address(url: &str, host: &str) -> Result<SocketAddr, UsageError> {
+    let colon = host.rfind(':').filter(|at| host[*at..].find(']').is_none());
+    let with_port = if colon.is_some() { host.to_owned() } else { format!("{host}:80") };
+    let found = with_port.to_socket_addrs().map_err(|error| UsageError(format!("{url:?}: {host}: {error}")))?;
+    let found = found.into_iter().next().filter(|address| address.port() != 0);
+    found.ok_or_else(|| UsageError(format!("{url:?}: {host} is no address that can be connected to")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_host_and_path() {
+        assert_eq!(split("http://10.0.0.1").unwrap(), ("10.0.0.1", "/"));
+        assert_eq!(split("http://a:81/b?c=d#e").unwrap(), ("a:81", "/b?c=d"));
+        assert_eq!(split("http://[fd77::1]:81/").unwrap(), ("[fd77::1]:81", "/"));
+        for wrong in
+            ["10.0.0.1", "https://a/", "ftp://a/", "http://", "http:///", "http://a b/", "http://a@b/", "http://a?b"]
+        {
+            assert!(split(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_80_unless_it_is_said() {
+        for (host, expected) in [
+            ("10.0.0.1", "10.0.0.1:80"),
+            ("10.0.0.1:8080", "10.0.0.1:8080"),
+            ("[fd77::1]", "[fd77::1]:80"),
+            ("[fd77::1]:81", "[fd77::1]:81"),
+        ] {
+            assert_eq!(address("", host).unwrap().to_string(), expected);
+        }
+        for wrong in ["10.0.0.1:0", "10.0.0.1:x", "10.0.0.1:70000"] {
+            assert!(address("", wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What servers and clients of HTTP/1.1 (RFC 9112) have in common: limits, fields, and bodies to be passed over.
+
+/// Bytes a head may have: as nginx takes by default (4 lines of 8 KiB are its most, one of them is usual).
+pub(crate) const MOST_HEAD: usize = 16 << 10;
+/// Header fields it may have.
+pub(crate) const MOST_FIELDS: usize = 100;
+/// Bytes of a line of chunked coding: a length of 16 digits and extensions nobody uses.
+pub(crate) const MOST_LINE: u16 = 256;
+
+/// It is no HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// What is left of a message's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    Bytes(u64),
+    Chunked(Chunk),
+}
+
+/// Where in chunked coding the stream is, RFC 9112 section 7.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chunk {
+    /// In the line with its length: as far as that is known, whether the digits are over, and bytes of the line.
+    Size {
+        size: u64,
+        over: bool,
+        line: u16,
+    },
+    Data(u64),
+    /// At the line break behind the data.
+    Behind,
+    /// In the trailer: bytes of the line, line breaks aside.
+    Trailer {
+        line: u16,
+    },
+}
+
+const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, over: false, line: 0 };
+
+/// Whether a head may end in here: an empty line.
+pub(crate) fn may_be_over(bytes: &[u8]) -> bool {
+    let empty_line = |at: usize| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+    bytes.iter().enumerate().any(|(at, &byte)| byte == b'\n' && empty_line(at))
+}
+
+/// Whether a list of tokens has one, RFC 9110 section 5.6.1.
+pub(crate) fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// A number of digits alone.
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.trim_ascii();
+    if digits.is_empty() {
+        return None;
+    }
+    digits
+        .iter()
+        .try_fold(0u64, |number, digit| number.checked_mul(10)?.checked_add(char::from(*digit).to_digit(10)?.into()))
+}
+
+impl Body {
+    /// In chunks, before the first.
+    pub(crate) const fn chunked() -> Self {
+        Self::Chunked(NEXT_CHUNK)
+    }
+
+    /// Passes over the next bytes. How many were of the body, and whether it is over; `data` counts what is no framing.
+    pub(crate) fn pass(&mut self, bytes: &[u8], data: &mut u64) -> (usize, Result<bool, Malformed>) {
+        match self {
+            Self::Bytes(left) => {
+                let taken = pass_over(left, bytes);
+                *data += taken as u64;
+                (taken, Ok(*left == 0))
+            }
+            Self::Chunked(chunk) => {
+                let mut taken = 0;
+                while taken < bytes.len() {
+                    if let Chunk::Data(left) = chunk {
+                        let part = pass_over(left, &bytes[taken..]);
+                        *data += part as u64;
+                        taken += part;
+                        if *left == 0 {
+                            *chunk = Chunk::Behind;
+                        }
+                        continue;
+                    }
+                    let next = chunk.next(bytes[taken]);
+                    taken += 1;
+                    match next {
+                        Ok(Some(next)) => *chunk = next,
+                        Ok(None) => return (taken, Ok(true)),
+                        Err(malformed) => return (taken, Err(malformed)),
+                    }
+                }
+                (taken, Ok(false))
+            }
+        }
+    }
+}
+
+fn pass_over(left: &mut u64, bytes: &[u8]) -> usize {
+    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    *left -= taken as u64;
+    taken
+}
+
+impl Chunk {
+    /// Behind the next byte, which is none of the data; `None`: the body is over.
+    fn next(self, byte: u8) -> Result<Option<Self>, Malformed> {
+        Ok(Some(match self {
+            Self::Size { line, .. } | Self::Trailer { line } if line >= MOST_LINE => return Err(Malformed),
+            Self::Size { size, over, line } => match (byte, char::from(byte).to_digit(16)) {
+                (b'\n', _) if line == 0 => return Err(Malformed),
+                (b'\n', _) if size == 0 => Self::Trailer { line: 0 },
+                (b'\n', _) => Self::Data(size),
+                (b'\r', _) if line > 0 => Self::Size { size, over: true, line },
+                (_, Some(digit)) if !over => {
+                    let more = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
+                    Self::Size { size: more.ok_or(Malformed)?, over, line: line + 1 }
+                }
+                (b';' | b' ' | b'\t', _) if line > 0 => Self::Size { size, over: true, line: line + 1 },
+                _ if over => Self::Size { size, over, line: line + 1 },
+                _ => return Err(Malformed),
+            },
+            Self::Data(_) => self,
+            Self::Behind => match byte {
+                b'\r' => self,
+                b'\n' => NEXT_CHUNK,
+                _ => return Err(Malformed),
+            },
+            Self::Trailer { line } => match byte {
+                b'\n' if line == 0 => return Ok(None),
+                b'\n' => Self::Trailer { line: 0 },
+                b'\r' => self,
+                _ => Self::Trailer { line: line + 1 },
+            },
+        }))
+    }
+}

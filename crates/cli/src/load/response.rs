@@ -1,0 +1,221 @@
+//! Responses of HTTP/1.1 (RFC 9112), however the stream is cut: their heads are read by httparse, their bodies passed over.
+
+use httparse::{EMPTY_HEADER, Header};
+
+use crate::http::{Body, MOST_FIELDS, MOST_HEAD, Malformed, has_token, may_be_over, number};
+
+/// A response that has been read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    /// Of its body, without the framing of chunks.
+    pub(super) bytes: u64,
+    /// The server takes another request over the same connection.
+    pub(super) keeps: bool,
+}
+
+/// What the next bytes of the stream have brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing yet.
+    More,
+    Whole(Response),
+    /// It is no HTTP/1.1, and what comes behind it can't be read.
+    Malformed,
+}
+
+/// How far a body goes, RFC 9112 section 6.3.
+#[derive(Clone, Copy, Debug)]
+enum Left {
+    Known(Body),
+    /// To the end of the connection.
+    ToClose,
+}
+
+/// Reads the responses of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// The beginning of a head that came in pieces.
+    head: Vec<u8>,
+    under_way: Option<(Response, Left)>,
+}
+
+impl Reader {
+    /// Takes in the next bytes up to the end of a response, or all of them; `head_only`: it is one to HEAD. How many were
+    /// taken, and what that brought.
+    pub(super) fn read(&mut self, bytes: &[u8], head_only: bool) -> (usize, Step) {
+        let (taken, step) = match &mut self.under_way {
+            None => return self.read_head(bytes, head_only),
+            Some((response, Left::ToClose)) => {
+                response.bytes += bytes.len() as u64;
+                (bytes.len(), Step::More)
+            }
+            Some((response, Left::Known(body))) => match body.pass(bytes, &mut response.bytes) {
+                (taken, Ok(true)) => (taken, Step::Whole(*response)),
+                (taken, Ok(false)) => (taken, Step::More),
+                (taken, Err(Malformed)) => (taken, Step::Malformed),
+            },
+        };
+        if step != Step::More {
+            self.under_way = None;
+        }
+        (taken, step)
+    }
+
+    /// The server has closed: the response that ended by that.
+    pub(super) fn end(&mut self) -> Option<Response> {
+        match self.under_way.take() {
+            Some((response, Left::ToClose)) => Some(response),
+            _ => None,
+        }
+    }
+
+    fn read_head(&mut self, bytes: &[u8], head_only: bool) -> (usize, Step) {
+        let before = self.head.len();
+        let taken = bytes.len().min(MOST_HEAD + 1 - before);
+        let whole = match before {
+            0 => &bytes[..taken],
+            _ => {
+                self.head.extend_from_slice(&bytes[..taken]);
+                &self.head[..]
+            }
+        };
+        if before > 0 && whole.len() <= MOST_HEAD && !may_be_over(&whole[before.saturating_sub(2)..]) {
+            return (taken, Step::More);
+        }
+        let mut fields = [EMPTY_HEADER; MOST_FIELDS];
+        let mut parsed = httparse::Response::new(&mut fields);
+        let length = match parsed.parse(whole) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if whole.len() <= MOST_HEAD => {
+                if before == 0 {
+                    self.head = whole.to_vec();
+                }
+                return (taken, Step::More);
+            }
+            _ => return (taken, Step::Malformed),
+        };
+        let of_head = length - before;
+        let understood = understand(&parsed, head_only);
+        self.head = Vec::new();
+        let step = match understood {
+            // An interim one: the response is still to come.
+            Ok((Response { status: 100..=199, .. }, _)) => Step::More,
+            Ok((response, Left::Known(Body::Bytes(0)))) => Step::Whole(response),
+            Ok(under_way) => {
+                self.under_way = Some(under_way);
+                Step::More
+            }
+            Err(Malformed) => Step::Malformed,
+        };
+        (of_head, step)
+    }
+}
+
+/// What a head says: the response, and how far its body goes.
+fn understand(parsed: &httparse::Response<'_, '_>, head_only: bool) -> Result<(Response, Left), Malformed> {
+    let old = parsed.version == Some(0);
+    let (mut close, mut keep_alive, mut length, mut coded, mut chunked) = (false, false, None, false, false);
+    for Header { name, value } in parsed.headers.iter() {
+        if name.eq_ignore_ascii_case("connection") {
+            close |= has_token(value, b"close");
+            keep_alive |= has_token(value, b"keep-alive");
+        } else if name.eq_ignore_ascii_case("content-length") {
+            let this = number(value).ok_or(Malformed)?;
+            if length.replace(this).is_some_and(|before| before != this) {
+                return Err(Malformed);
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            coded = true;
+            // The last coding counts.
+            chunked = value.rsplit(|&byte| byte == b',').next().is_some_and(|last| has_token(last, b"chunked"));
+        }
+    }
+    let status = parsed.code.ok_or(Malformed)?;
+    // RFC 9112 section 6.3, in its order.
+    let left = match length {
+        _ if head_only || matches!(status, 100..=199 | 204 | 304) => Left::Known(Body::Bytes(0)),
+        _ if chunked => Left::Known(Body::chunked()),
+        Some(bytes) if !coded => Left::Known(Body::Bytes(bytes)),
+        _ => Left::ToClose,
+    };
+    let keeps = !close && (!old || keep_alive) && !matches!(left, Left::ToClose);
+    Ok((Response { status, bytes: 0, keeps }, left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream brings in pieces of so many bytes, and its end.
+    fn read(stream: &str, piece: usize, head_only: bool) -> (Vec<Step>, Option<Response>) {
+        let (mut reader, mut steps) = (Reader::default(), Vec::new());
+        for mut bytes in stream.as_bytes().chunks(piece) {
+            while !bytes.is_empty() {
+                let (taken, step) = reader.read(bytes, head_only);
+                assert!(taken > 0 && taken <= bytes.len());
+                bytes = &bytes[taken..];
+                if step != Step::More {
+                    steps.push(step);
+                }
+                if step == Step::Malformed {
+                    return (steps, None);
+                }
+            }
+        }
+        (steps, reader.end())
+    }
+
+    fn brings(stream: &str, expected: &[Response], end: Option<Response>) {
+        let expected: Vec<_> = expected.iter().map(|&response| Step::Whole(response)).collect();
+        for piece in [1, 2, 5, 64, stream.len()] {
+            assert_eq!(read(stream, piece, false), (expected.clone(), end), "{stream:?} in pieces of {piece}");
+        }
+    }
+
+    const fn response(status: u16, bytes: u64, keeps: bool) -> Response {
+        Response { status, bytes, keeps }
+    }
+
+    /// RFC 9112 section 6.3: by length, by chunks, by nothing, and to the end of the connection.
+    #[test]
+    fn each_body_ends_where_it_does() {
+        let stream = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/\
+            HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\na;x\r\n0123456789\r\n0\r\nX: y\r\n\r\n\
+            HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n\
+            HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\nx\
+            HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 2\r\n\r\nxx";
+        let kept = [(200, 5), (404, 0), (200, 13), (204, 0), (304, 0), (200, 1)];
+        let mut expected: Vec<_> = kept.map(|(status, bytes)| response(status, bytes, true)).into();
+        expected.push(response(500, 2, false));
+        brings(stream, &expected, None);
+        brings("HTTP/1.1 200 OK\r\n\r\nall of this", &[], Some(response(200, 11, false)));
+        brings("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", &[response(200, 1, false)], None);
+        brings("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\ntoo short", &[], None);
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        let stream =
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let whole = Step::Whole(response(200, 0, true));
+        assert_eq!(read(stream, 3, true), (vec![whole, whole], None));
+    }
+
+    #[test]
+    fn nonsense_is_told() {
+        let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for stream in [
+            "SSH-2.0-OpenSSH\r\n\r\n".to_owned(),
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n".to_owned(),
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_owned(),
+            format!("{chunks}x\r\n"),
+            format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(MOST_HEAD)),
+        ] {
+            for piece in [1, 7, stream.len()] {
+                assert_eq!(read(&stream, piece, false), (vec![Step::Malformed], None), "{stream:.60}");
+            }
+        }
+    }
+}
