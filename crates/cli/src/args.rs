@@ -13,6 +13,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod through;
+mod workload;
 
 use std::fmt;
 use std::net::SocketAddr;

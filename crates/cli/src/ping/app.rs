@@ -1,37 +1,49 @@
-//! The ping-pong over either stack, and over bare frames.
+//! Messages and their answers over either stack, and over bare frames.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use fourwave::{App, ConnId, ConnectionError, Io, Place};
 
-use super::recorder::Next;
-use super::{Config, Recorder, failure, sentence};
+use super::course::{Course, Then};
+use super::observer::Observer;
+use super::recorder::{Next, Recorder};
+use super::schedule::{Schedule, Turns};
+use super::under_way::{Answer, Message, UnderWay, number_into, pattern};
+use super::{Config, Pace, failure, sentence};
 use crate::stack;
 use crate::stop::Stop;
 
-/// Fills the recorder until it is full or the end is asked for. An error if a connection could not be made, or if none is left.
-pub(super) fn run(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
+/// A sleep may take that much longer than it should: it ends before the next message is due, and the rest is spun. The kernel
+/// counts it in milliseconds, rounded up.
+const OVERSLEEP: Duration = Duration::from_micros(1500);
+/// How long shards that wait for each other sleep.
+const MEET: Duration = Duration::from_millis(1);
+/// How long messages that were held back are still sent behind the end of the schedule.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// Fills the records, one for each step, until they are full or the end is asked for. An error if a connection could not be made,
+/// or if none is left.
+pub(super) fn run(config: &Config, stop: &Stop, observer: &Observer, records: &mut [Recorder]) -> anyhow::Result<()> {
     let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?.active_opens();
-    // The recorders live on the stack's threads while it runs.
-    let total = Arc::default();
-    let all = Arc::new(All { over: AtomicBool::new(false), alive: AtomicUsize::new(config.connections) });
-    let make = |place| {
-        let config = share(config, place);
-        let mut recorder = Recorder::new(&config);
-        if place.count > 1 {
-            recorder.count_with(Arc::clone(&total), place.index == 0);
-        }
-        Ping::new(config, recorder, stop.clone(), Arc::clone(&all))
-    };
+    let course = Arc::new(Course::new(config.connections, config.steps.len()));
+    let make = |place| Ping::new(config, place, observer, stop.clone(), Arc::clone(&course));
     let (mut failure, mut failed) = (None, false);
     for app in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
-        recorder.merge(app.recorder);
+        let left = app.unsettled();
         failure = failure.or(app.failure);
         failed |= app.failed;
+        for (step, (sum, mut recorder)) in records.iter_mut().zip(app.records).enumerate() {
+            if step == app.step {
+                recorder.sending.unsent += left.0;
+                recorder.sending.unanswered += left.1;
+            }
+            recorder.end(Instant::now());
+            sum.merge(recorder);
+        }
     }
     match failure {
         Some(failure) if failed => Err(failure),
@@ -48,107 +60,173 @@ fn share(config: &Config, place: Place) -> Config {
 }
 
 /// Bare frames.
-pub(super) fn raw(config: &Config, stop: &Stop, recorder: &mut Recorder) -> anyhow::Result<()> {
+pub(super) fn raw(config: &Config, stop: &Stop, observer: &Observer, sum: &mut Recorder) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.target.ip())?;
-    let (mut port, mut ping) = builder.raw_client(config.target.ip(), config.message_bytes)?;
+    let bytes = config.steps[0].sizes.largest() as usize;
+    let (mut port, mut ping) = builder.raw_client(config.target.ip(), bytes)?;
     if !config.at.keep_privileges {
         fourwave::drop_privileges()?;
     }
+    let mut recorder = Recorder::new(config, 0);
+    recorder.observed_by(observer, 0, 1, &Arc::default());
+    let result = raw_trips(config, stop, &mut recorder, || port.round_trip(&mut ping, config.timeout).map(drop));
+    recorder.end(Instant::now());
+    sum.merge(recorder);
+    result
+}
+
+fn raw_trips(
+    config: &Config,
+    stop: &Stop,
+    recorder: &mut Recorder,
+    mut round_trip: impl FnMut() -> io::Result<()>,
+) -> anyhow::Result<()> {
     while !stop.requested() {
         let sent = Instant::now();
-        if let Err(error) = port.round_trip(&mut ping, config.timeout) {
+        if let Err(error) = round_trip() {
             recorder.error();
             bail!("no answer from {}: {error}; is `fourwave serve echo --stack raw` running there?", config.target);
         }
-        if recorder.record(sent, Instant::now()) == Next::Finished {
+        if recorder.record(0, sent, Instant::now()) == Next::Finished {
             return Ok(());
         }
-        if let Some(interval) = config.interval {
+        if let Pace::Closed { interval: Some(interval) } = config.steps[0].pace {
             stop.sleep(interval.saturating_sub(sent.elapsed()));
         }
     }
     Ok(())
 }
 
-/// One connection's round trip.
+/// One connection.
 #[derive(Debug)]
-struct Trip {
+struct Link {
     conn: ConnId,
     open: bool,
     /// It is over, by an error.
     failed: bool,
-    /// Which one it is: its message begins with that, so that a stale answer is noticed.
-    round: u64,
-    /// When its message went, while it is under way.
-    sent: Option<Instant>,
-    /// Bytes of it that the stack has taken: the send buffer may be smaller.
-    queued: usize,
-    /// Bytes of the answer that have come.
-    received: usize,
-    /// When to send next, with an interval.
-    due: Instant,
+    /// When it was to be opened; then, when to send next, with an interval.
+    next: Instant,
+    /// Messages of the schedule that are due, and of them those that were begun.
+    due: u64,
+    begun: u64,
+    /// When a message that was due had to wait for others to be answered, or to be taken by the stack.
+    held: Option<Instant>,
+    under_way: UnderWay,
 }
 
-/// What the shards know of each other.
-#[derive(Debug)]
-struct All {
-    /// Set by the first that is done, before its connections are closed: what ends then is no failure.
-    over: AtomicBool,
-    /// Connections that have not failed.
-    alive: AtomicUsize,
+impl Link {
+    /// When something is to be done about it, if nothing happens.
+    fn check(&self, timeout: Duration, interval: bool) -> Option<Instant> {
+        match self.under_way.since() {
+            _ if self.failed => None,
+            _ if !self.open => Some(self.next + timeout),
+            Some(since) => Some(since + timeout),
+            None => interval.then_some(self.next),
+        }
+    }
+}
+
+/// What a step is at.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Not all shards are ready for it.
+    Waiting,
+    /// Until there is enough, of a closed loop.
+    Closed { interval: Option<Duration> },
+    /// Until the schedule is over.
+    Open { start: Instant, turns: Turns },
+    /// There is none left, but other shards are not done.
+    Over,
 }
 
 struct Ping {
     /// Set before the connections are closed: what ends then is no failure.
     stop: Stop,
-    all: Arc<All>,
+    course: Arc<Course>,
+    place: Place,
+    /// Of all shards.
+    all_connections: usize,
+    warmup: u64,
     config: Config,
-    recorder: Recorder,
-    message: Vec<u8>,
-    trips: Vec<Trip>,
+    /// Of each step.
+    records: Vec<Recorder>,
+    step: usize,
+    phase: Phase,
+    pattern: Vec<u8>,
+    links: Vec<Link>,
+    /// Messages under way.
+    under_way: usize,
+    /// Messages that are due and were not begun.
+    backlog: u64,
     began: bool,
     done: bool,
     /// The first.
     failure: Option<anyhow::Error>,
     /// It has ended by a failure.
     failed: bool,
-    /// When the time-outs, and what is to be sent, are looked at next.
+    /// When the time-outs, and what is to be sent at intervals, are looked at next.
     check: Instant,
-    /// The same on the stack's clock, so that it doesn't sleep longer.
+    /// When to be awake at the latest, on the stack's clock.
     wake_at: Option<fourwave::Instant>,
 }
 
 impl Ping {
-    fn new(config: Config, recorder: Recorder, stop: Stop, all: Arc<All>) -> Self {
-        let message = (0..config.message_bytes).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
-        let check = Instant::now();
+    fn new(all: &Config, place: Place, observer: &Observer, stop: Stop, course: Arc<Course>) -> Self {
+        let config = share(all, place);
+        let record = |step| {
+            let mut recorder = Recorder::new(&config, step);
+            if place.count > 1 {
+                recorder.count_with(course.total(step));
+            }
+            recorder.observed_by(observer, step, place.count, course.began(step));
+            recorder
+        };
+        let largest = config.steps.iter().map(|step| step.sizes.largest()).max().unwrap_or(1);
         Self {
+            records: (0..config.steps.len()).map(record).collect(),
             stop,
-            all,
+            course,
+            place,
+            all_connections: all.connections,
+            warmup: all.warmup,
             config,
-            recorder,
-            message,
-            trips: Vec::new(),
+            step: 0,
+            phase: Phase::Waiting,
+            pattern: pattern(largest as usize),
+            links: Vec::new(),
+            under_way: 0,
+            backlog: 0,
             began: false,
             done: false,
             failure: None,
             failed: false,
-            check,
+            check: Instant::now(),
             wake_at: None,
         }
+    }
+
+    /// Messages that were due and not sent, and that were sent and not answered.
+    fn unsettled(&self) -> (u64, u64) {
+        (self.backlog, self.under_way as u64)
     }
 
     fn begin(&mut self, io: &mut Io<'_>) {
         self.began = true;
         for _ in 0..self.config.connections {
+            let now = Instant::now();
             match io.connect(self.config.target) {
-                Ok(conn) => {
-                    let due = Instant::now();
-                    let (open, failed) = (false, false);
-                    self.trips.push(Trip { conn, open, failed, round: 0, sent: None, queued: 0, received: 0, due });
-                }
+                Ok(conn) => self.links.push(Link {
+                    conn,
+                    open: false,
+                    failed: false,
+                    next: now,
+                    due: 0,
+                    begun: 0,
+                    held: None,
+                    under_way: UnderWay::new(now),
+                }),
                 Err(error) => {
-                    self.recorder.error();
+                    self.records[0].error();
                     let failure = failure::to_connect(self.config.target, self.config.at.stack, error);
                     return self.end_by(io, failure);
                 }
@@ -156,51 +234,135 @@ impl Ping {
         }
     }
 
-    fn trip(&mut self, conn: ConnId) -> Option<usize> {
+    fn link(&mut self, conn: ConnId) -> Option<usize> {
         // Handles are dense and come in order, unless some connections failed: the guess is nearly always right.
-        let guess = self.trips.get(conn.index()).is_some_and(|trip| trip.conn == conn);
-        if guess { Some(conn.index()) } else { self.trips.iter().position(|trip| trip.conn == conn) }
+        let guess = self.links.get(conn.index()).is_some_and(|link| link.conn == conn);
+        if guess { Some(conn.index()) } else { self.links.iter().position(|link| link.conn == conn) }
     }
 
-    fn send(&mut self, io: &mut Io<'_>, at: usize) {
-        let trip = &mut self.trips[at];
-        trip.sent = Some(Instant::now());
-        (trip.queued, trip.received) = (0, 0);
-        trip.round += 1;
-        self.send_on(io, at);
+    /// A connection as all shards count it.
+    fn of_all(&self, at: usize) -> u64 {
+        at as u64 * u64::from(self.place.count) + u64::from(self.place.index)
     }
 
-    /// The message of a connection's round, all of it.
-    fn message(&mut self, at: usize) -> &[u8] {
-        let round = self.trips[at].round.to_le_bytes();
-        let len = round.len().min(self.message.len());
-        self.message[..len].copy_from_slice(&round[..len]);
-        &self.message
+    fn begin_step(&mut self, io: &mut Io<'_>, start: Instant) {
+        match self.config.steps[self.step].pace {
+            Pace::Closed { interval } => {
+                self.phase = Phase::Closed { interval };
+                for at in 0..self.links.len() {
+                    self.links[at].next = start;
+                    self.fill(io, at);
+                }
+            }
+            Pace::Open { rate } => {
+                let Config { count, duration, .. } = self.config;
+                let schedule = Schedule::new(rate, self.all_connections, self.warmup, count, duration);
+                let turns = Turns::new(schedule, self.place.index, self.place.count, self.links.len());
+                self.records[self.step].begins(start + schedule.measures_from());
+                self.phase = Phase::Open { start, turns };
+                self.links.iter_mut().for_each(|link| (link.due, link.begun, link.held) = (0, 0, None));
+            }
+        }
     }
 
-    /// What of the message the stack has not taken yet.
-    fn send_on(&mut self, io: &mut Io<'_>, at: usize) {
-        let (conn, queued) = (self.trips[at].conn, self.trips[at].queued);
-        match io.send(conn, &self.message(at)[queued..]) {
-            Ok(sent) => self.trips[at].queued += sent,
+    /// Sends what has become due.
+    fn send_due(&mut self, io: &mut Io<'_>, now: Instant) {
+        loop {
+            let Phase::Open { start, turns } = &mut self.phase else { return };
+            let Some((at, _)) = turns.next().filter(|(_, due)| *start + *due <= now) else { return };
+            turns.advance();
+            self.links[at].due += 1;
+            self.backlog += 1;
+            self.fill(io, at);
+            if self.done {
+                return;
+            }
+        }
+    }
+
+    /// When a connection's next message should go, and whether it is measured. `None`: none is due.
+    fn next_message(&self, at: usize, now: Instant) -> Option<(Instant, bool)> {
+        let link = &self.links[at];
+        match &self.phase {
+            Phase::Closed { interval } => {
+                let due = !self.course.has_enough(self.step) && (interval.is_none() || now >= link.next);
+                due.then_some((now, true))
+            }
+            Phase::Open { start, turns } if link.begun < link.due => {
+                let message = turns.schedule.message(turns.of_all(at), link.begun);
+                Some((*start + turns.schedule.due(message), turns.schedule.is_measured(message)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends on a connection what is to be sent, as far as there is room.
+    fn fill(&mut self, io: &mut Io<'_>, at: usize) {
+        if !self.links[at].open || self.links[at].failed {
+            return;
+        }
+        while self.send_on(io, at) {
+            let now = Instant::now();
+            let Some((intended, measured)) = self.next_message(at, now) else { return };
+            if self.links[at].under_way.len() >= self.config.pipeline {
+                self.links[at].held = Some(now);
+                return;
+            }
+            self.begin_message(at, intended, measured, now);
+        }
+        self.links[at].held = Some(Instant::now());
+    }
+
+    fn begin_message(&mut self, at: usize, intended: Instant, measured: bool, now: Instant) {
+        let (connection, sizes) = (self.of_all(at), &self.config.steps[self.step].sizes);
+        let link = &mut self.links[at];
+        let bytes = sizes.draw(self.config.seed, connection, link.under_way.number());
+        link.under_way.begin(bytes as usize, intended, measured, now);
+        self.under_way += 1;
+        if matches!(self.phase, Phase::Open { .. }) {
+            (link.begun, self.backlog) = (link.begun + 1, self.backlog - 1);
+            if measured {
+                self.records[self.step].sending.begun(intended, now, link.held);
+            }
+        }
+    }
+
+    /// Sends what the stack has not taken yet of the youngest message. True: it has all.
+    fn send_on(&mut self, io: &mut Io<'_>, at: usize) -> bool {
+        let link = &mut self.links[at];
+        let Some((Message { number, bytes, .. }, queued)) = link.under_way.unfinished() else { return true };
+        number_into(&mut self.pattern[..bytes], number);
+        let sent = io.send(link.conn, &self.pattern[queued..bytes]);
+        match sent {
+            Ok(sent) => {
+                link.under_way.queued(sent);
+                queued + sent == bytes
+            }
             // Its end is told as well, with the reason.
-            Err(error) => tracing::debug!(connection = at, %error, "nothing more can be sent"),
+            Err(error) => {
+                tracing::debug!(connection = at, %error, "nothing more can be sent");
+                false
+            }
         }
     }
 
     /// A connection has failed: the others go on, if all were opened and there are any.
     fn fail(&mut self, io: &mut Io<'_>, at: usize, failure: anyhow::Error) {
-        if self.stop.requested() || self.all.over.load(Ordering::Relaxed) {
+        if self.stop.requested() || self.course.over.load(Ordering::Relaxed) {
             return self.finish(io);
         }
-        let trip = &mut self.trips[at];
-        if std::mem::replace(&mut trip.failed, true) {
+        let link = &mut self.links[at];
+        if std::mem::replace(&mut link.failed, true) {
             return;
         }
         tracing::info!(connection = at, "{failure}");
-        let _ = io.close(trip.conn);
-        self.recorder.error();
-        if !trip.open || self.all.alive.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let _ = io.close(link.conn);
+        let lost = link.under_way.len();
+        self.under_way -= lost;
+        let record = self.step.min(self.records.len() - 1);
+        self.records[record].sending.unanswered += lost as u64;
+        self.records[record].error();
+        if !self.links[at].open || self.course.failed() {
             return self.end_by(io, failure);
         }
         self.failure.get_or_insert(failure);
@@ -215,70 +377,137 @@ impl Ping {
     fn finish(&mut self, io: &mut Io<'_>) {
         if !self.done {
             self.done = true;
-            self.all.over.store(true, Ordering::Relaxed);
+            self.course.over.store(true, Ordering::Relaxed);
             io.finish();
         }
     }
 
-    /// Part of an answer came.
-    fn take(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) {
-        let Some(at) = self.trip(conn).filter(|at| !self.done && !self.trips[*at].failed) else { return };
-        let received = self.trips[at].received;
-        if self.message(at).get(received..received + data.len()) != Some(data) {
-            let failure = sentence(self.config.target, &ErrorKind::InvalidData.into());
-            return self.fail(io, at, failure);
-        }
-        let trip = &mut self.trips[at];
-        trip.received += data.len();
-        let Some(sent) = trip.sent.filter(|_| trip.received == self.message.len()) else { return };
-        trip.sent = None;
-        let received = Instant::now();
-        if self.recorder.record(sent, received) == Next::Finished {
-            return self.finish(io);
-        }
-        match self.config.interval {
-            None => self.send(io, at),
-            Some(interval) => {
-                self.trips[at].due = sent + interval;
-                self.look_at(io, received, self.check.min(sent + interval));
+    /// Part of an answer came, or several.
+    fn take(&mut self, io: &mut Io<'_>, conn: ConnId, mut data: &[u8]) {
+        let Some(at) = self.link(conn) else { return };
+        let now = Instant::now();
+        while !data.is_empty() && !self.done && !self.links[at].failed {
+            match self.links[at].under_way.receive(&self.pattern, data, now) {
+                Answer::Part => return,
+                Answer::Whole(message, used) => {
+                    data = &data[used..];
+                    self.under_way -= 1;
+                    self.answered(io, at, &message, now);
+                }
+                Answer::Wrong => {
+                    let failure = sentence(self.config.target, &ErrorKind::InvalidData.into());
+                    return self.fail(io, at, failure);
+                }
             }
         }
     }
 
-    /// When to look next: no later than anything is due or overdue.
-    fn look_at(&mut self, io: &Io<'_>, now: Instant, check: Instant) {
-        self.check = check;
-        self.wake_at = Some(io.now() + check.saturating_duration_since(now).into());
+    fn answered(&mut self, io: &mut Io<'_>, at: usize, message: &Message, now: Instant) {
+        let record = &mut self.records[self.step];
+        match self.phase {
+            Phase::Closed { .. } if self.course.has_enough(self.step) => {}
+            Phase::Closed { interval } => {
+                if record.record(at, message.intended, now) == Next::Finished {
+                    self.course.enough(self.step);
+                    if self.step + 1 == self.records.len() {
+                        self.finish(io);
+                    }
+                    return;
+                }
+                if let Some(interval) = interval {
+                    self.links[at].next = message.intended + interval;
+                    self.check = self.check.min(self.links[at].next);
+                }
+            }
+            _ => record.record_scheduled(at, message, now),
+        }
+        self.fill(io, at);
     }
 
-    /// Messages that are due, answers that are overdue.
+    /// What is due by the time alone. When to look again, but for time-outs.
+    fn step_on(&mut self, io: &mut Io<'_>, now: Instant) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting => match self.course.start(self.step) {
+                Some(start) if start <= now => {
+                    self.begin_step(io, start);
+                    Some(now)
+                }
+                // One that waits for its own connections is woken by them.
+                start => start.or((self.place.count > 1).then_some(now + MEET)),
+            },
+            Phase::Closed { .. } => {
+                let enough = self.course.has_enough(self.step);
+                if enough && self.under_way == 0 {
+                    self.end_step(io, now);
+                }
+                enough.then_some(now + MEET)
+            }
+            Phase::Open { start, turns } => {
+                self.send_due(io, now);
+                self.settle(io, start + turns.schedule.end(), now)
+            }
+            Phase::Over => None,
+        }
+    }
+
+    /// When the next message is due; or, behind the last one, when to give up on what was held back.
+    fn settle(&mut self, io: &mut Io<'_>, end: Instant, now: Instant) -> Option<Instant> {
+        let Phase::Open { start, turns } = &self.phase else { return None };
+        if let Some((_, due)) = turns.next() {
+            let due = *start + due;
+            return Some(due.checked_sub(OVERSLEEP).unwrap_or(due));
+        }
+        if self.backlog > 0 && now >= end + CATCH_UP {
+            self.records[self.step].sending.unsent += std::mem::take(&mut self.backlog);
+            self.links.iter_mut().for_each(|link| link.begun = link.due);
+        }
+        if self.backlog == 0 && self.under_way == 0 && now >= end {
+            self.end_step(io, now);
+        }
+        Some(if now < end { end } else { end + CATCH_UP }).filter(|at| *at > now)
+    }
+
+    /// Nothing is left to do in this step.
+    fn end_step(&mut self, io: &mut Io<'_>, now: Instant) {
+        self.records[self.step].end(now);
+        let then = self.course.done(self.step, self.place.count, now);
+        self.step += 1;
+        self.phase = if self.step < self.records.len() { Phase::Waiting } else { Phase::Over };
+        if then == Then::Finish {
+            self.finish(io);
+        }
+    }
+
+    /// Messages that are due at intervals, answers that are overdue.
     fn look(&mut self, io: &mut Io<'_>, now: Instant) {
-        for at in 0..self.trips.len() {
-            let trip = &self.trips[at];
-            if trip.failed {
-                continue;
-            }
-            let since = trip.sent.unwrap_or(trip.due);
-            let waits = !trip.open || trip.sent.is_some();
-            if waits && now.saturating_duration_since(since) >= self.config.timeout {
+        for at in 0..self.links.len() {
+            let link = &self.links[at];
+            let since = if link.open { link.under_way.since() } else { Some(link.next) };
+            if !link.failed && since.is_some_and(|since| now.saturating_duration_since(since) >= self.config.timeout) {
                 let failure = failure::silence(self.config.target, self.config.timeout);
                 self.fail(io, at, failure);
                 if self.done {
                     return;
                 }
-            } else if trip.open && trip.sent.is_none() && now >= trip.due {
-                self.send(io, at);
+            } else if matches!(self.phase, Phase::Closed { interval: Some(_) }) && since.is_none() {
+                self.fill(io, at);
             }
         }
+        let interval = matches!(self.phase, Phase::Closed { interval: Some(_) });
+        let timeout = self.config.timeout;
+        // What is begun meanwhile is overdue no sooner; half of the time is no long delay for it.
+        let latest = now + timeout / 2;
+        let next = self.links.iter().filter_map(|link| link.check(timeout, interval)).min();
+        self.check = next.map_or(latest, |next| next.min(latest));
     }
 }
 
 impl App for Ping {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let _ = io.set_nodelay(conn, true);
-        if let Some(at) = self.trip(conn).filter(|_| !self.done) {
-            self.trips[at].open = true;
-            self.send(io, at);
+        if let Some(at) = self.link(conn).filter(|_| !self.done) {
+            self.links[at].open = true;
+            self.course.opened(Instant::now());
         }
     }
 
@@ -295,23 +524,21 @@ impl App for Ping {
     }
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let Some(at) = self.trip(conn).filter(|_| !self.done) else { return };
-        let trip = &self.trips[at];
-        if !trip.failed && trip.sent.is_some() && trip.queued < self.message.len() {
-            self.send_on(io, at);
+        if let Some(at) = self.link(conn).filter(|_| !self.done) {
+            self.fill(io, at);
         }
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let _ = io.close(conn);
-        if let Some(at) = self.trip(conn).filter(|_| !self.done) {
+        if let Some(at) = self.link(conn).filter(|_| !self.done) {
             let failure = sentence(self.config.target, &ErrorKind::UnexpectedEof.into());
             self.fail(io, at, failure);
         }
     }
 
     fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
-        let at = self.trip(conn).filter(|_| !self.done);
+        let at = self.link(conn).filter(|_| !self.done);
         if let (Some(at), Some(error)) = (at, error) {
             let error = io::Error::new(fourwave::io_error_kind(error), error);
             self.fail(io, at, sentence(self.config.target, &error));
@@ -326,17 +553,13 @@ impl App for Ping {
             return;
         }
         let now = Instant::now();
-        if now >= self.check {
+        let next = self.step_on(io, now);
+        let second = self.records.get_mut(self.step).and_then(|record| record.tick(now));
+        if now >= self.check && !self.done {
             self.look(io, now);
-            let timeout = self.config.timeout;
-            let next = |trip: &Trip| match trip.sent {
-                Some(sent) => sent + timeout,
-                None if trip.open => trip.due,
-                None => trip.due + timeout,
-            };
-            let next = self.trips.iter().filter(|trip| !trip.failed).map(next).min();
-            self.look_at(io, now, next.unwrap_or(now + timeout));
         }
+        let wake = [next, second, Some(self.check)].into_iter().flatten().min().unwrap_or(now);
+        self.wake_at = Some(io.now() + wake.saturating_duration_since(now).into());
     }
 
     fn wake_at(&self) -> Option<fourwave::Instant> {

@@ -1,60 +1,130 @@
-//! `fourwave ping`: request/response latency, closed loop.
+//! `fourwave ping`: request/response latency, in a closed loop or at a constant rate.
 
 mod app;
+mod course;
 mod failure;
+mod fairness;
+mod hgrm;
+mod intervals;
+mod observer;
 mod recorder;
 mod report;
+mod schedule;
+mod sending;
+mod sizes;
+mod sweep;
+mod under_way;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::args::{KernelWait, Stack, StackConfig};
-use crate::out;
 use crate::stop::Stop;
 
 pub(crate) use failure::sentence;
-pub(crate) use recorder::Recorder;
+pub(crate) use fairness::PerConnection;
+pub(crate) use observer::Files;
 pub(crate) use report::{Latency, Report};
+pub(crate) use sizes::Sizes;
+pub(crate) use sweep::Swept;
+
+use observer::Observer;
+use recorder::Recorder;
 
 /// What to measure, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) target: SocketAddr,
     pub(crate) kernel_wait: KernelWait,
-    /// Bytes per message, 1 to 1 Mi.
-    pub(crate) message_bytes: usize,
-    /// Ends after so many measured round trips, or after the duration, whichever comes first. One of them is given.
+    /// Each ends after so many measured round trips, or after the duration, whichever comes first. One of them is given.
     pub(crate) count: Option<u64>,
     pub(crate) duration: Option<Duration>,
     pub(crate) connections: usize,
-    /// Round trips before measuring starts.
+    /// Messages under way on each connection at the most.
+    pub(crate) pipeline: usize,
+    /// Round trips before measuring starts, of each step.
     pub(crate) warmup: u64,
-    /// From one message of a connection to its next; none: at once.
-    pub(crate) interval: Option<Duration>,
+    /// Of the sizes.
+    pub(crate) seed: u64,
+    /// What is measured, one behind the other: several in a sweep, else one.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) swept: Option<Swept>,
     /// For a connection, and for an answer.
     pub(crate) timeout: Duration,
+    pub(crate) files: Files,
+    pub(crate) live: Live,
     pub(crate) json: bool,
     pub(crate) at: StackConfig,
 }
 
+/// One measurement.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) pace: Pace,
+    pub(crate) sizes: Sizes,
+}
+
+impl Step {
+    /// Of an open loop.
+    pub(crate) fn rate(&self) -> Option<u32> {
+        match self.pace {
+            Pace::Open { rate } => Some(rate),
+            Pace::Closed { .. } => None,
+        }
+    }
+}
+
+/// What a message waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// For an answer to one before; with an interval, for that much of time behind it as well.
+    Closed { interval: Option<Duration> },
+    /// For nothing but its time: so many per second over all connections.
+    Open { rate: u32 },
+}
+
+/// What is shown while it measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Live {
+    Off,
+    /// One line that is rewritten.
+    InPlace,
+    /// A line every second.
+    Lines,
+}
+
+impl Config {
+    /// What tells a step of a sweep from the others.
+    fn label(&self, step: &Step) -> String {
+        self.swept.map_or_else(String::new, |swept| format!("{} {}  ", swept.name(), swept.value(step)))
+    }
+}
+
 /// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let mut recorder = Recorder::new(config);
+    let hgrm = observer::create("--hgrm", config.files.hgrm.as_deref())?;
+    let observer = Observer::start(config)?;
+    let mut records: Vec<_> = (0..config.steps.len()).map(|step| Recorder::sum(config, step)).collect();
     let result = match config.at.stack {
-        Stack::Fourwave | Stack::Kernel => app::run(config, stop, &mut recorder),
-        Stack::Raw => app::raw(config, stop, &mut recorder),
+        Stack::Fourwave | Stack::Kernel => app::run(config, stop, &observer, &mut records),
+        Stack::Raw => app::raw(config, stop, &observer, &mut records[0]),
     };
+    let written = observer.finish();
     if let Err(error) = &result
-        && recorder.is_empty()
+        && records.iter().all(Recorder::is_empty)
     {
         tracing::debug!("nothing was measured: {error:#}");
         return result;
     }
-    let report = recorder.report();
-    if config.json {
-        out::json(&report)?;
-    } else {
-        out::result(&report.to_string());
-    }
-    result
+    let distribution = match (hgrm, records.first()) {
+        (Some(mut file), Some(record)) => {
+            hgrm::write(&mut file, record.histogram()).context("--hgrm: can't be written")
+        }
+        _ => Ok(()),
+    };
+    let reports = records.into_iter().map(Recorder::report).collect();
+    sweep::print(config, reports)?;
+    result.and(distribution).and(written)
 }

@@ -1,19 +1,21 @@
 //! Collects round-trip times, whichever stack they come from.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Config, Report};
-use crate::out::{self, Progress};
+use super::intervals::Tap;
+use super::observer::Observer;
+use super::sending::Sending;
+use super::under_way::Message;
+use super::{Config, Pace, PerConnection, Report};
 
-const HIGHEST_NS: u64 = 60_000_000_000;
-const LIVE_EVERY: Duration = Duration::from_secs(1);
+/// An hour: behind its schedule an open loop may be that late.
+const HIGHEST_NS: u64 = 3_600_000_000_000;
 
-/// The round trips of one measurement: skips the warm-up, knows when it is enough, shows a live line on a terminal.
+/// The round trips of one measurement: skips the warm-up, and knows when it is enough.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     histogram: Histogram<u64>,
@@ -21,20 +23,18 @@ pub(crate) struct Recorder {
     count: Option<u64>,
     duration: Option<Duration>,
     errors: u64,
-    /// Round trips of all shards, if there are several.
+    /// What the recorders of the shards share, if there are several.
     total: Option<Arc<AtomicU64>>,
+    /// When measuring began, for all shards.
+    began: Arc<OnceLock<Instant>>,
     first: Option<Instant>,
     last: Option<Instant>,
-    live: Option<Live>,
+    /// Round trips of each connection.
+    per_connection: Vec<u64>,
+    pub(super) sending: Sending,
+    tap: Option<Tap>,
     /// All of the report that is known from the start.
     report: Report,
-}
-
-#[derive(Debug)]
-struct Live {
-    progress: Progress,
-    next: Instant,
-    shown_count: u64,
 }
 
 /// Whether to send another message.
@@ -45,45 +45,66 @@ pub(crate) enum Next {
 }
 
 impl Recorder {
-    pub(crate) fn new(config: &Config) -> Self {
-        let live = std::io::stderr().is_terminal().then(|| Live {
-            progress: Progress::new(),
-            next: Instant::now() + LIVE_EVERY,
-            shown_count: 0,
-        });
+    /// Of one value of a sweep, or of the only one.
+    pub(super) fn new(config: &Config, step: usize) -> Self {
         Self {
-            // The bounds are constants that satisfy it.
-            histogram: Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("valid bounds"),
+            histogram: histogram(),
             warmup_left: config.warmup,
             count: config.count,
             duration: config.duration,
             errors: 0,
             total: None,
+            began: Arc::default(),
             first: None,
             last: None,
-            live,
-            report: Report::empty(config),
+            per_connection: vec![0; config.connections],
+            sending: Sending::default(),
+            tap: None,
+            report: Report::empty(config, &config.steps[step]),
         }
     }
 
-    /// Counts together with the recorders of other shards: the limit is for all of them. One of them shows the live line, for
-    /// its own part.
-    pub(crate) fn count_with(&mut self, total: Arc<AtomicU64>, shows: bool) {
+    /// Counts together with the recorders of other shards: the limit is for all of them.
+    pub(super) fn count_with(&mut self, total: Arc<AtomicU64>) {
         self.total = Some(total);
-        self.live = self.live.take().filter(|_| shows);
+    }
+
+    /// Tells an observer of each second, if there is one.
+    pub(super) fn observed_by(
+        &mut self,
+        observer: &Observer,
+        step: usize,
+        shards: u16,
+        began: &Arc<OnceLock<Instant>>,
+    ) {
+        self.began = Arc::clone(began);
+        let tap = |sender| Tap::new(step, shards, Arc::clone(began), self.duration, histogram(), sender);
+        self.tap = observer.sender().map(tap);
+    }
+
+    /// The end of the warm-up of an open loop.
+    pub(super) fn begins(&self, at: Instant) {
+        self.began.get_or_init(|| at);
     }
 
     /// Takes over what another has recorded.
-    pub(crate) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self) {
         // Of the same bounds.
         self.histogram.add(other.histogram).expect("equal bounds");
         self.errors += other.errors;
         self.first = [self.first, other.first].into_iter().flatten().min();
         self.last = self.last.max(other.last);
+        self.per_connection.extend(other.per_connection);
+        self.sending.add(&other.sending);
     }
 
-    /// A message was sent and all of it came back as it was.
-    pub(crate) fn record(&mut self, sent: Instant, received: Instant) -> Next {
+    /// Nothing yet, and of no connection: to merge into.
+    pub(super) fn sum(config: &Config, step: usize) -> Self {
+        Self { per_connection: Vec::new(), ..Self::new(config, step) }
+    }
+
+    /// A message of a closed loop was sent and all of it came back as it was.
+    pub(super) fn record(&mut self, connection: usize, sent: Instant, received: Instant) -> Next {
         if self.warmup_left > 0 {
             self.warmup_left -= 1;
             return Next::Send;
@@ -93,56 +114,86 @@ impl Recorder {
         {
             return Next::Finished;
         }
-        let rtt = received.saturating_duration_since(sent).as_nanos();
-        self.histogram.saturating_record(u64::try_from(rtt).unwrap_or(HIGHEST_NS).max(1));
-        let first = *self.first.get_or_insert(sent);
-        self.last = Some(received);
-        if let Some(live) = &mut self.live {
-            live.show(received, &self.histogram);
-        }
+        self.began.get_or_init(|| sent);
+        self.add(connection, sent, received);
         let recorded = self.total.as_ref().map_or(self.histogram.len(), |total| total.load(Ordering::Relaxed));
+        let first = self.first.unwrap_or(sent);
         let enough = self.count.is_some_and(|count| recorded >= count)
             || self.duration.is_some_and(|duration| received.saturating_duration_since(first) >= duration);
         if enough { Next::Finished } else { Next::Send }
     }
 
-    /// A message was lost, came back changed, or its connection failed.
-    pub(crate) fn error(&mut self) {
-        self.errors += 1;
+    /// A message of an open loop came back. Its time counts from when it should have been sent.
+    pub(super) fn record_scheduled(&mut self, connection: usize, message: &Message, received: Instant) {
+        if message.measured {
+            self.add(connection, message.intended, received);
+        }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn add(&mut self, connection: usize, sent: Instant, received: Instant) {
+        let rtt = received.saturating_duration_since(sent).as_nanos();
+        let ns = u64::try_from(rtt).unwrap_or(HIGHEST_NS).max(1);
+        self.histogram.saturating_record(ns);
+        self.first = Some(self.first.map_or(sent, |first| first.min(sent)));
+        self.last = Some(received);
+        if let Some(count) = self.per_connection.get_mut(connection) {
+            *count += 1;
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.record(ns, received);
+        }
+    }
+
+    /// A message was lost, came back changed, or its connection failed.
+    pub(super) fn error(&mut self) {
+        self.errors += 1;
+        if let Some(tap) = &mut self.tap {
+            tap.error();
+        }
+    }
+
+    /// Ends a second that is over. Returns when the next one is, if anybody wants to know.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<Instant> {
+        let tap = self.tap.as_mut()?;
+        tap.tick(now);
+        tap.ends()
+    }
+
+    /// Nothing more follows.
+    pub(super) fn end(&mut self, now: Instant) {
+        if let Some(mut tap) = self.tap.take() {
+            tap.end(now);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         self.histogram.is_empty()
     }
 
+    pub(super) fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
     /// What was measured so far.
-    pub(crate) fn report(self) -> Report {
+    pub(super) fn report(self) -> Report {
         let elapsed = match (self.first, self.last) {
             (Some(first), Some(last)) => last.saturating_duration_since(first),
             _ => Duration::ZERO,
         };
-        self.report.filled(&self.histogram, self.errors, elapsed)
+        let open = matches!(self.report.pace, Pace::Open { .. });
+        let report = Report {
+            per_connection: PerConnection::of(&self.per_connection),
+            sending: open.then_some(self.sending),
+            ..self.report
+        };
+        report.filled(&self.histogram, self.errors, elapsed)
     }
 }
 
-impl Live {
-    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
-    fn show(&mut self, now: Instant, histogram: &Histogram<u64>) {
-        if now < self.next {
-            return;
-        }
-        let quantile = |q| out::nanoseconds(histogram.value_at_quantile(q) as f64);
-        let text = format!(
-            "{}/s  p50 {}  p99 {}  max {}",
-            histogram.len() - self.shown_count,
-            quantile(0.5),
-            quantile(0.99),
-            quantile(1.0)
-        );
-        self.progress.now(&text);
-        self.shown_count = histogram.len();
-        self.next = now + LIVE_EVERY;
-    }
+/// From nanoseconds to [`HIGHEST_NS`], to three figures.
+fn histogram() -> Histogram<u64> {
+    // The bounds are constants that satisfy it.
+    Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("valid bounds")
 }
 
 #[cfg(test)]
@@ -154,7 +205,7 @@ mod tests {
     fn recorder(flags: &str) -> Recorder {
         let line = format!("fourwave ping 10.77.0.1:7 --stack kernel {flags}");
         match Cli::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Ping(args) => Recorder::new(&args.resolve().unwrap()),
+            Command::Ping(args) => Recorder::new(&args.resolve().unwrap(), 0),
             other => panic!("{other:?}"),
         }
     }
@@ -163,7 +214,7 @@ mod tests {
     fn counts_after_the_warmup() {
         let mut recorder = recorder("--warmup 2 --count 3");
         let now = Instant::now();
-        let mut trip = |ns| recorder.record(now, now + Duration::from_nanos(ns));
+        let mut trip = |ns| recorder.record(0, now, now + Duration::from_nanos(ns));
         assert_eq!([trip(9_000), trip(9_000)], [Next::Send; 2]);
         assert_eq!([trip(100), trip(200)], [Next::Send; 2]);
         assert_eq!(trip(300), Next::Finished);
@@ -175,18 +226,20 @@ mod tests {
     fn shards_count_to_one_limit() {
         let mut recorders = [recorder("--warmup 0 --count 3"), recorder("--warmup 0 --count 3")];
         let total = Arc::default();
-        recorders.iter_mut().for_each(|recorder| recorder.count_with(Arc::clone(&total), false));
+        recorders.iter_mut().for_each(|recorder| recorder.count_with(Arc::clone(&total)));
         let now = Instant::now();
         let at = |ns| now + Duration::from_nanos(ns);
         let [one, two] = &mut recorders;
-        assert_eq!([one.record(at(5), at(105)), two.record(at(0), at(200))], [Next::Send; 2]);
-        assert_eq!([one.record(at(105), at(405)), two.record(at(200), at(600))], [Next::Finished; 2]);
-        let mut all = recorder("--count 3");
+        assert_eq!([one.record(0, at(5), at(105)), two.record(0, at(0), at(200))], [Next::Send; 2]);
+        assert_eq!([one.record(0, at(105), at(405)), two.record(0, at(200), at(600))], [Next::Finished; 2]);
+        let mut all = Recorder { per_connection: Vec::new(), ..recorder("--count 3") };
         recorders.into_iter().for_each(|recorder| all.merge(recorder));
         let report = all.report();
         assert_eq!((report.count, report.latency_ns.min, report.latency_ns.max), (3, 100, 300));
         // From the first message that was sent to the last that came back.
         assert!((report.duration_s - 405e-9).abs() < 1e-12);
+        let fairness = report.per_connection.unwrap();
+        assert_eq!((fairness.min, fairness.max), (1, 2));
     }
 
     #[test]
@@ -194,9 +247,24 @@ mod tests {
         let mut recorder = recorder("--warmup 0 --seconds 2");
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(recorder.record(at(0), at(1)), Next::Send);
-        assert_eq!(recorder.record(at(1999), at(2000)), Next::Finished);
+        assert_eq!(recorder.record(0, at(0), at(1)), Next::Send);
+        assert_eq!(recorder.record(0, at(1999), at(2000)), Next::Finished);
         assert!((recorder.report().duration_s - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_open_loop_counts_from_when_a_message_should_have_gone() {
+        let mut recorder = recorder("--rate 1000 --count 3");
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let message = |ms, measured| Message { number: 1, bytes: 64, intended: at(ms), measured };
+        recorder.record_scheduled(0, &message(0, false), at(50));
+        // Three that were due within a stall came back together.
+        (1..=3).for_each(|ms| recorder.record_scheduled(0, &message(ms, true), at(51)));
+        let report = recorder.report();
+        let near = |ns: u64, ms: u64| ns.abs_diff(ms * 1_000_000) < ms * 1000;
+        assert!(near(report.latency_ns.min, 48) && near(report.latency_ns.max, 50), "{report:?}");
+        assert_eq!((report.count, report.mode.as_str()), (3, "open"));
     }
 
     #[test]

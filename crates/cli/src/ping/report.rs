@@ -6,7 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::sending::Sending;
+use super::{Config, Pace, PerConnection, Sizes, Step};
 use crate::args::Stack;
 use crate::out;
 
@@ -14,19 +15,44 @@ use crate::out;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) stack: String,
-    /// `closed`: each message waits for the answer to the one before.
+    /// `closed`: each message waits for the answer to one before. `open`: each is sent when it is due, and its time counts from
+    /// then.
     pub(crate) mode: String,
+    #[serde(skip, default = "unknown")]
+    pub(super) pace: Pace,
+    /// What `--rate` asked for, over all connections; of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) intended_rate_per_s: Option<u32>,
     /// How the kernel's sockets were waited on; only with `stack` `kernel`.
     pub(crate) kernel_wait: Option<String>,
     pub(crate) target: String,
     pub(crate) connections: usize,
+    /// Messages under way on each connection at the most.
+    pub(crate) pipeline: usize,
+    /// Their mean, if they differ.
     pub(crate) message_bytes: usize,
+    /// What they were drawn from, and by which seed, if they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message_sizes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<u64>,
     /// Measured round trips.
     pub(crate) count: u64,
     pub(crate) errors: u64,
     pub(crate) duration_s: f64,
     pub(crate) latency_ns: Latency,
     pub(crate) rate_per_s: f64,
+    /// Of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sending: Option<Sending>,
+    /// Measured round trips of each connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_connection: Option<PerConnection>,
+}
+
+/// Of a report that was read: its `mode` says it.
+const fn unknown() -> Pace {
+    Pace::Closed { interval: None }
 }
 
 /// The distribution of round-trip times, to three figures.
@@ -61,20 +87,33 @@ impl Latency {
 }
 
 impl Report {
-    pub(super) fn empty(config: &Config) -> Self {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of sizes")]
+    pub(super) fn empty(config: &Config, step: &Step) -> Self {
         let kernel = config.at.stack == Stack::Kernel;
+        let (mode, rate) = match step.pace {
+            Pace::Closed { .. } => ("closed", None),
+            Pace::Open { rate } => ("open", Some(rate)),
+        };
+        let differ = !matches!(step.sizes, Sizes::One(_));
         Self {
             stack: config.at.stack.name().to_owned(),
-            mode: "closed".to_owned(),
+            mode: mode.to_owned(),
+            pace: step.pace,
+            intended_rate_per_s: rate,
             kernel_wait: kernel.then(|| config.kernel_wait.name().to_owned()),
             target: config.target.to_string(),
             connections: config.connections,
-            message_bytes: config.message_bytes,
+            pipeline: config.pipeline,
+            message_bytes: step.sizes.mean().round() as usize,
+            message_sizes: differ.then(|| step.sizes.to_string()),
+            seed: differ.then_some(config.seed),
             count: 0,
             errors: 0,
             duration_s: 0.0,
             latency_ns: Latency::default(),
             rate_per_s: 0.0,
+            sending: None,
+            per_connection: None,
         }
     }
 
@@ -92,21 +131,40 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Whose latency it is, for people.
+    pub(super) fn title(&self) -> String {
+        let wait = self.kernel_wait.as_ref().map(|wait| format!(" ({wait})")).unwrap_or_default();
+        let bytes = self.message_sizes.clone().unwrap_or_else(|| self.message_bytes.to_string());
+        let pace = match (self.intended_rate_per_s, self.pipeline) {
+            (Some(rate), _) => format!("open loop at {rate} per second"),
+            (None, 1) => "closed loop".to_owned(),
+            (None, under_way) => format!("closed loop, {under_way} under way on each"),
+        };
+        format!("{}{wait} to {}: {bytes} bytes, {} connection(s), {pace}", self.stack, self.target, self.connections)
+    }
+}
+
 impl fmt::Display for Report {
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wait = self.kernel_wait.as_ref();
-        let wait = wait.map(|wait| format!(" ({wait})")).unwrap_or_default();
-        writeln!(
-            f,
-            "{}{wait} to {}: {} bytes, {} connection(s), closed loop",
-            self.stack, self.target, self.message_bytes, self.connections
-        )?;
+        writeln!(f, "{}", self.title())?;
         writeln!(
             f,
             "  {} round trips in {:.2} s, {:.0} per second, {} errors",
             self.count, self.duration_s, self.rate_per_s, self.errors
         )?;
+        if let Some(Sending { late, late_over_ns, worst_lag_ns, held_back, unsent, unanswered, .. }) = &self.sending {
+            let (over, worst) = (out::nanoseconds(*late_over_ns as f64), out::nanoseconds(*worst_lag_ns as f64));
+            writeln!(
+                f,
+                "  sent more than {over} late: {late}, the worst by {worst}; held back {held_back}, never sent {unsent}, \
+                 unanswered {unanswered}"
+            )?;
+        }
+        if let Some(PerConnection { min, max, jain }) = self.per_connection.as_ref().filter(|_| self.connections > 1) {
+            writeln!(f, "  per connection: {min} to {max} round trips, Jain's index {jain:.4}")?;
+        }
         let latency = &self.latency_ns;
         let rows = [
             ("min", latency.min as f64),

@@ -1,0 +1,176 @@
+//! What is measured within each second, on its way from the stack's threads to the one that writes it down.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One shard's part of a second.
+#[derive(Debug)]
+pub(super) struct Interval {
+    /// Which value of a sweep.
+    pub(super) step: usize,
+    /// Counted from when measuring began, from 0.
+    pub(super) index: u64,
+    /// How many shards there are: as many parts make the whole.
+    pub(super) shards: u16,
+    pub(super) start: Instant,
+    /// A second, but for the last.
+    pub(super) length: Duration,
+    pub(super) histogram: Histogram<u64>,
+    pub(super) errors: u64,
+    /// Where the histogram is wanted again, empty.
+    pub(super) back: Sender<Histogram<u64>>,
+}
+
+/// Counts a shard's part of each second. Histograms go round, so that at the end of one nothing is copied or allocated.
+#[derive(Debug)]
+pub(super) struct Tap {
+    step: usize,
+    shards: u16,
+    /// When measuring began, on any of the shards.
+    began: Arc<OnceLock<Instant>>,
+    /// The last interval, if it is known: what comes behind it still counts there.
+    last: Option<u64>,
+    index: u64,
+    ends: Option<Instant>,
+    histogram: Histogram<u64>,
+    errors: u64,
+    to: Sender<Interval>,
+    back: Sender<Histogram<u64>>,
+    spare: Receiver<Histogram<u64>>,
+}
+
+impl Tap {
+    /// `histogram` is an empty one of the bounds to use; `time`: how long is measured, if that is known.
+    pub(super) fn new(
+        step: usize,
+        shards: u16,
+        began: Arc<OnceLock<Instant>>,
+        time: Option<Duration>,
+        histogram: Histogram<u64>,
+        to: Sender<Interval>,
+    ) -> Self {
+        let (back, spare) = mpsc::channel();
+        // One is counted in, one is written down, one is on its way. It can't fail: `spare` is there.
+        let _ = back.send(histogram.clone()).and_then(|()| back.send(histogram.clone()));
+        let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let last = time.map(|time| whole(time).saturating_sub(1));
+        Self { step, shards, began, last, index: 0, ends: None, histogram, errors: 0, to, back, spare }
+    }
+
+    /// When the current interval ends, once measuring has begun.
+    pub(super) fn ends(&mut self) -> Option<Instant> {
+        if self.last.is_some_and(|last| self.index >= last) {
+            return None;
+        }
+        if self.ends.is_none() {
+            self.ends = self.began.get().map(|began| *began + SECOND);
+        }
+        self.ends
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        while let Some(ends) = self.ends().filter(|ends| now >= *ends) {
+            self.send(ends - SECOND, SECOND);
+            self.index += 1;
+            self.ends = Some(ends + SECOND);
+        }
+    }
+
+    pub(super) fn record(&mut self, ns: u64, now: Instant) {
+        self.tick(now);
+        self.histogram.saturating_record(ns);
+    }
+
+    pub(super) fn error(&mut self) {
+        self.errors += 1;
+    }
+
+    /// The rest, which may be less than a second.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.tick(now);
+        let Some(began) = self.began.get().filter(|began| **began <= now) else { return };
+        let start = *began + Duration::from_secs(self.index);
+        self.send(start, now.saturating_duration_since(start));
+    }
+
+    fn send(&mut self, start: Instant, length: Duration) {
+        let empty = self.spare.try_recv().unwrap_or_else(|_| {
+            let mut histogram = self.histogram.clone();
+            histogram.reset();
+            histogram
+        });
+        let histogram = std::mem::replace(&mut self.histogram, empty);
+        let (errors, back) = (std::mem::take(&mut self.errors), self.back.clone());
+        let (step, index, shards) = (self.step, self.index, self.shards);
+        // Without a reader nobody wants it.
+        let _ = self.to.send(Interval { step, index, shards, start, length, histogram, errors, back });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tap(time: Option<Duration>, began: Instant) -> (Tap, Receiver<Interval>) {
+        let (to, from) = mpsc::channel();
+        let histogram = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
+        let cell = Arc::new(OnceLock::new());
+        cell.set(began).unwrap();
+        (Tap::new(0, 1, cell, time, histogram, to), from)
+    }
+
+    /// Index, length in milliseconds, round trips and errors of each.
+    fn seen(from: &Receiver<Interval>) -> Vec<(u64, u128, u64, u64)> {
+        let row = |interval: Interval| {
+            (interval.index, interval.length.as_millis(), interval.histogram.len(), interval.errors)
+        };
+        from.try_iter().map(row).collect()
+    }
+
+    #[test]
+    fn each_second_is_told_even_an_empty_one_and_the_rest() {
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let (mut tap, from) = tap(None, began);
+        tap.record(5, at(10));
+        tap.record(5, at(999));
+        tap.error();
+        assert!(seen(&from).is_empty());
+        tap.record(5, at(1000));
+        assert_eq!(seen(&from), [(0, 1000, 2, 1)]);
+        // A stall: three seconds end at once.
+        tap.tick(at(4000));
+        assert_eq!(seen(&from), [(1, 1000, 1, 0), (2, 1000, 0, 0), (3, 1000, 0, 0)]);
+        tap.record(5, at(4100));
+        tap.end(at(4250));
+        assert_eq!(seen(&from), [(4, 250, 1, 0)]);
+    }
+
+    #[test]
+    fn the_last_second_takes_what_comes_behind_it() {
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let (mut tap, from) = tap(Some(Duration::from_secs(2)), began);
+        tap.record(5, at(500));
+        tap.record(5, at(1500));
+        assert_eq!(tap.ends(), None);
+        tap.record(5, at(2001));
+        tap.end(at(2001));
+        assert_eq!(seen(&from), [(0, 1000, 1, 0), (1, 1001, 2, 0)]);
+    }
+
+    #[test]
+    fn nothing_is_told_before_measuring_begins() {
+        let (to, from) = mpsc::channel();
+        let histogram = Histogram::new_with_bounds(1, 1000, 3).unwrap();
+        let mut tap = Tap::new(0, 1, Arc::default(), None, histogram, to);
+        tap.tick(Instant::now());
+        tap.end(Instant::now());
+        assert!(seen(&from).is_empty() && tap.ends().is_none());
+    }
+}

@@ -1,0 +1,243 @@
+//! Writes down what is measured while it is measured: the live line, the interval log and the table of seconds. On a thread of
+//! its own, so that no file and no terminal holds up a message.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, LineWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError};
+
+use super::intervals::Interval;
+use super::{Config, Live};
+use crate::args::UsageError;
+use crate::out::{self, Progress};
+
+const NS_PER_US: f64 = 1e3;
+/// HdrHistogram's own logs give the highest value in milliseconds.
+const NS_PER_MS: f64 = 1e6;
+/// What HdrHistogram's readers take for the line of titles.
+const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
+const CSV_HEADER: &str = "time_s,count,rate_per_s,min_us,p50_us,p90_us,p99_us,p99.9_us,max_us,errors\n";
+
+/// Where results go besides stdout.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) hgrm: Option<PathBuf>,
+    pub(crate) hlog: Option<PathBuf>,
+    pub(crate) csv: Option<PathBuf>,
+}
+
+/// Opens a file that a flag names, empty.
+pub(super) fn create(flag: &str, path: Option<&Path>) -> Result<Option<File>, UsageError> {
+    let open = |path: &Path| {
+        File::create(path).map_err(|error| UsageError(format!("{flag} {}: can't be written: {error}", path.display())))
+    };
+    path.map(open).transpose()
+}
+
+/// The thread; none if there is nothing to write down.
+#[derive(Debug)]
+pub(super) struct Observer {
+    sender: Option<Sender<Interval>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Observer {
+    /// Opens the files, too.
+    pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
+        let hlog = create("--hlog", config.files.hlog.as_deref())?;
+        let csv = create("--csv", config.files.csv.as_deref())?;
+        if hlog.is_none() && csv.is_none() && config.live == Live::Off {
+            return Ok(Self { sender: None, thread: None });
+        }
+        let labels = config.steps.iter().map(|step| config.label(step)).collect();
+        let screen = Screen { live: config.live, progress: Progress::new(), labels, time: Duration::ZERO };
+        let (sender, receiver) = mpsc::channel();
+        let title = format!("fourwave ping {}: round trips in ns", config.target);
+        let write = move || -> anyhow::Result<()> {
+            if let Err(error) = fourwave::drop_privileges() {
+                tracing::warn!("{error}");
+            }
+            write_down(&receiver, &title, hlog, csv, screen)
+        };
+        let thread = thread::Builder::new().name("observer".into()).spawn(write)?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// For a recorder, if there is anything to write down.
+    pub(super) fn sender(&self) -> Option<Sender<Interval>> {
+        self.sender.clone()
+    }
+
+    /// Waits until all is written: the recorders' senders must be gone.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        drop(self.sender.take());
+        let written = self.thread.take().map(JoinHandle::join);
+        written.map_or(Ok(()), |written| {
+            written.unwrap_or_else(|_| anyhow::bail!("the thread that writes results panicked"))
+        })
+    }
+}
+
+/// All shards' parts of an interval.
+struct Sum {
+    start: Instant,
+    length: Duration,
+    histogram: Histogram<u64>,
+    errors: u64,
+    parts: u16,
+    back: Sender<Histogram<u64>>,
+}
+
+type Hlog<'a> = IntervalLogWriter<'a, 'a, LineWriter<File>, V2DeflateSerializer>;
+
+/// Writes until the senders are gone.
+fn write_down(
+    from: &Receiver<Interval>,
+    title: &str,
+    hlog: Option<File>,
+    mut csv: Option<File>,
+    mut screen: Screen,
+) -> anyhow::Result<()> {
+    let base = (Instant::now(), SystemTime::now());
+    let mut serializer = V2DeflateSerializer::new();
+    let mut file = hlog.map(LineWriter::new);
+    let mut hlog = match &mut file {
+        Some(file) => Some(begin_log(file, &mut serializer, title, base.1).context("--hlog: can't be written")?),
+        None => None,
+    };
+    csv.as_mut().map_or(Ok(()), |csv| csv.write_all(CSV_HEADER.as_bytes())).context("--csv: can't be written")?;
+    let mut emit = |(step, index): (usize, u64), sum: &Sum| -> anyhow::Result<()> {
+        if let Some(log) = &mut hlog {
+            log_interval(log, base.0, sum).context("--hlog: can't be written")?;
+        }
+        if let Some(csv) = &mut csv {
+            csv.write_all(row(index, sum).as_bytes()).context("--csv: can't be written")?;
+        }
+        screen.show(step, sum);
+        Ok(())
+    };
+    let mut sums = BTreeMap::new();
+    let mut result = Ok(());
+    for interval in from {
+        let shards = interval.shards;
+        add(&mut sums, interval);
+        while let Some(first) = sums.first_entry().filter(|first| first.get().parts >= shards) {
+            let (key, sum) = first.remove_entry();
+            result = result.and_then(|()| emit(key, &sum));
+            give_back(sum.histogram, &sum.back);
+        }
+    }
+    for (key, sum) in sums {
+        result = result.and_then(|()| emit(key, &sum));
+    }
+    result
+}
+
+fn add(sums: &mut BTreeMap<(usize, u64), Sum>, interval: Interval) {
+    let Interval { start, length, histogram, errors, back, .. } = interval;
+    let key = (interval.step, interval.index);
+    match sums.get_mut(&key) {
+        None => {
+            sums.insert(key, Sum { start, length, histogram, errors, parts: 1, back });
+        }
+        Some(sum) => {
+            // Of the same bounds.
+            let _ = sum.histogram.add(&histogram);
+            (sum.length, sum.errors, sum.parts) = (sum.length.max(length), sum.errors + errors, sum.parts + 1);
+            give_back(histogram, &back);
+        }
+    }
+}
+
+fn give_back(mut histogram: Histogram<u64>, back: &Sender<Histogram<u64>>) {
+    histogram.reset();
+    // It may be over.
+    let _ = back.send(histogram);
+}
+
+/// Version 1.3 of the format: <https://github.com/HdrHistogram/HdrHistogram>, `HistogramLogWriter`.
+fn begin_log<'a>(
+    file: &'a mut LineWriter<File>,
+    serializer: &'a mut V2DeflateSerializer,
+    title: &str,
+    start: SystemTime,
+) -> io::Result<Hlog<'a>> {
+    let mut legend = file.get_ref().try_clone()?;
+    let log = IntervalLogWriterBuilder::new()
+        .add_comment(&format!("[{title}]"))
+        .add_comment("[Histogram log format version 1.3]")
+        .with_start_time(start)
+        .with_base_time(start)
+        .with_max_value_divisor(NS_PER_MS)
+        .begin_log_with(file, serializer)?;
+    legend.write_all(LEGEND.as_bytes())?;
+    Ok(log)
+}
+
+fn log_interval(log: &mut Hlog<'_>, base: Instant, sum: &Sum) -> io::Result<()> {
+    let start = sum.start.saturating_duration_since(base);
+    log.write_histogram(&sum.histogram, start, sum.length, None).map_err(|error| match error {
+        IntervalLogWriterError::IoError(error) => error,
+        IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
+    })
+}
+
+/// A line of the table. What nothing was measured of is left empty.
+#[expect(clippy::cast_precision_loss, reason = "microseconds to three decimals, of three figures")]
+fn row(index: u64, sum: &Sum) -> String {
+    let (histogram, us) = (&sum.histogram, |ns: u64| ns as f64 / NS_PER_US);
+    let times = if histogram.is_empty() {
+        ",,,,,".to_owned()
+    } else {
+        let quantiles = [0.5, 0.9, 0.99, 0.999].map(|q| histogram.value_at_quantile(q));
+        let [p50, p90, p99, p999] = quantiles.map(us);
+        let (min, max) = (us(histogram.min()), us(histogram.max()));
+        format!("{min:.3},{p50:.3},{p90:.3},{p99:.3},{p999:.3},{max:.3}")
+    };
+    format!("{index},{},{:.0},{times},{}\n", histogram.len(), rate(sum), sum.errors)
+}
+
+/// Per second.
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+fn rate(sum: &Sum) -> f64 {
+    let seconds = sum.length.as_secs_f64();
+    if seconds > 0.0 { sum.histogram.len() as f64 / seconds } else { 0.0 }
+}
+
+/// The live line.
+struct Screen {
+    live: Live,
+    progress: Progress,
+    /// Of each value of a sweep.
+    labels: Vec<String>,
+    time: Duration,
+}
+
+impl Screen {
+    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
+    fn show(&mut self, step: usize, sum: &Sum) {
+        self.time += sum.length;
+        let quantile = |q| out::nanoseconds(sum.histogram.value_at_quantile(q) as f64);
+        let times = if sum.histogram.is_empty() {
+            "no answer".to_owned()
+        } else {
+            format!("p50 {}  p99 {}  max {}", quantile(0.5), quantile(0.99), quantile(1.0))
+        };
+        let errors = if sum.errors > 0 { format!("  {} error(s)", sum.errors) } else { String::new() };
+        let label = self.labels.get(step).map_or("", String::as_str);
+        let text = format!("{:4.0} s  {label}{:.0}/s  {times}{errors}", self.time.as_secs_f64(), rate(sum));
+        match self.live {
+            Live::Off => {}
+            Live::InPlace => self.progress.now(&text),
+            Live::Lines => self.progress.done(&text),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The same measurement for one value after the other, and what is printed of it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Config, Pace, Report, Step};
+use crate::out;
+use crate::say;
+
+/// What changes from one value to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swept {
+    Rate,
+    Size,
+}
+
+impl Swept {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Size => "size",
+        }
+    }
+
+    pub(super) fn value(self, step: &Step) -> u32 {
+        match (self, step.pace) {
+            (Self::Rate, Pace::Open { rate }) => rate,
+            _ => step.sizes.largest(),
+        }
+    }
+}
+
+/// The document of `ping --sweep … --json`.
+#[derive(Serialize)]
+struct Document<'a> {
+    stack: &'a str,
+    mode: &'a str,
+    target: &'a str,
+    connections: usize,
+    swept: &'static str,
+    sweep: &'a [Report],
+}
+
+/// Prints the reports of all steps that measured anything, and says what they are not to be trusted for.
+pub(super) fn print(config: &Config, mut reports: Vec<Report>) -> anyhow::Result<()> {
+    if config.swept.is_some() {
+        reports.retain(|report| report.count > 0);
+    }
+    for report in &reports {
+        if let Some(complaint) = report.sending.as_ref().and_then(|sending| sending.complaint()) {
+            let rate = report.intended_rate_per_s.filter(|_| config.swept.is_some());
+            let place = rate.map(|rate| format!("at {rate} per second ")).unwrap_or_default();
+            say!("fourwave: warning: {place}{complaint}");
+        }
+    }
+    match (config.swept, reports.first()) {
+        (Some(swept), Some(first)) if config.json => out::json(&Document {
+            stack: &first.stack,
+            mode: &first.mode,
+            target: &first.target,
+            connections: first.connections,
+            swept: swept.name(),
+            sweep: &reports,
+        })?,
+        (Some(swept), Some(_)) => out::result(&Table { swept, reports: &reports }.to_string()),
+        (None, Some(report)) if config.json => out::json(report)?,
+        (None, Some(report)) => out::result(&report.to_string()),
+        (_, None) => {}
+    }
+    Ok(())
+}
+
+/// For people: a line per value.
+struct Table<'a> {
+    swept: Swept,
+    reports: &'a [Report],
+}
+
+impl fmt::Display for Table<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first) = self.reports.first() {
+            writeln!(f, "{}", first.title())?;
+        }
+        let titles = [self.swept.name(), "per second", "p50", "p90", "p99", "p99.9", "max", "late", "errors"];
+        for title in titles {
+            write!(f, "{title:>11}")?;
+        }
+        for report in self.reports {
+            let value = match (self.swept, report.intended_rate_per_s) {
+                (Swept::Rate, Some(rate)) => u64::from(rate),
+                _ => report.message_bytes as u64,
+            };
+            write!(f, "\n{value:>11}{:>11.0}", report.rate_per_s)?;
+            let latency = &report.latency_ns;
+            for ns in [latency.p50, latency.p90, latency.p99, latency.p999, latency.max] {
+                write!(f, "{:>11}", out::nanoseconds(ns as f64))?;
+            }
+            let late = report.sending.as_ref().map_or(0, |sending| sending.late + sending.held_back + sending.unsent);
+            write!(f, "{late:>11}{:>11}", report.errors)?;
+        }
+        Ok(())
+    }
+}
