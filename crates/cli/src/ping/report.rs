@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::sending::Sending;
-use super::{Config, Pace, PerConnection, Sizes, Step};
+use super::{Config, Pace, PerConnection, Sizes, Step, Swept};
 use crate::args::Stack;
 use crate::out;
 
@@ -132,23 +132,28 @@ impl Report {
 }
 
 impl Report {
-    /// Whose latency it is, for people.
-    pub(super) fn title(&self) -> String {
+    /// Whose latency it is, for people; in a sweep without what is swept.
+    pub(super) fn title(&self, swept: Option<Swept>) -> String {
         let wait = self.kernel_wait.as_ref().map(|wait| format!(" ({wait})")).unwrap_or_default();
-        let bytes = self.message_sizes.clone().unwrap_or_else(|| self.message_bytes.to_string());
+        let bytes = match (swept, &self.message_sizes) {
+            (Some(Swept::Size), _) => String::new(),
+            (_, Some(sizes)) => format!("{sizes} bytes, "),
+            (_, None) => format!("{} bytes, ", self.message_bytes),
+        };
         let pace = match (self.intended_rate_per_s, self.pipeline) {
+            (Some(_), _) if swept == Some(Swept::Rate) => "open loop".to_owned(),
             (Some(rate), _) => format!("open loop at {rate} per second"),
             (None, 1) => "closed loop".to_owned(),
             (None, under_way) => format!("closed loop, {under_way} under way on each"),
         };
-        format!("{}{wait} to {}: {bytes} bytes, {} connection(s), {pace}", self.stack, self.target, self.connections)
+        format!("{}{wait} to {}: {bytes}{} connection(s), {pace}", self.stack, self.target, self.connections)
     }
 }
 
 impl fmt::Display for Report {
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.title())?;
+        writeln!(f, "{}", self.title(None))?;
         writeln!(
             f,
             "  {} round trips in {:.2} s, {:.0} per second, {} errors",

@@ -81,7 +81,7 @@ impl fmt::Display for Table<'_> {
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(first) = self.reports.first() {
-            writeln!(f, "{}", first.title())?;
+            writeln!(f, "{}", first.title(Some(self.swept)))?;
         }
         let titles = [self.swept.name(), "per second", "p50", "p90", "p99", "p99.9", "max", "late", "errors"];
         for title in titles {

@@ -21,6 +21,7 @@ mod jumbo;
 mod load;
 mod mirror;
 mod neighbours;
+mod open_loop;
 mod owned;
 mod ping;
 mod ports;

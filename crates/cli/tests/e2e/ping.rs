@@ -128,16 +128,19 @@ fn ctrl_c_prints_the_report() {
 #[test]
 fn a_server_that_goes_away_is_an_error_with_a_report() {
     let _lab = lab();
-    for signal in [Signal::INT, Signal::KILL] {
+    for (signal, flags) in [(Signal::INT, &[][..]), (Signal::KILL, &[]), (Signal::KILL, &["--rate", "500"])] {
         let mut server = Server::echo();
         let args = ["ping", "10.77.0.1:7", "--seconds", "600", "--timeout-s", "2", "--warmup", "0", "--json"];
+        let args = [&args[..], flags].concat();
         let mut ping = Background::start(common::in_namespace("fw-b", &args));
         eventually("the ping is under way", || counter(&server, "segments_in") > 10);
         server.signal(signal);
         server.end();
         let (code, stdout, said) = ping.end(SOON);
-        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-        assert!(said.contains("10.77.0.1:7"), "{said}");
+        // A busy machine may have the open loop warn, too.
+        let said: Vec<_> = said.lines().filter(|line| !line.starts_with("fourwave: warning: ")).collect();
+        assert_eq!((code, said.len()), (Some(1), 1), "{said:?}");
+        assert!(said[0].contains("10.77.0.1:7"), "{said:?}");
         assert_eq!(json(&stdout)["errors"], 1, "{stdout}");
     }
 }
