@@ -38,6 +38,25 @@ fn ping_runs_five_seconds_unless_counted() {
     assert_eq!((config.count, config.duration), (Some(10), None));
 }
 
+/// An open loop has many messages under way, and its warm-up takes no longer than a second.
+#[test]
+fn ping_defaults_follow_the_loop() {
+    let defaults = |flags: &str| {
+        let config = ping(&format!("fourwave ping 10.77.0.1:7{flags}")).unwrap();
+        (config.pipeline, config.warmup, config.steps[0].rate())
+    };
+    assert_eq!(defaults(""), (1, 100, None));
+    assert_eq!(defaults(" --rate 20000"), (65_536, 100, Some(20_000)));
+    assert_eq!(defaults(" --rate 7"), (65_536, 7, Some(7)));
+    assert_eq!(defaults(" --sweep rate=90,50 --pipeline 3"), (3, 50, Some(90)));
+    assert_eq!(defaults(" --rate 7 --warmup 9000"), (65_536, 9000, Some(7)));
+    let steps = |flags: &str| ping(&format!("fourwave ping 10.77.0.1:7 {flags}")).unwrap().steps;
+    let sizes = |flags: &str| steps(flags).iter().map(|step| step.sizes.to_string()).collect::<Vec<_>>();
+    assert_eq!(sizes("--sweep size=64..192:64 --rate 10"), ["64", "128", "192"]);
+    assert_eq!(sizes("--sweep rate=1,2 --bytes 9-20"), ["9-20", "9-20"]);
+    assert!(steps("--sweep size=64,65 --rate 10").iter().all(|step| step.rate() == Some(10)));
+}
+
 #[test]
 fn arguments_that_contradict_each_other_are_refused() {
     assert!(ping("fourwave ping 10.77.0.1:7 --stack raw --connections 2").is_err());

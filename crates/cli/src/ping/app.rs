@@ -302,15 +302,23 @@ impl Ping {
             return;
         }
         while self.send_on(io, at) {
+            let link = &self.links[at];
+            let full = link.under_way.len() >= self.config.pipeline;
+            // The clock is read only for who sends.
+            if link.begun == link.due && (full || matches!(self.phase, Phase::Open { .. })) {
+                return;
+            }
             let now = Instant::now();
             let Some((intended, measured)) = self.next_message(at, now) else { return };
-            if self.links[at].under_way.len() >= self.config.pipeline {
+            if full {
                 self.links[at].held = Some(now);
                 return;
             }
             self.begin_message(at, intended, measured, now);
         }
-        self.links[at].held = Some(Instant::now());
+        if self.links[at].begun < self.links[at].due {
+            self.links[at].held = Some(Instant::now());
+        }
     }
 
     fn begin_message(&mut self, at: usize, intended: Instant, measured: bool, now: Instant) {
@@ -433,7 +441,7 @@ impl Ping {
                     Some(now)
                 }
                 // One that waits for its own connections is woken by them.
-                start => start.or((self.place.count > 1).then_some(now + MEET)),
+                start => start.map(ahead).or((self.place.count > 1).then_some(now + MEET)),
             },
             Phase::Closed { .. } => {
                 let enough = self.course.has_enough(self.step);
@@ -454,8 +462,7 @@ impl Ping {
     fn settle(&mut self, io: &mut Io<'_>, end: Instant, now: Instant) -> Option<Instant> {
         let Phase::Open { start, turns } = &self.phase else { return None };
         if let Some((_, due)) = turns.next() {
-            let due = *start + due;
-            return Some(due.checked_sub(OVERSLEEP).unwrap_or(due));
+            return Some(ahead(*start + due));
         }
         if self.backlog > 0 && now >= end + CATCH_UP {
             self.records[self.step].sending.unsent += std::mem::take(&mut self.backlog);
@@ -500,6 +507,11 @@ impl Ping {
         let next = self.links.iter().filter_map(|link| link.check(timeout, interval)).min();
         self.check = next.map_or(latest, |next| next.min(latest));
     }
+}
+
+/// When to be awake for something that is to happen in time.
+fn ahead(at: Instant) -> Instant {
+    at.checked_sub(OVERSLEEP).unwrap_or(at)
 }
 
 impl App for Ping {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+/// From the last connection to the first message: shards that slept are awake by then.
+const HEAD_START: Duration = Duration::from_millis(3);
 /// From the end of one step to the beginning of the next.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,7 +54,7 @@ impl Course {
     /// A connection is open; with the last of them everything begins.
     pub(super) fn opened(&self, now: Instant) {
         if self.opened.fetch_add(1, Ordering::Relaxed) + 1 == self.connections {
-            self.steps[0].start.get_or_init(|| now);
+            self.steps[0].start.get_or_init(|| now + HEAD_START);
         }
     }
 
@@ -105,7 +107,7 @@ mod tests {
         (0..2).for_each(|_| course.opened(now));
         assert_eq!(course.start(0), None);
         course.opened(now);
-        assert_eq!((course.start(0), course.start(1)), (Some(now), None));
+        assert_eq!((course.start(0), course.start(1)), (Some(now + HEAD_START), None));
         assert_eq!(course.done(0, 2, now), Then::Wait);
         assert_eq!(course.start(1), None);
         assert_eq!(course.done(0, 2, now), Then::Wait);
