@@ -12,6 +12,7 @@ use super::workload::{RATES, Sweep, parse_sizes, parse_sweep};
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::ping::{self, Files, Live, Pace, Sizes, Step, Swept};
 
+const DEFAULT_BYTES: u32 = 64;
 /// Round trips that are not measured; at a rate no more than a second's.
 const WARMUP: u64 = 100;
 /// Messages under way on a connection of an open loop: more than it usually has, so that a stall does not close the loop.
@@ -45,9 +46,9 @@ pub(crate) struct PingArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(*RATES.start())..=i64::from(*RATES.end())))]
     rate: Option<u32>,
 
-    /// Bytes per message, up to 1048576: 64, from 64 to 1024 (64-1024), or with shares (64:0.9,1400:0.1)
-    #[arg(long, value_name = "SIZES", default_value = "64", value_parser = parse_sizes)]
-    bytes: Sizes,
+    /// Bytes per message, up to 1048576: 64, from 64 to 1024 (64-1024), or with shares (64:0.9,1400:0.1) [default: 64]
+    #[arg(long, value_name = "SIZES", value_parser = parse_sizes)]
+    bytes: Option<Sizes>,
 
     /// Which sizes are drawn from SIZES: the same for the same number
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -151,13 +152,17 @@ impl PingArgs {
     fn steps(&self) -> Result<Vec<Step>, UsageError> {
         let interval = self.interval_ms.map(Duration::from_millis);
         let pace = self.rate.map_or(Pace::Closed { interval }, |rate| Pace::Open { rate });
-        let Some(sweep) = &self.sweep else { return Ok(vec![Step { pace, sizes: self.bytes.clone() }]) };
+        let sizes = self.bytes.clone().unwrap_or(Sizes::One(DEFAULT_BYTES));
+        let Some(sweep) = &self.sweep else { return Ok(vec![Step { pace, sizes }]) };
         if sweep.what == Swept::Rate && (self.rate.is_some() || interval.is_some()) {
             let message = "--sweep rate=… gives the rates itself: leave --rate and --interval-ms away";
             return Err(UsageError(message.into()));
         }
+        if sweep.what == Swept::Size && self.bytes.is_some() {
+            return Err(UsageError("--sweep size=… gives the sizes itself: leave --bytes away".into()));
+        }
         let step = |value: &u32| match sweep.what {
-            Swept::Rate => Step { pace: Pace::Open { rate: *value }, sizes: self.bytes.clone() },
+            Swept::Rate => Step { pace: Pace::Open { rate: *value }, sizes: sizes.clone() },
             Swept::Size => Step { pace, sizes: Sizes::One(*value) },
         };
         Ok(sweep.values.iter().map(step).collect())
@@ -170,7 +175,7 @@ impl PingArgs {
             (self.rate.is_some(), "a closed loop only: leave --rate away"),
             (self.sweep.is_some(), "one measurement only: leave --sweep away"),
             (self.pipeline.is_some_and(|n| n > 1), "one frame under way only: leave --pipeline at 1"),
-            (!matches!(self.bytes, Sizes::One(_)), "frames of one size only: give --bytes one number"),
+            (!matches!(self.bytes, None | Some(Sizes::One(_))), "frames of one size only: give --bytes one number"),
         ];
         refused.iter().find(|(given, _)| *given).map(|(_, why)| *why)
     }

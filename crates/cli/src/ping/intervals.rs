@@ -56,7 +56,7 @@ impl Tap {
     ) -> Self {
         let (back, spare) = mpsc::channel();
         // One is counted in, one is written down, one is on its way. It can't fail: `spare` is there.
-        let _ = back.send(histogram.clone()).and_then(|()| back.send(histogram.clone()));
+        (0..2).for_each(|_| drop(back.send(Histogram::new_from(&histogram))));
         let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let last = time.map(|time| whole(time).saturating_sub(1));
         Self { step, shards, began, last, index: 0, ends: None, histogram, errors: 0, to, back, spare }
@@ -99,11 +99,7 @@ impl Tap {
     }
 
     fn send(&mut self, start: Instant, length: Duration) {
-        let empty = self.spare.try_recv().unwrap_or_else(|_| {
-            let mut histogram = self.histogram.clone();
-            histogram.reset();
-            histogram
-        });
+        let empty = self.spare.try_recv().unwrap_or_else(|_| Histogram::new_from(&self.histogram));
         let histogram = std::mem::replace(&mut self.histogram, empty);
         let (errors, back) = (std::mem::take(&mut self.errors), self.back.clone());
         let (step, index, shards) = (self.step, self.index, self.shards);

@@ -190,6 +190,16 @@ fn files_are_complete_however_it_ends() {
 }
 
 #[test]
+fn bare_frames_are_logged_as_well() {
+    let _lab = lab();
+    let server = Server::start("echo --listen 10.77.0.1:7 --stack raw");
+    let log = Output::new("raw.hlog");
+    let report = measured(&format!("10.77.0.1:7 --stack raw --count 200 --hlog {}", log.path()));
+    assert_eq!((&report["count"], sum(&read_log(&log.0)).len()), (&200.into(), 200));
+    server.stop();
+}
+
+#[test]
 fn a_sweep_measures_each_value_over_one_stack() {
     let _lab = lab();
     let server = Server::echo();
@@ -232,7 +242,8 @@ fn what_cannot_be_is_refused_before_anything_is_sent() {
         ("--rate 0", "1..=10000000"),
         ("--rate 5 --interval-ms 5", "--interval-ms"),
         ("--pipeline 5 --interval-ms 5", "--interval-ms"),
-        ("--sweep rate=5 --rate 5", "--rate"),
+        ("--sweep rate=5 --rate 5", "leave --rate"),
+        ("--sweep size=5 --bytes 5", "leave --bytes away"),
         ("--sweep rate=5 --csv /tmp/x", "--csv"),
         ("--bytes 9-5", "`9-5` goes backwards"),
         ("--stack raw --rate 5", "leave --rate away"),
