@@ -241,3 +241,39 @@ impl Screen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(values: &[u64], ms: u64) -> Sum {
+        let mut histogram = Histogram::new_with_bounds(1, 1 << 40, 3).unwrap();
+        values.iter().for_each(|value| histogram.record(*value).unwrap());
+        let length = Duration::from_millis(ms);
+        Sum { start: Instant::now(), length, histogram, errors: 3, parts: 1, back: mpsc::channel().0 }
+    }
+
+    #[test]
+    fn rows_are_as_the_header_says_and_a_second_without_answers_has_no_times() {
+        // Values below 2048 ns are exact.
+        assert_eq!(row(7, &sum(&[1000, 1500, 2000], 500)), "7,3,6,1.000,1.500,2.000,2.000,2.000,2.000,3\n");
+        let empty = row(0, &sum(&[], 1000));
+        assert_eq!(empty, "0,0,0,,,,,,,3\n");
+        assert_eq!(empty.matches(',').count(), CSV_HEADER.matches(',').count());
+    }
+
+    #[test]
+    fn parts_of_shards_make_one_interval_and_their_histograms_go_back() {
+        let (back, given_back) = mpsc::channel();
+        let mut sums = BTreeMap::new();
+        for (value, ms) in [(1000, 900), (3, 950)] {
+            let Sum { start, length, histogram, errors, .. } = sum(&[value], ms);
+            let back = back.clone();
+            add(&mut sums, Interval { step: 0, index: 4, shards: 2, start, length, histogram, errors, back });
+        }
+        let sum = &sums[&(0, 4)];
+        assert_eq!((sum.parts, sum.errors, sum.length.as_millis(), sum.histogram.len()), (2, 6, 950, 2));
+        assert_eq!((sum.histogram.min(), sum.histogram.max()), (3, 1000));
+        assert!(given_back.try_recv().unwrap().is_empty() && given_back.try_recv().is_err());
+    }
+}

@@ -143,8 +143,11 @@ impl Report {
         let pace = match (self.intended_rate_per_s, self.pipeline) {
             (Some(_), _) if swept == Some(Swept::Rate) => "open loop".to_owned(),
             (Some(rate), _) => format!("open loop at {rate} per second"),
-            (None, 1) => "closed loop".to_owned(),
-            (None, under_way) => format!("closed loop, {under_way} under way on each"),
+            // It can't tell how long others would have waited.
+            (None, 1) => "closed loop (a stall is one sample: see --rate)".to_owned(),
+            (None, under_way) => {
+                format!("closed loop, {under_way} under way on each (a stall is few samples: see --rate)")
+            }
         };
         format!("{}{wait} to {}: {bytes}{} connection(s), {pace}", self.stack, self.target, self.connections)
     }

@@ -62,12 +62,17 @@ pub(super) struct Turns {
     connections: u64,
     turn: u64,
     connection: u64,
+    /// What [`Turns::next`] gives: it is asked in every turn of the loop.
+    next: Option<(usize, Duration)>,
 }
 
 impl Turns {
     pub(super) fn new(schedule: Schedule, shard: u16, shards: u16, connections: usize) -> Self {
         let connections = u64::try_from(connections).unwrap_or(u64::MAX);
-        Self { schedule, shard: shard.into(), shards: shards.into(), connections, turn: 0, connection: 0 }
+        let (shard, shards) = (shard.into(), shards.into());
+        let mut turns = Self { schedule, shard, shards, connections, turn: 0, connection: 0, next: None };
+        turns.next = turns.find();
+        turns
     }
 
     /// A connection of this shard as all shards count it.
@@ -77,6 +82,10 @@ impl Turns {
 
     /// The shard's next message: which of its connections it goes on, and when it is due. `None`: the schedule is over.
     pub(super) fn next(&self) -> Option<(usize, Duration)> {
+        self.next
+    }
+
+    fn find(&self) -> Option<(usize, Duration)> {
         let message = self.schedule.message(self.connection * self.shards + self.shard, self.turn);
         let there = self.connections > 0 && message < self.schedule.messages;
         let connection = usize::try_from(self.connection).ok().filter(|_| there)?;
@@ -88,6 +97,7 @@ impl Turns {
         if self.connection >= self.connections {
             (self.connection, self.turn) = (0, self.turn + 1);
         }
+        self.next = self.find();
     }
 }
 
