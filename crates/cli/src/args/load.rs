@@ -10,6 +10,9 @@ use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::load::{self, CloseBy};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    fourwave load http http://10.77.0.1/ --interface fw-b0 --connections 64\n  \
+    fourwave load http --help                                                more of them, and all flags")]
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
     what: What,
