@@ -21,7 +21,9 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// Runs until it is done or the end is asked for; what was counted, and what stopped it.
 pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
-    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?.active_opens();
+    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
+    // On an address of the stack's own nobody else has any.
+    let builder = if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() };
     let busy = Arc::new(AtomicUsize::new(0));
     let make = |place: Place| {
         busy.store(place.count.into(), Ordering::Relaxed);

@@ -116,6 +116,18 @@ fn a_client_that_is_started_anew_is_not_kept_out_by_time_wait() {
     }
 }
 
+/// More requests than a shared address has ports, each with a connection that the client closes: none waits for one to leave
+/// TIME-WAIT.
+#[test]
+fn an_address_of_its_own_has_all_ports() {
+    let _lab = lab();
+    let server = Server::start("http --listen 10.77.0.1:80");
+    let report = load("--address 10.77.0.8/24 --close client --connections 16 --requests 6000");
+    assert_counts(&report, &NO_ERRORS);
+    assert_counts(&report, &[("responses", 6000), ("no_port", 0)]);
+    server.stop();
+}
+
 /// Each of them does one thing to every connection, and only that is counted.
 #[test]
 fn what_goes_wrong_is_counted_by_its_name() {
