@@ -73,6 +73,19 @@ impl Header {
     /// Header and options, with a checksum of zero; false if there is no room.
     #[inline]
     fn emit_all(&self, buf: &mut [u8]) -> bool {
+        if let Some(timestamps) = self.options.only_timestamps()
+            && let Some((head, rest)) = buf.split_first_chunk_mut()
+            && let Some(options) = rest.first_chunk_mut()
+        {
+            self.emit_fixed(Self::MIN_LEN + Timestamps::LEN, head);
+            timestamps.emit(options);
+            return true;
+        }
+        self.emit_any(buf)
+    }
+
+    /// [`emit_all`](Self::emit_all), whatever the options are.
+    fn emit_any(&self, buf: &mut [u8]) -> bool {
         let header_len = self.len();
         let Some((head, options)) = buf.get_mut(..header_len).and_then(<[u8]>::split_first_chunk_mut) else {
             debug_assert!(false, "no room for a TCP header");
