@@ -148,10 +148,15 @@ impl Pool {
     /// How much of `most` a connection that holds `held` bytes may hold in one direction now: half as much as is free besides.
     /// So n that take all they can hold n parts of n + 2, and a newcomer finds something ("dynamic thresholds", Choudhury and
     /// Hahne, 1998). It is never less than a small share: what the application takes as it comes needs a window, and no memory.
+    #[inline]
     #[must_use]
     pub fn share(&self, held: u32, most: u32) -> u32 {
-        let free = u64::from(self.free_chunks()) * CHUNK_BYTES as u64;
-        let share = (u64::from(held) + free) / 3;
+        // Nearly always there is plenty.
+        if u64::from(most) * 3 <= self.free_bytes() { most } else { self.scarce_share(held, most) }
+    }
+
+    fn scarce_share(&self, held: u32, most: u32) -> u32 {
+        let share = (u64::from(held) + self.free_bytes()) / 3;
         u32::try_from(share.max(self.least_share().into()).min(most.into())).unwrap_or(most)
     }
 
@@ -183,6 +188,10 @@ impl Pool {
 
     const fn free_chunks(&self) -> u32 {
         self.limit.saturating_sub(self.in_use)
+    }
+
+    const fn free_bytes(&self) -> u64 {
+        self.free_chunks() as u64 * CHUNK_BYTES as u64
     }
 
     /// Whether `bytes` more fit below the limit.
