@@ -241,17 +241,8 @@ impl Connection {
             self.echo.data(segment.header.flags);
         }
         self.on_urgent(segment);
-        let mut outcome = Outcome::default();
-        match self.rcv.on_data(env, acceptable, self.clue(env, segment)) {
-            Taken::Nothing | Taken::Kept => {}
-            Taken::InPlace => outcome.deliver = Some((acceptable.skipped(), acceptable.payload().len())),
-            Taken::Queued => self.events.readable = true,
-            Taken::NoMemory => {
-                outcome.dropped = Some(DropReason::NoMemory);
-                // Some of it may have been queued, and only reading makes room.
-                self.events.readable = self.rcv.unread() > 0;
-            }
-        }
+        let taken = self.rcv.on_data(env, acceptable, self.clue(env, segment));
+        let outcome = self.taken(taken, acceptable.skipped(), acceptable.payload());
         debug_assert!(outcome.deliver.is_none_or(|(at, len)| at + len <= segment.payload.len()));
         if self.rcv.take_fin() {
             self.on_fin(env);
@@ -259,8 +250,27 @@ impl Connection {
         outcome
     }
 
+    /// Where the data went that begins at `at` of the segment's.
+    #[inline]
+    pub(super) fn taken(&mut self, taken: Taken, at: usize, payload: &[u8]) -> Outcome {
+        match taken {
+            Taken::Nothing | Taken::Kept => Outcome::default(),
+            Taken::InPlace => Outcome { deliver: Some((at, payload.len())), ..Outcome::default() },
+            Taken::Queued => {
+                self.events.readable = true;
+                Outcome::default()
+            }
+            Taken::NoMemory => {
+                // Some of it may have been queued, and only reading makes room.
+                self.events.readable = self.rcv.unread() > 0;
+                dropped(DropReason::NoMemory)
+            }
+        }
+    }
+
     /// What a segment says of the round trip.
-    fn clue(&self, env: &Env<'_>, segment: &Segment<'_>) -> Clue {
+    #[inline]
+    pub(super) fn clue(&self, env: &Env<'_>, segment: &Segment<'_>) -> Clue {
         if !self.clock.is_on() {
             return Clue::Window(self.snd.srtt());
         }
