@@ -198,15 +198,12 @@ impl Connection {
     /// Hands the acknowledgment to the sender.
     pub(super) fn take_ack(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, window_changed: bool) {
         let header = &segment.header;
-        let ack = Ack {
-            number: header.ack,
-            sack: &header.options.sack,
-            echo: header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr)),
-            ece: header.flags.contains(Flags::ECE),
-            empty: segment.is_empty(),
-            window_changed,
-        };
-        self.snd.on_ack(env, ack);
+        let (number, sack, ece) = (header.ack, &header.options.sack, header.flags.contains(Flags::ECE));
+        if self.snd.on_usual_ack(env, number, sack, ece) {
+            return;
+        }
+        let echo = header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr));
+        self.snd.on_any_ack(env, Ack { number, sack, echo, ece, empty: segment.is_empty(), window_changed });
     }
 
     fn fin_acknowledged(&mut self, env: &mut Env<'_>) {

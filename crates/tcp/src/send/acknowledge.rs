@@ -25,24 +25,28 @@ pub(crate) struct Ack<'a> {
 }
 
 impl Sender {
-    /// Takes any plausible acknowledgment: new, duplicate, or old with SACK blocks.
-    #[inline]
+    /// Takes any acknowledgment, as a connection does.
+    #[cfg(test)]
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
-        self.cork_seen();
-        if self.is_smooth(&ack) {
-            self.on_smooth_ack(env, ack.number);
-        } else {
+        if !self.on_usual_ack(env, ack.number, ack.sack, ack.ece) {
             self.on_any_ack(env, ack);
         }
     }
 
-    /// The usual acknowledgment, which says nothing of losses.
-    fn is_smooth(&self, ack: &Ack<'_>) -> bool {
-        self.acknowledges_new(ack.number)
-            && ack.sack.is_empty()
-            && !ack.ece
-            && !self.tail.is_out()
-            && self.flight.as_ref().is_some_and(|f| f.is_smooth())
+    /// Takes an acknowledgment if it is the usual one, which says nothing of losses, or says nothing at all. Any other is for
+    /// [`on_any_ack`](Self::on_any_ack) to take, next.
+    #[inline]
+    pub(crate) fn on_usual_ack(&mut self, env: &mut Env<'_>, number: SeqNum, sack: &SackBlocks, ece: bool) -> bool {
+        self.cork_seen();
+        let new = self.acknowledges_new(number);
+        match &self.flight {
+            Some(f) if new && sack.is_empty() && !ece && !self.tail.is_out() && f.is_smooth() => {
+                self.on_smooth_ack(env, number);
+                true
+            }
+            Some(_) => false,
+            None => !new,
+        }
     }
 
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
@@ -62,7 +66,8 @@ impl Sender {
         }
     }
 
-    fn on_any_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
+    /// Takes any plausible acknowledgment: new, duplicate, or old with SACK blocks.
+    pub(crate) fn on_any_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
         let new = self.acknowledges_new(ack.number);
         if !self.syn_acked {
             if new {
@@ -318,10 +323,8 @@ mod tests {
             }
             for _ in 0..segments {
                 let number = sender.snd_una + 1000;
-                let ack = Ack { number, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
-                assert!(sender.is_smooth(&ack));
-                assert!(!sender.is_smooth(&Ack { ece: true, ..ack }));
-                sender.on_ack(&mut env, ack);
+                assert!(!sender.on_usual_ack(&mut env, number, &none, true));
+                assert!(sender.on_usual_ack(&mut env, number, &none, false));
             }
             assert_eq!(sender.snd_una, sender.snd_max);
         }
