@@ -1,8 +1,8 @@
 //! What an acknowledgment does to SND.UNA, to the round-trip estimate and to the timers; what it says of losses is `recovery`'s.
 
-use super::{Fin, Sender, scoreboard::Delivered};
+use super::{Fin, Sender};
 use crate::env::Env;
-use wheel::Duration;
+use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::SackBlocks};
 
 /// The echoed timestamps count in milliseconds.
@@ -52,12 +52,11 @@ impl Sender {
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
     fn on_smooth_ack(&mut self, env: &mut Env<'_>, number: SeqNum) {
         let Some(mut flight) = self.flight.take() else { return };
-        let mut delivered = flight.board.delivered(env.now);
-        flight.board.acknowledge_unmarked(number, &mut delivered);
+        let passed = flight.board.acknowledge_unmarked(number);
         // No echoed timestamp is needed: it is known when all of this was sent.
-        self.measure(env, &delivered, number, None);
+        self.measure(env, passed.map(|p| (p.first, p.last.sent)), number, None);
         self.advance(env, number);
-        self.on_smooth_evidence(env, &mut flight, &delivered);
+        self.on_smooth_evidence(env, &mut flight, passed);
         if flight.board.is_empty() {
             env.pool.give_flight(flight);
         } else {
@@ -90,7 +89,8 @@ impl Sender {
         if new {
             flight.board.acknowledge(ack.number, &mut delivered);
         }
-        self.measure(env, &delivered, ack.number, ack.echo);
+        let times = delivered.acked.filter(|_| !delivered.retransmitted).or(delivered.sacked);
+        self.measure(env, times, ack.number, ack.echo);
         if new {
             self.advance(env, ack.number);
         }
@@ -148,9 +148,9 @@ impl Sender {
         debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
     }
 
-    /// Round-trip times: of segments sent once (Karn's algorithm), else of the echoed timestamp (RFC 7323 section 4).
-    fn measure(&mut self, env: &Env<'_>, delivered: &Delivered, number: SeqNum, echo: Option<Duration>) {
-        let times = delivered.acked.filter(|_| !delivered.retransmitted).or(delivered.sacked);
+    /// Round-trip times: of segments sent once (Karn's algorithm), of which the first and the last were sent at `times`, else of
+    /// the echoed timestamp (RFC 7323 section 4).
+    fn measure(&mut self, env: &Env<'_>, times: Option<(Instant, Instant)>, number: SeqNum, echo: Option<Duration>) {
         if let Some((_, last)) = times {
             self.path.sample(env.now - last, env.now);
         }
@@ -175,7 +175,6 @@ mod tests {
     use crate::{config::Config, pool::Pool, testing::segment};
     use proptest::prelude::*;
     use std::{format, vec};
-    use wheel::Instant;
     use wire::tcp::Flags;
 
     /// What happens to a sender.
