@@ -201,6 +201,7 @@ impl Pool {
         (self.free_chunks() as usize) > bytes.div_ceil(CHUNK_BYTES)
     }
 
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<u32> {
         if self.in_use >= self.limit {
             self.counters.refused += 1;
@@ -215,6 +216,7 @@ impl Pool {
         Some(chunk)
     }
 
+    #[cold]
     #[allow(clippy::cast_possible_truncation)] // chunk numbers stay below the limit, which is a u32
     fn grow(&mut self) {
         let first = self.links.len() as u32;
