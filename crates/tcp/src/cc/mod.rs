@@ -176,11 +176,12 @@ impl Congestion {
     /// Data is sent again after `idle`, during which nothing was. As Linux's `tcp_cwnd_restart`: the window is halved for each
     /// RTO of it, down to the initial window (RFC 5681 section 4.1, gentler for short rests); ssthresh remembers three
     /// quarters of what it was (RFC 7661 section 4.4.1), so that slow start goes back there.
+    #[inline]
     pub(crate) fn on_restart(&mut self, now: Instant, idle: Duration, rto: Duration, mss: u32) {
-        let (cwnd, restart) = (self.window.cwnd, initial_window(mss));
-        let reduced = idle > rto && cwnd > restart;
+        let reduced = idle > rto && self.window.cwnd > initial_window(mss);
         dispatch!(&mut self.controller, c => c.on_restart(now, reduced));
         if reduced {
+            let (cwnd, restart) = (self.window.cwnd, initial_window(mss));
             self.window.ssthresh = self.window.ssthresh.max(cwnd / 4 * 3);
             let halvings = (idle.as_nanos() - 1) / rto.as_nanos().max(1);
             self.window.cwnd = (cwnd >> halvings.min(31)).max(restart);
