@@ -310,8 +310,12 @@ impl Default for Cursor {
 impl Cursor {
     /// Follows the queue's [`consume`](ByteQueue::consume) of `n` bytes.
     pub fn consumed(&mut self, n: u32) {
-        // At or before the new head the place is found from the head at no cost.
-        *self = if self.position > n { Self { position: self.position - n, ..*self } } else { Self::default() };
+        if self.position > n {
+            self.position -= n;
+        } else {
+            // At or before the new head the place is found from the head at no cost.
+            *self = Self::default();
+        }
     }
 }
 

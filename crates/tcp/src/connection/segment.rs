@@ -187,6 +187,7 @@ impl Connection {
     }
 
     /// Something new is acknowledged.
+    #[inline]
     pub(super) fn on_progress(&mut self, env: &Env<'_>) {
         self.on_path_ack(env.now);
         if self.is_writable(env) {
