@@ -257,6 +257,7 @@ impl Receiver {
     }
 
     /// Data arrives: the buffer grows with what the application has taken of what came before.
+    #[inline]
     fn measure(&mut self, env: &mut Env<'_>, seq: SeqNum, payload: &[u8], clue: Clue) {
         let (len, taken) = (length(payload), self.rcv_nxt - self.queue.len());
         let arrival = Arrival { now: env.now, clue, len, end: seq + len, edge: self.edge, taken };
@@ -285,11 +286,16 @@ impl Receiver {
     }
 
     /// Takes what is next in order.
+    #[inline]
     fn take_next(&mut self, pool: &mut Pool, payload: &[u8]) -> Taken {
         if self.queue.is_empty() && self.reassembly.is_none() {
             self.rcv_nxt += length(payload);
             return Taken::InPlace;
         }
+        self.queue_next(pool, payload)
+    }
+
+    fn queue_next(&mut self, pool: &mut Pool, payload: &[u8]) -> Taken {
         if self.queue_up(pool, payload) < payload.len() {
             return Taken::NoMemory;
         }
