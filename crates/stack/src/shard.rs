@@ -294,7 +294,7 @@ impl Shard {
         if self.has_services() {
             self.advance_services(now, app);
         }
-        if self.neighbours.next_due().is_some_and(|at| at <= now) {
+        if self.neighbours.is_due(now) {
             let due = self.neighbours.due(now);
             for ask in due.asks {
                 self.ask(ask);
