@@ -236,6 +236,7 @@ impl Receiver {
     }
 
     /// What [`on_data`](Self::on_data) comes to for data that is [expected](Self::expects), without FIN.
+    #[inline]
     pub(crate) fn on_next_data(&mut self, env: &mut Env<'_>, payload: &[u8], clue: Clue) -> Taken {
         self.measure(env, self.rcv_nxt, payload, clue);
         let taken = self.take_next(env.pool, payload);
