@@ -305,6 +305,13 @@ impl Neighbours {
         [self.retry_at, self.sweep_at].into_iter().flatten().min()
     }
 
+    /// Whether [`due`](Self::due) has something to say.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        due(self.retry_at) || due(self.sweep_at)
+    }
+
     /// What is to be done at `now`.
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         let mut due = Due::default();

@@ -294,7 +294,7 @@ impl Shard {
         if self.has_services() {
             self.advance_services(now, app);
         }
-        if self.neighbours.next_due().is_some_and(|at| at <= now) {
+        if self.neighbours.is_due(now) {
             let due = self.neighbours.due(now);
             for ask in due.asks {
                 self.ask(ask);
@@ -529,10 +529,15 @@ impl Shard {
     /// segment, which moves the retransmission timer by a little, does not touch the wheel.
     fn arm(&mut self, slot: u32) {
         let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        Self::arm_entry(entry, slot, &mut self.wheel);
+    }
+
+    #[inline]
+    fn arm_entry(entry: &mut Entry, slot: u32, wheel: &mut Wheel) {
         let Some(deadline) = entry.conn.poll_timeout() else { return };
         if entry.armed.is_none_or(|at| at > deadline) {
             entry.armed = Some(deadline);
-            self.wheel.start(slot, deadline);
+            wheel.start(slot, deadline);
         }
     }
 }

@@ -148,10 +148,15 @@ impl Pool {
     /// How much of `most` a connection that holds `held` bytes may hold in one direction now: half as much as is free besides.
     /// So n that take all they can hold n parts of n + 2, and a newcomer finds something ("dynamic thresholds", Choudhury and
     /// Hahne, 1998). It is never less than a small share: what the application takes as it comes needs a window, and no memory.
+    #[inline]
     #[must_use]
     pub fn share(&self, held: u32, most: u32) -> u32 {
-        let free = u64::from(self.free_chunks()) * CHUNK_BYTES as u64;
-        let share = (u64::from(held) + free) / 3;
+        // Nearly always there is plenty.
+        if u64::from(most) * 3 <= self.free_bytes() { most } else { self.scarce_share(held, most) }
+    }
+
+    fn scarce_share(&self, held: u32, most: u32) -> u32 {
+        let share = (u64::from(held) + self.free_bytes()) / 3;
         u32::try_from(share.max(self.least_share().into()).min(most.into())).unwrap_or(most)
     }
 
@@ -185,6 +190,10 @@ impl Pool {
         self.limit.saturating_sub(self.in_use)
     }
 
+    const fn free_bytes(&self) -> u64 {
+        self.free_chunks() as u64 * CHUNK_BYTES as u64
+    }
+
     /// Whether `bytes` more fit below the limit.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
@@ -192,6 +201,7 @@ impl Pool {
         (self.free_chunks() as usize) > bytes.div_ceil(CHUNK_BYTES)
     }
 
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<u32> {
         if self.in_use >= self.limit {
             self.counters.refused += 1;
@@ -206,6 +216,7 @@ impl Pool {
         Some(chunk)
     }
 
+    #[cold]
     #[allow(clippy::cast_possible_truncation)] // chunk numbers stay below the limit, which is a u32
     fn grow(&mut self) {
         let first = self.links.len() as u32;
@@ -299,8 +310,12 @@ impl Default for Cursor {
 impl Cursor {
     /// Follows the queue's [`consume`](ByteQueue::consume) of `n` bytes.
     pub fn consumed(&mut self, n: u32) {
-        // At or before the new head the place is found from the head at no cost.
-        *self = if self.position > n { Self { position: self.position - n, ..*self } } else { Self::default() };
+        if self.position > n {
+            self.position -= n;
+        } else {
+            // At or before the new head the place is found from the head at no cost.
+            *self = Self::default();
+        }
     }
 }
 

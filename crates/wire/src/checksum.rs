@@ -11,30 +11,51 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[inline]
 #[must_use]
 pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
-    // 2^16, 2^32 and 2^64 are all 1 modulo 2^16 - 1, so whole 64-bit words may be added, carries and all; and the sum of
-    // byte-swapped words is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
+    acc + u64::from(u16::from_be(fold(native(bytes))))
+}
+
+/// The checksum that makes a message with the running sum `acc` in front of `bytes` valid: as [`finish`] of [`sum`], with one
+/// folding for both.
+#[inline]
+pub(crate) fn finish_with(acc: u64, bytes: &[u8]) -> u16 {
+    u16::from_be(!fold(add(native(bytes), u64::from_be(acc))))
+}
+
+/// The sum of `bytes` as words in the machine's own order.
+///
+/// 2^16, 2^32 and 2^64 are all 1 modulo 2^16 - 1, so whole 64-bit words may be added, with the carry brought back in; and the
+/// sum of byte-swapped words is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
+#[inline]
+fn native(bytes: &[u8]) -> u64 {
     let (blocks, rest) = bytes.as_chunks::<32>();
-    let (mut even, mut odd) = (0u128, 0u128);
+    let mut sum = 0;
     for block in blocks {
+        // A chain of carries for each block, so that only its end waits for the block before.
         let [a, b, c, d] = words(block);
-        even += u128::from(a);
-        odd += u128::from(b);
-        even += u128::from(c);
-        odd += u128::from(d);
+        let (block, carry) = a.carrying_add(b, false);
+        let (block, carry) = block.carrying_add(c, carry);
+        let (block, carry) = block.carrying_add(d, carry);
+        let (block, carry) = block.carrying_add(sum, carry);
+        sum = block + u64::from(carry);
     }
     let (words, tail) = rest.as_chunks::<4>();
-    let mut native: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let mut last: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     let padded = match *tail {
         [] => [0; 4],
         [a] => [a, 0, 0, 0],
         [a, b] => [a, b, 0, 0],
         [a, b, c, ..] => [a, b, c, 0],
     };
-    native += u64::from(u32::from_ne_bytes(padded));
-    if !blocks.is_empty() {
-        native += narrow(even + odd);
-    }
-    acc + u64::from(u16::from_be(fold(native)))
+    last += u64::from(u32::from_ne_bytes(padded));
+    add(sum, last)
+}
+
+/// Adds the carry back in (RFC 1071, section 1). A sum that has carried is at most all ones less one, however many were added:
+/// adding the carry does not carry again.
+#[inline]
+fn add(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u64::from(carry)
 }
 
 /// The sum of the 32-bit words of an IPv4 header without options, in the machine's own order: what is said of it is true of

@@ -54,7 +54,7 @@ impl Header {
     #[inline]
     pub fn emit(&self, src: IpAddr, dst: IpAddr, buf: &mut [u8]) {
         if self.emit_all(buf) {
-            let checksum = checksum::finish(whole_sum(src, dst, buf));
+            let checksum = whole_checksum(src, dst, buf);
             buf[16..18].copy_from_slice(&checksum.to_be_bytes());
         }
     }
@@ -73,6 +73,19 @@ impl Header {
     /// Header and options, with a checksum of zero; false if there is no room.
     #[inline]
     fn emit_all(&self, buf: &mut [u8]) -> bool {
+        if let Some(timestamps) = self.options.only_timestamps()
+            && let Some((head, rest)) = buf.split_first_chunk_mut()
+            && let Some(options) = rest.first_chunk_mut()
+        {
+            self.emit_fixed(Self::MIN_LEN + Timestamps::LEN, head);
+            timestamps.emit(options);
+            return true;
+        }
+        self.emit_any(buf)
+    }
+
+    /// [`emit_all`](Self::emit_all), whatever the options are.
+    fn emit_any(&self, buf: &mut [u8]) -> bool {
         let header_len = self.len();
         let Some((head, options)) = buf.get_mut(..header_len).and_then(<[u8]>::split_first_chunk_mut) else {
             debug_assert!(false, "no room for a TCP header");
@@ -123,7 +136,7 @@ impl<'a> Segment<'a> {
         let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1] = *head;
         let (head, payload) = bytes.split_at_checked(usize::from(offset >> 4) * 4).ok_or(Malformed::TcpDataOffset)?;
         let options = head.get(Header::MIN_LEN..).ok_or(Malformed::TcpDataOffset)?;
-        if !checksum::is_valid(whole_sum(src, dst, bytes)) {
+        if whole_checksum(src, dst, bytes) != 0 {
             return Err(Malformed::TcpChecksum);
         }
         let header = Header {
@@ -163,9 +176,9 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// The sum over the pseudo-header and all of a segment.
+/// The checksum over the pseudo-header and all of a segment; of one that has its checksum in place, 0 if it arrived intact.
 #[inline]
-fn whole_sum(src: IpAddr, dst: IpAddr, segment: &[u8]) -> u64 {
+fn whole_checksum(src: IpAddr, dst: IpAddr, segment: &[u8]) -> u16 {
     let len = u32::try_from(segment.len()).unwrap_or(u32::MAX);
-    checksum::sum(checksum::pseudo_header(src, dst, PROTOCOL_TCP, len), segment)
+    checksum::finish_with(checksum::pseudo_header(src, dst, PROTOCOL_TCP, len), segment)
 }

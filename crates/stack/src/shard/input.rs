@@ -84,9 +84,9 @@ impl Shard {
             // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
             return Err(Refusal::NotUnicast.into());
         }
-        let link = Link { src: header.src, vlan: header.vlan, marked: false, way };
+        let mut link = Link { src: header.src, vlan: header.vlan, marked: false, way };
         match header.ethertype {
-            eth::ETHERTYPE_IPV4 => self.ipv4(now, link, packet, app)?,
+            eth::ETHERTYPE_IPV4 => self.ipv4(now, &mut link, packet, app)?,
             eth::ETHERTYPE_IPV6 => return self.ipv6(now, link, packet, app),
             eth::ETHERTYPE_ARP => {
                 self.arp(now, link, &arp::Packet::parse(packet)?);
@@ -97,10 +97,10 @@ impl Shard {
         Ok(Placed::Here)
     }
 
-    fn ipv4(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
+    fn ipv4(&mut self, now: Instant, link: &mut Link, packet: &[u8], app: &mut impl App) -> Result<(), Rejected> {
         let (header, payload) = ipv4::Header::parse(packet)?;
         if header.protocol == ip::PROTOCOL_TCP && !header.is_fragment() {
-            let link = Link { marked: header.tos & CE == CE, ..link };
+            link.marked = header.tos & CE == CE;
             return self.tcp(now, link, header.src.into(), header.dst.into(), payload, app);
         }
         self.check_addresses(header.src.into(), header.dst.into())?;
@@ -108,7 +108,7 @@ impl Shard {
             return Err(Refusal::Fragment.into());
         }
         match header.protocol {
-            ip::PROTOCOL_ICMP => self.icmpv4(now, link, &header, payload, app),
+            ip::PROTOCOL_ICMP => self.icmpv4(now, *link, &header, payload, app),
             _ => Err(Refusal::Protocol.into()),
         }
     }
@@ -125,7 +125,7 @@ impl Shard {
         match header.next_header {
             ip::PROTOCOL_TCP => {
                 let link = Link { marked: header.traffic_class & CE == CE, ..link };
-                self.tcp(now, link, header.src.into(), header.dst.into(), payload, app)?;
+                self.tcp(now, &link, header.src.into(), header.dst.into(), payload, app)?;
             }
             ip::PROTOCOL_ICMPV6 => self.icmpv6(now, link, &header, payload, app)?,
             _ => return Err(Refusal::Protocol.into()),
@@ -244,7 +244,7 @@ impl Shard {
     fn tcp(
         &mut self,
         now: Instant,
-        link: Link,
+        link: &Link,
         src: IpAddr,
         dst: IpAddr,
         bytes: &[u8],
@@ -282,9 +282,9 @@ impl Shard {
             self.segment(now, link, slot, segment, app);
             return Ok(());
         }
-        let knocker = Knocker { key, hash, link, segment, old: None };
+        let knocker = Knocker { key, hash, link: *link, segment, old: None };
         match owner {
-            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, link, slot, key, hash, segment),
+            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, *link, slot, key, hash, segment),
             Some(Owner::HalfOpen(slot)) => Ok(self.in_syn_received(now, slot, &knocker, app)?),
             _ => self.knock(now, &knocker, app),
         }
@@ -306,7 +306,7 @@ impl Shard {
     }
 
     /// A segment of a connection.
-    pub(super) fn segment(&mut self, now: Instant, link: Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
+    pub(super) fn segment(&mut self, now: Instant, link: &Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
         self.counters.segments_in += 1;
         let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
         let opening = !entry.told || entry.conn.state() == tcp::State::SynSent;

@@ -25,7 +25,7 @@ struct Marks {
 /// What came of asking a connection for a segment.
 enum Turn {
     Sent(usize),
-    /// The last there was to send.
+    /// The last there was to send: the connection is not dirty any more, and its timer runs.
     Last(usize),
     /// Nothing (more) to send.
     Idle,
@@ -91,8 +91,8 @@ impl Shard {
                 Turn::Last(len) => {
                     self.counters.frames_out += 1;
                     self.counters.segments_out += 1;
-                    self.end_turn(slot);
-                    self.arm(slot);
+                    self.burst = 0;
+                    self.dirty.pop_front();
                     return Some(len);
                 }
                 turn => {
@@ -161,7 +161,12 @@ impl Shard {
             header.emit(src, dst, segment);
         }
         // Most often one segment is all there is: it need not be asked for another.
-        if !entry.over && entry.conn.sent_all() { Turn::Last(at + tcp_len) } else { Turn::Sent(at + tcp_len) }
+        if !entry.over && entry.conn.sent_all() {
+            entry.dirty = false;
+            Self::arm_entry(entry, slot, &mut self.wheel);
+            return Turn::Last(at + tcp_len);
+        }
+        Turn::Sent(at + tcp_len)
     }
 
     /// What a connection has to send can't leave: its timers run all the same.

@@ -209,7 +209,7 @@ impl Shard {
         };
         let slot = self.insert(entry).ok_or(Refusal::ConnectionsFull)?;
         self.begin_with_path(now, slot);
-        self.segment(now, knocker.link, slot, knocker.segment, app);
+        self.segment(now, &knocker.link, slot, knocker.segment, app);
         Ok(())
     }
 

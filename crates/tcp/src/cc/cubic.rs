@@ -106,14 +106,16 @@ impl Cubic {
 
 impl Control for Cubic {
     fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
-        if !acked.limited {
-            // The application leaves the window unused (section 4.2).
-            return self.pause(acked.now);
-        }
         let rest = self.slow.on_ack(window, acked);
         if rest > 0 {
             self.avoid(window, acked, rest);
         }
+    }
+
+    /// Section 4.2.
+    #[inline]
+    fn on_unused_ack(&mut self, now: Instant) {
+        self.pause(now);
     }
 
     /// Sections 4.6 to 4.8. The window is reduced, not the flight: it does not grow while it is not used.
@@ -322,7 +324,7 @@ mod tests {
             }
             for _ in 0..idle {
                 now += RTT;
-                c.on_ack(&Acked { limited: false, ..acked(now, MSS) });
+                c.on_unused_ack(now);
             }
             round(&mut c, &mut now);
             c.window()
@@ -466,7 +468,7 @@ mod tests {
         now += idle;
         c.on_restart(now, idle, Duration::from_millis(300), MSS);
         assert_eq!((c.window(), c.ssthresh()), (10 * MSS, before / 4 * 3));
-        c.on_ack(&Acked { limited: false, ..acked(now + RTT, MSS) });
+        c.on_unused_ack(now + RTT);
         assert!(cubic(&c).epoch <= now + RTT);
         now += RTT;
         let mut last = c.window();

@@ -17,7 +17,8 @@ pub(crate) use usage::Usage;
 use wheel::{Duration, Instant};
 use wire::SeqNum;
 
-/// New data is acknowledged, and no reduction is under way.
+/// New data is acknowledged, no reduction is under way, and it was the window that had held data back: only then may it grow
+/// (RFC 7661, RFC 9438 section 4.2).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Acked {
     pub(crate) now: Instant,
@@ -32,8 +33,6 @@ pub(crate) struct Acked {
     pub(crate) srtt: Duration,
     /// Effective MSS, bytes.
     pub(crate) mss: u32,
-    /// It was the window that had held data back: only then may it grow (RFC 7661, RFC 9438 section 4.2).
-    pub(crate) limited: bool,
 }
 
 /// Why the window is reduced.
@@ -71,8 +70,11 @@ impl Window {
 
 /// A congestion controller: events in; the window, ssthresh and the pacing rate out.
 pub(crate) trait Control {
-    /// Data is acknowledged, and no reduction is under way.
+    /// Data is acknowledged that the window had held back, and no reduction is under way.
     fn on_ack(&mut self, window: &mut Window, acked: &Acked);
+
+    /// Data is acknowledged, and no reduction is under way, but the application leaves the window unused.
+    fn on_unused_ack(&mut self, _now: Instant) {}
 
     /// A sign of congestion with `flight` bytes outstanding: ssthresh, without its floor.
     fn on_congestion(&mut self, window: &Window, signal: Signal, flight: u32) -> u32;
@@ -158,6 +160,12 @@ impl Congestion {
         dispatch!(&mut self.controller, c => c.on_ack(&mut self.window, acked));
     }
 
+    /// The same where the application leaves the window unused.
+    #[inline]
+    pub(crate) fn on_unused_ack(&mut self, now: Instant) {
+        dispatch!(&mut self.controller, c => c.on_unused_ack(now));
+    }
+
     /// Sets ssthresh because of a signal with `flight` bytes outstanding; the window is the caller's to bring down.
     pub(crate) fn reduce(&mut self, signal: Signal, flight: u32, mss: u32) {
         let least = if signal == Signal::Ecn { mss } else { 2 * mss };
@@ -168,11 +176,12 @@ impl Congestion {
     /// Data is sent again after `idle`, during which nothing was. As Linux's `tcp_cwnd_restart`: the window is halved for each
     /// RTO of it, down to the initial window (RFC 5681 section 4.1, gentler for short rests); ssthresh remembers three
     /// quarters of what it was (RFC 7661 section 4.4.1), so that slow start goes back there.
+    #[inline]
     pub(crate) fn on_restart(&mut self, now: Instant, idle: Duration, rto: Duration, mss: u32) {
-        let (cwnd, restart) = (self.window.cwnd, initial_window(mss));
-        let reduced = idle > rto && cwnd > restart;
+        let reduced = idle > rto && self.window.cwnd > initial_window(mss);
         dispatch!(&mut self.controller, c => c.on_restart(now, reduced));
         if reduced {
+            let (cwnd, restart) = (self.window.cwnd, initial_window(mss));
             self.window.ssthresh = self.window.ssthresh.max(cwnd / 4 * 3);
             let halvings = (idle.as_nanos() - 1) / rto.as_nanos().max(1);
             self.window.cwnd = (cwnd >> halvings.min(31)).max(restart);
@@ -258,6 +267,6 @@ mod testing {
     /// An acknowledgment that shows no round-trip time, of data that the window had limited.
     pub(super) fn acked(now: Instant, bytes: u32, srtt: Duration, mss: u32) -> Acked {
         let una = SeqNum::new(0);
-        Acked { now, una, snd_nxt: una, bytes, rtt: None, srtt, mss, limited: true }
+        Acked { now, una, snd_nxt: una, bytes, rtt: None, srtt, mss }
     }
 }

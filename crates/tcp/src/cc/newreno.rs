@@ -18,9 +18,6 @@ impl NewReno {
 impl Control for NewReno {
     /// One MSS for each window acknowledged.
     fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
-        if !acked.limited {
-            return;
-        }
         let rest = self.slow.on_ack(window, acked);
         self.credit = self.credit.saturating_add(rest);
         while self.credit >= window.cwnd.max(1) {
@@ -71,7 +68,7 @@ mod tests {
         c.on_ack(&acked(10_000));
         assert_eq!(c.window(), 20_000);
         // Not used: no growth.
-        c.on_ack(&Acked { limited: false, ..acked(10_000) });
+        c.on_unused_ack(Instant::ZERO);
         assert_eq!(c.window(), 20_000);
         c.reduce(Signal::Timeout, 20_000, MSS);
         c.set_window(MSS);

@@ -44,6 +44,15 @@ impl Connection {
         self.extras.get_or_insert_default()
     }
 
+    /// False when [`poll_event`](Self::poll_event) would return `None`, and it need not be called; true says nothing.
+    #[inline]
+    #[must_use]
+    pub fn may_have_events(&self) -> bool {
+        let e = &self.events;
+        let flags = e.established | e.readable | e.writable | e.peer_closed | e.time_wait;
+        flags || e.closed.is_some() || self.extras.is_some()
+    }
+
     /// A segment was processed, or not.
     pub(super) fn heard(&mut self, now: Instant, outcome: &Outcome) {
         let (una, read) = (self.snd.snd_una(), self.rcv.rcv_nxt() - self.rcv.unread());

@@ -2,7 +2,6 @@
 //! it, goes a short way. It leads to where the long one does (`segment`).
 
 use super::{Connection, Env, Flags, Outcome, Segment, State};
-use crate::recv::acceptability::Acceptable;
 
 /// PSH says nothing that matters.
 const USUAL: Flags = Flags(Flags::ACK.0 | Flags::PSH.0);
@@ -36,7 +35,9 @@ impl Connection {
         if segment.payload.is_empty() {
             return Outcome::default();
         }
-        self.text(env, segment, &Acceptable::whole(segment))
+        self.echo.data(header.flags);
+        let taken = self.rcv.on_next_data(env, segment.payload, self.clue(env, segment));
+        self.taken(taken, 0, segment.payload)
     }
 }
 

@@ -187,6 +187,7 @@ impl Connection {
     }
 
     /// Something new is acknowledged.
+    #[inline]
     pub(super) fn on_progress(&mut self, env: &Env<'_>) {
         self.on_path_ack(env.now);
         if self.is_writable(env) {
@@ -198,15 +199,12 @@ impl Connection {
     /// Hands the acknowledgment to the sender.
     pub(super) fn take_ack(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, window_changed: bool) {
         let header = &segment.header;
-        let ack = Ack {
-            number: header.ack,
-            sack: &header.options.sack,
-            echo: header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr)),
-            ece: header.flags.contains(Flags::ECE),
-            empty: segment.is_empty(),
-            window_changed,
-        };
-        self.snd.on_ack(env, ack);
+        let (number, sack, ece) = (header.ack, &header.options.sack, header.flags.contains(Flags::ECE));
+        if self.snd.on_usual_ack(env, number, sack, ece) {
+            return;
+        }
+        let echo = header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr));
+        self.snd.on_any_ack(env, Ack { number, sack, echo, ece, empty: segment.is_empty(), window_changed });
     }
 
     fn fin_acknowledged(&mut self, env: &mut Env<'_>) {
@@ -241,17 +239,8 @@ impl Connection {
             self.echo.data(segment.header.flags);
         }
         self.on_urgent(segment);
-        let mut outcome = Outcome::default();
-        match self.rcv.on_data(env, acceptable, self.clue(env, segment)) {
-            Taken::Nothing | Taken::Kept => {}
-            Taken::InPlace => outcome.deliver = Some((acceptable.skipped(), acceptable.payload().len())),
-            Taken::Queued => self.events.readable = true,
-            Taken::NoMemory => {
-                outcome.dropped = Some(DropReason::NoMemory);
-                // Some of it may have been queued, and only reading makes room.
-                self.events.readable = self.rcv.unread() > 0;
-            }
-        }
+        let taken = self.rcv.on_data(env, acceptable, self.clue(env, segment));
+        let outcome = self.taken(taken, acceptable.skipped(), acceptable.payload());
         debug_assert!(outcome.deliver.is_none_or(|(at, len)| at + len <= segment.payload.len()));
         if self.rcv.take_fin() {
             self.on_fin(env);
@@ -259,8 +248,27 @@ impl Connection {
         outcome
     }
 
+    /// Where the data went that begins at `at` of the segment's.
+    #[inline]
+    pub(super) fn taken(&mut self, taken: Taken, at: usize, payload: &[u8]) -> Outcome {
+        match taken {
+            Taken::Nothing | Taken::Kept => Outcome::default(),
+            Taken::InPlace => Outcome { deliver: Some((at, payload.len())), ..Outcome::default() },
+            Taken::Queued => {
+                self.events.readable = true;
+                Outcome::default()
+            }
+            Taken::NoMemory => {
+                // Some of it may have been queued, and only reading makes room.
+                self.events.readable = self.rcv.unread() > 0;
+                dropped(DropReason::NoMemory)
+            }
+        }
+    }
+
     /// What a segment says of the round trip.
-    fn clue(&self, env: &Env<'_>, segment: &Segment<'_>) -> Clue {
+    #[inline]
+    pub(super) fn clue(&self, env: &Env<'_>, segment: &Segment<'_>) -> Clue {
         if !self.clock.is_on() {
             return Clue::Window(self.snd.srtt());
         }

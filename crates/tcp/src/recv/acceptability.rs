@@ -24,12 +24,6 @@ pub(crate) struct Acceptable<'a> {
 }
 
 impl<'a> Acceptable<'a> {
-    /// What [`check`] makes of data without SYN and FIN that begins at RCV.NXT and fits the window: the caller has seen to
-    /// both ([`Receiver::expects`](super::Receiver::expects)).
-    pub(crate) const fn whole(segment: &Segment<'a>) -> Self {
-        Self { seq: segment.header.seq, payload: segment.payload, skipped: 0, fin: false }
-    }
-
     pub(crate) const fn seq(&self) -> SeqNum {
         self.seq
     }

@@ -69,6 +69,7 @@ impl Autotune {
     }
 
     /// Measures; the buffer grows to `most` at the utmost, and only if there is memory: `spare`.
+    #[inline]
     pub(crate) fn on_data(&mut self, arrival: Arrival, most: u32, spare: bool) -> Verdict {
         let elapsed = milliseconds(arrival.now).wrapping_sub(self.began);
         let over = match arrival.clue {

@@ -207,7 +207,7 @@ impl Receiver {
     /// Takes the data (and the place of the FIN) of an acceptable segment.
     pub(crate) fn on_data(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>, clue: Clue) -> Taken {
         if !segment.payload().is_empty() {
-            self.measure(env, segment, clue);
+            self.measure(env, segment.seq(), segment.payload(), clue);
         }
         let taken = self.take(env, segment);
         // A FIN behind data that may have to come again comes again with it.
@@ -223,13 +223,7 @@ impl Receiver {
         }
         match taken {
             Taken::Nothing => {}
-            Taken::InPlace | Taken::Queued => {
-                match self.policy.on_data(length(segment.payload()), self.mss, self.reassembly.is_none()) {
-                    Ack::Now => self.ack_now = true,
-                    Ack::Quick => self.ack_quickly(env),
-                    Ack::Delay => self.delay(env, env.config.delayed_ack),
-                }
-            }
+            Taken::InPlace | Taken::Queued => self.note_data(env, segment.payload()),
             Taken::Kept | Taken::NoMemory => self.ack_now = true,
         }
         let carries = !segment.payload().is_empty() || segment.fin();
@@ -241,10 +235,33 @@ impl Receiver {
         taken
     }
 
+    /// What [`on_data`](Self::on_data) comes to for data that is [expected](Self::expects), without FIN.
+    #[inline]
+    pub(crate) fn on_next_data(&mut self, env: &mut Env<'_>, payload: &[u8], clue: Clue) -> Taken {
+        self.measure(env, self.rcv_nxt, payload, clue);
+        let taken = self.take_next(env.pool, payload);
+        if taken == Taken::NoMemory {
+            self.ack_now = true;
+        } else {
+            self.note_data(env, payload);
+        }
+        taken
+    }
+
+    /// Data has come in order: when is it to be acknowledged?
+    fn note_data(&mut self, env: &Env<'_>, payload: &[u8]) {
+        match self.policy.on_data(length(payload), self.mss, self.reassembly.is_none()) {
+            Ack::Now => self.ack_now = true,
+            Ack::Quick => self.ack_quickly(env),
+            Ack::Delay => self.delay(env, env.config.delayed_ack),
+        }
+    }
+
     /// Data arrives: the buffer grows with what the application has taken of what came before.
-    fn measure(&mut self, env: &mut Env<'_>, segment: &Acceptable<'_>, clue: Clue) {
-        let (len, taken) = (length(segment.payload()), self.rcv_nxt - self.queue.len());
-        let arrival = Arrival { now: env.now, clue, len, end: segment.seq() + len, edge: self.edge, taken };
+    #[inline]
+    fn measure(&mut self, env: &mut Env<'_>, seq: SeqNum, payload: &[u8], clue: Clue) {
+        let (len, taken) = (length(payload), self.rcv_nxt - self.queue.len());
+        let arrival = Arrival { now: env.now, clue, len, end: seq + len, edge: self.edge, taken };
         if self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) == Verdict::Held {
             env.pool.count(|c| c.growth_held += 1);
         }
@@ -266,15 +283,25 @@ impl Receiver {
             }
             return if runs.insert(env.pool, segment.seq(), payload) { Taken::Kept } else { Taken::NoMemory };
         }
+        self.take_next(env.pool, payload)
+    }
+
+    /// Takes what is next in order.
+    #[inline]
+    fn take_next(&mut self, pool: &mut Pool, payload: &[u8]) -> Taken {
         if self.queue.is_empty() && self.reassembly.is_none() {
             self.rcv_nxt += length(payload);
             return Taken::InPlace;
         }
-        if self.queue_up(env.pool, payload) < payload.len() {
+        self.queue_next(pool, payload)
+    }
+
+    fn queue_next(&mut self, pool: &mut Pool, payload: &[u8]) -> Taken {
+        if self.queue_up(pool, payload) < payload.len() {
             return Taken::NoMemory;
         }
         if let Some(runs) = &mut self.reassembly {
-            self.rcv_nxt += runs.advance(env.pool, self.rcv_nxt, &mut self.queue);
+            self.rcv_nxt += runs.advance(pool, self.rcv_nxt, &mut self.queue);
             self.ack_now = true;
         }
         Taken::Queued

@@ -1,8 +1,8 @@
 //! What an acknowledgment does to SND.UNA, to the round-trip estimate and to the timers; what it says of losses is `recovery`'s.
 
-use super::{Fin, Sender, scoreboard::Delivered};
+use super::{Fin, Sender};
 use crate::env::Env;
-use wheel::Duration;
+use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::SackBlocks};
 
 /// The echoed timestamps count in milliseconds.
@@ -25,35 +25,38 @@ pub(crate) struct Ack<'a> {
 }
 
 impl Sender {
-    /// Takes any plausible acknowledgment: new, duplicate, or old with SACK blocks.
-    #[inline]
+    /// Takes any acknowledgment, as a connection does.
+    #[cfg(test)]
     pub(crate) fn on_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
-        self.cork_seen();
-        if self.is_smooth(&ack) {
-            self.on_smooth_ack(env, ack.number);
-        } else {
+        if !self.on_usual_ack(env, ack.number, ack.sack, ack.ece) {
             self.on_any_ack(env, ack);
         }
     }
 
-    /// The usual acknowledgment, which says nothing of losses.
-    fn is_smooth(&self, ack: &Ack<'_>) -> bool {
-        self.acknowledges_new(ack.number)
-            && ack.sack.is_empty()
-            && !ack.ece
-            && !self.tail.is_out()
-            && self.flight.as_ref().is_some_and(|f| f.is_smooth())
+    /// Takes an acknowledgment if it is the usual one, which says nothing of losses, or says nothing at all. Any other is for
+    /// [`on_any_ack`](Self::on_any_ack) to take, next.
+    #[inline]
+    pub(crate) fn on_usual_ack(&mut self, env: &mut Env<'_>, number: SeqNum, sack: &SackBlocks, ece: bool) -> bool {
+        self.cork_seen();
+        let new = self.acknowledges_new(number);
+        match &self.flight {
+            Some(f) if new && sack.is_empty() && !ece && !self.tail.is_out() && f.is_smooth() => {
+                self.on_smooth_ack(env, number);
+                true
+            }
+            Some(_) => false,
+            None => !new,
+        }
     }
 
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
     fn on_smooth_ack(&mut self, env: &mut Env<'_>, number: SeqNum) {
         let Some(mut flight) = self.flight.take() else { return };
-        let mut delivered = flight.board.delivered(env.now);
-        flight.board.acknowledge_unmarked(number, &mut delivered);
+        let passed = flight.board.acknowledge_unmarked(number);
         // No echoed timestamp is needed: it is known when all of this was sent.
-        self.measure(env, &delivered, number, None);
+        self.measure(env, passed.map(|p| (p.first, p.last.sent)), number, None);
         self.advance(env, number);
-        self.on_smooth_evidence(env, &mut flight, &delivered);
+        self.on_smooth_evidence(env, &mut flight, passed);
         if flight.board.is_empty() {
             env.pool.give_flight(flight);
         } else {
@@ -62,7 +65,8 @@ impl Sender {
         }
     }
 
-    fn on_any_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
+    /// Takes any plausible acknowledgment: new, duplicate, or old with SACK blocks.
+    pub(crate) fn on_any_ack(&mut self, env: &mut Env<'_>, ack: Ack<'_>) {
         let new = self.acknowledges_new(ack.number);
         if !self.syn_acked {
             if new {
@@ -85,7 +89,8 @@ impl Sender {
         if new {
             flight.board.acknowledge(ack.number, &mut delivered);
         }
-        self.measure(env, &delivered, ack.number, ack.echo);
+        let times = delivered.acked.filter(|_| !delivered.retransmitted).or(delivered.sacked);
+        self.measure(env, times, ack.number, ack.echo);
         if new {
             self.advance(env, ack.number);
         }
@@ -143,9 +148,9 @@ impl Sender {
         debug_assert!(self.in_order(), "SND.UNA =< SND.NXT =< what was sent");
     }
 
-    /// Round-trip times: of segments sent once (Karn's algorithm), else of the echoed timestamp (RFC 7323 section 4).
-    fn measure(&mut self, env: &Env<'_>, delivered: &Delivered, number: SeqNum, echo: Option<Duration>) {
-        let times = delivered.acked.filter(|_| !delivered.retransmitted).or(delivered.sacked);
+    /// Round-trip times: of segments sent once (Karn's algorithm), of which the first and the last were sent at `times`, else of
+    /// the echoed timestamp (RFC 7323 section 4).
+    fn measure(&mut self, env: &Env<'_>, times: Option<(Instant, Instant)>, number: SeqNum, echo: Option<Duration>) {
         if let Some((_, last)) = times {
             self.path.sample(env.now - last, env.now);
         }
@@ -170,7 +175,6 @@ mod tests {
     use crate::{config::Config, pool::Pool, testing::segment};
     use proptest::prelude::*;
     use std::{format, vec};
-    use wheel::Instant;
     use wire::tcp::Flags;
 
     /// What happens to a sender.
@@ -318,10 +322,8 @@ mod tests {
             }
             for _ in 0..segments {
                 let number = sender.snd_una + 1000;
-                let ack = Ack { number, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
-                assert!(sender.is_smooth(&ack));
-                assert!(!sender.is_smooth(&Ack { ece: true, ..ack }));
-                sender.on_ack(&mut env, ack);
+                assert!(!sender.on_usual_ack(&mut env, number, &none, true));
+                assert!(sender.on_usual_ack(&mut env, number, &none, false));
             }
             assert_eq!(sender.snd_una, sender.snd_max);
         }

@@ -30,38 +30,44 @@ impl Sender {
 
     /// The next segment the windows, Nagle and the timers allow. `option_bytes` of its room are taken by options that not
     /// every segment has.
+    #[inline]
     pub(crate) fn next_cut(&mut self, env: &Env<'_>, option_bytes: u32) -> Option<Cut> {
         let mss = u32::from(self.mss).saturating_sub(option_bytes).max(1);
-        let mut flight = self.flight.take();
-        let cut = match flight.as_mut() {
-            Some(f) => {
-                let in_flight = f.in_flight(self.mss.into());
-                let room = self.congestion.window().saturating_sub(in_flight);
-                let held = self.is_held(env.now, in_flight);
-                match f.board.next_lost(mss, room) {
-                    Some((seq, _)) if held && seq != self.snd_una => self.hold(room),
-                    Some(range) if f.frto.prefers_new() => match f.new_since(self.snd_max) {
-                        0 => self.cut_new(env, in_flight, mss).or_else(|| {
-                            f.frto = Frto::Off;
-                            self.cut_lost(env, f, range, mss)
-                        }),
-                        sent if sent < 2 * mss => self.cut_new(env, in_flight, mss),
-                        _ => None,
-                    },
-                    Some(range) => self.cut_lost(env, f, range, mss),
-                    None if f.probe_due => self.cut_probe(f, mss),
-                    None if f.board.segments() >= self.most_segments(env) && !self.probe => None,
-                    None if held && !self.probe && self.unsent() > 0 => self.hold(room),
-                    None => self.cut_new(env, in_flight, mss),
-                }
+        let cut = match self.flight.take() {
+            Some(mut flight) => {
+                let cut = self.next_in_flight(env, &mut flight, mss);
+                self.flight = Some(flight);
+                cut
             }
             None => self.cut_new(env, 0, mss),
         };
-        self.flight = flight;
         if cut.is_none() {
             (self.burst, self.behind) = (0, None);
         }
         cut
+    }
+
+    /// The same with data in flight: what is lost comes first.
+    fn next_in_flight(&mut self, env: &Env<'_>, f: &mut Flight, mss: u32) -> Option<Cut> {
+        let in_flight = f.in_flight(self.mss.into());
+        let room = self.congestion.window().saturating_sub(in_flight);
+        let held = self.is_held(env.now, in_flight);
+        match f.board.next_lost(mss, room) {
+            Some((seq, _)) if held && seq != self.snd_una => self.hold(room),
+            Some(range) if f.frto.prefers_new() => match f.new_since(self.snd_max) {
+                0 => self.cut_new(env, in_flight, mss).or_else(|| {
+                    f.frto = Frto::Off;
+                    self.cut_lost(env, f, range, mss)
+                }),
+                sent if sent < 2 * mss => self.cut_new(env, in_flight, mss),
+                _ => None,
+            },
+            Some(range) => self.cut_lost(env, f, range, mss),
+            None if f.probe_due => self.cut_probe(f, mss),
+            None if f.board.segments() >= self.most_segments(env) && !self.probe => None,
+            None if held && !self.probe && self.unsent() > 0 => self.hold(room),
+            None => self.cut_new(env, in_flight, mss),
+        }
     }
 
     /// True when [`next_cut`](Self::next_cut) would return `None` because there is nothing to send; false says nothing.

@@ -331,6 +331,7 @@ impl Sender {
 
     /// RFC 9293 section 3.10.7.4, fifth: the send window, from a segment that is not older than the last that set it.
     /// `orphan`: nobody waits for the rest to be sent, or not longer than the user timeout.
+    #[inline]
     pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header, orphan: bool) {
         if !self.is_newer(header) {
             return;

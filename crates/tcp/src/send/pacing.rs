@@ -98,7 +98,7 @@ impl Sender {
     /// `bytes` were sent, and now so much is in flight.
     pub(super) fn pace(&mut self, env: &Env<'_>, bytes: u32, in_flight: u32) {
         let mss = self.smss();
-        if in_flight <= initial_window(mss) || !env.config.pacing || self.path.min_rtt() < SHORT_PATH {
+        if !env.config.pacing || self.path.min_rtt() < SHORT_PATH || in_flight <= initial_window(mss) {
             return;
         }
         let Some(srtt) = self.rto.srtt() else { return };

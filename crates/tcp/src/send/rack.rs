@@ -58,13 +58,19 @@ impl Path {
             self.reordering = self.reordering.max(u16::try_from(extent).unwrap_or(u16::MAX));
             self.reordered = self.reordered.saturating_add(1);
         }
-        if self.dsack_round.is_some_and(|round| una.after_eq(round)) {
-            self.dsack_round = None;
-        }
+        self.passed(una);
         if delivered.duplicate.is_some() && self.dsack_round.is_none() {
             self.dsack_round = Some(snd_nxt);
             self.widened = self.widened.saturating_add(1);
             self.persist = PERSIST;
+        }
+    }
+
+    /// SND.UNA is `una`: a round trip may have ended.
+    #[inline]
+    pub(crate) fn passed(&mut self, una: SeqNum) {
+        if self.dsack_round.is_some_and(|round| una.after_eq(round)) {
+            self.dsack_round = None;
         }
     }
 
@@ -98,7 +104,19 @@ impl Latest {
         if let Some(sent) = delivered.sent {
             self.rtt = now - sent;
         }
-        if let Some(latest) = delivered.latest.filter(|d| self.transmission.is_none_or(|t| d.after(t))) {
+        if let Some(latest) = delivered.latest {
+            self.note(latest);
+        }
+    }
+
+    /// The same where nothing was sent again: `last` was sent last of what is delivered.
+    pub(crate) fn heard_of(&mut self, last: Transmission, now: Instant) {
+        self.rtt = now - last.sent;
+        self.note(last);
+    }
+
+    fn note(&mut self, latest: Transmission) {
+        if self.transmission.is_none_or(|t| latest.after(t)) {
             self.transmission = Some(latest);
         }
     }

@@ -8,7 +8,7 @@ use super::{
     frto::{self, Frto},
     prr::{Progress, Prr},
     rack::Latest,
-    scoreboard::{Delivered, Scoreboard},
+    scoreboard::{Delivered, Passed, Scoreboard},
     tlp::{self, Probe, Verdict},
 };
 use crate::{
@@ -180,11 +180,15 @@ impl Sender {
 
     /// The same of new data's acknowledgment without blocks and ECE while all [is smooth](Flight::is_smooth) and no tail loss
     /// probe is out: nothing can have been lost, undone or repaired.
-    pub(super) fn on_smooth_evidence(&mut self, env: &Env<'_>, f: &mut Flight, d: &Delivered) {
-        self.path.observe(d, self.snd_una, self.snd_nxt, self.mss.into());
-        f.latest.advance(d, env.now);
+    pub(super) fn on_smooth_evidence(&mut self, env: &Env<'_>, f: &mut Flight, passed: Option<Passed>) {
+        self.path.passed(self.snd_una);
+        let mut bytes = 0;
+        if let Some(passed) = passed {
+            f.latest.heard_of(passed.last, env.now);
+            bytes = passed.bytes;
+        }
         f.reorder_at = None;
-        self.steer(env, f, true, d, 0);
+        self.grow(env, bytes, passed.map(|p| env.now - p.last.sent));
         f.probe_due = false;
     }
 
@@ -268,11 +272,18 @@ impl Sender {
                 self.congestion.set_window(window);
             }
         } else if new || (d.bytes > 0 && self.path.reorders()) {
-            let limited = self.usage.allows_growth(self.congestion.window(), self.congestion.in_slow_start());
-            let (una, snd_nxt, srtt) = (self.snd_una, self.snd_nxt, self.rto.srtt().unwrap_or_default());
-            let rtt = d.last_sent().map(|at| env.now - at);
-            self.congestion.on_ack(&Acked { now: env.now, una, snd_nxt, bytes: d.bytes, rtt, srtt, mss, limited });
+            self.grow(env, d.bytes, d.last_sent().map(|at| env.now - at));
         }
+    }
+
+    /// The window grows, if that was what had held back what is acknowledged (RFC 7661, RFC 9438 section 4.2).
+    fn grow(&mut self, env: &Env<'_>, bytes: u32, rtt: Option<Duration>) {
+        let now = env.now;
+        if !self.usage.allows_growth(self.congestion.window(), self.congestion.in_slow_start()) {
+            return self.congestion.on_unused_ack(now);
+        }
+        let (una, snd_nxt, srtt, mss) = (self.snd_una, self.snd_nxt, self.rto.srtt().unwrap_or_default(), self.smss());
+        self.congestion.on_ack(&Acked { now, una, snd_nxt, bytes, rtt, srtt, mss });
     }
 
     /// Sets ssthresh, and everything that goes with a reduction.

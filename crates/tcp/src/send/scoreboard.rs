@@ -126,6 +126,14 @@ impl Delivered {
     }
 }
 
+/// What an acknowledgment delivers where nothing is marked: bytes, when the first of its segments was sent, and the last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passed {
+    pub(crate) bytes: u32,
+    pub(crate) first: Instant,
+    pub(crate) last: Transmission,
+}
+
 /// What is in flight, in segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Census {
@@ -376,27 +384,24 @@ impl Scoreboard {
     }
 
     /// [`acknowledge`](Self::acknowledge) where no record is marked.
-    pub(crate) fn acknowledge_unmarked(&mut self, una: SeqNum, delivered: &mut Delivered) {
+    pub(crate) fn acknowledge_unmarked(&mut self, una: SeqNum) -> Option<Passed> {
         debug_assert!(!self.is_marked(), "marks would be lost");
-        let mut gone = 0;
+        let Record { seq, end, sent, .. } = *self.records.front().filter(|r| r.seq.before(una))?;
+        let (mut last, mut gone) = (Transmission { sent, end }, 0);
         while let Some(head) = self.records.front_mut().filter(|r| r.seq.before(una)) {
-            let (sent, end) = (head.sent, head.end);
-            delivered.acked = Some((delivered.acked.map_or(sent, |(first, _)| first), sent));
-            delivered.latest = Some(Transmission { sent, end });
-            delivered.sent = Some(sent);
-            delivered.segments += 1;
-            if end.after(una) {
-                delivered.bytes += una.since(head.seq);
+            last = Transmission { sent: head.sent, end: head.end };
+            if head.end.after(una) {
                 head.seq = una;
                 break;
             }
-            delivered.bytes += head.len();
             self.records.pop_front();
             gone += 1;
         }
         self.originals = self.originals.saturating_sub(gone);
         self.resend = self.resend.saturating_sub(gone);
         self.fack = self.fack.max(una);
+        let bytes = if last.end.before(una) { last.end } else { una }.since(seq);
+        Some(Passed { bytes, first: sent, last })
     }
 
     /// Takes the blocks of an acknowledgment with number `ack`. What lies outside of what is in flight is no block

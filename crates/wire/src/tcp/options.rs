@@ -19,6 +19,18 @@ pub struct Timestamps {
     pub ecr: u32,
 }
 
+impl Timestamps {
+    /// The bytes of the option with the two no-operations before it.
+    pub(super) const LEN: usize = 12;
+
+    #[inline]
+    pub(super) fn emit(self, out: &mut [u8; Self::LEN]) {
+        out[..4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10]);
+        out[4..8].copy_from_slice(&self.val.to_be_bytes());
+        out[8..].copy_from_slice(&self.ecr.to_be_bytes());
+    }
+}
+
 /// The blocks of a SACK option (RFC 2018, section 3): up to four ranges of received data, as the peer ordered them.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct SackBlocks {
@@ -216,26 +228,7 @@ impl Options {
     ///
     /// The last SACK blocks are left out when all the options together exceed 40 bytes. `buf` must hold the options;
     /// in a shorter one they are cut off.
-    #[inline]
     pub fn emit(&self, buf: &mut [u8]) {
-        if let Some(timestamps) = self.timestamps.filter(|_| self.are_timestamps_only())
-            && let Some(out) = buf.first_chunk_mut::<12>()
-        {
-            // As `parse`: what nearly every segment after the SYN has.
-            out[..4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10]);
-            out[4..8].copy_from_slice(&timestamps.val.to_be_bytes());
-            out[8..].copy_from_slice(&timestamps.ecr.to_be_bytes());
-            return;
-        }
-        self.emit_list(buf);
-    }
-
-    #[inline]
-    const fn are_timestamps_only(&self) -> bool {
-        self.mss.is_none() && self.window_scale.is_none() && !self.sack_permitted && self.sack.is_empty()
-    }
-
-    fn emit_list(&self, buf: &mut [u8]) {
         let mut out = Writer { rest: buf };
         if let Some(mss) = self.mss {
             let [m0, m1] = mss.to_be_bytes();
@@ -263,6 +256,16 @@ impl Options {
                 out.put(start.value().to_be_bytes());
                 out.put(end.value().to_be_bytes());
             }
+        }
+    }
+
+    /// Timestamps, if there is nothing else: as in `parse`, what nearly every segment after the SYN has.
+    #[inline]
+    pub(super) const fn only_timestamps(&self) -> Option<Timestamps> {
+        if self.mss.is_none() && self.window_scale.is_none() && !self.sack_permitted && self.sack.is_empty() {
+            self.timestamps
+        } else {
+            None
         }
     }
 }
