@@ -38,8 +38,59 @@ pub(crate) enum Chunk {
 
 const NEXT_CHUNK: Chunk = Chunk::Size { size: 0, over: false, line: 0 };
 
+/// The head of a message, however the stream is cut.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    /// The beginning of one that came in pieces.
+    begun: Vec<u8>,
+}
+
+impl Head {
+    /// Nothing of a head has come.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    /// Takes in the next bytes up to the end of the head. How many were taken, and what `parse` makes of the whole; it gives the
+    /// head's length with it, or nothing as long as there is more to come.
+    pub(crate) fn read<T, E>(
+        &mut self,
+        bytes: &[u8],
+        too_large: E,
+        parse: impl FnOnce(&[u8]) -> Result<Option<(usize, T)>, E>,
+    ) -> (usize, Result<Option<T>, E>) {
+        let before = self.begun.len();
+        let taken = bytes.len().min(MOST_HEAD + 1 - before);
+        let whole = match before {
+            0 => &bytes[..taken],
+            _ => {
+                self.begun.extend_from_slice(&bytes[..taken]);
+                &self.begun[..]
+            }
+        };
+        // A head that comes byte by byte is looked at once, when it may be over.
+        if before > 0 && whole.len() <= MOST_HEAD && !may_be_over(&whole[before.saturating_sub(2)..]) {
+            return (taken, Ok(None));
+        }
+        match parse(whole) {
+            Ok(Some((length, head))) => {
+                self.begun = Vec::new();
+                (length - before, Ok(Some(head)))
+            }
+            Ok(None) if whole.len() > MOST_HEAD => (taken, Err(too_large)),
+            Ok(None) => {
+                if before == 0 {
+                    self.begun = whole.to_vec();
+                }
+                (taken, Ok(None))
+            }
+            Err(error) => (taken, Err(error)),
+        }
+    }
+}
+
 /// Whether a head may end in here: an empty line.
-pub(crate) fn may_be_over(bytes: &[u8]) -> bool {
+fn may_be_over(bytes: &[u8]) -> bool {
     let empty_line = |at: usize| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
     bytes.iter().enumerate().any(|(at, &byte)| byte == b'\n' && empty_line(at))
 }

@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Header};
 
-use crate::http::{Body, MOST_FIELDS, MOST_HEAD, Malformed, has_token, may_be_over, number};
+use crate::http::{Body, Head, MOST_FIELDS, Malformed, has_token, number};
 
 /// A response that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,7 @@ enum Left {
 /// Reads the responses of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// The beginning of a head that came in pieces.
-    head: Vec<u8>,
+    head: Head,
     under_way: Option<(Response, Left)>,
 }
 
@@ -71,44 +70,25 @@ impl Reader {
     }
 
     fn read_head(&mut self, bytes: &[u8], head_only: bool) -> (usize, Step) {
-        let before = self.head.len();
-        let taken = bytes.len().min(MOST_HEAD + 1 - before);
-        let whole = match before {
-            0 => &bytes[..taken],
-            _ => {
-                self.head.extend_from_slice(&bytes[..taken]);
-                &self.head[..]
+        let (taken, head) = self.head.read(bytes, Malformed, |whole| {
+            let mut fields = [EMPTY_HEADER; MOST_FIELDS];
+            let mut parsed = httparse::Response::new(&mut fields);
+            match parsed.parse(whole).map_err(|_| Malformed)? {
+                httparse::Status::Complete(length) => Ok(Some((length, understand(&parsed, head_only)?))),
+                httparse::Status::Partial => Ok(None),
             }
-        };
-        if before > 0 && whole.len() <= MOST_HEAD && !may_be_over(&whole[before.saturating_sub(2)..]) {
-            return (taken, Step::More);
-        }
-        let mut fields = [EMPTY_HEADER; MOST_FIELDS];
-        let mut parsed = httparse::Response::new(&mut fields);
-        let length = match parsed.parse(whole) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if whole.len() <= MOST_HEAD => {
-                if before == 0 {
-                    self.head = whole.to_vec();
-                }
-                return (taken, Step::More);
-            }
-            _ => return (taken, Step::Malformed),
-        };
-        let of_head = length - before;
-        let understood = understand(&parsed, head_only);
-        self.head = Vec::new();
-        let step = match understood {
+        });
+        let step = match head {
             // An interim one: the response is still to come.
-            Ok((Response { status: 100..=199, .. }, _)) => Step::More,
-            Ok((response, Left::Known(Body::Bytes(0)))) => Step::Whole(response),
+            Ok(None | Some((Response { status: 100..=199, .. }, _))) => Step::More,
+            Ok(Some((response, Left::Known(Body::Bytes(0))))) => Step::Whole(response),
             Ok(under_way) => {
-                self.under_way = Some(under_way);
+                self.under_way = under_way;
                 Step::More
             }
             Err(Malformed) => Step::Malformed,
         };
-        (of_head, step)
+        (taken, step)
     }
 }
 
@@ -146,6 +126,7 @@ fn understand(parsed: &httparse::Response<'_, '_>, head_only: bool) -> Result<(R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::MOST_HEAD;
 
     /// What a stream brings in pieces of so many bytes, and its end.
     fn read(stream: &str, piece: usize, head_only: bool) -> (Vec<Step>, Option<Response>) {

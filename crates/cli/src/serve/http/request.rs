@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Error, Header};
 
-use crate::http::{Body, MOST_FIELDS, MOST_HEAD, Malformed, has_token, may_be_over, number};
+use crate::http::{Body, Head, MOST_FIELDS, Malformed, has_token, number};
 
 /// A request that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,7 @@ pub(super) enum Step {
 /// Reads the requests of one connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reader {
-    /// The beginning of a head that came in pieces.
-    head: Vec<u8>,
+    head: Head,
     /// The request whose body is being passed over, and what is left of that.
     under_way: Option<(Request, Body)>,
 }
@@ -74,44 +73,24 @@ impl Reader {
     }
 
     fn read_head(&mut self, bytes: &[u8]) -> (usize, Step) {
-        let before = self.head.len();
-        let taken = bytes.len().min(MOST_HEAD + 1 - before);
-        let whole = if before == 0 {
-            &bytes[..taken]
-        } else {
-            self.head.extend_from_slice(&bytes[..taken]);
-            &self.head[..]
-        };
-        // A head that comes byte by byte is looked at once, when it may be over.
-        if before > 0 && whole.len() <= MOST_HEAD && !may_be_over(&whole[before.saturating_sub(2)..]) {
-            return (taken, Step::More);
-        }
-        let mut fields = [EMPTY_HEADER; MOST_FIELDS];
-        let mut parsed = httparse::Request::new(&mut fields);
-        let length = match parsed.parse(whole) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if whole.len() > MOST_HEAD => {
-                return (taken, Step::Refused(Refusal::HeadTooLarge));
+        let (taken, head) = self.head.read(bytes, Refusal::HeadTooLarge, |whole| {
+            let mut fields = [EMPTY_HEADER; MOST_FIELDS];
+            let mut parsed = httparse::Request::new(&mut fields);
+            match parsed.parse(whole).map_err(refusal)? {
+                httparse::Status::Complete(length) => Ok(Some((length, understand(&parsed)?))),
+                httparse::Status::Partial => Ok(None),
             }
-            Ok(httparse::Status::Partial) => {
-                if before == 0 {
-                    self.head = whole.to_vec();
-                }
-                return (taken, Step::More);
-            }
-            Err(error) => return (taken, Step::Refused(refusal(error))),
-        };
-        let of_head = length - before;
-        let read = understand(&parsed);
-        self.head = Vec::new();
-        match read {
-            Ok((request, None, _)) => (of_head, Step::Whole(request)),
-            Ok((request, Some(body), expects)) => {
+        });
+        let step = match head {
+            Ok(None) => Step::More,
+            Ok(Some((request, None, _))) => Step::Whole(request),
+            Ok(Some((request, Some(body), expects))) => {
                 self.under_way = Some((request, body));
-                (of_head, if expects { Step::Expects } else { Step::More })
+                if expects { Step::Expects } else { Step::More }
             }
-            Err(refusal) => (of_head, Step::Refused(refusal)),
-        }
+            Err(refusal) => Step::Refused(refusal),
+        };
+        (taken, step)
     }
 }
 
@@ -168,7 +147,7 @@ fn understand(parsed: &httparse::Request<'_, '_>) -> Result<(Request, Option<Bod
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::MOST_LINE;
+    use crate::http::{MOST_HEAD, MOST_LINE};
 
     /// All that a stream brings, in pieces of `piece` bytes.
     fn read(stream: &[u8], piece: usize) -> Vec<Step> {
