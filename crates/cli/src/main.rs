@@ -12,6 +12,7 @@ mod internal;
 mod job;
 mod lab;
 mod load;
+mod measure;
 mod out;
 mod ping;
 mod proxy;

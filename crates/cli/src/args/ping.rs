@@ -10,7 +10,8 @@ use clap::Args;
 use super::parse::parse_seconds;
 use super::workload::{RATES, Sweep, parse_sizes, parse_sweep};
 use super::{KernelWait, Stack, StackArgs, UsageError};
-use crate::ping::{self, Files, Live, Pace, Sizes, Step, Swept};
+use crate::measure::{Files, Live};
+use crate::ping::{self, Pace, Sizes, Step, Swept};
 
 const DEFAULT_BYTES: u32 = 64;
 /// Round trips that are not measured; at a rate no more than a second's.

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Config, Point};
+use crate::measure::Latency;
 use crate::out;
-use crate::ping::Latency;
 
 /// One point of one round.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::args::StackConfig;
-use crate::ping::Latency;
+use crate::measure::Latency;
 use crate::serve::READY;
 use crate::stop::Stop;
 use crate::{out, say, stack};

@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Config;
+use crate::measure::Latency;
 use crate::out;
-use crate::ping::Latency;
 
 /// Longer is recorded as this.
 const HIGHEST_NS: u64 = 3_600_000_000_000;

@@ -9,11 +9,10 @@ use anyhow::bail;
 use fourwave::{App, ConnId, ConnectionError, Io, Place};
 
 use super::course::{Course, Then};
-use super::observer::Observer;
 use super::recorder::{Next, Recorder};
-use super::schedule::{Schedule, Turns};
 use super::under_way::{Answer, Message, UnderWay, number_into, pattern};
 use super::{Config, Pace, failure, sentence};
+use crate::measure::{Observer, Schedule, Turns};
 use crate::stack;
 use crate::stop::Stop;
 

@@ -4,13 +4,8 @@ mod app;
 mod course;
 mod failure;
 mod fairness;
-mod hgrm;
-mod intervals;
-mod observer;
 mod recorder;
 mod report;
-mod schedule;
-mod sending;
 mod sizes;
 mod sweep;
 mod under_way;
@@ -21,16 +16,15 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::args::{KernelWait, Stack, StackConfig};
+use crate::measure::{self, Files, Live, Observer};
 use crate::stop::Stop;
 
 pub(crate) use failure::sentence;
 pub(crate) use fairness::PerConnection;
-pub(crate) use observer::Files;
-pub(crate) use report::{Latency, Report};
+pub(crate) use report::Report;
 pub(crate) use sizes::Sizes;
 pub(crate) use sweep::Swept;
 
-use observer::Observer;
 use recorder::Recorder;
 
 /// What to measure, checked.
@@ -85,16 +79,6 @@ pub(crate) enum Pace {
     Open { rate: u32 },
 }
 
-/// What is shown while it measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Live {
-    Off,
-    /// One line that is rewritten.
-    InPlace,
-    /// A line every second.
-    Lines,
-}
-
 impl Config {
     /// What tells a step of a sweep from the others.
     fn label(&self, step: &Step) -> String {
@@ -104,8 +88,10 @@ impl Config {
 
 /// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let hgrm = observer::create("--hgrm", config.files.hgrm.as_deref())?;
-    let observer = Observer::start(config)?;
+    let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
+    let title = format!("fourwave ping {}: round trips in ns", config.target);
+    let labels = config.steps.iter().map(|step| config.label(step)).collect();
+    let observer = Observer::start(title, labels, &config.files, config.live)?;
     let mut records: Vec<_> = (0..config.steps.len()).map(|step| Recorder::sum(config, step)).collect();
     let result = match config.at.stack {
         Stack::Fourwave | Stack::Kernel => app::run(config, stop, &observer, &mut records),
@@ -120,7 +106,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     }
     let distribution = match (hgrm, records.first()) {
         (Some(mut file), Some(record)) => {
-            hgrm::write(&mut file, record.histogram()).context("--hgrm: can't be written")
+            measure::write_hgrm(&mut file, record.histogram()).context("--hgrm: can't be written")
         }
         _ => Ok(()),
     };

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::intervals::Tap;
-use super::observer::Observer;
-use super::sending::Sending;
 use super::under_way::Message;
 use super::{Config, Pace, PerConnection, Report};
+use crate::measure::{Observer, Sending, Tap};
 
 /// An hour: behind its schedule an open loop may be that late.
 const HIGHEST_NS: u64 = 3_600_000_000_000;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::sending::Sending;
 use super::{Config, Pace, PerConnection, Sizes, Step, Swept};
 use crate::args::Stack;
+use crate::measure::{Latency, Sending};
 use crate::out;
 
 /// The document of `ping --json`.
@@ -53,37 +53,6 @@ pub(crate) struct Report {
 /// Of a report that was read: its `mode` says it.
 const fn unknown() -> Pace {
     Pace::Closed { interval: None }
-}
-
-/// The distribution of round-trip times, to three figures.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) min: u64,
-    pub(crate) p50: u64,
-    pub(crate) p90: u64,
-    pub(crate) p99: u64,
-    pub(crate) p999: u64,
-    pub(crate) p9999: u64,
-    pub(crate) max: u64,
-    pub(crate) mean: f64,
-}
-
-impl Latency {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        Self {
-            min: histogram.min(),
-            p50: histogram.value_at_quantile(0.5),
-            p90: histogram.value_at_quantile(0.9),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-            p9999: histogram.value_at_quantile(0.9999),
-            max: histogram.max(),
-            mean: histogram.mean(),
-        }
-    }
 }
 
 impl Report {

@@ -296,7 +296,8 @@ mod tests {
     use std::time::Duration;
 
     fn sample(rate: f64, latency: u64) -> Sample {
-        let latency_ns = ping::Latency { p50: latency, p99: 2 * latency, ..ping::Latency::default() };
+        let latency_ns =
+            crate::measure::Latency { p50: latency, p99: 2 * latency, ..crate::measure::Latency::default() };
         let through = ThroughReport {
             requests: 1,
             connects: 1,

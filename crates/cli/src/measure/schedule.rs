@@ -6,7 +6,7 @@ const NS_PER_S: u128 = 1_000_000_000;
 
 /// Of the whole run, over all shards. Messages are numbered from 0 in the order they are due; the first is due at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     rate: u32,
     connections: u64,
     warmup: u64,
@@ -16,7 +16,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// `rate` messages per second over so many connections: first the warm-up, then as many as there are to measure, or as are
     /// due within the duration, whichever are fewer. One of them is given.
-    pub(super) fn new(rate: u32, connections: usize, warmup: u64, count: Option<u64>, time: Option<Duration>) -> Self {
+    pub(crate) fn new(rate: u32, connections: usize, warmup: u64, count: Option<u64>, time: Option<Duration>) -> Self {
         let within = |time: Duration| {
             let messages = (time.as_nanos() * u128::from(rate)).div_ceil(NS_PER_S);
             u64::try_from(messages).unwrap_or(u64::MAX)
@@ -27,26 +27,26 @@ impl Schedule {
     }
 
     /// When a message is due, from the start on. Counted from there, so that no rounding adds up.
-    pub(super) fn due(&self, message: u64) -> Duration {
+    pub(crate) fn due(&self, message: u64) -> Duration {
         let ns = u128::from(message) * NS_PER_S / u128::from(self.rate);
         Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
     /// The message that is a connection's `turn`th, from 0.
-    pub(super) fn message(&self, connection: u64, turn: u64) -> u64 {
+    pub(crate) fn message(&self, connection: u64, turn: u64) -> u64 {
         turn * self.connections + connection
     }
 
-    pub(super) fn is_measured(&self, message: u64) -> bool {
+    pub(crate) fn is_measured(&self, message: u64) -> bool {
         message >= self.warmup
     }
 
     /// When measuring begins, and when the last interval is over.
-    pub(super) fn measures_from(&self) -> Duration {
+    pub(crate) fn measures_from(&self) -> Duration {
         self.due(self.warmup)
     }
 
-    pub(super) fn end(&self) -> Duration {
+    pub(crate) fn end(&self) -> Duration {
         self.due(self.messages)
     }
 }
@@ -54,8 +54,8 @@ impl Schedule {
 /// The turns of one shard's connections. Connections are dealt out to the shards in turn, so that each shard's messages are as
 /// evenly spaced as all are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turns {
-    pub(super) schedule: Schedule,
+pub(crate) struct Turns {
+    pub(crate) schedule: Schedule,
     shard: u64,
     shards: u64,
     /// Of this shard.
@@ -67,7 +67,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new(schedule: Schedule, shard: u16, shards: u16, connections: usize) -> Self {
+    pub(crate) fn new(schedule: Schedule, shard: u16, shards: u16, connections: usize) -> Self {
         let connections = u64::try_from(connections).unwrap_or(u64::MAX);
         let (shard, shards) = (shard.into(), shards.into());
         let mut turns = Self { schedule, shard, shards, connections, turn: 0, connection: 0, next: None };
@@ -76,12 +76,12 @@ impl Turns {
     }
 
     /// A connection of this shard as all shards count it.
-    pub(super) fn of_all(&self, connection: usize) -> u64 {
+    pub(crate) fn of_all(&self, connection: usize) -> u64 {
         connection as u64 * self.shards + self.shard
     }
 
     /// The shard's next message: which of its connections it goes on, and when it is due. `None`: the schedule is over.
-    pub(super) fn next(&self) -> Option<(usize, Duration)> {
+    pub(crate) fn next(&self) -> Option<(usize, Duration)> {
         self.next
     }
 
@@ -92,7 +92,7 @@ impl Turns {
         Some((connection, self.schedule.due(message)))
     }
 
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.connection += 1;
         if self.connection >= self.connections {
             (self.connection, self.turn) = (0, self.turn + 1);

@@ -10,25 +10,25 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// One shard's part of a second.
 #[derive(Debug)]
-pub(super) struct Interval {
+pub(crate) struct Interval {
     /// Which value of a sweep.
-    pub(super) step: usize,
+    pub(crate) step: usize,
     /// Counted from when measuring began, from 0.
-    pub(super) index: u64,
+    pub(crate) index: u64,
     /// How many shards there are: as many parts make the whole.
-    pub(super) shards: u16,
-    pub(super) start: Instant,
+    pub(crate) shards: u16,
+    pub(crate) start: Instant,
     /// A second, but for the last.
-    pub(super) length: Duration,
-    pub(super) histogram: Histogram<u64>,
-    pub(super) errors: u64,
+    pub(crate) length: Duration,
+    pub(crate) histogram: Histogram<u64>,
+    pub(crate) errors: u64,
     /// Where the histogram is wanted again, empty.
-    pub(super) back: Sender<Histogram<u64>>,
+    pub(crate) back: Sender<Histogram<u64>>,
 }
 
 /// Counts a shard's part of each second. Histograms go round, so that at the end of one nothing is copied or allocated.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     step: usize,
     shards: u16,
     /// When measuring began, on any of the shards.
@@ -46,7 +46,7 @@ pub(super) struct Tap {
 
 impl Tap {
     /// `histogram` is an empty one of the bounds to use; `time`: how long is measured, if that is known.
-    pub(super) fn new(
+    pub(crate) fn new(
         step: usize,
         shards: u16,
         began: Arc<OnceLock<Instant>>,
@@ -63,7 +63,7 @@ impl Tap {
     }
 
     /// When the current interval ends, once measuring has begun.
-    pub(super) fn ends(&mut self) -> Option<Instant> {
+    pub(crate) fn ends(&mut self) -> Option<Instant> {
         if self.last.is_some_and(|last| self.index >= last) {
             return None;
         }
@@ -73,7 +73,7 @@ impl Tap {
         self.ends
     }
 
-    pub(super) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         while let Some(ends) = self.ends().filter(|ends| now >= *ends) {
             self.send(ends - SECOND, SECOND);
             self.index += 1;
@@ -81,17 +81,17 @@ impl Tap {
         }
     }
 
-    pub(super) fn record(&mut self, ns: u64, now: Instant) {
+    pub(crate) fn record(&mut self, ns: u64, now: Instant) {
         self.tick(now);
         self.histogram.saturating_record(ns);
     }
 
-    pub(super) fn error(&mut self) {
+    pub(crate) fn error(&mut self) {
         self.errors += 1;
     }
 
     /// The rest, which may be less than a second.
-    pub(super) fn end(&mut self, now: Instant) {
+    pub(crate) fn end(&mut self, now: Instant) {
         self.tick(now);
         let Some(began) = self.began.get().filter(|began| **began <= now) else { return };
         let start = *began + Duration::from_secs(self.index);

@@ -31,7 +31,7 @@ pub(crate) struct Sending {
 
 impl Sending {
     /// A message is begun now. `held`: when its connection had no room for one last.
-    pub(super) fn begun(&mut self, intended: Instant, now: Instant, held: Option<Instant>) {
+    pub(crate) fn begun(&mut self, intended: Instant, now: Instant, held: Option<Instant>) {
         self.sent += 1;
         let lag = now.saturating_duration_since(intended);
         if held.is_some_and(|held| held >= intended) {
@@ -42,7 +42,7 @@ impl Sending {
         self.worst_lag_ns = self.worst_lag_ns.max(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.late += other.late;
         self.late_over_ns = u64::try_from(LATE.as_nanos()).unwrap_or(u64::MAX);
@@ -54,7 +54,7 @@ impl Sending {
 
     /// A sentence if the load was not the one that was asked for.
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
-    pub(super) fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         let Self { sent, late, held_back, unsent, .. } = self;
         if late * FEW > *sent {
             let worst = out::nanoseconds(self.worst_lag_ns as f64);

@@ -10,7 +10,7 @@ const NS_PER_US: f64 = 1e3;
 
 /// Of nanoseconds, in microseconds, to three decimals: the histogram has three figures.
 #[expect(clippy::cast_precision_loss, reason = "the format is of floating point")]
-pub(super) fn write(out: &mut impl Write, histogram: &Histogram<u64>) -> io::Result<()> {
+pub(crate) fn write(out: &mut impl Write, histogram: &Histogram<u64>) -> io::Result<()> {
     let us = |ns: u64| ns as f64 / NS_PER_US;
     write!(out, "{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
     let (mut count, mut level) = (0, 0.0);

@@ -14,8 +14,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError};
 
+use super::Live;
 use super::intervals::Interval;
-use super::{Config, Live};
 use crate::args::UsageError;
 use crate::out::{self, Progress};
 
@@ -35,7 +35,7 @@ pub(crate) struct Files {
 }
 
 /// Opens a file that a flag names, empty.
-pub(super) fn create(flag: &str, path: Option<&Path>) -> Result<Option<File>, UsageError> {
+pub(crate) fn create(flag: &str, path: Option<&Path>) -> Result<Option<File>, UsageError> {
     let open = |path: &Path| {
         File::create(path).map_err(|error| UsageError(format!("{flag} {}: can't be written: {error}", path.display())))
     };
@@ -44,23 +44,21 @@ pub(super) fn create(flag: &str, path: Option<&Path>) -> Result<Option<File>, Us
 
 /// The thread; none if there is nothing to write down.
 #[derive(Debug)]
-pub(super) struct Observer {
+pub(crate) struct Observer {
     sender: Option<Sender<Interval>>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Observer {
-    /// Opens the files, too.
-    pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
-        let hlog = create("--hlog", config.files.hlog.as_deref())?;
-        let csv = create("--csv", config.files.csv.as_deref())?;
-        if hlog.is_none() && csv.is_none() && config.live == Live::Off {
+    /// Opens the files, too. `title` is written into the log; `labels` are of each value of a sweep, for the live line.
+    pub(crate) fn start(title: String, labels: Vec<String>, files: &Files, live: Live) -> anyhow::Result<Self> {
+        let hlog = create("--hlog", files.hlog.as_deref())?;
+        let csv = create("--csv", files.csv.as_deref())?;
+        if hlog.is_none() && csv.is_none() && live == Live::Off {
             return Ok(Self { sender: None, thread: None });
         }
-        let labels = config.steps.iter().map(|step| config.label(step)).collect();
-        let screen = Screen { live: config.live, progress: Progress::new(), labels, time: Duration::ZERO };
+        let screen = Screen { live, progress: Progress::new(), labels, time: Duration::ZERO };
         let (sender, receiver) = mpsc::channel();
-        let title = format!("fourwave ping {}: round trips in ns", config.target);
         let write = move || -> anyhow::Result<()> {
             if let Err(error) = fourwave::drop_privileges() {
                 tracing::warn!("{error}");
@@ -72,12 +70,12 @@ impl Observer {
     }
 
     /// For a recorder, if there is anything to write down.
-    pub(super) fn sender(&self) -> Option<Sender<Interval>> {
+    pub(crate) fn sender(&self) -> Option<Sender<Interval>> {
         self.sender.clone()
     }
 
     /// Waits until all is written: the recorders' senders must be gone.
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         drop(self.sender.take());
         let written = self.thread.take().map(JoinHandle::join);
         written.map_or(Ok(()), |written| {
