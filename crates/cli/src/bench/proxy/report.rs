@@ -292,7 +292,6 @@ fn median(values: Vec<f64>) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::internal::ThroughReport;
-    use crate::ping;
     use std::time::Duration;
 
     fn sample(rate: f64, latency: u64) -> Sample {
