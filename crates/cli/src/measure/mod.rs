@@ -20,7 +20,7 @@ pub(crate) use latency::Latency;
 pub(crate) use machine::Machine;
 pub(crate) use observer::{Files, Observer, create};
 #[allow(unused_imports, reason = "for load and report")]
-pub(crate) use results::{Results, Run, decoded, encoded};
+pub(crate) use results::{Results, Run, decoded, encoded, warn_of_all};
 pub(crate) use schedule::{Schedule, Turns};
 #[allow(unused_imports, reason = "for load and report")]
 pub(crate) use seconds::{Second, Seconds};
