@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 
 use super::parse::{parse_seconds, parse_warmup};
 use super::{KernelWait, Stack, StackArgs, UsageError};
-use crate::load::{self, CloseBy};
+use crate::load::http::{Http, Request};
+use crate::load::{CloseBy, Config, Kind};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -98,7 +99,7 @@ struct HttpArgs {
 }
 
 impl LoadArgs {
-    pub(crate) fn resolve(self) -> Result<load::Config, UsageError> {
+    pub(crate) fn resolve(self) -> Result<(Config, Kind), UsageError> {
         match self.what {
             What::Http(args) => args.resolve(),
         }
@@ -106,7 +107,7 @@ impl LoadArgs {
 }
 
 impl HttpArgs {
-    fn resolve(self) -> Result<load::Config, UsageError> {
+    fn resolve(self) -> Result<(Config, Kind), UsageError> {
         let (host, path) = split(&self.url)?;
         let target = address(&self.url, host)?;
         let request = self.request(host, path)?;
@@ -118,11 +119,11 @@ impl HttpArgs {
             return Err(UsageError("--pipeline is for connections that are kept: leave --close away".into()));
         }
         let default_seconds = self.requests.is_none().then_some(Duration::from_secs(5));
-        Ok(load::Config {
+        let request = Request { bytes: request, head_only: self.method == "HEAD" };
+        let http = Http::new(vec![request], self.expect_status, self.expect_bytes);
+        let config = Config {
             target,
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
-            request,
-            head_only: self.method == "HEAD",
             close: self.close,
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
@@ -130,11 +131,10 @@ impl HttpArgs {
             duration: self.seconds.or(default_seconds),
             warmup: self.warmup,
             timeout: self.timeout_s,
-            expect_status: self.expect_status,
-            expect_bytes: self.expect_bytes,
             json: self.json,
             at,
-        })
+        };
+        Ok((config, Kind::Http(http)))
     }
 
     /// The bytes to send.

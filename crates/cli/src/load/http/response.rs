@@ -34,7 +34,7 @@ enum Left {
 
 /// Reads the responses of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(in crate::load) struct Reader {
     head: Head,
     under_way: Option<(Response, Left)>,
 }
