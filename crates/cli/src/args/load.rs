@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::load_tcp::LoadTcpArgs;
 use super::parse::{parse_seconds, parse_warmup};
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::load::{self, CloseBy};
@@ -12,6 +13,7 @@ use crate::load::{self, CloseBy};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     fourwave load http http://10.77.0.1/ --interface fw-b0 --connections 64\n  \
+    fourwave load tcp 10.77.0.1:9 --mode bulk --interface fw-b0\n  \
     fourwave load http --help                                                more of them, and all flags")]
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
@@ -22,6 +24,8 @@ pub(crate) struct LoadArgs {
 enum What {
     /// Requests of HTTP/1.1
     Http(Box<HttpArgs>),
+    /// Bytes in bulk
+    Tcp(Box<LoadTcpArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -98,9 +102,10 @@ struct HttpArgs {
 }
 
 impl LoadArgs {
-    pub(crate) fn resolve(self) -> Result<load::Config, UsageError> {
+    pub(crate) fn resolve(self) -> Result<load::Task, UsageError> {
         match self.what {
-            What::Http(args) => args.resolve(),
+            What::Http(args) => args.resolve().map(Box::new).map(load::Task::Http),
+            What::Tcp(args) => args.resolve().map(Box::new).map(load::Task::Tcp),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod http;
 mod report;
 mod response;
+pub(crate) mod tcp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,8 +55,22 @@ pub(crate) struct Config {
     pub(crate) at: StackConfig,
 }
 
+/// Which load.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Http(Box<Config>),
+    Tcp(Box<tcp::Config>),
+}
+
 /// Loads, and prints the report; also after Ctrl-C, and also if it came to nothing on the way.
-pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+pub(crate) fn run(task: &Task, stop: &Stop) -> anyhow::Result<()> {
+    match task {
+        Task::Http(config) => run_http(config, stop),
+        Task::Tcp(config) => tcp::run(config, stop),
+    }
+}
+
+fn run_http(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let (tally, result) = http::run(config, stop)?;
     if let Err(error) = &result
         && tally.is_empty()
