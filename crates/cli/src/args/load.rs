@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use super::load_tcp::LoadTcpArgs;
 use super::parse::{parse_seconds, parse_warmup};
 use super::{KernelWait, Stack, StackArgs, UsageError};
-use crate::load::{self, CloseBy};
+use crate::load::http::{Http, Request};
+use crate::load::{CloseBy, Config, Kind};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -24,7 +25,7 @@ pub(crate) struct LoadArgs {
 enum What {
     /// Requests of HTTP/1.1
     Http(Box<HttpArgs>),
-    /// Bytes in bulk
+    /// Below any protocol: bytes in bulk
     Tcp(Box<LoadTcpArgs>),
 }
 
@@ -102,16 +103,16 @@ struct HttpArgs {
 }
 
 impl LoadArgs {
-    pub(crate) fn resolve(self) -> Result<load::Task, UsageError> {
+    pub(crate) fn resolve(self) -> Result<(Config, Kind), UsageError> {
         match self.what {
-            What::Http(args) => args.resolve().map(Box::new).map(load::Task::Http),
-            What::Tcp(args) => args.resolve().map(Box::new).map(load::Task::Tcp),
+            What::Http(args) => args.resolve(),
+            What::Tcp(args) => args.resolve(),
         }
     }
 }
 
 impl HttpArgs {
-    fn resolve(self) -> Result<load::Config, UsageError> {
+    fn resolve(self) -> Result<(Config, Kind), UsageError> {
         let (host, path) = split(&self.url)?;
         let target = address(&self.url, host)?;
         let request = self.request(host, path)?;
@@ -123,11 +124,11 @@ impl HttpArgs {
             return Err(UsageError("--pipeline is for connections that are kept: leave --close away".into()));
         }
         let default_seconds = self.requests.is_none().then_some(Duration::from_secs(5));
-        Ok(load::Config {
+        let request = Request { bytes: request, head_only: self.method == "HEAD" };
+        let http = Http::new(vec![request], self.expect_status, self.expect_bytes);
+        let config = Config {
             target,
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
-            request,
-            head_only: self.method == "HEAD",
             close: self.close,
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
@@ -135,11 +136,10 @@ impl HttpArgs {
             duration: self.seconds.or(default_seconds),
             warmup: self.warmup,
             timeout: self.timeout_s,
-            expect_status: self.expect_status,
-            expect_bytes: self.expect_bytes,
             json: self.json,
             at,
-        })
+        };
+        Ok((config, Kind::Http(http)))
     }
 
     /// The bytes to send.

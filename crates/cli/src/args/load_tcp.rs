@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::parse::{parse_seconds, parse_warmup};
 use super::{KernelWait, Stack, StackArgs, UsageError};
-use crate::load::tcp::{self, Bulk, Direction, Mode, Work};
+use crate::load::tcp::{Bulk, Direction, Mode, Work};
+use crate::load::{Config, Kind};
 use crate::measure::Live;
 
 #[derive(Debug, Args)]
@@ -72,7 +73,7 @@ pub(crate) struct LoadTcpArgs {
 }
 
 impl LoadTcpArgs {
-    pub(super) fn resolve(self) -> Result<tcp::Config, UsageError> {
+    pub(super) fn resolve(self) -> Result<(Config, Kind), UsageError> {
         if self.target.port() == 0 {
             return Err(UsageError("port 0 can't be connected to".into()));
         }
@@ -84,23 +85,28 @@ impl LoadTcpArgs {
         if at.stack == Stack::Raw {
             return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
         }
-        let live = match (self.live, std::io::stderr().is_terminal()) {
-            (true, _) => Live::Lines,
-            (false, true) => Live::InPlace,
-            (false, false) => Live::Off,
-        };
-        Ok(tcp::Config {
+        let config = Config {
             target: self.target,
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
+            close: None,
             connections: connections as usize,
-            work,
+            pipeline: 1,
+            requests: None,
             duration,
             warmup,
             timeout: self.timeout_s,
-            live,
             json: self.json,
             at,
-        })
+        };
+        Ok((config, Kind::Tcp(work)))
+    }
+
+    fn live(&self) -> Live {
+        match (self.live, std::io::stderr().is_terminal()) {
+            (true, _) => Live::Lines,
+            (false, true) => Live::InPlace,
+            (false, false) => Live::Off,
+        }
     }
 
     fn connections(&self) -> u32 {
@@ -130,6 +136,6 @@ impl LoadTcpArgs {
         if self.bytes.is_some_and(|bytes| bytes < self.connections().into()) {
             return Err(UsageError("--bytes is for all connections together: give one for each at least".into()));
         }
-        Ok(Bulk { direction, bytes: self.bytes, verify: self.verify })
+        Ok(Bulk { direction, bytes: self.bytes, verify: self.verify, live: self.live() })
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Config, Point};
-use crate::measure::Latency;
+use crate::measure::{Latency, Machine};
 use crate::out;
 
 /// One point of one round.
@@ -40,13 +40,6 @@ struct Failure {
     /// From 1.
     round: u32,
     reason: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
-    pub(super) cpu: String,
-    pub(super) cores: usize,
-    pub(super) kernel: String,
 }
 
 /// What the probes before the points saw.
@@ -228,19 +221,6 @@ impl Jitter {
         let sentence =
             format!("the machine is not quiet: it stalled before {probes_with_gaps} of {probes} points, up to {gap}");
         (*probes_with_gaps > 0).then_some(sentence)
-    }
-}
-
-impl Machine {
-    pub(super) fn this() -> Self {
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
-        let model = model.map(|model| model.trim_start_matches([' ', '\t', ':']).to_owned());
-        Self {
-            cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            cores: crate::affinity::cores().len(),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        }
     }
 }
 

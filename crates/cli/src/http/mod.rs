@@ -1,9 +1,14 @@
 //! What servers and clients of HTTP/1.1 (RFC 9112) have in common: limits, fields, and bodies to be passed over.
 
+use std::mem::MaybeUninit;
+
 /// Bytes a head may have: as nginx takes by default (4 lines of 8 KiB are its most, one of them is usual).
 pub(crate) const MOST_HEAD: usize = 16 << 10;
 /// Header fields it may have.
-pub(crate) const MOST_FIELDS: usize = 100;
+const MOST_FIELDS: usize = 100;
+/// Room for them: to clear it costs more than to read the fields of a usual head.
+pub(crate) const NO_FIELDS: [MaybeUninit<httparse::Header<'_>>; MOST_FIELDS] =
+    [const { MaybeUninit::uninit() }; MOST_FIELDS];
 /// Bytes of a line of chunked coding: a length of 16 digits and extensions nobody uses.
 pub(crate) const MOST_LINE: u16 = 256;
 

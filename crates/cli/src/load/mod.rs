@@ -1,8 +1,11 @@
 //! `fourwave load`: load for servers, over this stack or over the kernel's sockets.
 
-mod http;
+mod client;
+mod engine;
+pub(crate) mod http;
+mod protocol;
 mod report;
-mod response;
+mod tally;
 pub(crate) mod tcp;
 
 use std::net::SocketAddr;
@@ -14,6 +17,7 @@ use crate::args::{KernelWait, StackConfig};
 
 use crate::stop::Stop;
 use crate::{out, say};
+use http::Http;
 use report::Report;
 
 /// Who closes a connection that is there for one request.
@@ -27,15 +31,11 @@ pub(crate) enum CloseBy {
     Reset,
 }
 
-/// What to ask for, checked.
+/// When and over what to ask, checked; what is asked is [`Kind`].
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) target: SocketAddr,
     pub(crate) kernel_wait: KernelWait,
-    /// A whole request, with its body.
-    pub(crate) request: Vec<u8>,
-    /// It is one of HEAD.
-    pub(crate) head_only: bool,
     /// A connection for each request; otherwise they are kept.
     pub(crate) close: Option<CloseBy>,
     pub(crate) connections: usize,
@@ -48,30 +48,33 @@ pub(crate) struct Config {
     pub(crate) warmup: Duration,
     /// For a connection, and for a response.
     pub(crate) timeout: Duration,
-    /// What a response is to be; none: anything below 400.
-    pub(crate) expect_status: Option<u16>,
-    pub(crate) expect_bytes: Option<u64>,
     pub(crate) json: bool,
     pub(crate) at: StackConfig,
 }
 
-/// Which load.
-#[derive(Debug)]
-pub(crate) enum Task {
-    Http(Box<Config>),
-    Tcp(Box<tcp::Config>),
+/// Kind to load a server with.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Http(Http),
+    Tcp(tcp::Work),
 }
 
-/// Loads, and prints the report; also after Ctrl-C, and also if it came to nothing on the way.
-pub(crate) fn run(task: &Task, stop: &Stop) -> anyhow::Result<()> {
-    match task {
-        Task::Http(config) => run_http(config, stop),
-        Task::Tcp(config) => tcp::run(config, stop),
+impl Kind {
+    /// The server to start where none is.
+    const fn server(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Tcp(work) => work.server(),
+        }
     }
 }
 
-fn run_http(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let (tally, result) = http::run(config, stop)?;
+/// Loads, and prints the report; also after Ctrl-C, and also if it came to nothing on the way.
+pub(crate) fn run((config, what): &(Config, Kind), stop: &Stop) -> anyhow::Result<()> {
+    let (tally, result) = match what {
+        Kind::Http(http) => engine::run(config, http, what.server(), stop)?,
+        Kind::Tcp(tcp::Work::Bulk(bulk)) => return tcp::bulk(config, *bulk, stop),
+    };
     if let Err(error) = &result
         && tally.is_empty()
     {

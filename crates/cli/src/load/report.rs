@@ -1,105 +1,15 @@
-//! What `load` counts and reports.
+//! What `load` reports.
 
 use std::fmt;
 
-use fourwave::{Duration, Instant};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Config;
+use super::tally::Tally;
 use crate::measure::Latency;
 use crate::out;
 
-/// Longer is recorded as this.
-const HIGHEST_NS: u64 = 3_600_000_000_000;
-
-/// What one shard counts behind the warm-up, and what all count together.
-#[derive(Clone, Debug)]
-pub(super) struct Tally {
-    pub(super) requests: u64,
-    pub(super) responses: u64,
-    pub(super) connects: u64,
-    pub(super) connect_errors: u64,
-    /// Of those: there was no local port, or no room, for another connection.
-    pub(super) no_port: u64,
-    pub(super) timeouts: u64,
-    pub(super) resets: u64,
-    /// Connections that the server ended before it had answered.
-    pub(super) cut_off: u64,
-    pub(super) malformed: u64,
-    /// Responses of another status or length than expected.
-    pub(super) unexpected: u64,
-    pub(super) bytes_sent: u64,
-    pub(super) bytes_received: u64,
-    pub(super) latency: Histogram<u64>,
-    pub(super) connect_latency: Histogram<u64>,
-    pub(super) began: Option<Instant>,
-    pub(super) ended: Option<Instant>,
-}
-
-impl Tally {
-    pub(super) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("bounds of a constant");
-        Self {
-            requests: 0,
-            responses: 0,
-            connects: 0,
-            connect_errors: 0,
-            no_port: 0,
-            timeouts: 0,
-            resets: 0,
-            cut_off: 0,
-            malformed: 0,
-            unexpected: 0,
-            bytes_sent: 0,
-            bytes_received: 0,
-            latency: histogram(),
-            connect_latency: histogram(),
-            began: None,
-            ended: None,
-        }
-    }
-
-    /// Begins to measure.
-    pub(super) fn begin(&mut self, now: Instant) {
-        *self = Self { began: Some(now), ..Self::new() };
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.responses == 0
-    }
-
-    pub(super) fn record(histogram: &mut Histogram<u64>, took: Duration) {
-        histogram.saturating_record(took.as_nanos());
-    }
-
-    /// From the first that began to the last that ended.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.responses += other.responses;
-        self.connects += other.connects;
-        self.connect_errors += other.connect_errors;
-        self.no_port += other.no_port;
-        self.timeouts += other.timeouts;
-        self.resets += other.resets;
-        self.cut_off += other.cut_off;
-        self.malformed += other.malformed;
-        self.unexpected += other.unexpected;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_received += other.bytes_received;
-        // Of equal bounds.
-        let _ = self.latency.add(&other.latency);
-        let _ = self.connect_latency.add(&other.connect_latency);
-        self.began = [self.began, other.began].into_iter().flatten().min();
-        self.ended = self.ended.max(other.ended);
-    }
-
-    fn duration_s(&self) -> f64 {
-        self.began.zip(self.ended).map_or(0.0, |(began, ended)| ended.saturating_since(began).as_secs_f64())
-    }
-}
-
-/// The document of `load http --json`.
+/// The document of `load --json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     stack: &'static str,

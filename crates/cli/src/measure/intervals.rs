@@ -2,8 +2,8 @@
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
+use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,16 +17,23 @@ pub(crate) struct Interval {
     pub(crate) index: u64,
     /// How many shards there are: as many parts make the whole.
     pub(crate) shards: u16,
-    pub(crate) start: Instant,
+    pub(crate) start: std::time::Instant,
     /// A second, but for the last.
-    pub(crate) length: Duration,
+    pub(crate) length: std::time::Duration,
     pub(crate) histogram: Histogram<u64>,
     pub(crate) errors: u64,
     /// Where the histogram is wanted again, empty.
     pub(crate) back: Sender<Histogram<u64>>,
 }
 
-/// Counts a shard's part of each second. Histograms go round, so that at the end of one nothing is copied or allocated.
+/// Counts a shard's part of each second, on the shard's own thread. Histograms go round, so that at the end of one nothing is
+/// copied or allocated.
+///
+/// An application has one for each measurement ([`Observer::tap`](super::Observer::tap)). Its times may be of any clock, such as the
+/// stack's ([`Io::now`](fourwave::Io::now)), if they are all of the same: [`Tap::record`] for each answer, [`Tap::error`] for each that
+/// will not come, [`Tap::tick`] in every turn of the loop (and the loop awake at [`Tap::ends`]), so that a second without an
+/// answer is told as well, and [`Tap::end`] when measuring is over. Nothing is told before `began` is set, to when measuring
+/// began on whichever shard was first.
 #[derive(Debug)]
 pub(crate) struct Tap {
     step: usize,
@@ -46,18 +53,18 @@ pub(crate) struct Tap {
 
 impl Tap {
     /// `histogram` is an empty one of the bounds to use; `time`: how long is measured, if that is known.
-    pub(crate) fn new(
+    pub(super) fn new(
         step: usize,
         shards: u16,
         began: Arc<OnceLock<Instant>>,
-        time: Option<Duration>,
+        time: Option<std::time::Duration>,
         histogram: Histogram<u64>,
         to: Sender<Interval>,
     ) -> Self {
         let (back, spare) = mpsc::channel();
         // One is counted in, one is written down, one is on its way. It can't fail: `spare` is there.
         (0..2).for_each(|_| drop(back.send(Histogram::new_from(&histogram))));
-        let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let whole = |time: std::time::Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let last = time.map(|time| whole(time).saturating_sub(1));
         Self { step, shards, began, last, index: 0, ends: None, histogram, errors: 0, to, back, spare }
     }
@@ -73,19 +80,22 @@ impl Tap {
         self.ends
     }
 
+    /// Tells of the seconds that are over.
     pub(crate) fn tick(&mut self, now: Instant) {
         while let Some(ends) = self.ends().filter(|ends| now >= *ends) {
-            self.send(ends - SECOND, SECOND);
+            self.send(ends - SECOND, SECOND, now);
             self.index += 1;
             self.ends = Some(ends + SECOND);
         }
     }
 
+    /// An answer came now, and took so many nanoseconds.
     pub(crate) fn record(&mut self, ns: u64, now: Instant) {
         self.tick(now);
         self.histogram.saturating_record(ns);
     }
 
+    /// Something went wrong: counted in this second.
     pub(crate) fn error(&mut self) {
         self.errors += 1;
     }
@@ -95,14 +105,17 @@ impl Tap {
         self.tick(now);
         let Some(began) = self.began.get().filter(|began| **began <= now) else { return };
         let start = *began + Duration::from_secs(self.index);
-        self.send(start, now.saturating_duration_since(start));
+        self.send(start, now - start, now);
     }
 
-    fn send(&mut self, start: Instant, length: Duration) {
+    fn send(&mut self, start: Instant, length: Duration, now: Instant) {
         let empty = self.spare.try_recv().unwrap_or_else(|_| Histogram::new_from(&self.histogram));
         let histogram = std::mem::replace(&mut self.histogram, empty);
         let (errors, back) = (std::mem::take(&mut self.errors), self.back.clone());
-        let (step, index, shards) = (self.step, self.index, self.shards);
+        let (step, index, shards, length) = (self.step, self.index, self.shards, length.into());
+        let ago: std::time::Duration = (now - start).into();
+        let here = std::time::Instant::now();
+        let start = here.checked_sub(ago).unwrap_or(here);
         // Without a reader nobody wants it.
         let _ = self.to.send(Interval { step, index, shards, start, length, histogram, errors, back });
     }
@@ -112,12 +125,18 @@ impl Tap {
 mod tests {
     use super::*;
 
-    fn tap(time: Option<Duration>, began: Instant) -> (Tap, Receiver<Interval>) {
+    const BEGAN: Instant = Instant::from_nanos(7);
+
+    fn at(ms: u64) -> Instant {
+        BEGAN + Duration::from_millis(ms)
+    }
+
+    fn tap(time: Option<Duration>) -> (Tap, Receiver<Interval>) {
         let (to, from) = mpsc::channel();
         let histogram = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
         let cell = Arc::new(OnceLock::new());
-        cell.set(began).unwrap();
-        (Tap::new(0, 1, cell, time, histogram, to), from)
+        cell.set(BEGAN).unwrap();
+        (Tap::new(0, 1, cell, time.map(Duration::into), histogram, to), from)
     }
 
     /// Index, length in milliseconds, round trips and errors of each.
@@ -130,9 +149,7 @@ mod tests {
 
     #[test]
     fn each_second_is_told_even_an_empty_one_and_the_rest() {
-        let began = Instant::now();
-        let at = |ms| began + Duration::from_millis(ms);
-        let (mut tap, from) = tap(None, began);
+        let (mut tap, from) = tap(None);
         tap.record(5, at(10));
         tap.record(5, at(999));
         tap.error();
@@ -149,9 +166,7 @@ mod tests {
 
     #[test]
     fn the_last_second_takes_what_comes_behind_it() {
-        let began = Instant::now();
-        let at = |ms| began + Duration::from_millis(ms);
-        let (mut tap, from) = tap(Some(Duration::from_secs(2)), began);
+        let (mut tap, from) = tap(Some(Duration::from_secs(2)));
         tap.record(5, at(500));
         tap.record(5, at(1500));
         assert_eq!(tap.ends(), None);
@@ -165,8 +180,8 @@ mod tests {
         let (to, from) = mpsc::channel();
         let histogram = Histogram::new_with_bounds(1, 1000, 3).unwrap();
         let mut tap = Tap::new(0, 1, Arc::default(), None, histogram, to);
-        tap.tick(Instant::now());
-        tap.end(Instant::now());
+        tap.tick(at(2000));
+        tap.end(at(2000));
         assert!(seen(&from).is_empty() && tap.ends().is_none());
     }
 }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, LineWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,8 +15,9 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError};
 
-use super::Live;
-use super::intervals::Interval;
+use super::intervals::{Interval, Tap};
+use super::seconds::{Second, Seconds};
+use super::{Live, histogram};
 use crate::args::UsageError;
 use crate::out::{self, Progress};
 
@@ -42,45 +44,51 @@ pub(crate) fn create(flag: &str, path: Option<&Path>) -> Result<Option<File>, Us
     path.map(open).transpose()
 }
 
-/// The thread; none if there is nothing to write down.
+/// The thread, and the way to it.
 #[derive(Debug)]
 pub(crate) struct Observer {
-    sender: Option<Sender<Interval>>,
-    thread: Option<JoinHandle<anyhow::Result<()>>>,
+    sender: Sender<Interval>,
+    thread: JoinHandle<(Vec<Seconds>, anyhow::Result<()>)>,
 }
 
 impl Observer {
-    /// Opens the files, too. `title` is written into the log; `labels` are of each value of a sweep, for the live line.
+    /// Opens the files, too. `title` is written into the log; `labels` are of each value of a sweep, for the live line: one if
+    /// nothing is swept.
     pub(crate) fn start(title: String, labels: Vec<String>, files: &Files, live: Live) -> anyhow::Result<Self> {
         let hlog = create("--hlog", files.hlog.as_deref())?;
         let csv = create("--csv", files.csv.as_deref())?;
-        if hlog.is_none() && csv.is_none() && live == Live::Off {
-            return Ok(Self { sender: None, thread: None });
-        }
+        let mut seconds = vec![Seconds::default(); labels.len()];
         let screen = Screen { live, progress: Progress::new(), labels, time: Duration::ZERO };
         let (sender, receiver) = mpsc::channel();
-        let write = move || -> anyhow::Result<()> {
+        let write = move || {
             if let Err(error) = fourwave::drop_privileges() {
                 tracing::warn!("{error}");
             }
-            write_down(&receiver, &title, hlog, csv, screen)
+            let written = write_down(&receiver, &title, hlog, csv, screen, &mut seconds);
+            (seconds, written)
         };
         let thread = thread::Builder::new().name("observer".into()).spawn(write)?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        Ok(Self { sender, thread })
     }
 
-    /// For a recorder, if there is anything to write down.
-    pub(crate) fn sender(&self) -> Option<Sender<Interval>> {
-        self.sender.clone()
+    /// For a shard, which counts its part of each second in it: of which value of a sweep (from 0), how many shards do so, when
+    /// measuring began on the first of them, to be set then and shared by them, and how long is measured, if that is known.
+    pub(crate) fn tap(
+        &self,
+        step: usize,
+        shards: u16,
+        began: &Arc<OnceLock<fourwave::Instant>>,
+        time: Option<Duration>,
+    ) -> Tap {
+        Tap::new(step, shards, Arc::clone(began), time, histogram(), self.sender.clone())
     }
 
-    /// Waits until all is written: the recorders' senders must be gone.
-    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
-        drop(self.sender.take());
-        let written = self.thread.take().map(JoinHandle::join);
-        written.map_or(Ok(()), |written| {
-            written.unwrap_or_else(|_| anyhow::bail!("the thread that writes results panicked"))
-        })
+    /// Waits until all is written, for which every [`Tap`] must be gone. The seconds of each value of a sweep, or of all, and what
+    /// went wrong with the files.
+    pub(crate) fn finish(self) -> (Vec<Seconds>, anyhow::Result<()>) {
+        drop(self.sender);
+        let panicked = |_| (Vec::new(), Err(anyhow::anyhow!("the thread that writes results panicked")));
+        self.thread.join().unwrap_or_else(panicked)
     }
 }
 
@@ -96,13 +104,14 @@ struct Sum {
 
 type Hlog<'a> = IntervalLogWriter<'a, 'a, LineWriter<File>, V2DeflateSerializer>;
 
-/// Writes until the senders are gone.
+/// Writes until the senders are gone, and keeps what `seconds` are to have whatever becomes of the files.
 fn write_down(
     from: &Receiver<Interval>,
     title: &str,
     hlog: Option<File>,
     mut csv: Option<File>,
     mut screen: Screen,
+    seconds: &mut [Seconds],
 ) -> anyhow::Result<()> {
     let base = (Instant::now(), SystemTime::now());
     let mut serializer = V2DeflateSerializer::new();
@@ -124,19 +133,32 @@ fn write_down(
     };
     let mut sums = BTreeMap::new();
     let mut result = Ok(());
+    let mut whole = |key, sum: &Sum| {
+        keep(seconds, key, sum, base);
+        let before = std::mem::replace(&mut result, Ok(()));
+        result = before.and_then(|()| emit(key, sum));
+    };
     for interval in from {
         let shards = interval.shards;
         add(&mut sums, interval);
         while let Some(first) = sums.first_entry().filter(|first| first.get().parts >= shards) {
             let (key, sum) = first.remove_entry();
-            result = result.and_then(|()| emit(key, &sum));
+            whole(key, &sum);
             give_back(sum.histogram, &sum.back);
         }
     }
-    for (key, sum) in sums {
-        result = result.and_then(|()| emit(key, &sum));
-    }
+    sums.into_iter().for_each(|(key, sum)| whole(key, &sum));
     result
+}
+
+/// For the document. `base`: the same moment on two clocks.
+#[expect(clippy::cast_precision_loss, reason = "seconds below 2^53")]
+fn keep(seconds: &mut [Seconds], (step, index): (usize, u64), sum: &Sum, base: (Instant, SystemTime)) {
+    let Some(seconds) = seconds.get_mut(step) else { return };
+    let began = base.1 + sum.start.saturating_duration_since(base.0);
+    seconds.began(began);
+    // A second is one from when measuring began, but for the last.
+    seconds.add(&Second::of(index as f64, sum.length, &sum.histogram, sum.errors));
 }
 
 fn add(sums: &mut BTreeMap<(usize, u64), Sum>, interval: Interval) {

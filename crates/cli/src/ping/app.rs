@@ -3,16 +3,15 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use fourwave::{App, ConnId, ConnectionError, Io, Place};
+use fourwave::{App, ConnId, ConnectionError, Duration, Instant, Io, Place};
 
 use super::course::{Course, Then};
 use super::recorder::{Next, Recorder};
 use super::under_way::{Answer, Message, UnderWay, number_into, pattern};
 use super::{Config, Pace, failure, sentence};
-use crate::measure::{Observer, Schedule, Turns};
+use crate::measure::{Clock, Observer, Run, Schedule, Turns};
 use crate::stack;
 use crate::stop::Stop;
 
@@ -26,10 +25,15 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// Fills the records, one for each step, until they are full or the end is asked for. An error if a connection could not be made,
 /// or if none is left.
-pub(super) fn run(config: &Config, stop: &Stop, observer: &Observer, records: &mut [Recorder]) -> anyhow::Result<()> {
+pub(super) fn run(
+    config: &Config,
+    stop: &Stop,
+    (run, observer): (&Run, &Observer),
+    records: &mut [Recorder],
+) -> anyhow::Result<()> {
     let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?.active_opens();
     let course = Arc::new(Course::new(config.connections, config.steps.len()));
-    let make = |place| Ping::new(config, place, observer, stop.clone(), Arc::clone(&course));
+    let make = |place| Ping::new(config, place, (run.clock(), observer), stop.clone(), Arc::clone(&course));
     let (mut failure, mut failed) = (None, false);
     for app in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
         let left = app.unsettled();
@@ -40,7 +44,7 @@ pub(super) fn run(config: &Config, stop: &Stop, observer: &Observer, records: &m
                 recorder.sending.unsent += left.0;
                 recorder.sending.unanswered += left.1;
             }
-            recorder.end(Instant::now());
+            recorder.end(run.clock().now());
             sum.merge(recorder);
         }
     }
@@ -59,7 +63,12 @@ fn share(config: &Config, place: Place) -> Config {
 }
 
 /// Bare frames.
-pub(super) fn raw(config: &Config, stop: &Stop, observer: &Observer, sum: &mut Recorder) -> anyhow::Result<()> {
+pub(super) fn raw(
+    config: &Config,
+    stop: &Stop,
+    (run, observer): (&Run, &Observer),
+    sum: &mut Recorder,
+) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.target.ip())?;
     let bytes = config.steps[0].sizes.largest() as usize;
     let (mut port, mut ping) = builder.raw_client(config.target.ip(), bytes)?;
@@ -68,8 +77,9 @@ pub(super) fn raw(config: &Config, stop: &Stop, observer: &Observer, sum: &mut R
     }
     let mut recorder = Recorder::new(config, 0);
     recorder.observed_by(observer, 0, 1, &Arc::default());
-    let result = raw_trips(config, stop, &mut recorder, || port.round_trip(&mut ping, config.timeout).map(drop));
-    recorder.end(Instant::now());
+    let clock = run.clock();
+    let result = raw_trips(config, stop, clock, &mut recorder, || port.round_trip(&mut ping, config.timeout).map(drop));
+    recorder.end(clock.now());
     sum.merge(recorder);
     result
 }
@@ -77,20 +87,21 @@ pub(super) fn raw(config: &Config, stop: &Stop, observer: &Observer, sum: &mut R
 fn raw_trips(
     config: &Config,
     stop: &Stop,
+    clock: Clock,
     recorder: &mut Recorder,
     mut round_trip: impl FnMut() -> io::Result<()>,
 ) -> anyhow::Result<()> {
     while !stop.requested() {
-        let sent = Instant::now();
+        let sent = clock.now();
         if let Err(error) = round_trip() {
             recorder.error();
             bail!("no answer from {}: {error}; is `fourwave serve echo --stack raw` running there?", config.target);
         }
-        if recorder.record(0, sent, Instant::now()) == Next::Finished {
+        if recorder.record(0, sent, clock.now()) == Next::Finished {
             return Ok(());
         }
         if let Pace::Closed { interval: Some(interval) } = config.steps[0].pace {
-            stop.sleep(interval.saturating_sub(sent.elapsed()));
+            stop.sleep(interval.saturating_sub((clock.now() - sent).into()));
         }
     }
     Ok(())
@@ -131,7 +142,7 @@ enum Phase {
     /// Not all shards are ready for it.
     Waiting,
     /// Until there is enough, of a closed loop.
-    Closed { interval: Option<Duration> },
+    Closed { interval: Option<std::time::Duration> },
     /// Until the schedule is over.
     Open { start: Instant, turns: Turns },
     /// There is none left, but other shards are not done.
@@ -139,6 +150,8 @@ enum Phase {
 }
 
 struct Ping {
+    clock: Clock,
+    timeout: Duration,
     /// Set before the connections are closed: what ends then is no failure.
     stop: Stop,
     course: Arc<Course>,
@@ -166,11 +179,11 @@ struct Ping {
     /// When the time-outs, and what is to be sent at intervals, are looked at next.
     check: Instant,
     /// When to be awake at the latest, on the stack's clock.
-    wake_at: Option<fourwave::Instant>,
+    wake_at: Option<Instant>,
 }
 
 impl Ping {
-    fn new(all: &Config, place: Place, observer: &Observer, stop: Stop, course: Arc<Course>) -> Self {
+    fn new(all: &Config, place: Place, (clock, observer): (Clock, &Observer), stop: Stop, course: Arc<Course>) -> Self {
         let config = share(all, place);
         let record = |step| {
             let mut recorder = Recorder::new(&config, step);
@@ -182,6 +195,8 @@ impl Ping {
         };
         let largest = config.steps.iter().map(|step| step.sizes.largest()).max().unwrap_or(1);
         Self {
+            clock,
+            timeout: config.timeout.into(),
             records: (0..config.steps.len()).map(record).collect(),
             stop,
             course,
@@ -199,7 +214,7 @@ impl Ping {
             done: false,
             failure: None,
             failed: false,
-            check: Instant::now(),
+            check: clock.now(),
             wake_at: None,
         }
     }
@@ -212,7 +227,7 @@ impl Ping {
     fn begin(&mut self, io: &mut Io<'_>) {
         self.began = true;
         for _ in 0..self.config.connections {
-            let now = Instant::now();
+            let now = self.clock.now();
             match io.connect(self.config.target) {
                 Ok(conn) => self.links.push(Link {
                     conn,
@@ -257,7 +272,7 @@ impl Ping {
                 let Config { count, duration, .. } = self.config;
                 let schedule = Schedule::new(rate, self.all_connections, self.warmup, count, duration);
                 let turns = Turns::new(schedule, self.place.index, self.place.count, self.links.len());
-                self.records[self.step].begins(start + schedule.measures_from());
+                self.records[self.step].begins(start + schedule.measures_from().into());
                 self.phase = Phase::Open { start, turns };
                 self.links.iter_mut().for_each(|link| (link.due, link.begun, link.held) = (0, 0, None));
             }
@@ -268,7 +283,7 @@ impl Ping {
     fn send_due(&mut self, io: &mut Io<'_>, now: Instant) {
         loop {
             let Phase::Open { start, turns } = &mut self.phase else { return };
-            let Some((at, _)) = turns.next().filter(|(_, due)| *start + *due <= now) else { return };
+            let Some((at, _)) = turns.next().filter(|(_, due)| *start + (*due).into() <= now) else { return };
             turns.advance();
             self.links[at].due += 1;
             self.backlog += 1;
@@ -289,7 +304,7 @@ impl Ping {
             }
             Phase::Open { start, turns } if link.begun < link.due => {
                 let message = turns.schedule.message(turns.of_all(at), link.begun);
-                Some((*start + turns.schedule.due(message), turns.schedule.is_measured(message)))
+                Some((*start + turns.schedule.due(message).into(), turns.schedule.is_measured(message)))
             }
             _ => None,
         }
@@ -307,7 +322,7 @@ impl Ping {
             if link.begun == link.due && (full || matches!(self.phase, Phase::Open { .. })) {
                 return;
             }
-            let now = Instant::now();
+            let now = self.clock.now();
             let Some((intended, measured)) = self.next_message(at, now) else { return };
             if full {
                 self.links[at].held = Some(now);
@@ -316,7 +331,7 @@ impl Ping {
             self.begin_message(at, intended, measured, now);
         }
         if self.links[at].begun < self.links[at].due {
-            self.links[at].held = Some(Instant::now());
+            self.links[at].held = Some(self.clock.now());
         }
     }
 
@@ -392,7 +407,7 @@ impl Ping {
     /// Part of an answer came, or several.
     fn take(&mut self, io: &mut Io<'_>, conn: ConnId, mut data: &[u8]) {
         let Some(at) = self.link(conn) else { return };
-        let now = Instant::now();
+        let now = self.clock.now();
         while !data.is_empty() && !self.done && !self.links[at].failed {
             match self.links[at].under_way.receive(&self.pattern, data, now) {
                 Answer::Part => return,
@@ -422,7 +437,7 @@ impl Ping {
                     return;
                 }
                 if let Some(interval) = interval {
-                    self.links[at].next = message.intended + interval;
+                    self.links[at].next = message.intended + interval.into();
                     self.check = self.check.min(self.links[at].next);
                 }
             }
@@ -451,7 +466,7 @@ impl Ping {
             }
             Phase::Open { start, turns } => {
                 self.send_due(io, now);
-                self.settle(io, start + turns.schedule.end(), now)
+                self.settle(io, start + turns.schedule.end().into(), now)
             }
             Phase::Over => None,
         }
@@ -461,7 +476,7 @@ impl Ping {
     fn settle(&mut self, io: &mut Io<'_>, end: Instant, now: Instant) -> Option<Instant> {
         let Phase::Open { start, turns } = &self.phase else { return None };
         if let Some((_, due)) = turns.next() {
-            return Some(ahead(*start + due));
+            return Some(ahead(*start + due.into()));
         }
         if self.backlog > 0 && now >= end + CATCH_UP {
             self.records[self.step].sending.unsent += std::mem::take(&mut self.backlog);
@@ -489,7 +504,7 @@ impl Ping {
         for at in 0..self.links.len() {
             let link = &self.links[at];
             let since = if link.open { link.under_way.since() } else { Some(link.next) };
-            if !link.failed && since.is_some_and(|since| now.saturating_duration_since(since) >= self.config.timeout) {
+            if !link.failed && since.is_some_and(|since| now - since >= self.timeout) {
                 let failure = failure::silence(self.config.target, self.config.timeout);
                 self.fail(io, at, failure);
                 if self.done {
@@ -500,7 +515,7 @@ impl Ping {
             }
         }
         let interval = matches!(self.phase, Phase::Closed { interval: Some(_) });
-        let timeout = self.config.timeout;
+        let timeout = self.timeout;
         // What is begun meanwhile is overdue no sooner; half of the time is no long delay for it.
         let latest = now + timeout / 2;
         let next = self.links.iter().filter_map(|link| link.check(timeout, interval)).min();
@@ -510,7 +525,7 @@ impl Ping {
 
 /// When to be awake for something that is to happen in time.
 fn ahead(at: Instant) -> Instant {
-    at.checked_sub(OVERSLEEP).unwrap_or(at)
+    at - OVERSLEEP
 }
 
 impl App for Ping {
@@ -518,7 +533,7 @@ impl App for Ping {
         let _ = io.set_nodelay(conn, true);
         if let Some(at) = self.link(conn).filter(|_| !self.done) {
             self.links[at].open = true;
-            self.course.opened(Instant::now());
+            self.course.opened(self.clock.now());
         }
     }
 
@@ -563,17 +578,17 @@ impl App for Ping {
         if self.done {
             return;
         }
-        let now = Instant::now();
+        let now = self.clock.now();
         let next = self.step_on(io, now);
         let second = self.records.get_mut(self.step).and_then(|record| record.tick(now));
         if now >= self.check && !self.done {
             self.look(io, now);
         }
         let wake = [next, second, Some(self.check)].into_iter().flatten().min().unwrap_or(now);
-        self.wake_at = Some(io.now() + wake.saturating_duration_since(now).into());
+        self.wake_at = Some(io.now() + (wake - now));
     }
 
-    fn wake_at(&self) -> Option<fourwave::Instant> {
+    fn wake_at(&self) -> Option<Instant> {
         self.wake_at.filter(|_| !self.done)
     }
 }

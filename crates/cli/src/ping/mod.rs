@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::args::{KernelWait, Stack, StackConfig};
-use crate::measure::{self, Files, Live, Observer};
+use crate::measure::{self, Files, Live, Observer, Run, Seconds};
 use crate::stop::Stop;
 
 pub(crate) use failure::sentence;
@@ -88,16 +88,17 @@ impl Config {
 
 /// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    let run = Run::begin("ping");
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
     let title = format!("fourwave ping {}: round trips in ns", config.target);
     let labels = config.steps.iter().map(|step| config.label(step)).collect();
     let observer = Observer::start(title, labels, &config.files, config.live)?;
     let mut records: Vec<_> = (0..config.steps.len()).map(|step| Recorder::sum(config, step)).collect();
     let result = match config.at.stack {
-        Stack::Fourwave | Stack::Kernel => app::run(config, stop, &observer, &mut records),
-        Stack::Raw => app::raw(config, stop, &observer, &mut records[0]),
+        Stack::Fourwave | Stack::Kernel => app::run(config, stop, (&run, &observer), &mut records),
+        Stack::Raw => app::raw(config, stop, (&run, &observer), &mut records[0]),
     };
-    let written = observer.finish();
+    let (seconds, written) = observer.finish();
     if let Err(error) = &result
         && records.iter().all(Recorder::is_empty)
     {
@@ -110,7 +111,11 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     };
-    let reports = records.into_iter().map(Recorder::report).collect();
-    sweep::print(config, reports)?;
+    let seconds = seconds.into_iter().chain(std::iter::repeat_with(Seconds::default));
+    let report = |(record, seconds): (Recorder, Seconds)| {
+        let results = run.results(record.histogram(), seconds);
+        record.report(results)
+    };
+    sweep::print(config, records.into_iter().zip(seconds).map(report).collect())?;
     result.and(distribution).and(written)
 }

@@ -2,16 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use fourwave::Instant;
 use hdrhistogram::Histogram;
 
 use super::under_way::Message;
 use super::{Config, Pace, PerConnection, Report};
-use crate::measure::{Observer, Sending, Tap};
-
-/// An hour: behind its schedule an open loop may be that late.
-const HIGHEST_NS: u64 = 3_600_000_000_000;
+use crate::measure::{HIGHEST_NS, Observer, Results, Sending, Tap, histogram};
 
 /// The round trips of one measurement: skips the warm-up, and knows when it is enough.
 #[derive(Debug)]
@@ -67,7 +65,7 @@ impl Recorder {
         self.total = Some(total);
     }
 
-    /// Tells an observer of each second, if there is one.
+    /// Tells an observer of each second.
     pub(super) fn observed_by(
         &mut self,
         observer: &Observer,
@@ -76,8 +74,7 @@ impl Recorder {
         began: &Arc<OnceLock<Instant>>,
     ) {
         self.began = Arc::clone(began);
-        let tap = |sender| Tap::new(step, shards, Arc::clone(began), self.duration, histogram(), sender);
-        self.tap = observer.sender().map(tap);
+        self.tap = Some(observer.tap(step, shards, began, self.duration));
     }
 
     /// The end of the warm-up of an open loop.
@@ -117,7 +114,7 @@ impl Recorder {
         let recorded = self.total.as_ref().map_or(self.histogram.len(), |total| total.load(Ordering::Relaxed));
         let first = self.first.unwrap_or(sent);
         let enough = self.count.is_some_and(|count| recorded >= count)
-            || self.duration.is_some_and(|duration| received.saturating_duration_since(first) >= duration);
+            || self.duration.is_some_and(|duration| received - first >= duration.into());
         if enough { Next::Finished } else { Next::Send }
     }
 
@@ -129,8 +126,7 @@ impl Recorder {
     }
 
     fn add(&mut self, connection: usize, sent: Instant, received: Instant) {
-        let rtt = received.saturating_duration_since(sent).as_nanos();
-        let ns = u64::try_from(rtt).unwrap_or(HIGHEST_NS).max(1);
+        let ns = (received - sent).as_nanos().clamp(1, HIGHEST_NS);
         self.histogram.saturating_record(ns);
         self.first = Some(self.first.map_or(sent, |first| first.min(sent)));
         self.last = Some(received);
@@ -173,25 +169,17 @@ impl Recorder {
     }
 
     /// What was measured so far.
-    pub(super) fn report(self) -> Report {
-        let elapsed = match (self.first, self.last) {
-            (Some(first), Some(last)) => last.saturating_duration_since(first),
-            _ => Duration::ZERO,
-        };
+    pub(super) fn report(self, results: Results) -> Report {
+        let elapsed = self.first.zip(self.last).map_or(fourwave::Duration::ZERO, |(first, last)| last - first);
         let open = matches!(self.report.pace, Pace::Open { .. });
         let report = Report {
             per_connection: PerConnection::of(&self.per_connection),
             sending: open.then_some(self.sending),
+            results,
             ..self.report
         };
-        report.filled(&self.histogram, self.errors, elapsed)
+        report.filled(&self.histogram, self.errors, elapsed.into())
     }
-}
-
-/// From nanoseconds to [`HIGHEST_NS`], to three figures.
-fn histogram() -> Histogram<u64> {
-    // The bounds are constants that satisfy it.
-    Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("valid bounds")
 }
 
 #[cfg(test)]
@@ -199,6 +187,7 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
     use clap::Parser;
+    use fourwave::Duration;
 
     fn recorder(flags: &str) -> Recorder {
         let line = format!("fourwave ping 10.77.0.1:7 --stack kernel {flags}");
@@ -211,12 +200,12 @@ mod tests {
     #[test]
     fn counts_after_the_warmup() {
         let mut recorder = recorder("--warmup 2 --count 3");
-        let now = Instant::now();
+        let now = Instant::from_nanos(5);
         let mut trip = |ns| recorder.record(0, now, now + Duration::from_nanos(ns));
         assert_eq!([trip(9_000), trip(9_000)], [Next::Send; 2]);
         assert_eq!([trip(100), trip(200)], [Next::Send; 2]);
         assert_eq!(trip(300), Next::Finished);
-        let latency = recorder.report().latency_ns;
+        let latency = recorder.report(Results::default()).latency_ns;
         assert_eq!((latency.min, latency.p50, latency.max), (100, 200, 300));
     }
 
@@ -225,14 +214,14 @@ mod tests {
         let mut recorders = [recorder("--warmup 0 --count 3"), recorder("--warmup 0 --count 3")];
         let total = Arc::default();
         recorders.iter_mut().for_each(|recorder| recorder.count_with(Arc::clone(&total)));
-        let now = Instant::now();
+        let now = Instant::from_nanos(5);
         let at = |ns| now + Duration::from_nanos(ns);
         let [one, two] = &mut recorders;
         assert_eq!([one.record(0, at(5), at(105)), two.record(0, at(0), at(200))], [Next::Send; 2]);
         assert_eq!([one.record(0, at(105), at(405)), two.record(0, at(200), at(600))], [Next::Finished; 2]);
         let mut all = Recorder { per_connection: Vec::new(), ..recorder("--count 3") };
         recorders.into_iter().for_each(|recorder| all.merge(recorder));
-        let report = all.report();
+        let report = all.report(Results::default());
         assert_eq!((report.count, report.latency_ns.min, report.latency_ns.max), (3, 100, 300));
         // From the first message that was sent to the last that came back.
         assert!((report.duration_s - 405e-9).abs() < 1e-12);
@@ -243,23 +232,23 @@ mod tests {
     #[test]
     fn ends_in_time() {
         let mut recorder = recorder("--warmup 0 --seconds 2");
-        let start = Instant::now();
+        let start = Instant::from_nanos(5);
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(recorder.record(0, at(0), at(1)), Next::Send);
         assert_eq!(recorder.record(0, at(1999), at(2000)), Next::Finished);
-        assert!((recorder.report().duration_s - 2.0).abs() < 1e-9);
+        assert!((recorder.report(Results::default()).duration_s - 2.0).abs() < 1e-9);
     }
 
     #[test]
     fn an_open_loop_counts_from_when_a_message_should_have_gone() {
         let mut recorder = recorder("--rate 1000 --count 3");
-        let start = Instant::now();
+        let start = Instant::from_nanos(5);
         let at = |ms| start + Duration::from_millis(ms);
         let message = |ms, measured| Message { number: 1, bytes: 64, intended: at(ms), measured };
         recorder.record_scheduled(0, &message(0, false), at(50));
         // Three that were due within a stall came back together.
         (1..=3).for_each(|ms| recorder.record_scheduled(0, &message(ms, true), at(51)));
-        let report = recorder.report();
+        let report = recorder.report(Results::default());
         let near = |ns: u64, ms: u64| ns.abs_diff(ms * 1_000_000) < ms * 1000;
         assert!(near(report.latency_ns.min, 48) && near(report.latency_ns.max, 50), "{report:?}");
         assert_eq!((report.count, report.mode.as_str()), (3, "open"));
@@ -267,7 +256,7 @@ mod tests {
 
     #[test]
     fn an_empty_report_has_all_its_keys() {
-        let report = serde_json::to_value(recorder("--count 1").report()).unwrap();
+        let report = serde_json::to_value(recorder("--count 1").report(Results::default())).unwrap();
         let keys = [
             "stack",
             "mode",

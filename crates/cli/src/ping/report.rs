@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Pace, PerConnection, Sizes, Step, Swept};
 use crate::args::Stack;
-use crate::measure::{Latency, Sending};
+use crate::measure::{Latency, Results, Sending};
 use crate::out;
 
 /// The document of `ping --json`.
@@ -48,6 +48,8 @@ pub(crate) struct Report {
     /// Measured round trips of each connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_connection: Option<PerConnection>,
+    #[serde(flatten)]
+    pub(crate) results: Results,
 }
 
 /// Of a report that was read: its `mode` says it.
@@ -83,6 +85,7 @@ impl Report {
             rate_per_s: 0.0,
             sending: None,
             per_connection: None,
+            results: Results::default(),
         }
     }
 

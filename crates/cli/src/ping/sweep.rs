@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::{Config, Pace, Report, Step};
 use crate::out;
-use crate::say;
 
 /// What changes from one value to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +33,8 @@ impl Swept {
 /// The document of `ping --sweep … --json`.
 #[derive(Serialize)]
 struct Document<'a> {
+    command: &'a str,
+    arguments: &'a str,
     stack: &'a str,
     mode: &'a str,
     target: &'a str,
@@ -47,15 +48,17 @@ pub(super) fn print(config: &Config, mut reports: Vec<Report>) -> anyhow::Result
     if config.swept.is_some() {
         reports.retain(|report| report.count > 0);
     }
-    for report in &reports {
+    for report in &mut reports {
         if let Some(complaint) = report.sending.as_ref().and_then(|sending| sending.complaint()) {
             let rate = report.intended_rate_per_s.filter(|_| config.swept.is_some());
             let place = rate.map(|rate| format!("at {rate} per second ")).unwrap_or_default();
-            say!("fourwave: warning: {place}{complaint}");
+            report.results.warn(format!("{place}{complaint}"));
         }
     }
     match (config.swept, reports.first()) {
         (Some(swept), Some(first)) if config.json => out::json(&Document {
+            command: &first.results.command,
+            arguments: &first.results.arguments,
             stack: &first.stack,
             mode: &first.mode,
             target: &first.target,

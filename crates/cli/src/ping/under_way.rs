@@ -1,7 +1,8 @@
 //! The messages under way on a connection, and their answers, which come in order.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+
+use fourwave::Instant;
 
 /// A message that was begun and is not answered.
 #[derive(Clone, Copy, Debug)]
@@ -124,12 +125,12 @@ fn matches(pattern: &[u8], number: u64, from: usize, data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use fourwave::Duration;
 
     /// A connection with messages of these sizes under way, all taken by the stack; and what an echo server sends back.
     fn with(sizes: &[usize]) -> (UnderWay, Vec<u8>, Vec<u8>) {
         let mut pattern = pattern(100);
-        let (now, mut echo) = (Instant::now(), Vec::new());
+        let (now, mut echo) = (Instant::ZERO, Vec::new());
         let mut link = UnderWay::new(now);
         for (index, size) in sizes.iter().enumerate() {
             assert!(link.unfinished().is_none());
@@ -148,7 +149,7 @@ mod tests {
         let (mut at, mut whole) = (0, 0);
         for mut data in echo.chunks(piece) {
             while !data.is_empty() {
-                match link.receive(pattern, data, Instant::now()) {
+                match link.receive(pattern, data, Instant::ZERO) {
                     Answer::Whole(_, used) => (data, at, whole) = (&data[used..], at + used, whole + 1),
                     Answer::Part => break,
                     Answer::Wrong => return Err(at),
@@ -184,11 +185,11 @@ mod tests {
     #[test]
     fn nothing_comes_back_before_it_was_sent() {
         let (mut link, mut pattern, _) = with(&[]);
-        link.begin(10, Instant::now(), true, Instant::now());
+        link.begin(10, Instant::ZERO, true, Instant::ZERO);
         link.queued(4);
         number_into(&mut pattern[..10], 1);
         let sent = pattern[..10].to_vec();
-        assert!(matches!(link.receive(&pattern, &sent[..4], Instant::now()), Answer::Part));
-        assert!(matches!(link.receive(&pattern, &sent[4..5], Instant::now()), Answer::Wrong));
+        assert!(matches!(link.receive(&pattern, &sent[..4], Instant::ZERO), Answer::Part));
+        assert!(matches!(link.receive(&pattern, &sent[4..5], Instant::ZERO), Answer::Wrong));
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::super::report::{Jitter, Machine, median_by};
+use super::super::report::{Jitter, median_by};
 use super::{Between, Config, Sample, Test};
+use crate::measure::Machine;
 use crate::out;
 
 /// The document of `bench --only proxy --json`.

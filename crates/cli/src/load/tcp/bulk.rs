@@ -11,8 +11,9 @@ use fourwave::{App, Bytes, ConnId, ConnMap, ConnectError, ConnectionError, Durat
 
 use super::bulk_report::{Report, Tally};
 use super::seconds::{Part, Seconds};
-use super::{Bulk, Config, Direction, part};
+use super::{Bulk, Direction, part};
 use crate::internal::Random;
+use crate::load::Config;
 use crate::stop::Stop;
 use crate::{out, ping, say, serve, stack};
 
@@ -24,9 +25,9 @@ const FILLS: usize = 16;
 const PATTERN_BYTES: usize = 65_521;
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
+pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
     let builder = super::builder(config)?;
-    let seconds = Seconds::start(config.live)?;
+    let seconds = Seconds::start(bulk.live)?;
     let (busy, text) = (Arc::new(AtomicUsize::new(0)), text(bulk.direction));
     let make = |place: Place| {
         busy.store(place.count.into(), Ordering::Relaxed);

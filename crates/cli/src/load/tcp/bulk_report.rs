@@ -6,9 +6,10 @@ use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::Bulk;
 use super::seconds::{Second, gbit_per_s};
-use super::{Bulk, Config};
 use crate::args::Stack;
+use crate::load::Config;
 use crate::measure::Latency;
 use crate::out;
 

@@ -4,16 +4,12 @@ mod bulk;
 mod bulk_report;
 mod seconds;
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use clap::ValueEnum;
 use fourwave::Stack;
 
-use crate::args::{KernelWait, StackConfig};
+use super::Config;
 use crate::measure::Live;
 use crate::stack;
-use crate::stop::Stop;
 
 /// What is done with the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,24 +52,6 @@ impl Direction {
     }
 }
 
-/// What to do, checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) target: SocketAddr,
-    pub(crate) kernel_wait: KernelWait,
-    pub(crate) connections: usize,
-    pub(crate) work: Work,
-    /// Ends then; none: when all is done.
-    pub(crate) duration: Option<Duration>,
-    /// Time before measuring starts.
-    pub(crate) warmup: Duration,
-    /// For a connection, and for anything to move over it.
-    pub(crate) timeout: Duration,
-    pub(crate) live: Live,
-    pub(crate) json: bool,
-    pub(crate) at: StackConfig,
-}
-
 /// What is done with the connections, and all that only that needs.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
@@ -88,13 +66,19 @@ pub(crate) struct Bulk {
     pub(crate) bytes: Option<u64>,
     /// What comes is compared with what is expected.
     pub(crate) verify: bool,
+    pub(crate) live: Live,
 }
 
-pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    match &config.work {
-        Work::Bulk(bulk) => bulk::run(config, *bulk, stop),
+impl Work {
+    /// The server to start where none is.
+    pub(super) const fn server(&self) -> &'static str {
+        match self {
+            Self::Bulk(bulk) => bulk.direction.service(),
+        }
     }
 }
+
+pub(super) use bulk::run as bulk;
 
 /// The stack that the connections are opened on.
 fn builder(config: &Config) -> anyhow::Result<Stack> {

@@ -1,8 +1,8 @@
 //! Requests of HTTP/1.1 (RFC 9112), however the stream is cut: their heads are read by httparse, their bodies passed over.
 
-use httparse::{EMPTY_HEADER, Error, Header};
+use httparse::{Error, Header};
 
-use crate::http::{Body, Head, MOST_FIELDS, Malformed, has_token, number};
+use crate::http::{Body, Head, Malformed, NO_FIELDS, has_token, number};
 
 /// A request that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +74,8 @@ impl Reader {
 
     fn read_head(&mut self, bytes: &[u8]) -> (usize, Step) {
         let (taken, head) = self.head.read(bytes, Refusal::HeadTooLarge, |whole| {
-            let mut fields = [EMPTY_HEADER; MOST_FIELDS];
-            let mut parsed = httparse::Request::new(&mut fields);
-            match parsed.parse(whole).map_err(refusal)? {
+            let (mut fields, mut parsed) = (NO_FIELDS, httparse::Request::new(&mut []));
+            match parsed.parse_with_uninit_headers(whole, &mut fields).map_err(refusal)? {
                 httparse::Status::Complete(length) => Ok(Some((length, understand(&parsed)?))),
                 httparse::Status::Partial => Ok(None),
             }
@@ -245,7 +244,7 @@ mod tests {
         };
         brings(&of(MOST_HEAD), &[Step::Whole(KEPT)]);
         brings(&of(MOST_HEAD + 2), &[Step::Refused(Refusal::HeadTooLarge)]);
-        let fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MOST_FIELDS));
+        let fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(NO_FIELDS.len()));
         brings(&fields, &[Step::Refused(Refusal::HeadTooLarge)]);
         let chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         let line = format!("{chunks}1;{}\r\n", "x".repeat(usize::from(MOST_LINE)));

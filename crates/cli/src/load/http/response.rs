@@ -1,8 +1,8 @@
 //! Responses of HTTP/1.1 (RFC 9112), however the stream is cut: their heads are read by httparse, their bodies passed over.
 
-use httparse::{EMPTY_HEADER, Header};
+use httparse::Header;
 
-use crate::http::{Body, Head, MOST_FIELDS, Malformed, has_token, number};
+use crate::http::{Body, Head, Malformed, NO_FIELDS, has_token, number};
 
 /// A response that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum Left {
 
 /// Reads the responses of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(in crate::load) struct Reader {
     head: Head,
     under_way: Option<(Response, Left)>,
 }
@@ -71,9 +71,10 @@ impl Reader {
 
     fn read_head(&mut self, bytes: &[u8], head_only: bool) -> (usize, Step) {
         let (taken, head) = self.head.read(bytes, Malformed, |whole| {
-            let mut fields = [EMPTY_HEADER; MOST_FIELDS];
-            let mut parsed = httparse::Response::new(&mut fields);
-            match parsed.parse(whole).map_err(|_| Malformed)? {
+            let (mut fields, mut parsed) = (NO_FIELDS, httparse::Response::new(&mut []));
+            let parser = httparse::ParserConfig::default();
+            let done = parser.parse_response_with_uninit_headers(&mut parsed, whole, &mut fields);
+            match done.map_err(|_| Malformed)? {
                 httparse::Status::Complete(length) => Ok(Some((length, understand(&parsed, head_only)?))),
                 httparse::Status::Partial => Ok(None),
             }

@@ -1,6 +1,6 @@
-//! The client of `load http`, over either stack: each connection has as many requests under way as it may.
+//! The generator, over either stack: it opens connections, has as many requests under way on each as it may, counts what comes of
+//! them, gives up on what takes too long, and closes. What is said to the server is the [`Protocol`]'s.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::anyhow;
 use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Instant, Io, Place, TimerId};
 
-use super::report::Tally;
-use super::response::{Reader, Response, Step};
+use super::client::{Asked, Client, UnderWay};
+use super::protocol::{Answer, Protocol, Purpose, Step};
+use super::tally::Tally;
 use super::{CloseBy, Config};
 use crate::stop::Stop;
 use crate::{ping, stack};
@@ -19,15 +20,21 @@ const OPENS: usize = 64;
 /// How long none is begun behind one that failed.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Runs until it is done or the end is asked for; what was counted, and what stopped it.
-pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
+/// Runs until it is done or the end is asked for; what was counted, and what stopped it. `server`: what `fourwave serve` calls
+/// such a server.
+pub(super) fn run<P: Protocol>(
+    config: &Config,
+    protocol: &P,
+    server: &'static str,
+    stop: &Stop,
+) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
     let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
     // On an address of the stack's own nobody else has any.
     let builder = if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() };
     let busy = Arc::new(AtomicUsize::new(0));
     let make = |place: Place| {
         busy.store(place.count.into(), Ordering::Relaxed);
-        Load::new(share(config, place), Arc::clone(&busy))
+        Load::new(share(config, place), protocol.clone(), server, Arc::clone(&busy))
     };
     let (mut tally, mut failure) = (Tally::new(), None);
     for load in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
@@ -49,26 +56,15 @@ fn share(config: &Config, place: Place) -> Config {
 }
 
 #[derive(Debug)]
-struct Client {
-    /// When its SYN went.
-    since: Instant,
-    connected: bool,
-    /// The server has said that it will take no more.
-    last: bool,
-    reader: Reader,
-    /// When each request went that is not answered.
-    under_way: VecDeque<Instant>,
-    /// Bytes of them that the send buffer had no room for.
-    owed: usize,
-    timer: Option<TimerId>,
-}
-
-#[derive(Debug)]
-struct Load {
+struct Load<P: Protocol> {
     config: Config,
+    protocol: P,
+    server: &'static str,
     timeout: Duration,
     tally: Tally,
-    clients: ConnMap<Client>,
+    clients: ConnMap<Client<P>>,
+    /// What clients that are gone have left, for others.
+    spare: Vec<UnderWay<P::Tag>>,
     /// Connections to be begun, and not before when.
     missing: usize,
     retry_at: Instant,
@@ -81,12 +77,15 @@ struct Load {
     failure: Option<anyhow::Error>,
 }
 
-impl Load {
-    fn new(config: Config, busy: Arc<AtomicUsize>) -> Self {
+impl<P: Protocol> Load<P> {
+    fn new(config: Config, protocol: P, server: &'static str, busy: Arc<AtomicUsize>) -> Self {
         Self {
+            protocol,
+            server,
             timeout: stack::duration(config.timeout),
             tally: Tally::new(),
             clients: ConnMap::new(),
+            spare: Vec::new(),
             missing: config.connections,
             retry_at: Instant::ZERO,
             began: None,
@@ -103,10 +102,8 @@ impl Load {
             match io.connect(self.config.target) {
                 Ok(conn) => {
                     self.missing -= 1;
-                    let timer = io.start_timer(self.timeout, conn.to_bits()).ok();
-                    let (reader, under_way) = (Reader::default(), VecDeque::new());
-                    let client =
-                        Client { since: io.now(), connected: false, last: false, reader, under_way, owed: 0, timer };
+                    let mut client = Client::new(io.now(), io.now(), self.spare.pop().unwrap_or_default());
+                    client.timer = io.start_timer(self.timeout, conn.to_bits()).ok();
                     self.clients.insert(conn, client);
                 }
                 // Ports in TIME-WAIT come back, and so does room.
@@ -124,28 +121,12 @@ impl Load {
     /// Sends another request, or as much of it as there is room for.
     fn ask(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let Some(client) = self.clients.get_mut(conn) else { return };
-        client.under_way.push_back(if self.config.close.is_some() { client.since } else { io.now() });
-        client.owed += self.config.request.len();
+        // That of one with a connection of its own begins with it.
+        let (intended, since) =
+            if self.config.close.is_some() { (client.intended, client.since) } else { (io.now(), io.now()) };
+        client.ask(Asked { intended, since, tag: self.protocol.next() });
         self.tally.requests += 1;
-        self.push(io, conn);
-    }
-
-    fn push(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        let request = &self.config.request;
-        while client.owed > 0 {
-            let rest = match client.owed % request.len() {
-                0 => &request[..],
-                part => &request[request.len() - part..],
-            };
-            // Its end is told as well, with the reason.
-            let Ok(sent) = io.send(conn, rest) else { return };
-            client.owed -= sent;
-            self.tally.bytes_sent += sent as u64;
-            if sent < rest.len() {
-                return;
-            }
-        }
+        self.tally.bytes_sent += client.push(io, conn, &self.protocol);
     }
 
     /// Part of a response came, or several.
@@ -154,11 +135,14 @@ impl Load {
         let mut rest = data;
         while !rest.is_empty() && !self.done {
             let Some(client) = self.clients.get_mut(conn) else { return };
-            let (taken, step) = client.reader.read(rest, self.config.head_only);
+            let (taken, step) = match client.under_way.front() {
+                Some(asked) => self.protocol.read(&mut client.reader, asked.tag, rest),
+                None => (rest.len(), Step::Malformed),
+            };
             rest = &rest[taken..];
             match step {
                 Step::More => {}
-                Step::Whole(response) => self.answered(io, conn, response),
+                Step::Whole(answer) => self.answered(io, conn, answer),
                 Step::Malformed => {
                     self.tally.malformed += 1;
                     self.drop_client(io, conn);
@@ -167,30 +151,56 @@ impl Load {
         }
     }
 
-    fn answered(&mut self, io: &mut Io<'_>, conn: ConnId, response: Response) {
+    fn answered(&mut self, io: &mut Io<'_>, conn: ConnId, answer: Answer) {
         let Some(client) = self.clients.get_mut(conn) else { return };
-        let Some(sent) = client.under_way.pop_front() else {
-            self.tally.malformed += 1;
-            return self.drop_client(io, conn);
-        };
-        self.tally.responses += 1;
-        Tally::record(&mut self.tally.latency, io.now().saturating_since(sent));
-        let as_expected = self.config.expect_status.map_or(response.status < 400, |status| response.status == status)
-            && self.config.expect_bytes.is_none_or(|bytes| response.bytes == bytes);
-        self.tally.unexpected += u64::from(!as_expected);
-        if self.tally.began.is_some() && self.config.requests.is_some_and(|most| self.tally.responses >= most) {
+        let Some((asked, all_sent)) = client.answered() else { return };
+        self.count(asked.intended, answer.expected, io.now());
+        if self.has_enough() {
             return self.finish(io);
         }
         match self.config.close {
-            Some(CloseBy::Client) => {
+            None if answer.keeps && all_sent => self.ask(io, conn),
+            None if all_sent => self.retire(conn, io.now()),
+            None => self.drop_client(io, conn),
+            Some(by) => self.close(io, conn, by),
+        }
+    }
+
+    /// A connection is open and that was it.
+    fn opened(&mut self, io: &mut Io<'_>, conn: ConnId, since: Instant) {
+        self.count(since, true, io.now());
+        if self.has_enough() {
+            return self.finish(io);
+        }
+        self.close(io, conn, self.config.close.unwrap_or(CloseBy::Client));
+    }
+
+    fn count(&mut self, intended: Instant, expected: bool, now: Instant) {
+        self.tally.responses += 1;
+        Tally::record(&mut self.tally.latency, now.saturating_since(intended));
+        self.tally.unexpected += u64::from(!expected);
+    }
+
+    fn has_enough(&self) -> bool {
+        self.tally.began.is_some() && self.config.requests.is_some_and(|most| self.tally.responses >= most)
+    }
+
+    /// A connection has done what it was there for.
+    fn close(&mut self, io: &mut Io<'_>, conn: ConnId, by: CloseBy) {
+        match by {
+            CloseBy::Client => {
                 self.forget(io, conn);
                 let _ = io.close(conn);
             }
-            Some(CloseBy::Reset) => self.drop_client(io, conn),
-            // It is to close.
-            Some(CloseBy::Server) => {}
-            None if response.keeps => self.ask(io, conn),
-            None => client.last = true,
+            CloseBy::Reset => self.drop_client(io, conn),
+            CloseBy::Server => self.retire(conn, io.now()),
+        }
+    }
+
+    /// The server is to close it.
+    fn retire(&mut self, conn: ConnId, now: Instant) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            (client.last, client.since) = (true, now);
         }
     }
 
@@ -201,13 +211,16 @@ impl Load {
     }
 
     /// A connection is over, on our side at least: another takes its place.
-    fn forget(&mut self, io: &mut Io<'_>, conn: ConnId) -> Option<Client> {
+    fn forget(&mut self, io: &mut Io<'_>, conn: ConnId) -> Option<Gone> {
         let mut client = self.clients.remove(conn)?;
         if let Some(timer) = client.timer.take() {
             io.stop_timer(timer);
         }
         self.missing += 1;
-        Some(client)
+        let gone = Gone { connected: client.connected, last: client.last, unanswered: client.under_way.len() };
+        client.under_way.clear();
+        self.spare.push(client.under_way);
+        Some(gone)
     }
 
     fn fail(&mut self, io: &mut Io<'_>, failure: anyhow::Error) {
@@ -241,31 +254,43 @@ impl Load {
         let retry = (self.missing > 0).then_some(self.retry_at);
         [time, retry].into_iter().flatten().min()
     }
-}
 
-/// Why the server could not be reached at all, and what to do about it.
-fn sentence(config: &Config, error: ConnectionError) -> anyhow::Error {
-    let target = config.target;
-    match fourwave::io_error_kind(error) {
-        ErrorKind::ConnectionRefused => anyhow!(
-            "{target} refused the connection: start a server there, such as `fourwave serve http --listen {target}`"
-        ),
-        kind => ping::sentence(target, &kind.into()),
+    /// Why the server could not be reached at all, and what to do about it.
+    fn sentence(&self, error: ConnectionError) -> anyhow::Error {
+        let (target, server) = (self.config.target, self.server);
+        match fourwave::io_error_kind(error) {
+            ErrorKind::ConnectionRefused => anyhow!(
+                "{target} refused the connection: start a server there, such as `fourwave serve {server} --listen {target}`"
+            ),
+            kind => ping::sentence(target, &kind.into()),
+        }
     }
 }
 
-impl App for Load {
+/// What a connection was when it ended.
+struct Gone {
+    connected: bool,
+    last: bool,
+    unanswered: usize,
+}
+
+impl<P: Protocol> App for Load<P> {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let _ = io.set_nodelay(conn, true);
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.connected = true;
+        let since = client.since;
         self.reached = true;
         self.tally.connects += 1;
-        Tally::record(&mut self.tally.connect_latency, io.now().saturating_since(client.since));
-        if !self.done {
-            for _ in 0..self.config.pipeline {
-                self.ask(io, conn);
-            }
+        Tally::record(&mut self.tally.connect_latency, io.now().saturating_since(since));
+        if self.done {
+            return;
+        }
+        self.protocol.opened(io, conn);
+        match self.protocol.purpose() {
+            Purpose::Requests => (0..self.config.pipeline).for_each(|_| self.ask(io, conn)),
+            Purpose::Opening => self.opened(io, conn, since),
+            Purpose::Idling => {}
         }
     }
 
@@ -275,7 +300,9 @@ impl App for Load {
     }
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        self.push(io, conn);
+        if let Some(client) = self.clients.get_mut(conn) {
+            self.tally.bytes_sent += client.push(io, conn, &self.protocol);
+        }
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
@@ -283,25 +310,27 @@ impl App for Load {
             let _ = io.close(conn);
             return;
         }
-        if let Some(response) = self.clients.get_mut(conn).and_then(|client| client.reader.end()) {
-            self.answered(io, conn, response);
+        if let Some(client) = self.clients.get_mut(conn)
+            && let Some(asked) = client.under_way.front()
+            && let Some(answer) = self.protocol.end(&mut client.reader, asked.tag)
+        {
+            self.answered(io, conn, answer);
         }
-        if let Some(client) = self.forget(io, conn) {
+        if let Some(gone) = self.forget(io, conn) {
             // What it has not answered behind its last response it has not promised to.
-            let cut_off = if client.last { 0 } else { client.under_way.len() };
-            self.tally.cut_off += cut_off as u64;
+            self.tally.cut_off += if gone.last { 0 } else { gone.unanswered as u64 };
             let _ = io.close(conn);
         }
     }
 
     fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
-        let Some(client) = self.forget(io, conn).filter(|_| !self.done) else { return };
+        let Some(gone) = self.forget(io, conn).filter(|_| !self.done) else { return };
         let Some(error) = error else { return };
-        if !client.connected {
+        if !gone.connected {
             self.tally.connect_errors += 1;
             self.retry_at = io.now() + RETRY;
             if !self.reached {
-                self.fail(io, sentence(&self.config, error));
+                self.fail(io, self.sentence(error));
             }
         } else if error == ConnectionError::TimedOut {
             self.tally.timeouts += 1;
@@ -314,8 +343,7 @@ impl App for Load {
         let conn = ConnId::from_bits(key);
         let Some(client) = self.clients.get_mut(conn).filter(|_| !self.done) else { return };
         client.timer = None;
-        let since = if client.connected { client.under_way.front().copied() } else { Some(client.since) };
-        let due = since.unwrap_or(io.now()) + self.timeout;
+        let due = client.waits_since().unwrap_or(io.now()) + self.timeout;
         if io.now() < due {
             client.timer = io.start_timer(due.saturating_since(io.now()), key).ok();
             return;

@@ -1,0 +1,169 @@
+//! What every result document has besides its command's own figures: enough to read it later, to compare it with others and to add
+//! it up with them.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+use super::clock::{Clock, ClockReport};
+use super::machine::Machine;
+use super::seconds::{Second, Seconds};
+
+/// To be flattened into the document of a measurement; of a sweep, into that of each value.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// `ping`, `load http`, `load tcp`.
+    pub(crate) command: String,
+    /// The command line.
+    pub(crate) arguments: String,
+    pub(crate) version: String,
+    /// When measuring began, in seconds since 1970.
+    pub(crate) started_unix_s: f64,
+    pub(crate) machine: Machine,
+    pub(crate) clock: ClockReport,
+    /// `latency_ns` as base64 of HdrHistogram's V2 format, deflated: as in a line of `--hlog`. See [`decoded`].
+    pub(crate) histogram: String,
+    /// `connect_latency_ns` alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connect_histogram: Option<String>,
+    pub(crate) seconds: Vec<Second>,
+    /// What was lost on this side, by its reason.
+    #[serde(default)]
+    pub(crate) drops: BTreeMap<String, u64>,
+    /// What was said on stderr as `fourwave: warning: …`.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A command that measures, from its beginning on.
+#[derive(Debug)]
+pub(crate) struct Run {
+    command: &'static str,
+    started: SystemTime,
+    clock: Clock,
+}
+
+impl Run {
+    /// `command` as it is typed, such as `load http`.
+    pub(crate) fn begin(command: &'static str) -> Self {
+        Self { command, started: SystemTime::now(), clock: Clock::start() }
+    }
+
+    /// What the time stamps are to be made with.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What is known of a measurement at its end. `seconds` are what the observer has of it; warnings are added by
+    /// [`Results::warn`].
+    pub(crate) fn results(&self, histogram: &Histogram<u64>, seconds: Seconds) -> Results {
+        let started = seconds.started.or_else(|| self.started.duration_since(UNIX_EPOCH).ok());
+        Results {
+            command: self.command.to_owned(),
+            arguments: arguments(std::env::args().skip(1)),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_unix_s: started.unwrap_or_default().as_secs_f64(),
+            machine: Machine::this(),
+            clock: ClockReport { source: "clock_monotonic".to_owned(), stable: true, ..ClockReport::default() },
+            histogram: encoded(histogram),
+            connect_histogram: None,
+            seconds: seconds.into_entries(),
+            drops: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Results {
+    /// Says it on stderr, and keeps it.
+    pub(crate) fn warn(&mut self, sentence: String) {
+        crate::say!("fourwave: warning: {sentence}");
+        self.warnings.push(sentence);
+    }
+}
+
+/// A histogram as text.
+pub(crate) fn encoded(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    // Into memory, of counts that are 64 bits wide as the format's: there is nothing that can fail.
+    let _ = V2DeflateSerializer::new().serialize(histogram, &mut bytes);
+    STANDARD.encode(bytes)
+}
+
+/// What [`encoded`] wrote, here or elsewhere.
+///
+/// # Errors
+/// It is no such text.
+#[allow(dead_code, reason = "for what reads results")]
+pub(crate) fn decoded(text: &str) -> anyhow::Result<Histogram<u64>> {
+    let bytes = STANDARD.decode(text).context("the histogram is not base64")?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).context("the histogram can't be read")
+}
+
+/// As a shell takes it, without what only concerns a parent process.
+fn arguments(typed: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/[]+@%".contains(c);
+    let quoted = |word: String| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let typed = typed.filter(|word| word != "--exit-with-parent").map(quoted);
+    std::iter::once("fourwave".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_histogram_is_the_same_when_it_is_read_back() {
+        let mut histogram = crate::measure::histogram();
+        for ns in [1, 2047, 5_000_000, 3_600_000_000_000] {
+            histogram.record_n(ns, ns % 7 + 1).unwrap();
+        }
+        assert_eq!(decoded(&encoded(&histogram)).unwrap(), histogram);
+        // HdrHistogram's V2 cookie, 0x1c849304 for the deflated form, is where a line of a log begins: "HISTFAAA".
+        assert!(encoded(&histogram).starts_with("HISTF"), "{}", encoded(&histogram));
+        assert!(decoded("HISTFAAA").is_err() && decoded("?").is_err());
+    }
+
+    #[test]
+    fn the_command_line_can_be_typed_again() {
+        let line = |words: &[&str]| arguments(words.iter().map(|word| (*word).to_owned()));
+        let words = ["--exit-with-parent", "ping", "[fd77::1]:7", "--bytes", "64:0.9,1400:0.1"];
+        assert_eq!(line(&words), "fourwave ping [fd77::1]:7 --bytes 64:0.9,1400:0.1");
+        assert_eq!(line(&["--hgrm", "it's a file", ""]), r"fourwave --hgrm 'it'\''s a file' ''");
+    }
+
+    #[test]
+    fn the_document_has_its_keys() {
+        let mut seconds = Seconds::default();
+        let histogram = crate::measure::histogram();
+        seconds.add(&Second::of(0.0, Duration::from_secs(1), &histogram, 0));
+        seconds.began(UNIX_EPOCH + Duration::from_millis(1_500));
+        let results = Run::begin("ping").results(&histogram, seconds);
+        let document = serde_json::to_value(&results).unwrap();
+        assert_eq!((&document["command"], &document["started_unix_s"]), (&"ping".into(), &1.5.into()));
+        for key in ["arguments", "version", "histogram"] {
+            assert!(document[key].is_string(), "{key}");
+        }
+        for key in ["cpu", "cores", "kernel"] {
+            assert!(!document["machine"][key].is_null(), "{key}");
+        }
+        for key in ["source", "tsc_hz", "drift_ppm", "stable"] {
+            assert!(document["clock"].get(key).is_some(), "{key}");
+        }
+        for key in ["at_s", "length_s", "count", "errors", "p50", "p90", "p99", "p999", "max"] {
+            assert!(document["seconds"][0][key].is_number(), "{key}");
+        }
+        assert_eq!(document["warnings"], serde_json::json!([]));
+        let back: Results = serde_json::from_value(document).unwrap();
+        assert_eq!(decoded(&back.histogram).unwrap(), histogram);
+    }
+}
