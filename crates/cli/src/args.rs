@@ -4,6 +4,7 @@ mod doctor;
 mod file;
 mod lab;
 mod load;
+mod load_tcp;
 mod parse;
 mod ping;
 mod proxy;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::load_tcp::LoadTcpArgs;
 use super::parse::{parse_seconds, parse_warmup};
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::load::http::{Http, Request};
@@ -13,6 +14,7 @@ use crate::load::{CloseBy, Config, Kind};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     fourwave load http http://10.77.0.1/ --interface fw-b0 --connections 64\n  \
+    fourwave load tcp 10.77.0.1:9 --mode bulk --interface fw-b0\n  \
     fourwave load http --help                                                more of them, and all flags")]
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
@@ -23,6 +25,8 @@ pub(crate) struct LoadArgs {
 enum What {
     /// Requests of HTTP/1.1
     Http(Box<HttpArgs>),
+    /// Below any protocol: bytes in bulk
+    Tcp(Box<LoadTcpArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +106,7 @@ impl LoadArgs {
     pub(crate) fn resolve(self) -> Result<(Config, Kind), UsageError> {
         match self.what {
             What::Http(args) => args.resolve(),
+            What::Tcp(args) => args.resolve(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod http;
 mod protocol;
 mod report;
 mod tally;
+pub(crate) mod tcp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Http(Http),
+    Tcp(tcp::Work),
 }
 
 impl Kind {
@@ -62,6 +64,7 @@ impl Kind {
     const fn server(&self) -> &'static str {
         match self {
             Self::Http(_) => "http",
+            Self::Tcp(work) => work.server(),
         }
     }
 }
@@ -70,6 +73,7 @@ impl Kind {
 pub(crate) fn run((config, what): &(Config, Kind), stop: &Stop) -> anyhow::Result<()> {
     let (tally, result) = match what {
         Kind::Http(http) => engine::run(config, http, what.server(), stop)?,
+        Kind::Tcp(tcp::Work::Bulk(bulk)) => return tcp::bulk(config, *bulk, stop),
     };
     if let Err(error) = &result
         && tally.is_empty()

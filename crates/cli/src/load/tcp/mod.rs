@@ -1,0 +1,94 @@
+//! `fourwave load tcp`: load below any protocol, over this stack or over the kernel's sockets.
+
+mod bulk;
+mod bulk_report;
+mod seconds;
+
+use clap::ValueEnum;
+use fourwave::Stack;
+
+use super::Config;
+use crate::measure::Live;
+use crate::stack;
+
+/// What is done with the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Bytes as fast as they go
+    Bulk,
+}
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    /// From here to a server that reads, such as `serve discard`
+    Up,
+    /// From a server that sends, such as `serve chargen`, to here
+    Down,
+    /// To a server that sends them back, such as `serve echo`
+    Both,
+}
+
+impl Direction {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Both => "both",
+        }
+    }
+
+    /// The server for it.
+    const fn service(self) -> &'static str {
+        match self {
+            Self::Up => "discard",
+            Self::Down => "chargen",
+            Self::Both => "echo",
+        }
+    }
+
+    const fn sends(self) -> bool {
+        !matches!(self, Self::Down)
+    }
+}
+
+/// What is done with the connections, and all that only that needs.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    Bulk(Bulk),
+}
+
+/// Bytes as fast as they go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bulk {
+    pub(crate) direction: Direction,
+    /// Over all connections together; each then ends in order.
+    pub(crate) bytes: Option<u64>,
+    /// What comes is compared with what is expected.
+    pub(crate) verify: bool,
+    pub(crate) live: Live,
+}
+
+impl Work {
+    /// The server to start where none is.
+    pub(super) const fn server(&self) -> &'static str {
+        match self {
+            Self::Bulk(bulk) => bulk.direction.service(),
+        }
+    }
+}
+
+pub(super) use bulk::run as bulk;
+
+/// The stack that the connections are opened on.
+fn builder(config: &Config) -> anyhow::Result<Stack> {
+    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
+    // On an address of the stack's own nobody else has any.
+    Ok(if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() })
+}
+
+/// A shard's part of something that all of them do together.
+fn part(all: u64, index: u16, count: u16) -> u64 {
+    let (index, count) = (u64::from(index), u64::from(count.max(1)));
+    all / count + u64::from(index < all % count)
+}
