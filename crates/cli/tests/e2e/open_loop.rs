@@ -42,7 +42,7 @@ struct Output(PathBuf);
 
 impl Output {
     fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("fourwave-ping-{}-{name}", std::process::id())))
+        Self(common::temporary(name))
     }
 
     fn path(&self) -> &str {
