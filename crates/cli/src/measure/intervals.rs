@@ -162,7 +162,7 @@ impl Tap {
 mod tests {
     use super::*;
 
-    const BEGAN: Instant = Instant::from_nanos(7);
+    const BEGAN: Instant = Instant::from_nanos(5_000_000);
 
     fn at(ms: u64) -> Instant {
         BEGAN + Duration::from_millis(ms)
