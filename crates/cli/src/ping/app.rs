@@ -11,6 +11,7 @@ use super::course::{Course, Then};
 use super::recorder::{Next, Recorder};
 use super::under_way::{Answer, Message, UnderWay, number_into, pattern};
 use super::{Config, Pace, failure, sentence};
+use crate::args::Stack;
 use crate::measure::{Clock, Observer, Run, Schedule, Turns};
 use crate::stack;
 use crate::stop::Stop;
@@ -28,14 +29,18 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 pub(super) fn run(
     config: &Config,
     stop: &Stop,
-    (run, observer): (&Run, &Observer),
+    (run, observer): (&mut Run, &Observer),
     records: &mut [Recorder],
 ) -> anyhow::Result<()> {
     let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?.active_opens();
     let course = Arc::new(Course::new(config.connections, config.steps.len()));
-    let make = |place| Ping::new(config, place, (run.clock(), observer), stop.clone(), Arc::clone(&course));
+    let clock = run.clock();
+    let make = |place| Ping::new(config, place, (clock, observer), stop.clone(), Arc::clone(&course));
     let (mut failure, mut failed) = (None, false);
-    for app in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+    let ready = |running: &fourwave::Running<Ping>| tracing::info!("{}", stack::place(running));
+    let (apps, counts) = stack::run_and_count(builder, make, stop, ready)?;
+    run.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    for app in apps {
         let left = app.unsettled();
         failure = failure.or(app.failure);
         failed |= app.failed;
@@ -44,7 +49,7 @@ pub(super) fn run(
                 recorder.sending.unsent += left.0;
                 recorder.sending.unanswered += left.1;
             }
-            recorder.end(run.clock().now());
+            recorder.end(clock.now());
             sum.merge(recorder);
         }
     }
@@ -599,6 +604,9 @@ impl App for Ping {
             self.look(io, now);
         }
         let wake = [next, second, Some(self.check)].into_iter().flatten().min().unwrap_or(now);
+        if let Some(record) = self.records.get_mut(self.step) {
+            record.awake_at(wake);
+        }
         self.wake_at = Some(io.now() + (wake - now));
     }
 

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use super::under_way::Message;
 use super::{Config, Pace, PerConnection, Report};
 use crate::measure::{HIGHEST_NS, Observer, Results, Sending, Tap, histogram};
+use crate::stack;
 
 /// The round trips of one measurement: skips the warm-up, and knows when it is enough.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Recorder {
     per_connection: Vec<u64>,
     pub(super) sending: Sending,
     tap: Option<Tap>,
+    spins: bool,
     /// All of the report that is known from the start.
     report: Report,
 }
@@ -56,6 +58,7 @@ impl Recorder {
             per_connection: vec![0; config.connections],
             sending: Sending::default(),
             tap: None,
+            spins: stack::spins(&config.at, config.kernel_wait),
             report: Report::empty(config, &config.steps[step]),
         }
     }
@@ -74,7 +77,7 @@ impl Recorder {
         began: &Arc<OnceLock<Instant>>,
     ) {
         self.began = Arc::clone(began);
-        self.tap = Some(observer.tap(step, shards, began, self.duration));
+        self.tap = Some(observer.tap(step, shards, began, self.duration).of_a_loop_that_spins(self.spins));
     }
 
     /// The end of the warm-up of an open loop.
@@ -151,6 +154,13 @@ impl Recorder {
         let tap = self.tap.as_mut()?;
         tap.tick(now);
         tap.ends()
+    }
+
+    /// When the loop asks to be woken.
+    pub(super) fn awake_at(&mut self, at: Instant) {
+        if let Some(tap) = &mut self.tap {
+            tap.awake_at(Some(at));
+        }
     }
 
     /// Nothing more follows.
