@@ -5,6 +5,7 @@ mod file;
 mod lab;
 mod load;
 mod load_tcp;
+mod pacing;
 mod parse;
 mod ping;
 mod proxy;

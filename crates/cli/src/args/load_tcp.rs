@@ -9,8 +9,8 @@ use clap::Args;
 use super::parse::{parse_seconds, parse_warmup};
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::load::tcp::{Bulk, Direction, Mode, Work};
-use crate::load::{Config, Kind};
-use crate::measure::Live;
+use crate::load::{Config, Kind, Pace};
+use crate::measure::{Files, Live};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -81,6 +81,7 @@ impl LoadTcpArgs {
         let work = match self.mode {
             Mode::Bulk => Work::Bulk(self.bulk()?),
         };
+        let live = self.live();
         let at = self.at.resolve()?;
         if at.stack == Stack::Raw {
             return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
@@ -90,11 +91,16 @@ impl LoadTcpArgs {
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
             close: None,
             connections: connections as usize,
+            pace: Pace::Closed { think: None },
             pipeline: 1,
+            ramp_up: Duration::ZERO,
+            ramp_down: Duration::ZERO,
             requests: None,
             duration,
             warmup,
             timeout: self.timeout_s,
+            files: Files::default(),
+            live,
             json: self.json,
             at,
         };

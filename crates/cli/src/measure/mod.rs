@@ -16,6 +16,7 @@
 //! warn_of_all(&run.complaints(), std::iter::once(&mut results));
 //! ```
 
+mod arrivals;
 mod clock;
 mod drops;
 mod hgrm;
@@ -23,6 +24,7 @@ mod intervals;
 mod latency;
 mod machine;
 mod observer;
+mod random;
 mod results;
 mod schedule;
 mod seconds;
@@ -31,12 +33,14 @@ mod turning;
 
 use hdrhistogram::Histogram;
 
+pub(crate) use arrivals::{Arrivals, Gaps, Rate};
 pub(crate) use clock::Clock;
 pub(crate) use hgrm::write as write_hgrm;
 pub(crate) use intervals::Tap;
 pub(crate) use latency::Latency;
 pub(crate) use machine::Machine;
 pub(crate) use observer::{Files, Observer, create};
+pub(crate) use random::mixed;
 #[allow(unused_imports, reason = "for load and report")]
 pub(crate) use results::{Results, Run, decoded, encoded, warn_of_all};
 pub(crate) use schedule::{Schedule, Turns};

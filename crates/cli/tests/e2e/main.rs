@@ -19,6 +19,7 @@ mod idle;
 mod impaired;
 mod jumbo;
 mod load;
+mod load_open;
 mod measured;
 mod mirror;
 mod neighbours;

@@ -71,6 +71,7 @@ pub(crate) struct Bulk {
 
 impl Work {
     /// The server to start where none is.
+    #[allow(dead_code, reason = "for work that asks")]
     pub(super) const fn server(&self) -> &'static str {
         match self {
             Self::Bulk(bulk) => bulk.direction.service(),
