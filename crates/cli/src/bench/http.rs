@@ -10,6 +10,7 @@ use super::place::{Place, WARMUP_S};
 use super::samples::Sample;
 use super::task::Point;
 use crate::internal::RawReport;
+use crate::job::Job;
 use crate::measure::Latency;
 
 /// Connections at a time; of bare frames, frames under way.
@@ -17,11 +18,11 @@ pub(super) const CONNECTIONS: &str = "64";
 
 /// What of the document of `load http` is of interest here.
 #[derive(Debug, Deserialize)]
-pub(super) struct Loaded {
+struct Loaded {
     responses: u64,
     requests_per_s: f64,
     connects_per_s: f64,
-    pub(super) latency_ns: Latency,
+    latency_ns: Latency,
     #[serde(flatten)]
     errors: Errors,
 }
@@ -42,14 +43,13 @@ struct Errors {
 
 /// Over kept connections.
 pub(super) fn requests(place: &Place<'_>, point: Point) -> anyhow::Result<Sample> {
-    let loaded = load(place, point, &[])?;
-    Ok(Sample { per_s: Some(loaded.requests_per_s), ..loaded.sample() })
+    ask(place, serve(place, point)?, point, &[])
 }
 
 /// Each with its request; the server closes.
 pub(super) fn connections(place: &Place<'_>, point: Point) -> anyhow::Result<Sample> {
-    let loaded = load(place, point, &["--close", "server"])?;
-    Ok(Sample { per_s: Some(loaded.connects_per_s), ..loaded.sample() })
+    let sample = ask(place, serve(place, point)?, point, &["--close", "server"])?;
+    Ok(Sample { per_s: sample.connects_per_s, ..sample })
 }
 
 /// Bare frames there and back, as many under way as there are connections.
@@ -69,18 +69,23 @@ pub(super) fn frames(place: &Place<'_>) -> anyhow::Result<Sample> {
     })
 }
 
-fn load(place: &Place<'_>, point: Point, more: &[&str]) -> anyhow::Result<Loaded> {
+/// Our server.
+pub(super) fn serve(place: &Place<'_>, point: Point) -> anyhow::Result<Job> {
     let bytes = place.config.message_bytes.to_string();
-    let server = place.serve(&["serve", "http", "--body-bytes", &bytes], point)?;
+    place.serve(&["serve", "http", "--body-bytes", &bytes], point)
+}
+
+/// Our client, against whatever serves; requests per second.
+pub(super) fn ask(place: &Place<'_>, server: Job, point: Point, more: &[&str]) -> anyhow::Result<Sample> {
     let url = format!("http://{}/", place.address()?);
     let mut words = vec!["load", "http", &url, "--json", "--connections", CONNECTIONS, "--warmup", WARMUP_S];
     words.extend(more);
-    place.ask::<Loaded>(server, &words, point)?.without_errors()
+    place.ask::<Loaded>(server, &words, point)?.sample()
 }
 
 impl Loaded {
     /// An error if there were any.
-    pub(super) fn without_errors(self) -> anyhow::Result<Self> {
+    fn sample(self) -> anyhow::Result<Sample> {
         let Errors { connect_errors, timeouts, resets, cut_off, malformed, unexpected } = self.errors;
         if self.responses == 0 || connect_errors + timeouts + resets + cut_off + malformed + unexpected > 0 {
             bail!(
@@ -89,10 +94,32 @@ impl Loaded {
                 self.responses
             );
         }
-        Ok(self)
+        Ok(Sample {
+            latency: Some(self.latency_ns),
+            per_s: Some(self.requests_per_s),
+            connects_per_s: Some(self.connects_per_s),
+            count: self.responses,
+            ..Sample::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(resets: u64) -> Loaded {
+        let latency = serde_json::to_value(Latency { p50: 5, ..Latency::default() }).unwrap();
+        let document = json!({ "responses": 7, "requests_per_s": 3.5, "connects_per_s": 1.5, "latency_ns": latency,
+            "connect_errors": 0, "timeouts": 0, "resets": resets, "gbit_per_s": 0.1 });
+        serde_json::from_value(document).unwrap()
     }
 
-    fn sample(&self) -> Sample {
-        Sample { latency: Some(self.latency_ns.clone()), count: self.responses, ..Sample::default() }
+    #[test]
+    fn a_point_with_errors_is_none() {
+        let sample = document(0).sample().unwrap();
+        assert_eq!((sample.per_s, sample.connects_per_s, sample.count), (Some(3.5), Some(1.5), 7));
+        assert!(document(2).sample().unwrap_err().to_string().contains("2 resets"));
     }
 }

@@ -11,6 +11,7 @@ use super::task::Part;
 pub(super) struct Installed {
     /// "HAProxy version 2.6.12".
     pub(super) haproxy: Option<String>,
+    programs: Vec<&'static str>,
     /// What a part would have needed: "nginx: not installed".
     pub(super) skipped: Vec<String>,
 }
@@ -25,14 +26,28 @@ impl Installed {
                 installed.skipped.push("haproxy: not installed".to_owned());
             }
         }
+        if config.parts.contains(&Part::Peers) {
+            for program in ["nginx", "wrk", "sockperf", "iperf3"] {
+                if has(program) {
+                    installed.programs.push(program);
+                } else {
+                    installed.skipped.push(format!("{program}: not installed"));
+                }
+            }
+        }
         installed
+    }
+
+    /// Of the peers.
+    pub(super) fn has_all(&self, programs: &[&str]) -> bool {
+        programs.iter().all(|program| self.programs.contains(program))
     }
 }
 
-/// Whether a program is in one of the folders of PATH, or where Debian has those of root.
+/// Whether a program is in one of the folders of PATH.
 fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| Path::new(&folder).join(program).is_file())
+    std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
 }
 
 fn haproxy_version() -> Option<String> {

@@ -7,11 +7,16 @@ mod bulk;
 mod http;
 mod installed;
 mod jitter;
+mod overload;
+mod peers;
 mod place;
+mod plot;
 mod proxy;
 mod report;
+mod results;
 mod rtt;
 mod samples;
+mod table;
 mod task;
 
 use std::path::PathBuf;
@@ -60,9 +65,12 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     drop(lab);
     if config.json {
         out::json(&report)?;
-        return report.verdict();
+    } else {
+        out::result(&report.to_string());
     }
-    out::result(&report.to_string());
+    if let Some(folder) = &config.results {
+        results::write(&report, folder)?;
+    }
     report.verdict()
 }
 
@@ -124,6 +132,8 @@ fn one(place: &mut Place<'_>, task: Task, report: &mut BenchReport) -> anyhow::R
         Task::Stack(Test::Cps, point) => http::connections(place, point),
         Task::Stack(Test::Bulk | Test::BulkJumbo, Point::Raw) => bulk::frames(place),
         Task::Stack(Test::Bulk | Test::BulkJumbo, point) => bulk::stream(place, point),
+        Task::Peer(peer) => peers::point(place, peer),
         Task::Proxy(between, test) => proxy::point(place, between, test),
+        Task::Overload(offer) => overload::point(place, offer, &report.samples),
     }
 }

@@ -6,8 +6,11 @@ use std::fmt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::installed::Installed;
+use super::overload::Overload;
+use super::peers::Peer;
 use super::proxy::Proxies;
 use super::samples::{Figures, Sample, Samples};
+use super::table::{self, in_short};
 use super::task::{Part, Point, Task, Test};
 use super::{Config, http};
 use crate::measure::Machine;
@@ -124,6 +127,24 @@ impl BenchReport {
         self.interrupted
     }
 
+    /// What measures the same again.
+    pub(super) fn command(&self) -> String {
+        let Config { parts, rounds, seconds, pause, message_bytes, points, .. } = &self.config;
+        let mut command = "fourwave bench".to_owned();
+        if parts[..] != Part::ALL {
+            command += &format!(" --only {}", parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(","));
+        }
+        command += &format!(
+            " --rounds {rounds} --seconds {} --pause-s {} --bytes {message_bytes}",
+            seconds.as_secs_f64(),
+            pause.as_secs_f64()
+        );
+        if points[..] != Point::ALL {
+            command += &format!(" --points {}", points.iter().map(|point| point.name()).collect::<Vec<_>>().join(","));
+        }
+        command
+    }
+
     /// How it was measured, for people.
     pub(super) fn heading(&self) -> String {
         let Machine { cpu, cores, kernel } = &self.machine;
@@ -152,6 +173,43 @@ impl BenchReport {
         if wanted(test) { self.config.points.clone() } else { Vec::new() }
     }
 
+    /// Those that were to be asked.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let asked = |task: &Task| match task {
+            Task::Peer(peer) => Some(*peer),
+            _ => None,
+        };
+        self.tasks.iter().filter_map(asked).collect()
+    }
+
+    /// By what was measured, and who measured it.
+    fn peer_figures(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, Figures>> {
+        let mut figures: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for peer in self.peers() {
+            let of_peer = self.samples.figures(Task::Peer(peer));
+            figures.entry(peer.test()).or_default().extend(of_peer.map(|figures| (peer.key(), figures)));
+        }
+        figures
+    }
+
+    pub(super) fn has_overload(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task, Task::Overload(_)))
+    }
+
+    /// The heading of its table, for people.
+    pub(super) fn overload_title(&self, overload: &Overload) -> String {
+        let most = overload.max_per_s.map(|most| format!("; the most is {most:.0}/s, in a closed loop"));
+        format!(
+            "overload: HTTP requests offered to fourwave, {} connections{}",
+            http::CONNECTIONS,
+            most.unwrap_or_default()
+        )
+    }
+
+    pub(super) fn haproxy(&self) -> Option<&str> {
+        self.installed.haproxy.as_deref()
+    }
+
     pub(super) fn has_proxies(&self) -> bool {
         self.tasks.iter().any(|task| matches!(task, Task::Proxy(..)))
     }
@@ -167,15 +225,6 @@ impl BenchReport {
             Test::Bulk => "bulk, one connection, MTU 1500".to_owned(),
             Test::BulkJumbo => "bulk, one connection, MTU 9000".to_owned(),
         }
-    }
-}
-
-/// The figure of a point that is compared.
-fn in_short(figures: &Figures) -> String {
-    match (figures.gbit_per_s, figures.per_s, figures.p50_ns) {
-        (Some(gbit), ..) => format!("{gbit:.2} Gbit/s"),
-        (None, Some(rate), _) => format!("{rate:.0}/s"),
-        (None, None, ns) => nanoseconds(ns.unwrap_or(0)),
     }
 }
 
@@ -210,15 +259,23 @@ impl Serialize for BenchReport {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("machine", &self.machine)?;
         map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        map.serialize_entry("command", &self.command())?;
         map.serialize_entry("rounds", &self.rounds)?;
         map.serialize_entry("interrupted", &self.interrupted)?;
         map.serialize_entry("seconds_per_point", &self.config.seconds.as_secs_f64())?;
         map.serialize_entry("message_bytes", &self.config.message_bytes)?;
+        map.serialize_entry("pause_s", &self.config.pause.as_secs_f64())?;
         map.serialize_entry("jitter", &self.jitter)?;
         for test in Test::ALL {
             if !self.points(test).is_empty() {
                 map.serialize_entry(test.key(), &Stacks(self, test))?;
             }
+        }
+        if self.config.parts.contains(&Part::Peers) {
+            map.serialize_entry("peers", &self.peer_figures())?;
+        }
+        if self.has_overload() {
+            map.serialize_entry("overload", &Overload::of(&self.samples))?;
         }
         if self.has_proxies() {
             map.serialize_entry("haproxy", &self.installed.haproxy)?;
@@ -232,64 +289,10 @@ impl Serialize for BenchReport {
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.heading())?;
-        for test in Test::ALL {
-            let points = self.points(test);
-            if points.is_empty() {
-                continue;
-            }
-            let columns = columns(test);
-            let compared = self.samples.value(test, Point::Fourwave).map_or("", |_| "    fourwave is");
-            write!(f, "\n{}\n  {:<20}", self.title(test), "")?;
-            columns.iter().try_for_each(|(name, _)| write!(f, "{name:>12}"))?;
-            write!(f, "{compared}")?;
-            for point in points {
-                let Some(figures) = self.samples.figures(Task::Stack(test, point)) else {
-                    write!(f, "\n  {:<20}{:>12}", point.title(), "not yet")?;
-                    continue;
-                };
-                let mut row = format!("  {:<20}", point.title());
-                row.extend(columns.iter().map(|(_, value)| format!("{:>12}", value(&figures))));
-                let ratio = self.samples.ratio(test, point).filter(|_| point != Point::Fourwave);
-                row.extend(ratio.map(|ratio| format!("    {ratio:.2} × that")));
-                write!(f, "\n{row}")?;
-            }
-        }
-        if self.has_proxies() {
-            write!(f, "\n{}", Proxies(&self.samples))?;
-        }
+        f.write_str(&self.heading())?;
+        table::tables(self).iter().try_for_each(|table| write!(f, "\n{table}"))?;
         self.notes().iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
-}
-
-/// A column's name, and what stands there.
-type Column = (&'static str, fn(&Figures) -> String);
-
-/// Of a test's table.
-pub(super) fn columns(test: Test) -> Vec<Column> {
-    const TIMES: [Column; 3] = [
-        ("p50", |figures| time(figures.p50_ns)),
-        ("p99", |figures| time(figures.p99_ns)),
-        ("p99.9", |figures| time(figures.p999_ns)),
-    ];
-    match test {
-        Test::Rtt => TIMES.to_vec(),
-        Test::Rps | Test::Cps => {
-            let rate: Column = ("per s", |figures| figures.per_s.map_or_else(dash, |rate| format!("{rate:.0}")));
-            vec![rate, TIMES[0], TIMES[1]]
-        }
-        Test::Bulk | Test::BulkJumbo => {
-            vec![("Gbit/s", |figures| figures.gbit_per_s.map_or_else(dash, |gbit| format!("{gbit:.2}")))]
-        }
-    }
-}
-
-fn time(ns: Option<u64>) -> String {
-    ns.map_or_else(dash, nanoseconds)
-}
-
-fn dash() -> String {
-    "–".to_owned()
 }
 
 impl Jitter {
@@ -311,13 +314,13 @@ impl Jitter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::bench::task;
     use crate::measure::Latency;
     use std::time::Duration;
 
-    pub(in crate::bench) fn config(parts: &[Part]) -> Config {
+    fn config(parts: &[Part]) -> Config {
         Config {
             parts: parts.to_vec(),
             rounds: 3,
@@ -330,7 +333,7 @@ mod tests {
         }
     }
 
-    fn report(parts: &[Part]) -> BenchReport {
+    pub(in crate::bench) fn report(parts: &[Part]) -> BenchReport {
         let config = config(parts);
         let installed = Installed::default();
         BenchReport::new(&config, &task::groups(&config, &installed), installed)

@@ -14,6 +14,10 @@ pub(super) struct Sample {
     pub(super) latency: Option<Latency>,
     /// Requests, connections or frames.
     pub(super) per_s: Option<f64>,
+    /// Beside the requests.
+    pub(super) connects_per_s: Option<f64>,
+    /// What an open loop was to send.
+    pub(super) offered_per_s: Option<f64>,
     pub(super) gbit_per_s: Option<f64>,
     /// Round trips, responses, frames or bytes.
     pub(super) count: u64,

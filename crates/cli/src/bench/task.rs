@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 
 use super::installed::Installed;
+use super::overload::Offer;
+use super::peers::Peer;
 use super::proxy::{self, Between};
 use super::{Config, strings};
 
@@ -17,12 +19,17 @@ pub(crate) enum Part {
     Cps,
     /// Bytes per second over one connection, at an MTU of 1500 and of 9000
     Bulk,
+    /// nginx, wrk, sockperf and iperf3, over the kernel and against fourwave, as far as they are installed
+    Peers,
     /// `fourwave proxy` beside HAProxy: requests, connections, added latency
     Proxy,
+    /// Requests offered up to 1.5 times as fast as fourwave can answer them
+    Overload,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 5] = [Self::Rtt, Self::Rps, Self::Cps, Self::Bulk, Self::Proxy];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Rtt, Self::Rps, Self::Cps, Self::Bulk, Self::Peers, Self::Proxy, Self::Overload];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -30,7 +37,9 @@ impl Part {
             Self::Rps => "rps",
             Self::Cps => "cps",
             Self::Bulk => "bulk",
+            Self::Peers => "peers",
             Self::Proxy => "proxy",
+            Self::Overload => "overload",
         }
     }
 }
@@ -115,7 +124,7 @@ impl Test {
             Part::Rps => &[Self::Rps],
             Part::Cps => &[Self::Cps],
             Part::Bulk => &[Self::Bulk, Self::BulkJumbo],
-            Part::Proxy => &[],
+            Part::Peers | Part::Proxy | Part::Overload => &[],
         }
     }
 }
@@ -124,7 +133,9 @@ impl Test {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Task {
     Stack(Test, Point),
+    Peer(Peer),
     Proxy(Between, proxy::Test),
+    Overload(Offer),
 }
 
 impl Task {
@@ -132,14 +143,18 @@ impl Task {
     pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Stack(test, point) => (test.key(), point.name()),
+            Self::Peer(peer) => (peer.test(), peer.key()),
             Self::Proxy(between, test) => (test.key(), between.key()),
+            Self::Overload(offer) => ("overload", offer.name()),
         }
     }
 
     pub(super) fn title(self) -> String {
         match self {
             Self::Stack(test, point) => format!("{}, {}", test.key(), point.title()),
+            Self::Peer(peer) => format!("{}, {}", peer.test(), peer.title()),
             Self::Proxy(between, test) => format!("{}, {}", test.key(), between.key()),
+            Self::Overload(offer) => format!("overload, {}", offer.name()),
         }
     }
 
@@ -163,8 +178,18 @@ pub(super) fn groups(config: &Config, installed: &Installed) -> Vec<Vec<Task>> {
         points.map(|point| Task::Stack(test, point)).collect::<Vec<_>>()
     };
     let mut groups: Vec<_> = tests.map(of_test).collect();
+    if config.parts.contains(&Part::Peers) {
+        // Those of one measurement are neighbours, and that is what takes turns.
+        for test in ["rtt", "rps", "bulk"] {
+            let peers = Peer::ALL.into_iter().filter(|peer| peer.test() == test && installed.has_all(peer.needs()));
+            groups.push(peers.map(Task::Peer).collect());
+        }
+    }
     if config.parts.contains(&Part::Proxy) {
         groups.push(proxy::tasks(installed.haproxy.is_some()));
+    }
+    if config.parts.contains(&Part::Overload) {
+        groups.push(Offer::ALL.map(Task::Overload).to_vec());
     }
     groups
 }
@@ -172,7 +197,8 @@ pub(super) fn groups(config: &Config, installed: &Installed) -> Vec<Vec<Task>> {
 /// A group as its turn comes in a round: from another one on in each, and backwards once all were the first.
 pub(super) fn in_turn(group: &[Task], round: usize) -> Vec<Task> {
     let mut turn = group.to_vec();
-    if turn.is_empty() {
+    // What is offered depends on the most, which comes first.
+    if turn.is_empty() || turn[0] == Task::Overload(Offer::Most) {
         return turn;
     }
     turn.rotate_left(round % group.len());
