@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and how it becomes checked values.
 
+mod bench;
 mod doctor;
 mod file;
 mod lab;
@@ -23,8 +24,9 @@ use std::net::SocketAddr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use doctor::DoctorArgs;
-pub(crate) use lab::{BenchArgs, DemoArgs, LabArgs, LabCommand};
+pub(crate) use lab::{DemoArgs, LabArgs, LabCommand};
 pub(crate) use load::LoadArgs;
 pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;

@@ -50,7 +50,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ping(args) => ping::run(&args.resolve()?, &stop),
         Command::Load(args) => load::run(&args.resolve()?, &stop),
         Command::Proxy(args) => proxy::run(&args.resolve()?, &stop),
-        Command::Bench(args) => bench::run_one(&args.resolve()?, &stop),
+        Command::Bench(args) => bench::run(&args.resolve()?, &stop),
         Command::Ss(args) => ss::run(&args),
         Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),
         Command::Internal(args) => internal::run(args, &stop),
