@@ -8,14 +8,13 @@ use super::encoded;
 use super::series::{Second, Series};
 
 /// What adds up when results do. Of them, the second list is what went wrong, where there is no `errors`.
-pub(super) const COUNTS: [&str; 16] = [
+pub(super) const COUNTS: [&str; 21] = [
     "count",
     "errors",
     "connections",
     "requests",
     "responses",
     "connects",
-    "closes",
     "connect_errors",
     "no_port",
     "timeouts",
@@ -23,10 +22,16 @@ pub(super) const COUNTS: [&str; 16] = [
     "cut_off",
     "malformed",
     "unexpected",
+    "changed",
     "bytes_sent",
     "bytes_received",
+    "retransmits",
+    "established",
+    "lasted",
+    "lost",
+    "ended_in_order",
 ];
-const ERRORS: [&str; 6] = ["connect_errors", "timeouts", "resets", "cut_off", "malformed", "unexpected"];
+const ERRORS: [&str; 7] = ["connect_errors", "timeouts", "resets", "cut_off", "malformed", "unexpected", "changed"];
 /// What is large, or a figure, and no setting.
 const FIGURES: [&str; 9] = [
     "count",
@@ -134,6 +139,8 @@ impl Document {
 impl Measurement {
     pub(super) fn of(name: &str, mut raw: Map<String, Value>) -> anyhow::Result<Self> {
         let (histogram, connect_histogram) = (raw.remove("histogram"), raw.remove("connect_histogram"));
+        // The seconds of what is carried in bulk: of no use but beside each other, and large.
+        raw.remove("throughput");
         let (seconds, warnings) = (raw.remove("seconds"), raw.get("warnings"));
         let read = Fields { name, map: &raw };
         let known = ["count", "responses", "connects"].iter().any(|key| raw.contains_key(*key));
@@ -203,7 +210,7 @@ impl Measurement {
     /// All that is neither large nor a figure nor said elsewhere, for people.
     pub(super) fn settings(&self) -> Vec<(String, String)> {
         let setting = |(key, value): (&String, &Value)| {
-            let figure = FIGURES.contains(&key.as_str()) || (key.ends_with("_per_s") && !key.starts_with("intended"));
+            let figure = FIGURES.contains(&key.as_str()) || (key.contains("_per_s") && !key.starts_with("intended"));
             let value = match value {
                 Value::String(text) => shown(text),
                 Value::Number(number) => number.to_string(),

@@ -248,11 +248,12 @@ fn raw(parts: &[Part<'_>], time: &Time) -> Map<String, Value> {
         let value = match key.as_str() {
             "latency_ns" | "connect_latency_ns" | "warnings" | "started_unix_s" | "merged" => continue,
             "duration_s" => json!(time.duration_s),
-            "sending" => sending(&values),
+            "sending" | "drops" | "lost_by" | "failed_by" => by_key(&values),
+            "per_connection" => continue,
             key if COUNTS.contains(&key) => {
                 json!(values.iter().filter_map(|value| value.as_u64()).fold(0, u64::saturating_add))
             }
-            key if key.ends_with("_per_s") => json!(time.rate(parts, number)),
+            key if key.contains("_per_s") => json!(time.rate(parts, number)),
             _ if values.len() == parts.len() && values.windows(2).all(|pair| pair[0] == pair[1]) => values[0].clone(),
             _ if values.iter().all(|value| value.is_string()) => {
                 let texts: BTreeSet<_> = values.iter().filter_map(|value| value.as_str()).collect();
@@ -271,8 +272,8 @@ fn raw(parts: &[Part<'_>], time: &Time) -> Map<String, Value> {
     all
 }
 
-/// How schedules were kept: the worst of what is a time, the sum of what is counted.
-fn sending(values: &[&Value]) -> Value {
+/// Key by key, such as how schedules were kept: the worst of what is a time, the sum of what is counted.
+fn by_key(values: &[&Value]) -> Value {
     let mut all: Map<String, Value> = Map::new();
     for (key, value) in values.iter().filter_map(|value| value.as_object()).flatten() {
         let (before, value) = (all.get(key).and_then(Value::as_u64), value.as_u64());

@@ -12,6 +12,8 @@ use super::escape;
 
 /// Columns that fit beside each other.
 const FEW: usize = 4;
+/// What is left out of more, each in a line.
+const LEFT_OUT: [&str; 3] = ["min", "p99.99", "asked for"];
 /// In one table.
 const MOST_ROWS: usize = 200;
 
@@ -24,7 +26,10 @@ pub(super) fn table(out: &mut String, documents: &[Document]) {
         .flat_map(|document| document.steps.iter().map(move |step| (document, step)))
         .take(MOST_ROWS)
         .collect();
-    let known = |figure: &&Figure| rows.iter().any(|(_, step)| (figure.of)(step).is_some());
+    let few = rows.len() <= FEW;
+    let known = |figure: &&Figure| {
+        (few || !LEFT_OUT.contains(&figure.title)) && rows.iter().any(|(_, step)| (figure.of)(step).is_some())
+    };
     let figures: Vec<_> = FIGURES.iter().filter(known).collect();
     let cell = |figure: &Figure, (document, step): &Row<'_>| {
         let value = (figure.of)(step);
@@ -32,18 +37,20 @@ pub(super) fn table(out: &mut String, documents: &[Document]) {
         let other = counterpart(documents, document, step).filter(|other| !std::ptr::eq(*other, *step));
         let ratio = other.and_then(|other| ratio(value, (figure.of)(other)));
         let ratio = ratio.map(|ratio| format!("<span class=\"ratio\">{}</span>", times(ratio))).unwrap_or_default();
-        format!("<td>{shown}{ratio}</td>")
+        format!("<td>{shown} {ratio}</td>")
     };
     out.push_str("<section aria-labelledby=\"figures\"><h2 id=\"figures\">Figures</h2>\n");
     if let (Some(first), true) = (documents.first(), documents.len() > 1) {
         let _ = writeln!(
             out,
-            "<p class=\"dim\">Below each figure: how many times that of {} it is.</p>",
+            "<p class=\"dim\">Beside each figure: how many times that of {} it is.</p>",
             escape(&first.name)
         );
     }
-    out.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures\"><table>\n<thead><tr><th scope=\"col\"></th>");
-    if rows.len() <= FEW {
+    let class = if few { "" } else { " class=\"lines\"" };
+    let region = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures\">";
+    let _ = write!(out, "{region}<table{class}>\n<thead><tr><th scope=\"col\"></th>");
+    if few {
         let heads: String = rows.iter().map(|(document, step)| head(&row_name(document, step))).collect();
         let _ = writeln!(out, "{heads}</tr></thead>\n<tbody>");
         let what: String = rows.iter().map(|(_, step)| format!("<td>{}</td>", escape(&step.what()))).collect();
@@ -88,7 +95,9 @@ pub(super) fn settings(out: &mut String, documents: &[Document]) {
         let value =
             |row: &Vec<(String, String)>| row.iter().find(|(own, _)| own == key).map(|(_, value)| value.clone());
         let values: Vec<_> = rows.iter().map(value).collect();
-        let differs = if values.windows(2).any(|pair| pair[0] != pair[1]) { " class=\"differs\"" } else { "" };
+        let chance = ["clock", "started", "duration"].contains(&key);
+        let differs =
+            if !chance && values.windows(2).any(|pair| pair[0] != pair[1]) { " class=\"differs\"" } else { "" };
         let cells: String =
             values.iter().map(|value| format!("<td>{}</td>", escape(value.as_deref().unwrap_or("–")))).collect();
         let _ = writeln!(out, "<tr{differs}><th scope=\"row\">{}</th>{cells}</tr>", escape(&key.replace('_', " ")));

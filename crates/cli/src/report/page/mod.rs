@@ -21,6 +21,8 @@ const DARK_GROUND: &str = "--bg:#14171b;--ink:#e8ebef;--dim:#a3adb8;--line:#333b
 const DASHES: [&str; 6] = ["none", "8 4", "2 3", "10 3 2 3", "5 2", "12 3 2 3 2 3"];
 /// Of a sweep as many steps are shown one by one.
 const STEPS_SHOWN: usize = 3;
+/// Before the others are folded up.
+const WARNINGS_SHOWN: usize = 5;
 /// Lines in one plot.
 const MOST_SHOWN: usize = 16;
 
@@ -109,11 +111,16 @@ fn warnings(out: &mut String, documents: &[Document]) {
         .take(100)
         .collect();
     if !all.is_empty() {
+        let (first, rest) = all.split_at(all.len().min(WARNINGS_SHOWN));
+        let rest = match rest.len() {
+            0 => String::new(),
+            more => format!("<details><summary>and {more} more</summary><ul>\n{}</ul></details>\n", rest.concat()),
+        };
         let _ = write!(
             out,
             "<section class=\"warnings\" role=\"note\" aria-labelledby=\"warnings\"><h2 id=\"warnings\">Read the figures with care</h2>\n\
-             <ul>\n{}</ul></section>\n",
-            all.concat()
+             <ul>\n{}</ul>{rest}</section>\n",
+            first.concat()
         );
     }
 }

@@ -101,16 +101,20 @@ impl Plot {
         out
     }
 
+    fn bottom(&self) -> f64 {
+        if self.x_title.is_empty() { BOTTOM } else { BOTTOM + TITLE }
+    }
+
     fn across(&self, size: &Size, x: f64) -> f64 {
         size.left + self.x.place(x) * (size.width - size.left - RIGHT)
     }
 
     fn down(&self, size: &Size, y: f64) -> f64 {
-        TOP + (1.0 - self.y.place(y)) * (size.height - TOP - BOTTOM)
+        TOP + (1.0 - self.y.place(y)) * (size.height - TOP - self.bottom())
     }
 
     fn axes(&self, out: &mut String, size: &Size) {
-        let (left, right, bottom) = (size.left, size.width - RIGHT, size.height - BOTTOM);
+        let (left, right, bottom) = (size.left, size.width - RIGHT, size.height - self.bottom());
         for tick in self.y.ticks(size.ticks.1) {
             let (y, label) = (self.down(size, tick), escape(&self.y.label(tick)));
             let _ = writeln!(
@@ -156,7 +160,7 @@ impl Plot {
             let between = |a: usize, b: usize| f64::midpoint(places[a], places[b]);
             let from = if index == 0 { first } else { between(index - 1, index) };
             let to = if index + 1 == hits.len() { last } else { between(index, index + 1) };
-            let (width, height) = ((to - from).max(0.0), size.height - TOP - BOTTOM);
+            let (width, height) = ((to - from).max(0.0), size.height - TOP - self.bottom());
             let _ = writeln!(
                 out,
                 "<rect class=\"hit\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\"><title>{}</title></rect>",
@@ -168,8 +172,9 @@ impl Plot {
 
 const TOP: f64 = 24.0;
 const RIGHT: f64 = 14.0;
-/// For the labels and the title of the axis.
-const BOTTOM: f64 = 40.0;
+/// For the labels of the axis, and for its title.
+const BOTTOM: f64 = 22.0;
+const TITLE: f64 = 18.0;
 
 /// The line, broken where there is nothing, and its marks: all of them if they are few, else the last.
 fn draw(out: &mut String, line: &Line, places: &[Option<(f64, f64)>]) {

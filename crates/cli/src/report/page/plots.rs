@@ -20,8 +20,8 @@ type Field = (&'static str, &'static str, fn(&Second) -> Option<f64>);
 type Swept = (&'static str, &'static str, fn(&Measurement) -> Option<f64>, Kind);
 
 pub(super) fn all(out: &mut String, documents: &[Document], shown: &[Shown<'_>]) {
-    percentiles(out, shown);
     sweeps(out, documents);
+    percentiles(out, shown);
     over_time(out, shown);
 }
 
@@ -149,24 +149,21 @@ fn value_at(step: &Measurement, decades: f64) -> Option<f64> {
 /// Latency, rates and errors, second by second.
 fn over_time(out: &mut String, shown: &[Shown<'_>]) {
     let series: Vec<Vec<Second>> = shown.iter().map(|one| thinned(one.step.seconds.seconds(), MOST_POINTS)).collect();
-    if series.iter().all(Vec::is_empty) {
+    // One point says no more than the table.
+    if series.iter().all(|seconds| seconds.len() < 2) {
         return;
     }
-    let each = shown.iter().zip(&series).map(|(one, thin)| {
-        let kept = one.step.seconds.seconds().len().div_ceil(thin.len().max(1)) as u64;
-        kept.max(1) * one.step.seconds.each()
-    });
-    let each = each.max().unwrap_or(1);
+    let each = series.iter().flatten().map(|second| second.length_s).fold(0.0, f64::max);
     let mut text = "Of each second. A cross marks seconds with errors; a gap is a second without an answer.".to_owned();
-    if each > 1 {
-        let _ = write!(text, " Up to {each} seconds are one point, which has the largest of their values.");
+    if each > 1.5 {
+        let _ = write!(text, " Up to {each:.0} seconds are one point, which has the largest of their values.");
     }
     section(out, "time", "Latency over time", &text);
     let latency: [Field; 4] = [
         ("p50", "p50", |second| second.p50.map(to_f64)),
         ("p99", "p99", |second| second.p99.map(to_f64)),
         ("p999", "p99.9", |second| second.p999.map(to_f64)),
-        ("max", "Largest", |second| second.max.map(to_f64)),
+        ("max", "max", |second| second.max.map(to_f64)),
     ];
     for field in latency {
         panel(out, shown, &series, field, Kind::Nanoseconds);
@@ -227,7 +224,7 @@ fn panel(out: &mut String, shown: &[Shown<'_>], series: &[Vec<Second>], (id, tit
         description,
         x: Axis::exact(Kind::Seconds, 0.0, end),
         y: Axis::fit(kind, values.iter().copied()),
-        x_title: "time".into(),
+        x_title: String::new(),
         y_title: title.into(),
         hits: longest.iter().map(hit).collect(),
         ideal: None,
