@@ -11,6 +11,7 @@ mod parse;
 mod ping;
 mod proxy;
 mod raw;
+mod report;
 mod serve;
 mod stack;
 mod tcp;
@@ -32,6 +33,7 @@ pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
 pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use raw::RawArgs;
+pub(crate) use report::ReportArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Load for servers: requests and connections per second, and their latency
     Load(LoadArgs),
+    /// Results compared, on a page or in a terminal, or added up
+    Report(ReportArgs),
     /// The TCP proxy
     Proxy(ProxyArgs),
     /// Everything side by side in one run: raw AF_XDP, fourwave, kernel (epoll), kernel (spinning)
