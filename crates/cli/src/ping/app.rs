@@ -74,19 +74,26 @@ pub(super) fn raw(
     (run, observer): (&Run, &Observer),
     sum: &mut Recorder,
 ) -> anyhow::Result<()> {
+    let mut recorder = Recorder::new(config, 0);
+    recorder.observed_by(observer, 0, 1, &Arc::default());
+    let clock = run.clock();
+    let result = match config.pipeline {
+        1 => one_by_one(config, stop, clock, &mut recorder),
+        _ => super::window::run(config, stop, clock, &mut recorder),
+    };
+    recorder.end(clock.now());
+    sum.merge(recorder);
+    result
+}
+
+fn one_by_one(config: &Config, stop: &Stop, clock: Clock, recorder: &mut Recorder) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.target.ip())?;
     let bytes = config.steps[0].sizes.largest() as usize;
     let (mut port, mut ping) = builder.raw_client(config.target.ip(), bytes)?;
     if !config.at.keep_privileges {
         fourwave::drop_privileges()?;
     }
-    let mut recorder = Recorder::new(config, 0);
-    recorder.observed_by(observer, 0, 1, &Arc::default());
-    let clock = run.clock();
-    let result = raw_trips(config, stop, clock, &mut recorder, || port.round_trip(&mut ping, config.timeout).map(drop));
-    recorder.end(clock.now());
-    sum.merge(recorder);
-    result
+    raw_trips(config, stop, clock, recorder, || port.round_trip(&mut ping, config.timeout).map(drop))
 }
 
 fn raw_trips(

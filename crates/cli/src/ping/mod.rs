@@ -9,6 +9,7 @@ mod report;
 mod sizes;
 mod sweep;
 mod under_way;
+mod window;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) use fairness::PerConnection;
 pub(crate) use report::Report;
 pub(crate) use sizes::Sizes;
 pub(crate) use sweep::Swept;
+pub(crate) use window::MOST as MOST_FRAMES;
 
 use recorder::Recorder;
 
