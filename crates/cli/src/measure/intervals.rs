@@ -136,6 +136,12 @@ impl Tap {
         self.errors += 1;
     }
 
+    /// The next value of a sweep, behind [`Tap::end`]; `began` is as for the first.
+    pub(crate) fn next_step(self, began: Arc<OnceLock<Instant>>) -> Self {
+        let turning = Turning::new(self.turning.spins());
+        Self { step: self.step + 1, began, index: 0, ends: None, errors: 0, turning, ..self }
+    }
+
     /// The rest, which may be less than a second.
     pub(crate) fn end(&mut self, now: Instant) {
         self.tell(now);
@@ -221,6 +227,26 @@ mod tests {
         [0, 1, 6, 7, 2000].iter().for_each(|ms| tap.tick(at(*ms)));
         let lost: Vec<_> = from.try_iter().map(|interval| (interval.index, interval.lost.gaps_ns)).collect();
         assert_eq!(lost, [(0, 1_998_000_000), (1, 0)]);
+    }
+
+    #[test]
+    fn each_value_of_a_sweep_has_seconds_of_its_own() {
+        let (tap, from) = tap(Some(Duration::from_secs(1)));
+        let mut tap = tap.of_a_loop_that_spins(true);
+        tap.record(5, at(100));
+        tap.end(at(1100));
+        let began = Arc::new(OnceLock::new());
+        let mut tap = tap.next_step(Arc::clone(&began));
+        tap.tick(at(1200));
+        tap.error();
+        began.set(at(1500)).unwrap();
+        tap.tick(at(1500));
+        tap.tick(at(1503));
+        tap.record(5, at(1600));
+        tap.end(at(1750));
+        let told: Vec<_> =
+            from.try_iter().map(|i| (i.step, i.index, i.histogram.len(), i.errors, i.lost.gaps_ns)).collect();
+        assert_eq!(told, [(0, 0, 1, 0, 0), (1, 0, 1, 1, 3_000_000)]);
     }
 
     #[test]

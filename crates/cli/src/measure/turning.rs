@@ -62,6 +62,10 @@ impl Turning {
         Self { spins, last: None, awake: None, gaps }
     }
 
+    pub(super) const fn spins(&self) -> bool {
+        self.spins
+    }
+
     /// A turn begins.
     #[inline]
     pub(super) fn turn(&mut self, now: Instant) {

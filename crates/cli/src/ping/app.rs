@@ -510,9 +510,12 @@ impl Ping {
 
     /// Nothing is left to do in this step.
     fn end_step(&mut self, io: &mut Io<'_>, now: Instant) {
-        self.records[self.step].end(now);
+        let tap = self.records[self.step].end(now);
         let then = self.course.done(self.step, self.place.count, now);
         self.step += 1;
+        if let Some(record) = self.records.get_mut(self.step) {
+            record.follows(tap);
+        }
         self.phase = if self.step < self.records.len() { Phase::Waiting } else { Phase::Over };
         if then == Then::Finish {
             self.finish(io);

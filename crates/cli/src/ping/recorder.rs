@@ -68,7 +68,7 @@ impl Recorder {
         self.total = Some(total);
     }
 
-    /// Tells an observer of each second.
+    /// Tells an observer of each second, if it is of the first value of a sweep; the others are by [`Recorder::follows`].
     pub(super) fn observed_by(
         &mut self,
         observer: &Observer,
@@ -77,7 +77,13 @@ impl Recorder {
         began: &Arc<OnceLock<Instant>>,
     ) {
         self.began = Arc::clone(began);
-        self.tap = Some(observer.tap(step, shards, began, self.duration).of_a_loop_that_spins(self.spins));
+        let tap = || observer.tap(step, shards, began, self.duration).of_a_loop_that_spins(self.spins);
+        self.tap = (step == 0).then(tap);
+    }
+
+    /// Tells of its seconds whom the value before told of its own: it is over.
+    pub(super) fn follows(&mut self, tap: Option<Tap>) {
+        self.tap = tap.map(|tap| tap.next_step(Arc::clone(&self.began)));
     }
 
     /// The end of the warm-up of an open loop.
@@ -163,11 +169,11 @@ impl Recorder {
         }
     }
 
-    /// Nothing more follows.
-    pub(super) fn end(&mut self, now: Instant) {
-        if let Some(mut tap) = self.tap.take() {
-            tap.end(now);
-        }
+    /// Nothing more follows, but perhaps another value.
+    pub(super) fn end(&mut self, now: Instant) -> Option<Tap> {
+        let mut tap = self.tap.take()?;
+        tap.end(now);
+        Some(tap)
     }
 
     pub(super) fn is_empty(&self) -> bool {
