@@ -226,6 +226,12 @@ mod tests {
             ("--stack raw", "--stack raw has no connections"),
             ("--method G:T", "--method"),
             ("http://10.77.0.2/", "10.77.0.2 is another host than 10.77.0.1"),
+            ("--source 10.77.0.8,x", "`x` is no IP address"),
+            ("--source 10.77.0.9-10.77.0.8", "backwards"),
+            ("--source fd77::8", "two IP versions"),
+            ("--ports 0-5", "1 to 65535"),
+            ("--ports 5-70000", "1 to 65535"),
+            ("--stack kernel --ports 5-6", "ip_local_port_range"),
             ("--urls /nope", "--urls /nope: can't be read"),
         ] {
             let said = load(flags).unwrap_err();

@@ -93,6 +93,8 @@ impl LoadTcpArgs {
             connections: connections as usize,
             pace: Pace::Closed { think: None },
             pipeline: 1,
+            sources: Vec::new(),
+            ports: None,
             ramp_up: Duration::ZERO,
             ramp_down: Duration::ZERO,
             requests: None,

@@ -9,21 +9,28 @@ mod report;
 mod tally;
 pub(crate) mod tcp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use fourwave::Stack;
 
 use crate::args::{KernelWait, StackConfig};
 
 use crate::measure::{self, Files, Live, Observer, Run};
-use crate::out;
 use crate::stop::Stop;
+use crate::{out, stack};
 use http::Http;
 pub(crate) use pace::Pace;
 use protocol::Protocol;
 use report::Report;
+
+/// More connections need more room than a stack has by default.
+const MANY: usize = 1 << 16;
+/// For the data of each, sent and received.
+const POOL_BYTES: usize = 4096;
 
 /// Who closes a connection that is there for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -47,6 +54,9 @@ pub(crate) struct Config {
     pub(crate) pace: Pace,
     /// Requests under way over each connection at the most.
     pub(crate) pipeline: usize,
+    /// Addresses to connect from, in turn; none: the stack's first. And the ports.
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) ports: Option<RangeInclusive<u16>>,
     /// Over which connections are opened before the warm-up, and closed behind the end; evenly.
     pub(crate) ramp_up: Duration,
     pub(crate) ramp_down: Duration,
@@ -76,6 +86,27 @@ pub(crate) fn run((config, kind): &(Config, Kind), stop: &Stop) -> anyhow::Resul
         Kind::Http(http) => ask(config, http, ("load http", "http"), stop),
         Kind::Tcp(tcp::Work::Bulk(bulk)) => tcp::bulk(config, *bulk, stop),
     }
+}
+
+/// The stack that the connections are opened on.
+fn builder(config: &Config) -> anyhow::Result<Stack> {
+    let stack = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
+    // On an address of the stack's own nobody else has any port.
+    let stack = match (&config.ports, config.at.address) {
+        (Some(ports), _) => stack.ports(ports.clone()),
+        (None, Some(_)) => stack.ports(1024..=u16::MAX),
+        (None, None) => stack.active_opens(),
+    };
+    let stack = match config.at.address {
+        Some(own) => stack.more_addresses(config.sources.iter().copied().filter(|ip| *ip != own.address)),
+        None => stack,
+    };
+    // Those that end have not left when others take their places; a shard may have all.
+    let Ok(room) = u32::try_from(config.connections + config.connections / 4) else { return Ok(stack) };
+    Ok(match config.connections {
+        ..=MANY => stack,
+        many => stack.max_connections(room).max_timers(room).pool_bytes(many.saturating_mul(POOL_BYTES)),
+    })
 }
 
 /// Loads by the engine. `names`: of the command, and of the server to start where none is.

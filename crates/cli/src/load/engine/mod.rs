@@ -16,7 +16,7 @@ use super::client::{Client, UnderWay};
 use super::pace::{Evenly, OpenLoop, Pace};
 use super::protocol::{Protocol, Purpose};
 use super::tally::Tally;
-use super::{CloseBy, Config};
+use super::{CloseBy, Config, builder};
 use crate::measure::{Observer, Run, Tap};
 use crate::stack;
 use crate::stop::Stop;
@@ -37,9 +37,7 @@ pub(super) fn run<P: Protocol>(
     (measurement, observer): (&Run, &Observer),
     stop: &Stop,
 ) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
-    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
-    // On an address of the stack's own nobody else has any.
-    let builder = if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() };
+    let builder = builder(config)?;
     let shared = Arc::new(Shared { connections: config.connections, ..Shared::default() });
     let make = |place: Place| {
         shared.busy.store(place.count.into(), Ordering::Relaxed);
@@ -99,6 +97,8 @@ struct Load<P: Protocol> {
     /// Connections that may be begun, and not before when; the first ones are let in evenly.
     missing: usize,
     retry_at: Instant,
+    /// The next of the addresses to connect from.
+    source: usize,
     ramp: Option<Evenly>,
     /// Who thinks until when: of a connection, or of one that is to be opened.
     thinking: VecDeque<(Instant, Option<ConnId>)>,
@@ -141,6 +141,7 @@ impl<P: Protocol> Load<P> {
             spare: Vec::new(),
             missing: 0,
             retry_at: Instant::ZERO,
+            source: 0,
             ramp: None,
             thinking: VecDeque::new(),
             first: None,

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use anyhow::anyhow;
 use fourwave::{ConnId, ConnectError, ConnectionError, Duration, Instant, Io};
 
-use super::{CloseBy, Load};
+use super::{CloseBy, Config, Load};
 use crate::load::client::Client;
 use crate::load::pace::Evenly;
 use crate::load::protocol::Protocol;
@@ -44,7 +44,7 @@ impl<P: Protocol> Load<P> {
 
     /// Begins a connection, if one can be.
     pub(super) fn open_one(&mut self, io: &mut Io<'_>, intended: Instant) -> bool {
-        match io.connect(self.config.target) {
+        match self.connect(io) {
             Ok(conn) => {
                 self.missing -= 1;
                 let mut client = Client::new(intended, io.now(), self.spare.pop().unwrap_or_default());
@@ -60,10 +60,31 @@ impl<P: Protocol> Load<P> {
                 false
             }
             Err(error) => {
-                self.fail(io, anyhow!("cannot connect to {}: {error}", self.config.target));
+                let sources = &self.config.sources;
+                let from = sources.get(self.source).map_or_else(String::new, |source| format!(" from {source}"));
+                self.fail(io, anyhow!("cannot connect to {}{from}: {error}", self.config.target));
                 false
             }
         }
+    }
+
+    /// From the next address that has a port.
+    fn connect(&mut self, io: &mut Io<'_>) -> Result<ConnId, ConnectError> {
+        let Config { target, sources, .. } = &self.config;
+        if sources.is_empty() {
+            return io.connect(*target);
+        }
+        for _ in 0..sources.len() {
+            match io.connect_from(sources[self.source], *target) {
+                Ok(conn) => {
+                    self.source = (self.source + 1) % sources.len();
+                    return Ok(conn);
+                }
+                Err(ConnectError::NoPort) => self.source = (self.source + 1) % sources.len(),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ConnectError::NoPort)
     }
 
     /// A connection has done what it was there for.

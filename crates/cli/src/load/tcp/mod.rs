@@ -5,11 +5,9 @@ mod bulk_report;
 mod seconds;
 
 use clap::ValueEnum;
-use fourwave::Stack;
 
-use super::Config;
+use super::builder;
 use crate::measure::Live;
-use crate::stack;
 
 /// What is done with the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,13 +78,6 @@ impl Work {
 }
 
 pub(super) use bulk::run as bulk;
-
-/// The stack that the connections are opened on.
-fn builder(config: &Config) -> anyhow::Result<Stack> {
-    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
-    // On an address of the stack's own nobody else has any.
-    Ok(if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() })
-}
 
 /// A shard's part of something that all of them do together.
 fn part(all: u64, index: u16, count: u16) -> u64 {
