@@ -111,7 +111,8 @@ fn a_loop_that_stood_still_is_told_from_a_server_that_did() {
         let (document, said) = stopped(&server, &format!("{command} {flags}"), || ());
         server.stop();
         let generator = &document["generator"];
-        assert!(number(&generator["largest_gap_ns"]) >= 1_000_000_000, "{flags}: {document}");
+        // Of the second: it stops at the next interrupt.
+        assert!(number(&generator["largest_gap_ns"]) >= 900_000_000, "{flags}: {document}");
         assert!(number(&generator["gaps_over_1ms"]) >= 1, "{flags}: {document}");
         let warning = document["warnings"][0].as_str().unwrap();
         assert!(warning.contains("its own loop stood still"), "{flags}: {document}");
