@@ -119,9 +119,10 @@ fn ask<P: Protocol>(
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
     let title = format!("fourwave {command} {}: responses in ns", config.target);
     // In a closed loop time stamps are the stack's, which it has anyway.
-    let run = if matches!(config.pace, Pace::Open { .. }) { Run::begin_by_tsc(command) } else { Run::begin(command) };
+    let mut run =
+        if matches!(config.pace, Pace::Open { .. }) { Run::begin_by_tsc(command) } else { Run::begin(command) };
     let observer = Observer::start(&run, title, vec![String::new()], &config.files, config.live)?;
-    let (tally, result) = engine::run(config, protocol, server, (&run, &observer), stop)?;
+    let (tally, result) = engine::run(config, protocol, server, (&mut run, &observer), stop)?;
     let (seconds, written) = observer.finish();
     if let Err(error) = &result
         && tally.is_empty()
