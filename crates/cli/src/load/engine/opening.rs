@@ -60,8 +60,11 @@ impl<P: Protocol> Load<P> {
                 false
             }
             Err(error) => {
-                let sources = &self.config.sources;
-                let from = sources.get(self.source).map_or_else(String::new, |source| format!(" from {source}"));
+                let from = match &self.config.sources[..] {
+                    [] => String::new(),
+                    [only] => format!(" from {only}"),
+                    [first, .., last] => format!(" from {first} to {last}"),
+                };
                 self.fail(io, anyhow!("cannot connect to {}{from}: {error}", self.config.target));
                 false
             }
@@ -74,14 +77,13 @@ impl<P: Protocol> Load<P> {
         if sources.is_empty() {
             return io.connect(*target);
         }
-        for _ in 0..sources.len() {
-            match io.connect_from(sources[self.source], *target) {
-                Ok(conn) => {
-                    self.source = (self.source + 1) % sources.len();
-                    return Ok(conn);
-                }
-                Err(ConnectError::NoPort) => self.source = (self.source + 1) % sources.len(),
-                Err(error) => return Err(error),
+        for _ in 0..2 * sources.len() {
+            let (turn, count) = (self.source, sources.len());
+            self.source += 1;
+            // Ports are taken in turn as well: each round of addresses begins one later, so that any of them meets any port.
+            match io.connect_from(sources[(turn + turn / count) % count], *target) {
+                Err(ConnectError::NoPort) => {}
+                begun => return begun,
             }
         }
         Err(ConnectError::NoPort)
