@@ -73,7 +73,10 @@ impl Kind {
 pub(crate) fn run((config, what): &(Config, Kind), stop: &Stop) -> anyhow::Result<()> {
     let (tally, result) = match what {
         Kind::Http(http) => engine::run(config, http, what.server(), stop)?,
+        Kind::Tcp(tcp::Work::Exchange(exchange)) => engine::run(config, exchange, what.server(), stop)?,
+        Kind::Tcp(tcp::Work::Connect(connect)) => engine::run(config, connect, what.server(), stop)?,
         Kind::Tcp(tcp::Work::Bulk(bulk)) => return tcp::bulk(config, *bulk, stop),
+        Kind::Tcp(tcp::Work::Idle(idle)) => return tcp::idle(config, idle, stop),
     };
     if let Err(error) = &result
         && tally.is_empty()

@@ -14,8 +14,9 @@ use super::seconds::{Part, Seconds};
 use super::{Bulk, Direction, part};
 use crate::internal::Random;
 use crate::load::Config;
+use crate::measure::Run;
 use crate::stop::Stop;
-use crate::{out, ping, say, serve, stack};
+use crate::{out, ping, serve, stack};
 
 /// Connections begun in one turn: a burst that a SYN queue and a ring take.
 const OPENS: usize = 64;
@@ -26,6 +27,7 @@ const PATTERN_BYTES: usize = 65_521;
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
+    let measurement = Run::begin("load tcp");
     let builder = super::builder(config)?;
     let seconds = Seconds::start(bulk.live)?;
     let (busy, text) = (Arc::new(AtomicUsize::new(0)), text(bulk.direction));
@@ -42,13 +44,8 @@ pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()
     if let Some(error) = failure.take_if(|_| tally.is_empty()) {
         return Err(error);
     }
-    if tally.no_port > 0 {
-        say!(
-            "no local port was left for {} connections: give the stack an address of its own (--address)",
-            tally.no_port
-        );
-    }
-    let report = Report::of(config, bulk, &tally, seconds);
+    let mut report = Report::of(config, bulk, &tally, seconds, &measurement);
+    report.warn();
     if config.json {
         out::json(&report)?;
     } else {

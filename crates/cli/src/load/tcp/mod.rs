@@ -2,20 +2,49 @@
 
 mod bulk;
 mod bulk_report;
+mod connect;
+mod exchange;
+mod idle;
+mod idle_report;
 mod seconds;
 
+use std::time::Duration;
+
 use clap::ValueEnum;
-use fourwave::Stack;
+use fourwave::{Keepalive, Stack};
 
 use super::Config;
 use crate::measure::Live;
 use crate::stack;
 
+pub(super) use bulk::run as bulk;
+pub(crate) use connect::Connect;
+pub(crate) use exchange::Exchange;
+use exchange::Reader;
+pub(super) use idle::run as idle;
+
 /// What is done with the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
+    /// Requests and responses of given sizes, one behind the other
+    Exchange,
+    /// Connections are opened and closed, and nothing else
+    Connect,
     /// Bytes as fast as they go
     Bulk,
+    /// Connections are there, and kept
+    Idle,
+}
+
+impl Mode {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Connect => "connect",
+            Self::Bulk => "bulk",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Which way the bytes go.
@@ -55,7 +84,10 @@ impl Direction {
 /// What is done with the connections, and all that only that needs.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
+    Exchange(Exchange),
+    Connect(Connect),
     Bulk(Bulk),
+    Idle(Idle),
 }
 
 /// Bytes as fast as they go.
@@ -69,16 +101,29 @@ pub(crate) struct Bulk {
     pub(crate) live: Live,
 }
 
+/// Connections that are there.
+#[derive(Clone, Debug)]
+pub(crate) struct Idle {
+    /// How a silent server is asked whether it is there.
+    pub(crate) keepalive: Keepalive,
+    /// From one message of a connection to its next; none: there are none.
+    pub(crate) think: Option<Duration>,
+    pub(crate) exchange: Exchange,
+    pub(crate) ramp_up: Duration,
+    pub(crate) live: Live,
+}
+
 impl Work {
     /// The server to start where none is.
     pub(super) const fn server(&self) -> &'static str {
         match self {
+            Self::Exchange(exchange) => exchange.server(),
+            Self::Connect(_) => "discard",
             Self::Bulk(bulk) => bulk.direction.service(),
+            Self::Idle(idle) => idle.exchange.server(),
         }
     }
 }
-
-pub(super) use bulk::run as bulk;
 
 /// The stack that the connections are opened on.
 fn builder(config: &Config) -> anyhow::Result<Stack> {

@@ -1,0 +1,26 @@
+//! Connections that are opened and closed, and nothing else.
+
+use crate::load::protocol::{Protocol, Purpose, Step};
+
+/// Nothing is said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connect;
+
+impl Protocol for Connect {
+    type Reader = ();
+    type Tag = ();
+
+    fn purpose(&self) -> Purpose {
+        Purpose::Opening
+    }
+
+    fn next(&mut self) {}
+
+    fn bytes(&self, (): ()) -> &[u8] {
+        &[]
+    }
+
+    fn read(&self, (): &mut (), (): (), data: &[u8]) -> (usize, Step) {
+        (data.len(), Step::Malformed)
+    }
+}
