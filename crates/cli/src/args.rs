@@ -5,9 +5,11 @@ mod file;
 mod lab;
 mod load;
 mod load_tcp;
+mod pacing;
 mod parse;
 mod ping;
 mod proxy;
+mod raw;
 mod serve;
 mod stack;
 mod tcp;
@@ -27,6 +29,7 @@ pub(crate) use load::LoadArgs;
 pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
 pub(crate) use proxy::{ProxyArgs, read as read_proxy};
+pub(crate) use raw::RawArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
@@ -149,4 +152,6 @@ pub(crate) enum InternalCommand {
     },
     /// Requests through a proxy, from one process that is client and backend
     Through(Box<ThroughArgs>),
+    /// Bare frames: there and back, or one way, with many under way
+    Raw(Box<RawArgs>),
 }

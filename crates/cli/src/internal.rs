@@ -1,6 +1,7 @@
 //! Parts of the demo that run as programs of their own: ordinary clients of the kernel's TCP.
 
 mod bulk;
+pub(crate) mod raw;
 mod short;
 pub(crate) mod through;
 
@@ -12,6 +13,8 @@ use crate::out;
 use crate::stop::Stop;
 
 pub(crate) use bulk::BulkReport;
+#[expect(unused_imports, reason = "the benchmark reads it")]
+pub(crate) use raw::RawReport;
 pub(crate) use short::ShortReport;
 pub(crate) use through::ThroughReport;
 
@@ -22,6 +25,7 @@ pub(crate) const PROGRESS: &str = "progress: ";
 pub(crate) fn run(args: InternalArgs, stop: &Stop) -> anyhow::Result<()> {
     let command = match args.command {
         InternalCommand::Through(args) => return through::run(&args.resolve()?, stop),
+        InternalCommand::Raw(args) => return raw::run(&args.resolve()?, stop),
         command => command,
     };
     // Blocking sockets and nothing to report half-way: the end of the process is the end of the connections.
@@ -31,7 +35,7 @@ pub(crate) fn run(args: InternalArgs, stop: &Stop) -> anyhow::Result<()> {
         InternalCommand::ShortConnections { target, count, concurrency } => {
             out::json(&short::run(target, count, concurrency)?)
         }
-        InternalCommand::Through(_) => Ok(()),
+        InternalCommand::Through(_) | InternalCommand::Raw(_) => Ok(()),
     }
 }
 

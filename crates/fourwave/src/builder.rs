@@ -284,4 +284,25 @@ impl Stack {
     pub fn raw_client(&self, target: IpAddr, message_bytes: usize) -> Result<(raw::Raw, raw::RawPing), Error> {
         raw::Raw::client(&self.options, target, message_bytes)
     }
+
+    /// As [`Stack::raw_client`], with so many frames under way at once.
+    ///
+    /// # Errors
+    /// As [`Stack::raw_client`].
+    pub fn raw_window(
+        &self,
+        target: IpAddr,
+        message_bytes: usize,
+        frames: u32,
+    ) -> Result<(raw::Raw, raw::RawWindow), Error> {
+        raw::Raw::window(&self.options, target, message_bytes, frames)
+    }
+
+    /// Opens the interface to send frames as long as its MTU allows, one way, with so many under way.
+    ///
+    /// # Errors
+    /// As [`Stack::raw_client`].
+    pub fn raw_sender(&self, target: IpAddr, frames: u32) -> Result<(raw::Raw, raw::RawSender), Error> {
+        raw::Raw::sender(&self.options, target, frames)
+    }
 }

@@ -12,15 +12,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use xdp::facts::{InterfaceFacts, MacAddr};
 use xdp::neighbours::{NeighbourChange, NeighbourMirror};
-use xdp::raw::echo_frames;
+use xdp::raw::{echo_frames, receive_frames};
 
-pub use xdp::raw::RawPing;
+pub use xdp::raw::{RawPing, RawSender, RawWindow};
 use xdp::{LocalAddress, Report, Steering, XskConfig, XskPort};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// Ethernet, IPv4 and TCP headers: a raw frame is as long as the segment that carries the same message.
 const HEADERS: usize = 14 + 20 + 20;
+const ETHERNET: u32 = 14;
 const RESOLVE: Duration = Duration::from_secs(2);
 
 /// An opened port for bare frames.
@@ -86,16 +87,54 @@ impl Raw {
         echo_frames(&mut self.port, stop).map_err(Error::system("echoing frames"))
     }
 
+    /// Takes frames in until `stop` is set, for a [`RawSender`]. Returns how many.
+    ///
+    /// # Errors
+    /// The interface went down.
+    pub fn receive(&mut self, stop: &AtomicBool) -> Result<u64, Error> {
+        receive_frames(&mut self.port, stop).map_err(Error::system("receiving frames"))
+    }
+
     /// A port that asks, and where to: the station that has `target`.
     ///
     /// # Errors
     /// As [`start`](crate::start); or nobody on the link has `target`.
     pub fn client(options: &Options, target: IpAddr, message_bytes: usize) -> Result<(Self, RawPing), Error> {
-        let facts = InterfaceFacts::read(&options.interface)?;
-        let peer = resolve(facts.ifindex, target)?;
-        let raw = Self::open(options, CLIENT)?;
+        let (raw, peer, _) = Self::towards(options, target)?;
         let ping = RawPing::new((raw.mac, CLIENT), (peer, SERVER), message_bytes + HEADERS);
         Ok((raw, ping))
+    }
+
+    /// As [`Raw::client`], with so many frames under way.
+    ///
+    /// # Errors
+    /// As [`Raw::client`].
+    pub fn window(
+        options: &Options,
+        target: IpAddr,
+        message_bytes: usize,
+        frames: u32,
+    ) -> Result<(Self, RawWindow), Error> {
+        let (raw, peer, _) = Self::towards(options, target)?;
+        let window = RawWindow::new((raw.mac, CLIENT), (peer, SERVER), message_bytes + HEADERS, frames);
+        Ok((raw, window))
+    }
+
+    /// A port that sends frames as long as the interface's MTU allows, with so many under way.
+    ///
+    /// # Errors
+    /// As [`Raw::client`].
+    pub fn sender(options: &Options, target: IpAddr, frames: u32) -> Result<(Self, RawSender), Error> {
+        let (raw, peer, mtu) = Self::towards(options, target)?;
+        let sender = RawSender::new((raw.mac, CLIENT), (peer, SERVER), (mtu + ETHERNET) as usize, frames);
+        Ok((raw, sender))
+    }
+
+    /// With the station that has `target`, and the interface's MTU.
+    fn towards(options: &Options, target: IpAddr) -> Result<(Self, MacAddr, u32), Error> {
+        let facts = InterfaceFacts::read(&options.interface)?;
+        let peer = resolve(facts.ifindex, target)?;
+        Ok((Self::open(options, CLIENT)?, peer, facts.mtu))
     }
 
     /// One round trip, in nanoseconds.
@@ -104,6 +143,29 @@ impl Raw {
     /// No answer within `timeout`, or the interface went down.
     pub fn round_trip(&mut self, ping: &mut RawPing, timeout: Duration) -> io::Result<u64> {
         ping.round_trip(&mut self.port, timeout)
+    }
+
+    /// Looks for echoes, sends as many frames again, and tells `each` of the echoes: [`RawWindow::turn`].
+    ///
+    /// # Errors
+    /// The interface went down.
+    pub fn exchange(&mut self, window: &mut RawWindow, each: impl FnMut(Instant, Instant, u64)) -> io::Result<()> {
+        window.turn(&mut self.port, each)
+    }
+
+    /// Sends what there is room for: [`RawSender::turn`].
+    ///
+    /// # Errors
+    /// The interface went down.
+    pub fn send(&mut self, sender: &mut RawSender) -> io::Result<()> {
+        sender.turn(&mut self.port)
+    }
+
+    /// What the kernel had no room for, here: frames.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let stats = xdp::Port::stats(&self.port);
+        stats.kernel_rx_dropped + stats.kernel_rx_ring_full
     }
 }
 

@@ -3,6 +3,9 @@
 //! The frames are IPv4/UDP of the experimental kind (RFC 3692 port 1021), to an address that the stack owns, so that the
 //! steering program has no special case for them.
 
+mod bulk;
+mod window;
+
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +14,20 @@ use std::time::{Duration, Instant};
 use crate::facts::MacAddr;
 use crate::port::{Frame, Port};
 
+pub use bulk::{RawSender, receive_frames};
+pub use window::RawWindow;
+
 /// Ethernet, IPv4 and UDP headers and the sequence number: the shortest frame of a [`RawPing`].
 pub const MIN_FRAME_BYTES: usize = 14 + 20 + 8 + 8;
 const ETHERNET_BYTES: usize = 14;
 const SEQUENCE_AT: usize = 42;
 /// Experimental, RFC 4727 section 6.
 const PORT: u16 = 1021;
+const PORTS: std::ops::Range<usize> = 34..38;
+const BOTH_PORTS: [u8; 4] = {
+    let [high, low] = PORT.to_be_bytes();
+    [high, low, high, low]
+};
 const BATCH: usize = 64;
 /// Loops of a spin between two looks at the clock or the flag.
 const SPINS: u32 = 256;
@@ -52,10 +63,7 @@ fn echo(port: &mut impl Port, mut frame: Frame) -> bool {
         port.recycle(frame);
         return false;
     }
-    let (destination, rest) = bytes.split_at_mut(6);
-    destination.swap_with_slice(&mut rest[..6]);
-    let (source, destination) = bytes[ETHERNET_BYTES + 12..].split_at_mut(4);
-    source.swap_with_slice(&mut destination[..4]);
+    turn_round(bytes);
     match port.transmit(frame, len) {
         Ok(()) => true,
         Err(frame) => {
@@ -63,6 +71,31 @@ fn echo(port: &mut impl Port, mut frame: Frame) -> bool {
             false
         }
     }
+}
+
+/// Swaps the addresses of a frame of at least [`MIN_FRAME_BYTES`].
+fn turn_round(bytes: &mut [u8]) {
+    let (destination, rest) = bytes.split_at_mut(6);
+    destination.swap_with_slice(&mut rest[..6]);
+    let (source, destination) = bytes[ETHERNET_BYTES + 12..].split_at_mut(4);
+    source.swap_with_slice(&mut destination[..4]);
+}
+
+/// The number of a frame that is one of ours.
+fn number_of(bytes: &[u8]) -> Option<u64> {
+    let ours = bytes.get(12..14) == Some(&[0x08, 0x00]) && bytes.get(PORTS) == Some(&BOTH_PORTS);
+    let number = bytes.get(SEQUENCE_AT..SEQUENCE_AT + 8).filter(|_| ours)?;
+    number.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn put_number(bytes: &mut [u8], number: u64) {
+    bytes[SEQUENCE_AT..SEQUENCE_AT + 8].copy_from_slice(&number.to_be_bytes());
+}
+
+/// No number of an earlier process.
+fn first_number() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(0)
 }
 
 /// Sends one frame at a time and spins until its echo is back.
@@ -174,8 +207,8 @@ mod tests {
     use super::*;
     use crate::memory::{MemoryConfig, MemoryPort};
 
-    const LOCAL: (MacAddr, Ipv4Addr) = (MacAddr([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(10, 0, 0, 1));
-    const REMOTE: (MacAddr, Ipv4Addr) = (MacAddr([2, 0, 0, 0, 0, 2]), Ipv4Addr::new(10, 0, 0, 2));
+    pub(super) const LOCAL: (MacAddr, Ipv4Addr) = (MacAddr([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(10, 0, 0, 1));
+    pub(super) const REMOTE: (MacAddr, Ipv4Addr) = (MacAddr([2, 0, 0, 0, 0, 2]), Ipv4Addr::new(10, 0, 0, 2));
 
     #[test]
     fn a_ping_comes_back_over_memory() {

@@ -1,13 +1,12 @@
 //! `fourwave load`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::UsageError;
 use super::load_tcp::LoadTcpArgs;
-use super::parse::{parse_seconds, parse_warmup};
-use super::{KernelWait, Stack, StackArgs, UsageError};
+use super::pacing::PacingArgs;
 use crate::load::http::{Http, Request};
 use crate::load::{CloseBy, Config, Kind};
 
@@ -34,17 +33,18 @@ enum What {
     fourwave load http http://10.77.0.1/ --interface fw-b0 --connections 64\n  \
     fourwave load http http://10.77.0.1/ --interface fw-b0 --close server --connections 100 --seconds 10 --json\n  \
     fourwave load http http://10.77.0.1:8080/form --method POST --body 'a=1' --header 'Content-Type: text/plain'\n  \
+    fourwave load http http://10.77.0.1/ --interface fw-b0 --rate 20000 --seconds 10 --hlog out.hlog\n  \
+    fourwave load http http://10.77.0.1/ --interface fw-b0 --rate 1000..50000 --arrivals poisson --close client\n  \
     fourwave load http http://127.0.0.1:8080/ --stack kernel --requests 100000 --expect-bytes 64\n\n\
-    Each connection waits for the response to a request before it sends the next (closed loop). Ctrl-C ends it with the\n\
-    report so far.")]
+    In a closed loop, the default, each connection waits for the response to a request before it sends the next: while the\n\
+    server stalls nothing is sent, and a stall is one sample of each connection, however long. With --rate requests are sent\n\
+    when they are due (open loop), each on the connection that has been free for longest, or on one of its own with --close;\n\
+    each one's time counts from when it was due, so that a stall is in the time of every request that was due within it.\n\
+    docs/LOAD.md has all of it. Ctrl-C ends it with the report so far, the files included.")]
 struct HttpArgs {
     /// What to ask for, such as http://10.77.0.1:8080/index.html
     #[arg(value_name = "URL")]
     url: String,
-
-    /// Connections, all the time
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections: u32,
 
     /// Requests under way over each connection
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -66,22 +66,6 @@ struct HttpArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     body: String,
 
-    /// Stop after so many responses
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
-
-    /// Stop after so many seconds [default: 5 without --requests]
-    #[arg(long, value_name = "S", value_parser = parse_seconds)]
-    seconds: Option<Duration>,
-
-    /// Seconds before measuring starts, 0 to 3600
-    #[arg(long, value_name = "S", value_parser = parse_warmup, default_value = "0.5")]
-    warmup: Duration,
-
-    /// Seconds to wait for a connection or a response
-    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
-    timeout_s: Duration,
-
     /// The status a response is to have; others are counted [default: any below 400]
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=599))]
     expect_status: Option<u16>,
@@ -90,16 +74,8 @@ struct HttpArgs {
     #[arg(long, value_name = "N")]
     expect_bytes: Option<u64>,
 
-    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
-    #[arg(long, value_enum)]
-    kernel_wait: Option<KernelWait>,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    at: StackArgs,
+    pacing: PacingArgs,
 }
 
 impl LoadArgs {
@@ -116,29 +92,9 @@ impl HttpArgs {
         let (host, path) = split(&self.url)?;
         let target = address(&self.url, host)?;
         let request = self.request(host, path)?;
-        let at = self.at.resolve()?;
-        if at.stack == Stack::Raw {
-            return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
-        }
-        if self.close.is_some() && self.pipeline > 1 {
-            return Err(UsageError("--pipeline is for connections that are kept: leave --close away".into()));
-        }
-        let default_seconds = self.requests.is_none().then_some(Duration::from_secs(5));
         let request = Request { bytes: request, head_only: self.method == "HEAD" };
         let http = Http::new(vec![request], self.expect_status, self.expect_bytes);
-        let config = Config {
-            target,
-            kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
-            close: self.close,
-            connections: self.connections as usize,
-            pipeline: self.pipeline as usize,
-            requests: self.requests,
-            duration: self.seconds.or(default_seconds),
-            warmup: self.warmup,
-            timeout: self.timeout_s,
-            json: self.json,
-            at,
-        };
+        let config = self.pacing.resolve(target, self.close, self.pipeline as usize)?;
         Ok((config, Kind::Http(http)))
     }
 

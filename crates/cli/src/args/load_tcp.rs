@@ -1,17 +1,16 @@
 //! `fourwave load tcp`.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 use fourwave::Keepalive;
 
-use super::parse::{parse_patience, parse_pause, parse_seconds, parse_warmup};
-use super::{KernelWait, Stack, StackArgs, UsageError};
+use super::UsageError;
+use super::pacing::PacingArgs;
+use super::parse::parse_patience;
 use crate::load::tcp::{Bulk, Connect, Direction, Exchange, Idle, Mode, Work};
 use crate::load::{CloseBy, Config, Kind};
-use crate::measure::Live;
 use crate::stack;
 
 const MESSAGE_BYTES: u32 = 64;
@@ -30,8 +29,8 @@ const MOST_BYTES: i64 = 1 << 30;
     fourwave load tcp 127.0.0.1:7 --stack kernel --requests 100000\n\n\
     exchange: each connection sends a request, waits for the whole response and sends the next. connect: a connection is\n\
     opened and closed, and then another. bulk: the rate is of what the server has acknowledged, and of what came. idle: the\n\
-    connections are opened, kept for the time that is given, and closed in order; those that are lost meanwhile are counted by\n\
-    the reason. Ctrl-C ends any of them with the report so far.")]
+    connections are opened, kept for the time that is given, and closed in order, with --think-ms each sends a request so\n\
+    often; those that are lost are counted by the reason. Ctrl-C ends any of them with the report so far.")]
 pub(crate) struct LoadTcpArgs {
     /// The server, such as 10.77.0.1:7 or [fd77::1]:7
     #[arg(value_name = "ADDR:PORT")]
@@ -40,10 +39,6 @@ pub(crate) struct LoadTcpArgs {
     /// What is done with the connections
     #[arg(long, value_enum, default_value = "exchange")]
     mode: Mode,
-
-    /// Connections, 1 to 1000000 [default: 16; bulk: 1; idle: 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections: Option<u32>,
 
     /// exchange, and idle with --think-ms: bytes of a request, 1 to 1073741824 [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BYTES))]
@@ -62,18 +57,10 @@ pub(crate) struct LoadTcpArgs {
     #[arg(long, value_enum, value_name = "WHO")]
     close: Option<CloseBy>,
 
-    /// idle: milliseconds from one request of a connection to its next, 1 to 3600000 [default: there are none]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    think_ms: Option<u64>,
-
     /// idle: ask a silent server whether it is there after so many seconds, 1 to 86400, and then as often, but each 75 s at
     /// least; nine questions without an answer end a connection [default: 60]
     #[arg(long, value_name = "S", value_parser = parse_patience)]
     keepalive: Option<Duration>,
-
-    /// idle: open the connections evenly within so many seconds, 0 to 600 [default: as fast as the server takes them]
-    #[arg(long, value_name = "S", value_parser = parse_pause)]
-    ramp_up: Option<Duration>,
 
     /// bulk: which way the bytes go [default: up]
     #[arg(long, value_enum)]
@@ -87,37 +74,8 @@ pub(crate) struct LoadTcpArgs {
     #[arg(long)]
     verify: bool,
 
-    /// exchange, connect: stop after so many responses, or connections
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
-
-    /// Stop after so many seconds, 0.001 to 86400; idle: counted from when all connections are there [default: 5 without
-    /// --requests or --bytes]
-    #[arg(long, value_name = "S", value_parser = parse_seconds)]
-    seconds: Option<Duration>,
-
-    /// Seconds before measuring starts, 0 to 3600 [default: 0.5; bulk with --bytes: 0]
-    #[arg(long, value_name = "S", value_parser = parse_warmup)]
-    warmup: Option<Duration>,
-
-    /// Seconds to wait for a connection, for a response, and with bulk for anything to move, 0.001 to 86400
-    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
-    timeout_s: Duration,
-
-    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
-    #[arg(long, value_enum)]
-    kernel_wait: Option<KernelWait>,
-
-    /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
-    #[arg(long)]
-    live: bool,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    at: StackArgs,
+    pacing: PacingArgs,
 }
 
 impl LoadTcpArgs {
@@ -126,93 +84,62 @@ impl LoadTcpArgs {
             return Err(UsageError("port 0 can't be connected to".into()));
         }
         self.check_modes()?;
-        let warmup = self.warmup()?;
-        let (connections, bounded) = (self.connections(), self.requests.is_some() || self.bytes.is_some());
-        let (work, close) = match self.mode {
-            Mode::Exchange => (Work::Exchange(self.exchange()), self.close),
-            Mode::Connect => (Work::Connect(Connect), self.close.or(Some(CloseBy::Client))),
-            Mode::Bulk => (Work::Bulk(self.bulk()?), None),
-            Mode::Idle => (Work::Idle(self.idle()), self.close),
+        let (work, close, connections) = match self.mode {
+            Mode::Exchange => (Work::Exchange(self.exchange()), self.close, 16),
+            Mode::Connect => (Work::Connect(Connect), self.close.or(Some(CloseBy::Client)), 16),
+            Mode::Bulk => (Work::Bulk(self.bulk()?), None, 1),
+            Mode::Idle => (Work::Idle(self.idle()), self.close, 1000),
         };
-        let at = self.at.resolve()?;
-        if at.stack == Stack::Raw {
-            return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
+        let bytes_alone = self.bytes.is_some() && self.pacing.seconds.is_none();
+        let mut pacing = self.pacing;
+        pacing.connections.get_or_insert(connections);
+        if self.bytes.is_some() {
+            // They are counted from the first one on.
+            pacing.warmup.get_or_insert(Duration::ZERO);
         }
-        let config = Config {
-            target: self.target,
-            kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
-            close,
-            connections: connections as usize,
-            pipeline: self.pipeline.unwrap_or(1) as usize,
-            requests: self.requests,
-            duration: self.seconds.or((!bounded).then_some(Duration::from_secs(5))),
-            warmup,
-            timeout: self.timeout_s,
-            json: self.json,
-            at,
-        };
+        let mut config = pacing.resolve(self.target, close, self.pipeline.unwrap_or(1) as usize)?;
+        if bytes_alone {
+            config.duration = None;
+        }
         Ok((config, Kind::Tcp(work)))
     }
 
     /// A flag of another mode would be without effect.
     fn check_modes(&self) -> Result<(), UsageError> {
         use Mode::{Bulk, Connect, Exchange, Idle};
-        let given: [(&str, bool, &[Mode]); 12] = [
-            ("--request-bytes", self.request_bytes.is_some(), &[Exchange, Idle]),
+        let PacingArgs { rate, think_ms, ramp_up, ramp_down, requests, warmup, hgrm, hlog, csv, .. } = &self.pacing;
+        let asks: &[Mode] = &[Exchange, Connect];
+        let given = [
+            ("--request-bytes", self.request_bytes.is_some(), &[Exchange, Idle][..]),
             ("--response-bytes", self.response_bytes.is_some(), &[Exchange, Idle]),
             ("--pipeline", self.pipeline.is_some(), &[Exchange]),
             ("--close", self.close.is_some(), &[Exchange, Connect, Idle]),
-            ("--think-ms", self.think_ms.is_some(), &[Idle]),
             ("--keepalive", self.keepalive.is_some(), &[Idle]),
-            ("--ramp-up", self.ramp_up.is_some(), &[Idle]),
             ("--direction", self.direction.is_some(), &[Bulk]),
             ("--bytes", self.bytes.is_some(), &[Bulk]),
             ("--verify", self.verify, &[Bulk]),
-            ("--requests", self.requests.is_some(), &[Exchange, Connect]),
-            ("--warmup", self.warmup.is_some(), &[Exchange, Connect, Bulk]),
+            ("--rate", rate.is_some(), asks),
+            ("--think-ms", think_ms.is_some(), &[Exchange, Connect, Idle]),
+            ("--ramp-up", !ramp_up.is_zero(), &[Exchange, Connect, Idle]),
+            ("--ramp-down", !ramp_down.is_zero(), &[Exchange, Connect, Idle]),
+            ("--requests", requests.is_some(), asks),
+            ("--warmup", warmup.is_some(), &[Exchange, Connect, Bulk]),
+            ("--hgrm", hgrm.is_some(), asks),
+            ("--hlog", hlog.is_some(), asks),
+            ("--csv", csv.is_some(), asks),
         ];
         if let Some((flag, _, modes)) = given.iter().find(|(_, given, modes)| *given && !modes.contains(&self.mode)) {
             let modes = modes.iter().map(|mode| format!("--mode {}", mode.name())).collect::<Vec<_>>().join(", ");
             return Err(UsageError(format!("{flag} is for {modes}")));
         }
-        if self.close.is_some() && self.pipeline.is_some_and(|n| n > 1) {
-            return Err(UsageError("--pipeline is for connections that are kept: leave --close away".into()));
-        }
         let messages = self.request_bytes.is_some() || self.response_bytes.is_some();
-        if self.mode == Idle && messages && self.think_ms.is_none() {
+        if self.mode == Idle && messages && think_ms.is_none() {
             return Err(UsageError("idle connections say nothing without --think-ms".into()));
         }
         if self.mode == Idle && self.close == Some(CloseBy::Server) {
             return Err(UsageError("idle connections are closed from here: --close is client or reset".into()));
         }
         Ok(())
-    }
-
-    fn live(&self) -> Live {
-        match (self.live, std::io::stderr().is_terminal()) {
-            (true, _) => Live::Lines,
-            (false, true) => Live::InPlace,
-            (false, false) => Live::Off,
-        }
-    }
-
-    fn connections(&self) -> u32 {
-        self.connections.unwrap_or(match self.mode {
-            Mode::Exchange | Mode::Connect => 16,
-            Mode::Bulk => 1,
-            Mode::Idle => 1000,
-        })
-    }
-
-    /// Bytes that are counted are counted from the first one on.
-    fn warmup(&self) -> Result<Duration, UsageError> {
-        match (self.warmup, self.bytes) {
-            (Some(warmup), Some(_)) if !warmup.is_zero() => {
-                Err(UsageError("--bytes counts from the first byte on: leave --warmup away".into()))
-            }
-            (_, Some(_)) => Ok(Duration::ZERO),
-            (warmup, None) => Ok(warmup.unwrap_or(Duration::from_millis(500))),
-        }
     }
 
     fn exchange(&self) -> Exchange {
@@ -224,10 +151,13 @@ impl LoadTcpArgs {
         if self.verify && direction == Direction::Up {
             return Err(UsageError("--verify compares what comes: with --direction up nothing does".into()));
         }
-        if self.bytes.is_some_and(|bytes| bytes < self.connections().into()) {
+        if self.bytes.is_some() && self.pacing.warmup.is_some_and(|warmup| !warmup.is_zero()) {
+            return Err(UsageError("--bytes counts from the first byte on: leave --warmup away".into()));
+        }
+        if self.bytes.is_some_and(|bytes| bytes < self.pacing.connections.unwrap_or(1).into()) {
             return Err(UsageError("--bytes is for all connections together: give one for each at least".into()));
         }
-        Ok(Bulk { direction, bytes: self.bytes, verify: self.verify, live: self.live() })
+        Ok(Bulk { direction, bytes: self.bytes, verify: self.verify })
     }
 
     fn idle(&self) -> Idle {
@@ -235,10 +165,7 @@ impl LoadTcpArgs {
         let silence = stack::duration(self.keepalive.unwrap_or(KEEPALIVE));
         Idle {
             keepalive: Keepalive { idle: silence, interval: silence.min(default.interval), ..default },
-            think: self.think_ms.map(Duration::from_millis),
             exchange: self.exchange(),
-            ramp_up: self.ramp_up.unwrap_or_default(),
-            live: self.live(),
         }
     }
 }

@@ -99,6 +99,10 @@ pub(super) fn parse_warmup(text: &str) -> Result<Duration, String> {
     seconds_within(text, 0.0, 3600.0)
 }
 
+pub(super) fn parse_ramp(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0.0, 3600.0)
+}
+
 pub(super) fn parse_idle_time(text: &str) -> Result<Duration, String> {
     seconds_within(text, 0.1, 86_400.0)
 }

@@ -1,7 +1,8 @@
-//! What `ping` sends, as it is typed: sizes, and the values of a sweep.
+//! What `ping` and `load` send, as it is typed: sizes, rates, and the values of a sweep.
 
 use std::ops::RangeInclusive;
 
+use crate::measure::Rate;
 use crate::ping::{Sizes, Swept};
 
 /// Messages per second.
@@ -44,6 +45,15 @@ fn weighted(text: &str) -> Result<Sizes, String> {
     match shares.len() {
         ..=MOST_VALUES => Ok(Sizes::Weighted(shares)),
         len => Err(format!("these are {len} sizes; {MOST_VALUES} are allowed")),
+    }
+}
+
+/// `20000`, or `1000..50000`.
+pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
+    let rate = |text| number(text, &RATES, "requests per second");
+    match text.split_once("..") {
+        None => rate(text).map(Rate::Constant),
+        Some((from, to)) => Ok(Rate::Ramp { from: rate(from)?, to: rate(to)? }),
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Client<P: Protocol> {
     pub(super) connected: bool,
     /// The server has said that it will take no more.
     pub(super) last: bool,
+    /// An open loop has it among those with room.
+    pub(super) free: bool,
     pub(super) reader: P::Reader,
     pub(super) under_way: UnderWay<P::Tag>,
     /// So many of them, the youngest, the send buffer had no room for yet; and of the first of those it has so many bytes.
@@ -43,12 +45,18 @@ impl<P: Protocol> Client<P> {
             intended,
             connected: false,
             last: false,
+            free: false,
             reader: P::Reader::default(),
             under_way,
             unsent: 0,
             begun: 0,
             timer: None,
         }
+    }
+
+    /// Another request may be sent, if so many may be under way.
+    pub(super) fn has_room(&self, pipeline: usize) -> bool {
+        self.connected && !self.last && self.unsent == 0 && self.under_way.len() < pipeline
     }
 
     /// Another request is under way, of which nothing is sent.

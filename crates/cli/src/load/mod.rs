@@ -3,6 +3,7 @@
 mod client;
 mod engine;
 pub(crate) mod http;
+mod pace;
 mod protocol;
 mod report;
 mod tally;
@@ -11,14 +12,19 @@ pub(crate) mod tcp;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::args::{KernelWait, StackConfig};
 
+use crate::measure::{self, Files, Live, Observer, Run};
+use crate::out;
 use crate::stop::Stop;
-use crate::{out, say};
 use http::Http;
+pub(crate) use pace::Pace;
+use protocol::Protocol;
 use report::Report;
+use tcp::{COMMAND as TCP, Work};
 
 /// Who closes a connection that is there for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,8 +45,12 @@ pub(crate) struct Config {
     /// A connection for each request; otherwise they are kept.
     pub(crate) close: Option<CloseBy>,
     pub(crate) connections: usize,
-    /// Requests under way over each connection.
+    pub(crate) pace: Pace,
+    /// Requests under way over each connection at the most.
     pub(crate) pipeline: usize,
+    /// Over which connections are opened before the warm-up, and closed behind the end; evenly.
+    pub(crate) ramp_up: Duration,
+    pub(crate) ramp_down: Duration,
     /// Ends after so many responses, or after the duration, whichever comes first. One of them is given.
     pub(crate) requests: Option<u64>,
     pub(crate) duration: Option<Duration>,
@@ -48,54 +58,60 @@ pub(crate) struct Config {
     pub(crate) warmup: Duration,
     /// For a connection, and for a response.
     pub(crate) timeout: Duration,
+    pub(crate) files: Files,
+    pub(crate) live: Live,
     pub(crate) json: bool,
     pub(crate) at: StackConfig,
 }
 
-/// Kind to load a server with.
+/// What to load a server with.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Http(Http),
-    Tcp(tcp::Work),
-}
-
-impl Kind {
-    /// The server to start where none is.
-    const fn server(&self) -> &'static str {
-        match self {
-            Self::Http(_) => "http",
-            Self::Tcp(work) => work.server(),
-        }
-    }
+    Tcp(Work),
 }
 
 /// Loads, and prints the report; also after Ctrl-C, and also if it came to nothing on the way.
-pub(crate) fn run((config, what): &(Config, Kind), stop: &Stop) -> anyhow::Result<()> {
-    let (tally, result) = match what {
-        Kind::Http(http) => engine::run(config, http, what.server(), stop)?,
-        Kind::Tcp(tcp::Work::Exchange(exchange)) => engine::run(config, exchange, what.server(), stop)?,
-        Kind::Tcp(tcp::Work::Connect(connect)) => engine::run(config, connect, what.server(), stop)?,
-        Kind::Tcp(tcp::Work::Bulk(bulk)) => return tcp::bulk(config, *bulk, stop),
-        Kind::Tcp(tcp::Work::Idle(idle)) => return tcp::idle(config, idle, stop),
-    };
+pub(crate) fn run((config, kind): &(Config, Kind), stop: &Stop) -> anyhow::Result<()> {
+    match kind {
+        Kind::Http(http) => ask(config, http, ("load http", "http"), stop),
+        Kind::Tcp(Work::Exchange(exchange)) => ask(config, exchange, (TCP, exchange.server()), stop),
+        Kind::Tcp(Work::Connect(connect)) => ask(config, connect, (TCP, connect.server(config.close)), stop),
+        Kind::Tcp(Work::Bulk(bulk)) => tcp::bulk(config, *bulk, stop),
+        Kind::Tcp(Work::Idle(idle)) => tcp::idle(config, idle, stop),
+    }
+}
+
+/// Loads by the engine. `names`: of the command, and of the server to start where none is.
+fn ask<P: Protocol>(
+    config: &Config,
+    protocol: &P,
+    (command, server): (&'static str, &'static str),
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
+    let title = format!("fourwave {command} {}: responses in ns", config.target);
+    // In a closed loop time stamps are the stack's, which it has anyway.
+    let run = if matches!(config.pace, Pace::Open { .. }) { Run::begin_by_tsc(command) } else { Run::begin(command) };
+    let observer = Observer::start(&run, title, vec![String::new()], &config.files, config.live)?;
+    let (tally, result) = engine::run(config, protocol, server, (&run, &observer), stop)?;
+    let (seconds, written) = observer.finish();
     if let Err(error) = &result
         && tally.is_empty()
     {
         tracing::debug!("nothing was measured: {error:#}");
         return result;
     }
-    if tally.no_port > 0 {
-        say!(
-            "local ports ran out {} times, so this client was the limit: have the server close (--close server), or give the \
-             stack an address and all ports of it (--address)",
-            tally.no_port
-        );
-    }
-    let report = Report::of(config, &tally);
+    let distribution = hgrm
+        .map_or(Ok(()), |mut file| measure::write_hgrm(&mut file, &tally.latency).context("--hgrm: can't be written"));
+    let mut results = run.results(&tally.latency, seconds.into_iter().next().unwrap_or_default());
+    results.connect_histogram = Some(measure::encoded(&tally.connect_latency));
+    let mut report = Report::of(config, &tally, results);
+    report.warn(&tally, run.clock_complaint());
     if config.json {
         out::json(&report)?;
     } else {
         out::result(&report.to_string());
     }
-    result
+    result.and(distribution).and(written)
 }

@@ -5,16 +5,29 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Config;
+use super::pace::Pace;
 use super::tally::Tally;
-use crate::measure::Latency;
+use crate::measure::{Latency, Results, Sending};
 use crate::out;
 
 /// The document of `load --json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     stack: &'static str,
-    /// `closed`: each request waits for the response to the one before.
+    /// `closed`: each request waits for the response to one before. `open`: each is sent when it is due, and its time counts from
+    /// then.
     mode: &'static str,
+    /// What `--rate` asked for, over all connections: the mean of a ramp; of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intended_rate_per_s: Option<f64>,
+    /// As it was typed, and `constant` or `poisson`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrivals: Option<&'static str>,
+    /// Of a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think_ms: Option<u64>,
     /// How the kernel's sockets were waited on; only with `stack` `kernel`.
     kernel_wait: Option<&'static str>,
     target: String,
@@ -41,16 +54,29 @@ pub(super) struct Report {
     latency_ns: Latency,
     /// From a SYN to the SYN that acknowledges it.
     connect_latency_ns: Latency,
+    /// Of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sending: Option<Sending>,
+    #[serde(flatten)]
+    results: Results,
 }
 
 impl Report {
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-    pub(super) fn of(config: &Config, tally: &Tally) -> Self {
+    pub(super) fn of(config: &Config, tally: &Tally, results: Results) -> Self {
         let duration_s = tally.duration_s();
         let rate = |count: u64| if duration_s > 0.0 { count as f64 / duration_s } else { 0.0 };
+        let (open, think_ms) = match config.pace {
+            Pace::Open { rate, gaps } => (Some((rate, gaps)), None),
+            Pace::Closed { think } => (None, think.and_then(|think| u64::try_from(think.as_millis()).ok())),
+        };
         Self {
             stack: config.at.stack.name(),
-            mode: "closed",
+            mode: if open.is_some() { "open" } else { "closed" },
+            intended_rate_per_s: open.map(|(rate, _)| rate.mean()),
+            rate: open.map(|(rate, _)| rate.to_string()),
+            arrivals: open.map(|(_, gaps)| gaps.name()),
+            think_ms,
             kernel_wait: (config.at.stack == crate::args::Stack::Kernel).then(|| config.kernel_wait.name()),
             target: config.target.to_string(),
             connections: config.connections,
@@ -73,6 +99,36 @@ impl Report {
             gbit_per_s: rate((tally.bytes_sent + tally.bytes_received) * 8) / 1e9,
             latency_ns: Latency::of(&tally.latency),
             connect_latency_ns: Latency::of(&tally.connect_latency),
+            sending: open.map(|_| tally.sending.clone()),
+            results,
+        }
+    }
+
+    /// Says where the load was not what was asked for, or this side was the limit.
+    pub(super) fn warn(&mut self, tally: &Tally, clock: Option<String>) {
+        clock.into_iter().for_each(|complaint| self.results.warn(complaint));
+        if tally.no_port > 0 {
+            self.results.warn(format!(
+                "local ports ran out {} times, so this client was the limit: have the server close (--close server), or give \
+                 the stack an address and all ports of it (--address)",
+                tally.no_port
+            ));
+        }
+        if let Some(complaint) = self.sending.as_ref().and_then(|sending| sending.complaint()) {
+            self.results.warn(complaint);
+        }
+    }
+
+    /// How requests are paced, for people.
+    fn pace(&self) -> String {
+        match (&self.rate, self.arrivals, self.think_ms) {
+            (Some(rate), Some("poisson"), _) => format!("open loop at {rate} per second, Poisson arrivals"),
+            (Some(rate), ..) => format!("open loop at {rate} per second"),
+            // It can't tell how long others would have waited.
+            (None, _, Some(think)) => {
+                format!("closed loop, {think} ms between (a stall is one sample of each: see --rate)")
+            }
+            (None, ..) => "closed loop (a stall is one sample of each: see --rate)".to_owned(),
         }
     }
 
@@ -97,11 +153,8 @@ impl fmt::Display for Report {
         let wait = self.kernel_wait.map(|wait| format!(" ({wait})")).unwrap_or_default();
         let pipeline =
             if self.pipeline > 1 { format!(", {} requests under way each", self.pipeline) } else { String::new() };
-        writeln!(
-            f,
-            "{}{wait} to {}: {} connection(s){pipeline}, closed loop",
-            self.stack, self.target, self.connections
-        )?;
+        let (stack, target, connections, pace) = (self.stack, &self.target, self.connections, self.pace());
+        writeln!(f, "{stack}{wait} to {target}: {connections} connection(s){pipeline}, {pace}")?;
         let errors = match self.errors() {
             errors if errors.is_empty() => "no errors".to_owned(),
             errors => errors.join(", "),
@@ -112,6 +165,9 @@ impl fmt::Display for Report {
             "  {:.0} requests/s, {:.0} connections/s, {:.3} Gbit/s",
             self.requests_per_s, self.connects_per_s, self.gbit_per_s
         )?;
+        if let Some(sending) = &self.sending {
+            writeln!(f, "  {sending}")?;
+        }
         write!(f, "  {:<10}{:>10}{:>10}{:>10}{:>10}{:>10}", "", "p50", "p90", "p99", "p99.9", "max")?;
         for (name, latency) in [("response", &self.latency_ns), ("connect", &self.connect_latency_ns)] {
             if latency.max > 0 {

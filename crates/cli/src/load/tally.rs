@@ -3,8 +3,7 @@
 use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 
-/// Longer is recorded as this.
-const HIGHEST_NS: u64 = 3_600_000_000_000;
+use crate::measure::{HIGHEST_NS, Sending, histogram};
 
 /// What one shard counts behind the warm-up, and what all count together.
 #[derive(Clone, Debug)]
@@ -26,13 +25,14 @@ pub(super) struct Tally {
     pub(super) bytes_received: u64,
     pub(super) latency: Histogram<u64>,
     pub(super) connect_latency: Histogram<u64>,
+    /// How well an open loop kept its schedule.
+    pub(super) sending: Sending,
     pub(super) began: Option<Instant>,
     pub(super) ended: Option<Instant>,
 }
 
 impl Tally {
     pub(super) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("bounds of a constant");
         Self {
             requests: 0,
             responses: 0,
@@ -48,6 +48,7 @@ impl Tally {
             bytes_received: 0,
             latency: histogram(),
             connect_latency: histogram(),
+            sending: Sending::default(),
             began: None,
             ended: None,
         }
@@ -62,8 +63,11 @@ impl Tally {
         self.responses == 0
     }
 
-    pub(super) fn record(histogram: &mut Histogram<u64>, took: Duration) {
-        histogram.saturating_record(took.as_nanos());
+    /// Returns the nanoseconds that it recorded.
+    pub(super) fn record(histogram: &mut Histogram<u64>, took: Duration) -> u64 {
+        let ns = took.as_nanos().clamp(1, HIGHEST_NS);
+        histogram.saturating_record(ns);
+        ns
     }
 
     /// From the first that began to the last that ended.
@@ -83,6 +87,7 @@ impl Tally {
         // Of equal bounds.
         let _ = self.latency.add(&other.latency);
         let _ = self.connect_latency.add(&other.connect_latency);
+        self.sending.add(&other.sending);
         self.began = [self.began, other.began].into_iter().flatten().min();
         self.ended = self.ended.max(other.ended);
     }

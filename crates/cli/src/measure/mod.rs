@@ -1,11 +1,13 @@
 //! What every command that measures shares: when to send, how late it was, what came of each second, and how it is written down.
 
+mod arrivals;
 mod clock;
 mod hgrm;
 mod intervals;
 mod latency;
 mod machine;
 mod observer;
+mod random;
 mod results;
 mod schedule;
 mod seconds;
@@ -13,14 +15,16 @@ mod sending;
 
 use hdrhistogram::Histogram;
 
+pub(crate) use arrivals::{Arrivals, Gaps, Rate};
 pub(crate) use clock::Clock;
 pub(crate) use hgrm::write as write_hgrm;
 pub(crate) use intervals::Tap;
 pub(crate) use latency::Latency;
 pub(crate) use machine::Machine;
 pub(crate) use observer::{Files, Observer, create};
+pub(crate) use random::mixed;
 #[allow(unused_imports, reason = "for load and report")]
-pub(crate) use results::{Results, Run, decoded, encoded};
+pub(crate) use results::{Results, Run, decoded, encoded, warn_of_all};
 pub(crate) use schedule::{Schedule, Turns};
 #[allow(unused_imports, reason = "for load and report")]
 pub(crate) use seconds::{Second, Seconds};

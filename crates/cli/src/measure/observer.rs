@@ -15,7 +15,9 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError};
 
+use super::clock::Watch;
 use super::intervals::{Interval, Tap};
+use super::results::Run;
 use super::seconds::{Second, Seconds};
 use super::{Live, histogram};
 use crate::args::UsageError;
@@ -54,18 +56,24 @@ pub(crate) struct Observer {
 impl Observer {
     /// Opens the files, too. `title` is written into the log; `labels` are of each value of a sweep, for the live line: one if
     /// nothing is swept.
-    pub(crate) fn start(title: String, labels: Vec<String>, files: &Files, live: Live) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        run: &Run,
+        title: String,
+        labels: Vec<String>,
+        files: &Files,
+        live: Live,
+    ) -> anyhow::Result<Self> {
         let hlog = create("--hlog", files.hlog.as_deref())?;
         let csv = create("--csv", files.csv.as_deref())?;
-        let mut seconds = vec![Seconds::default(); labels.len()];
+        let mut kept = Kept { watch: run.watch(), seconds: vec![Seconds::default(); labels.len()] };
         let screen = Screen { live, progress: Progress::new(), labels, time: Duration::ZERO };
         let (sender, receiver) = mpsc::channel();
         let write = move || {
             if let Err(error) = fourwave::drop_privileges() {
                 tracing::warn!("{error}");
             }
-            let written = write_down(&receiver, &title, hlog, csv, screen, &mut seconds);
-            (seconds, written)
+            let written = write_down(&receiver, &title, hlog, csv, screen, &mut kept);
+            (kept.seconds, written)
         };
         let thread = thread::Builder::new().name("observer".into()).spawn(write)?;
         Ok(Self { sender, thread })
@@ -104,14 +112,14 @@ struct Sum {
 
 type Hlog<'a> = IntervalLogWriter<'a, 'a, LineWriter<File>, V2DeflateSerializer>;
 
-/// Writes until the senders are gone, and keeps what `seconds` are to have whatever becomes of the files.
+/// Writes until the senders are gone, and keeps what the document is to have whatever becomes of the files.
 fn write_down(
     from: &Receiver<Interval>,
     title: &str,
     hlog: Option<File>,
     mut csv: Option<File>,
     mut screen: Screen,
-    seconds: &mut [Seconds],
+    kept: &mut Kept,
 ) -> anyhow::Result<()> {
     let base = (Instant::now(), SystemTime::now());
     let mut serializer = V2DeflateSerializer::new();
@@ -134,7 +142,7 @@ fn write_down(
     let mut sums = BTreeMap::new();
     let mut result = Ok(());
     let mut whole = |key, sum: &Sum| {
-        keep(seconds, key, sum, base);
+        kept.keep(key, sum, base);
         let before = std::mem::replace(&mut result, Ok(()));
         result = before.and_then(|()| emit(key, sum));
     };
@@ -151,14 +159,23 @@ fn write_down(
     result
 }
 
-/// For the document. `base`: the same moment on two clocks.
-#[expect(clippy::cast_precision_loss, reason = "seconds below 2^53")]
-fn keep(seconds: &mut [Seconds], (step, index): (usize, u64), sum: &Sum, base: (Instant, SystemTime)) {
-    let Some(seconds) = seconds.get_mut(step) else { return };
-    let began = base.1 + sum.start.saturating_duration_since(base.0);
-    seconds.began(began);
-    // A second is one from when measuring began, but for the last.
-    seconds.add(&Second::of(index as f64, sum.length, &sum.histogram, sum.errors));
+/// For the document.
+struct Kept {
+    watch: Watch,
+    /// Of each value of a sweep.
+    seconds: Vec<Seconds>,
+}
+
+impl Kept {
+    /// `base`: the same moment on two clocks.
+    #[expect(clippy::cast_precision_loss, reason = "seconds below 2^53")]
+    fn keep(&mut self, (step, index): (usize, u64), sum: &Sum, base: (Instant, SystemTime)) {
+        self.watch.look();
+        let Some(seconds) = self.seconds.get_mut(step) else { return };
+        seconds.began(base.1 + sum.start.saturating_duration_since(base.0));
+        // A second is one from when measuring began, but for the last.
+        seconds.add(&Second::of(index as f64, sum.length, &sum.histogram, sum.errors));
+    }
 }
 
 fn add(sums: &mut BTreeMap<(usize, u64), Sum>, interval: Interval) {

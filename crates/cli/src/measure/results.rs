@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
-use super::clock::{Clock, ClockReport};
+use super::clock::{Clock, ClockReport, Watch};
 use super::machine::Machine;
 use super::seconds::{Second, Seconds};
 
@@ -45,23 +45,49 @@ pub(crate) struct Results {
 pub(crate) struct Run {
     command: &'static str,
     started: SystemTime,
-    clock: Clock,
+    watch: Watch,
 }
 
 impl Run {
-    /// `command` as it is typed, such as `load http`.
+    /// `command` as it is typed, such as `load http`. Its time stamps are the stack's ([`Io::now`](fourwave::Io::now)), or of
+    /// the kernel's `CLOCK_MONOTONIC`, as those are.
+    #[allow(dead_code, reason = "for load")]
     pub(crate) fn begin(command: &'static str) -> Self {
-        Self { command, started: SystemTime::now(), clock: Clock::start() }
+        Self { command, started: SystemTime::now(), watch: Watch::new(Clock::monotonic(), None) }
+    }
+
+    /// Its time stamps are by the processor's counter ([`Run::clock`]), if that can be trusted.
+    pub(crate) fn begin_by_tsc(command: &'static str) -> Self {
+        let (clock, why) = match Clock::tsc() {
+            Ok(clock) => (clock, None),
+            Err(why) => {
+                tracing::info!("time stamps are not by the processor's counter: {why}");
+                (Clock::monotonic(), Some(why))
+            }
+        };
+        Self { command, started: SystemTime::now(), watch: Watch::new(clock, why) }
     }
 
     /// What the time stamps are to be made with.
     pub(crate) fn clock(&self) -> Clock {
-        self.clock
+        self.watch.clock()
+    }
+
+    /// For who looks at the clock now and then.
+    pub(super) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// A sentence if the clock did not keep time up to now.
+    pub(crate) fn clock_complaint(&self) -> Option<String> {
+        self.watch.look();
+        self.watch.complaint()
     }
 
     /// What is known of a measurement at its end. `seconds` are what the observer has of it; warnings are added by
     /// [`Results::warn`].
     pub(crate) fn results(&self, histogram: &Histogram<u64>, seconds: Seconds) -> Results {
+        self.watch.look();
         let started = seconds.started.or_else(|| self.started.duration_since(UNIX_EPOCH).ok());
         Results {
             command: self.command.to_owned(),
@@ -69,7 +95,7 @@ impl Run {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_unix_s: started.unwrap_or_default().as_secs_f64(),
             machine: Machine::this(),
-            clock: ClockReport { source: "clock_monotonic".to_owned(), stable: true, ..ClockReport::default() },
+            clock: self.watch.report(),
             histogram: encoded(histogram),
             connect_histogram: None,
             seconds: seconds.into_entries(),
@@ -85,6 +111,12 @@ impl Results {
         crate::say!("fourwave: warning: {sentence}");
         self.warnings.push(sentence);
     }
+}
+
+/// Says on stderr what is wrong with all results of a run, once, and keeps it in each.
+pub(crate) fn warn_of_all<'a>(warnings: &[String], results: impl Iterator<Item = &'a mut Results>) {
+    warnings.iter().for_each(|sentence| crate::say!("fourwave: warning: {sentence}"));
+    results.for_each(|results| results.warnings.extend_from_slice(warnings));
 }
 
 /// A histogram as text.

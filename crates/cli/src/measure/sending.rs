@@ -1,5 +1,7 @@
 //! How well an open loop kept its schedule.
 
+use std::fmt;
+
 use fourwave::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +72,20 @@ impl Sending {
                 sent + unsent
             )
         })
+    }
+}
+
+/// For people.
+impl fmt::Display for Sending {
+    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { late, late_over_ns, worst_lag_ns, held_back, unsent, unanswered, .. } = self;
+        let (over, worst) = (out::nanoseconds(*late_over_ns as f64), out::nanoseconds(*worst_lag_ns as f64));
+        write!(
+            f,
+            "sent more than {over} late: {late}, the worst by {worst}; held back {held_back}, never sent {unsent}, \
+             unanswered {unanswered}"
+        )
     }
 }
 

@@ -398,9 +398,17 @@ impl Ping {
 
     fn finish(&mut self, io: &mut Io<'_>) {
         if !self.done {
-            self.done = true;
+            self.end();
             self.course.over.store(true, Ordering::Relaxed);
             io.finish();
+        }
+    }
+
+    /// Nothing is measured any more: what is still under way stays unanswered.
+    fn end(&mut self) {
+        self.done = true;
+        if let Some(record) = self.records.get_mut(self.step) {
+            record.end(self.clock.now());
         }
     }
 
@@ -568,6 +576,12 @@ impl App for Ping {
         if let (Some(at), Some(error)) = (at, error) {
             let error = io::Error::new(fourwave::io_error_kind(error), error);
             self.fail(io, at, sentence(self.config.target, &error));
+        }
+    }
+
+    fn on_drain(&mut self, _: &mut Io<'_>) {
+        if !self.done {
+            self.end();
         }
     }
 

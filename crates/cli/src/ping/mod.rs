@@ -88,11 +88,11 @@ impl Config {
 
 /// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let run = Run::begin("ping");
+    let run = Run::begin_by_tsc("ping");
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
     let title = format!("fourwave ping {}: round trips in ns", config.target);
     let labels = config.steps.iter().map(|step| config.label(step)).collect();
-    let observer = Observer::start(title, labels, &config.files, config.live)?;
+    let observer = Observer::start(&run, title, labels, &config.files, config.live)?;
     let mut records: Vec<_> = (0..config.steps.len()).map(|step| Recorder::sum(config, step)).collect();
     let result = match config.at.stack {
         Stack::Fourwave | Stack::Kernel => app::run(config, stop, (&run, &observer), &mut records),
@@ -116,6 +116,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         let results = run.results(record.histogram(), seconds);
         record.report(results)
     };
-    sweep::print(config, records.into_iter().zip(seconds).map(report).collect())?;
+    let warnings: Vec<_> = run.clock_complaint().into_iter().collect();
+    sweep::print(config, &warnings, records.into_iter().zip(seconds).map(report).collect())?;
     result.and(distribution).and(written)
 }

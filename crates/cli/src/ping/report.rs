@@ -134,13 +134,8 @@ impl fmt::Display for Report {
             "  {} round trips in {:.2} s, {:.0} per second, {} errors",
             self.count, self.duration_s, self.rate_per_s, self.errors
         )?;
-        if let Some(Sending { late, late_over_ns, worst_lag_ns, held_back, unsent, unanswered, .. }) = &self.sending {
-            let (over, worst) = (out::nanoseconds(*late_over_ns as f64), out::nanoseconds(*worst_lag_ns as f64));
-            writeln!(
-                f,
-                "  sent more than {over} late: {late}, the worst by {worst}; held back {held_back}, never sent {unsent}, \
-                 unanswered {unanswered}"
-            )?;
+        if let Some(sending) = &self.sending {
+            writeln!(f, "  {sending}")?;
         }
         if let Some(PerConnection { min, max, jain }) = self.per_connection.as_ref().filter(|_| self.connections > 1) {
             writeln!(f, "  per connection: {min} to {max} round trips, Jain's index {jain:.4}")?;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Config, Pace, Report, Step};
-use crate::out;
+use crate::{measure, out};
 
 /// What changes from one value to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,13 @@ struct Document<'a> {
     sweep: &'a [Report],
 }
 
-/// Prints the reports of all steps that measured anything, and says what they are not to be trusted for.
-pub(super) fn print(config: &Config, mut reports: Vec<Report>) -> anyhow::Result<()> {
+/// Prints the reports of all steps that measured anything, and says what they are not to be trusted for. `warnings` are of the
+/// whole run.
+pub(super) fn print(config: &Config, warnings: &[String], mut reports: Vec<Report>) -> anyhow::Result<()> {
     if config.swept.is_some() {
         reports.retain(|report| report.count > 0);
     }
+    measure::warn_of_all(warnings, reports.iter_mut().map(|report| &mut report.results));
     for report in &mut reports {
         if let Some(complaint) = report.sending.as_ref().and_then(|sending| sending.complaint()) {
             let rate = report.intended_rate_per_s.filter(|_| config.swept.is_some());

@@ -16,13 +16,13 @@ fn load(flags: &str) -> Value {
 }
 
 /// So many of each.
-fn assert_counts(report: &Value, counts: &[(&str, u64)]) {
+pub(crate) fn assert_counts(report: &Value, counts: &[(&str, u64)]) {
     for (key, count) in counts {
         assert_eq!(report[key], *count, "{key} of {report:#}");
     }
 }
 
-const NO_ERRORS: [(&str, u64); 6] =
+pub(crate) const NO_ERRORS: [(&str, u64); 6] =
     [("connect_errors", 0), ("timeouts", 0), ("resets", 0), ("cut_off", 0), ("malformed", 0), ("unexpected", 0)];
 
 /// Both stacks on both sides: as many responses as were asked for, over as many connections, and as many bytes.

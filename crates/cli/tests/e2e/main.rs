@@ -19,6 +19,7 @@ mod idle;
 mod impaired;
 mod jumbo;
 mod load;
+mod load_open;
 mod mirror;
 mod neighbours;
 mod open_loop;

@@ -26,7 +26,7 @@ fn ping(args: &str) -> Command {
 }
 
 /// The lab with so many queues, and shards.
-fn lab_of(queues: usize) -> LabTurn {
+pub(crate) fn lab_of(queues: usize) -> LabTurn {
     let turn = LabTurn::take();
     ok(&["lab", "up", "--queues", &queues.to_string()]);
     turn
@@ -38,14 +38,14 @@ fn measured(args: &str) -> Value {
 }
 
 /// A file of this test's own; removed on drop.
-struct Output(PathBuf);
+pub(crate) struct Output(PathBuf);
 
 impl Output {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self(std::env::temp_dir().join(format!("fourwave-ping-{}-{name}", std::process::id())))
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -57,7 +57,7 @@ impl Drop for Output {
 }
 
 /// The histograms of an interval log, as the reader of the hdrhistogram crate finds them.
-fn read_log(path: &Path) -> Vec<Histogram<u64>> {
+pub(crate) fn read_log(path: &Path) -> Vec<Histogram<u64>> {
     let log = std::fs::read(path).unwrap();
     let intervals = IntervalLogIterator::new(&log).filter_map(|entry| match entry.unwrap() {
         LogEntry::Interval(interval) => Some(interval.encoded_histogram()),
@@ -71,7 +71,7 @@ fn read_log(path: &Path) -> Vec<Histogram<u64>> {
 }
 
 /// All of them in one.
-fn sum(histograms: &[Histogram<u64>]) -> Histogram<u64> {
+pub(crate) fn sum(histograms: &[Histogram<u64>]) -> Histogram<u64> {
     let mut sum = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap();
     histograms.iter().for_each(|histogram| sum.add(histogram).unwrap());
     sum

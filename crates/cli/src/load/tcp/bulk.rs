@@ -27,9 +27,9 @@ const PATTERN_BYTES: usize = 65_521;
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
-    let measurement = Run::begin("load tcp");
+    let measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?;
-    let seconds = Seconds::start(bulk.live)?;
+    let seconds = Seconds::start(config.live)?;
     let (busy, text) = (Arc::new(AtomicUsize::new(0)), text(bulk.direction));
     let make = |place: Place| {
         busy.store(place.count.into(), Ordering::Relaxed);

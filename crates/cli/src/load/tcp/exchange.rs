@@ -23,7 +23,7 @@ impl Exchange {
     }
 
     /// The server for it.
-    pub(super) const fn server(&self) -> &'static str {
+    pub(in crate::load) const fn server(&self) -> &'static str {
         if self.echoed { "echo" } else { "exchange" }
     }
 }

@@ -13,7 +13,7 @@ use super::idle_report::{Count, Counts, Report, Watch, resident_bytes};
 use super::{Idle, part};
 use crate::load::pace::Evenly;
 use crate::load::protocol::{Protocol, Step};
-use crate::load::{CloseBy, Config};
+use crate::load::{CloseBy, Config, Pace};
 use crate::measure::{self, Run};
 use crate::stop::Stop;
 use crate::{out, ping, stack};
@@ -26,10 +26,10 @@ const MESSAGES: usize = 1024;
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<()> {
-    let measurement = Run::begin("load tcp");
-    let builder = super::builder(config)?.drain_time(stack::duration(config.timeout));
+    let measurement = Run::begin(super::COMMAND);
+    let builder = super::builder(config)?.drain_time(stack::duration(config.ramp_down + config.timeout));
     let shared = Arc::new(Shared::default());
-    let watch = Watch::start(idle.live, config.connections, Arc::clone(&shared.counts))?;
+    let watch = Watch::start(config.live, config.connections, Arc::clone(&shared.counts))?;
     let make = |place: Place| {
         shared.busy.store(place.count.into(), Ordering::Relaxed);
         Load::new(config, idle, place, Arc::clone(&shared))
@@ -156,6 +156,9 @@ struct Load {
 #[derive(Debug)]
 struct Ending {
     left: Vec<ConnId>,
+    evenly: Evenly,
+    /// Of those that are left, so many may be closed by now.
+    may: usize,
     under_way: usize,
     /// When the last of them ended.
     moved: Instant,
@@ -167,7 +170,10 @@ impl Load {
         Self {
             place,
             timeout: stack::duration(config.timeout),
-            think: idle.think.map(Duration::from),
+            think: match config.pace {
+                Pace::Closed { think } => think.map(Duration::from),
+                Pace::Open { .. } => None,
+            },
             times: Times::new(),
             links: ConnMap::new(),
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
@@ -303,16 +309,19 @@ impl Load {
         self.times.ended = Some(io.now());
         self.times.resident = if self.place.index == 0 { resident_bytes() } else { 0 };
         (self.missing, self.ramp) = (0, Some(Evenly::new(0, std::time::Duration::ZERO, io.now())));
-        let left = self.links.iter().map(|(conn, _)| conn).collect();
-        self.ending = Some(Ending { left, under_way: 0, moved: io.now() });
+        let left: Vec<_> = self.links.iter().map(|(conn, _)| conn).collect();
+        let evenly = Evenly::new(left.len(), self.config.ramp_down, io.now());
+        self.ending = Some(Ending { left, evenly, may: 0, under_way: 0, moved: io.now() });
         self.close(io);
     }
 
     /// Goes on closing; behind the last one it is over.
     fn close(&mut self, io: &mut Io<'_>) {
         let Some(ending) = &mut self.ending else { return };
-        while ending.under_way < WINDOW {
+        ending.may += ending.evenly.due(io.now());
+        while ending.under_way < WINDOW && ending.may > 0 {
             let Some(conn) = ending.left.pop() else { break };
+            ending.may -= 1;
             let Some(link) = self.links.get_mut(conn) else { continue };
             if link.phase == Phase::Connecting || self.config.close == Some(CloseBy::Reset) {
                 self.links.remove(conn);
@@ -322,6 +331,9 @@ impl Load {
                 ending.under_way += 1;
                 let _ = io.shutdown(conn, Half::Write);
             }
+        }
+        if ending.under_way == 0 {
+            ending.moved = io.now();
         }
         let stuck = io.now() >= ending.moved + self.timeout;
         if (ending.left.is_empty() && ending.under_way == 0 || stuck) && !self.done {
@@ -441,7 +453,7 @@ impl App for Load {
             self.times.began = Some(now);
             self.times.resident_before = if self.place.index == 0 { resident_bytes() } else { 0 };
         }
-        let (connections, over) = (self.connections, self.idle.ramp_up);
+        let (connections, over) = (self.connections, self.config.ramp_up);
         self.missing += self.ramp.get_or_insert_with(|| Evenly::new(connections, over, now)).due(now);
         self.open(io);
         self.give_up(io);
@@ -457,7 +469,8 @@ impl App for Load {
             return None;
         }
         if let Some(ending) = &self.ending {
-            return Some(ending.moved + self.timeout);
+            let closes = if ending.may > 0 { None } else { ending.evenly.next() };
+            return [Some(ending.moved + self.timeout), closes].into_iter().flatten().min();
         }
         let Some(began) = self.times.began else { return Some(Instant::ZERO) };
         let ramp = self.ramp.and_then(|ramp| ramp.next());

@@ -8,13 +8,10 @@ mod idle;
 mod idle_report;
 mod seconds;
 
-use std::time::Duration;
-
 use clap::ValueEnum;
 use fourwave::{Keepalive, Stack};
 
 use super::Config;
-use crate::measure::Live;
 use crate::stack;
 
 pub(super) use bulk::run as bulk;
@@ -22,6 +19,8 @@ pub(crate) use connect::Connect;
 pub(crate) use exchange::Exchange;
 use exchange::Reader;
 pub(super) use idle::run as idle;
+
+pub(super) const COMMAND: &str = "load tcp";
 
 /// What is done with the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,7 +97,6 @@ pub(crate) struct Bulk {
     pub(crate) bytes: Option<u64>,
     /// What comes is compared with what is expected.
     pub(crate) verify: bool,
-    pub(crate) live: Live,
 }
 
 /// Connections that are there.
@@ -106,23 +104,8 @@ pub(crate) struct Bulk {
 pub(crate) struct Idle {
     /// How a silent server is asked whether it is there.
     pub(crate) keepalive: Keepalive,
-    /// From one message of a connection to its next; none: there are none.
-    pub(crate) think: Option<Duration>,
+    /// What is sent now and then, if anything is.
     pub(crate) exchange: Exchange,
-    pub(crate) ramp_up: Duration,
-    pub(crate) live: Live,
-}
-
-impl Work {
-    /// The server to start where none is.
-    pub(super) const fn server(&self) -> &'static str {
-        match self {
-            Self::Exchange(exchange) => exchange.server(),
-            Self::Connect(_) => "discard",
-            Self::Bulk(bulk) => bulk.direction.service(),
-            Self::Idle(idle) => idle.exchange.server(),
-        }
-    }
 }
 
 /// The stack that the connections are opened on.

@@ -1,0 +1,320 @@
+//! The generator, over either stack: it opens connections, sends requests when they are to be sent, counts what comes of them,
+//! gives up on what takes too long, and closes. What is said to the server is the [`Protocol`]'s.
+
+mod asking;
+mod ending;
+mod opening;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::anyhow;
+use fourwave::{App, ConnId, ConnMap, ConnectionError, Duration, Instant, Io, Place, TimerId};
+
+use super::client::{Client, UnderWay};
+use super::pace::{Evenly, OpenLoop, Pace};
+use super::protocol::{Protocol, Purpose};
+use super::tally::Tally;
+use super::{CloseBy, Config};
+use crate::measure::{Observer, Run, Tap};
+use crate::stack;
+use crate::stop::Stop;
+use ending::WindingDown;
+
+/// A sleep may take that much longer than it should: it ends before the next request is due, and the rest is spun. The kernel
+/// counts it in milliseconds, rounded up.
+const OVERSLEEP: Duration = Duration::from_micros(1500);
+/// From the last connection to the first arrival: shards that slept are awake by then.
+const HEAD_START: Duration = Duration::from_millis(3);
+
+/// Runs until it is done or the end is asked for; what was counted, and what stopped it. `server`: what `fourwave serve` calls
+/// such a server.
+pub(super) fn run<P: Protocol>(
+    config: &Config,
+    protocol: &P,
+    server: &'static str,
+    (measurement, observer): (&Run, &Observer),
+    stop: &Stop,
+) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
+    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
+    // On an address of the stack's own nobody else has any.
+    let builder = if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() };
+    let shared = Arc::new(Shared { connections: config.connections, ..Shared::default() });
+    let make = |place: Place| {
+        shared.busy.store(place.count.into(), Ordering::Relaxed);
+        let tap = observer.tap(0, place.count, &shared.measures, config.duration);
+        Load::new(share(config, place), protocol.clone(), server, place, Arc::clone(&shared), (measurement, tap))
+    };
+    let (mut tally, mut failure) = (Tally::new(), None);
+    for mut load in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+        load.settle_sending();
+        tally.add(&load.tally);
+        failure = failure.or(load.failure);
+    }
+    Ok((tally, failure.map_or(Ok(()), Err)))
+}
+
+/// A shard's share of connections and requests.
+fn share(config: &Config, place: Place) -> Config {
+    let (index, count) = (usize::from(place.index), usize::from(place.count));
+    let (wide_index, wide_count) = (u64::from(place.index), u64::from(place.count));
+    Config {
+        connections: config.connections / count + usize::from(index < config.connections % count),
+        requests: config.requests.map(|all| all / wide_count + u64::from(wide_index < all % wide_count)),
+        ..config.clone()
+    }
+}
+
+/// What the shards know of each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Of all of them.
+    connections: usize,
+    opened: AtomicUsize,
+    /// Those that are not done.
+    busy: AtomicUsize,
+    /// When the warm-up begins, and when measuring does.
+    start: OnceLock<Instant>,
+    measures: Arc<OnceLock<Instant>>,
+}
+
+/// A shard's part. What is measured is measured by [`Load::clock`], everything else by the stack's own.
+#[derive(Debug)]
+struct Load<P: Protocol> {
+    config: Config,
+    protocol: P,
+    server: &'static str,
+    timeout: Duration,
+    /// Of an open loop, whose times are exact; else the stack's is used, which is read once in a turn.
+    clock: Option<crate::measure::Clock>,
+    open: Option<OpenLoop>,
+    /// Of a closed loop.
+    think: Option<Duration>,
+    tally: Tally,
+    tap: Option<Tap>,
+    clients: ConnMap<Client<P>>,
+    /// What clients that are gone have left, for others.
+    spare: Vec<UnderWay<P::Tag>>,
+    /// Connections that may be begun, and not before when; the first ones are let in evenly.
+    missing: usize,
+    retry_at: Instant,
+    ramp: Option<Evenly>,
+    /// Who thinks until when: of a connection, or of one that is to be opened.
+    thinking: VecDeque<(Instant, Option<ConnId>)>,
+    /// The first turn.
+    first: Option<Instant>,
+    /// When to be awake at the latest.
+    wake_at: Option<Instant>,
+    /// A connection was made.
+    reached: bool,
+    done: bool,
+    winding_down: Option<WindingDown>,
+    shared: Arc<Shared>,
+    failure: Option<anyhow::Error>,
+}
+
+impl<P: Protocol> Load<P> {
+    fn new(
+        config: Config,
+        protocol: P,
+        server: &'static str,
+        place: Place,
+        shared: Arc<Shared>,
+        (run, tap): (&Run, Tap),
+    ) -> Self {
+        let open = OpenLoop::of(&config, place.index, place.count);
+        let think = match config.pace {
+            Pace::Closed { think } => think.map(Duration::from),
+            Pace::Open { .. } => None,
+        };
+        Self {
+            protocol,
+            server,
+            timeout: stack::duration(config.timeout),
+            clock: open.is_some().then(|| run.clock()),
+            open,
+            think,
+            tally: Tally::new(),
+            tap: Some(tap),
+            clients: ConnMap::new(),
+            spare: Vec::new(),
+            missing: 0,
+            retry_at: Instant::ZERO,
+            ramp: None,
+            thinking: VecDeque::new(),
+            first: None,
+            wake_at: None,
+            reached: false,
+            done: false,
+            winding_down: None,
+            shared,
+            failure: None,
+            config,
+        }
+    }
+
+    /// What is measured is measured by this.
+    #[inline]
+    fn now(&self, io: &Io<'_>) -> Instant {
+        self.clock.map_or_else(|| io.now(), |clock| clock.now())
+    }
+
+    /// Something went wrong.
+    fn wrong(&mut self, counter: impl FnOnce(&mut Tally) -> &mut u64) {
+        *counter(&mut self.tally) += 1;
+        if let Some(tap) = self.tap.as_mut().filter(|_| self.tally.began.is_some()) {
+            tap.error();
+        }
+    }
+
+    /// When the warm-up begins, once that is known: in the first turn, but for an open loop over connections that are kept, which
+    /// waits until they are there.
+    fn start(&mut self, io: &Io<'_>, now: Instant) -> Option<Instant> {
+        if let Some(start) = self.shared.start.get() {
+            return Some(*start);
+        }
+        let ramp_up = Duration::from(self.config.ramp_up);
+        let first = self.first.unwrap_or(io.now());
+        if self.open.is_none() || self.config.close.is_some() {
+            return Some(*self.shared.start.get_or_init(|| now + ramp_up));
+        }
+        // Without those that will not come.
+        let late = io.now() >= first + ramp_up + self.timeout;
+        let all = self.shared.opened.load(Ordering::Relaxed) >= self.shared.connections;
+        (late || all).then(|| *self.shared.start.get_or_init(|| now + HEAD_START))
+    }
+
+    /// Goes from the warm-up to measuring, and on to the end.
+    fn go_on(&mut self, io: &mut Io<'_>, now: Instant) {
+        let Some(start) = self.start(io, now) else { return };
+        let from = start + self.config.warmup.into();
+        if let Some(open) = &mut self.open {
+            open.starts(start);
+        }
+        if self.tally.began.is_none() && now >= from {
+            self.tally.begin(from);
+            // What the warm-up was too short for is not made up for.
+            self.open.as_mut().map(|open| open.give_up(None, from - Duration::from_nanos(1)));
+            self.shared.measures.get_or_init(|| from);
+        }
+        if self.open.is_none() && self.config.duration.is_some_and(|time| now >= from + time.into()) {
+            self.finish(io);
+        }
+    }
+}
+
+impl<P: Protocol> App for Load<P> {
+    fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let _ = io.set_nodelay(conn, true);
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.connected = true;
+        let (since, intended) = (client.since, client.intended);
+        self.reached = true;
+        self.tally.connects += 1;
+        Tally::record(&mut self.tally.connect_latency, io.now().saturating_since(since));
+        self.shared.opened.fetch_add(1, Ordering::Relaxed);
+        if self.done {
+            return;
+        }
+        self.protocol.opened(io, conn);
+        match self.protocol.purpose() {
+            Purpose::Requests if self.config.close.is_some() => self.ask(io, conn, intended, since),
+            Purpose::Requests if self.open.is_some() => self.has_room(conn),
+            Purpose::Requests => (0..self.config.pipeline).for_each(|_| self.ask(io, conn, io.now(), io.now())),
+            Purpose::Opening => self.opened(io, conn, intended),
+            Purpose::Idling => {}
+        }
+    }
+
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
+        self.take(io, conn, data);
+        data.len()
+    }
+
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            self.tally.bytes_sent += client.push(io, conn, &self.protocol);
+            self.has_room(conn);
+        }
+    }
+
+    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if self.done {
+            let _ = io.close(conn);
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(conn)
+            && let Some(asked) = client.under_way.front()
+            && let Some(answer) = self.protocol.end(&mut client.reader, asked.tag)
+        {
+            self.answered(io, conn, answer);
+        }
+        if let Some(gone) = self.forget(io, conn) {
+            // What it has not answered behind its last response it has not promised to.
+            let cut_off = if gone.last { 0 } else { gone.unanswered };
+            (0..cut_off).for_each(|_| self.wrong(|tally| &mut tally.cut_off));
+            let _ = io.close(conn);
+        }
+    }
+
+    fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
+        let Some(gone) = self.forget(io, conn).filter(|_| !self.done) else { return };
+        let Some(error) = error else { return };
+        if !gone.connected {
+            self.wrong(|tally| &mut tally.connect_errors);
+            self.retry_at = io.now() + opening::RETRY;
+            if !self.reached {
+                self.fail(io, self.sentence(error));
+            }
+        } else if error == ConnectionError::TimedOut {
+            self.wrong(|tally| &mut tally.timeouts);
+        } else {
+            self.wrong(|tally| &mut tally.resets);
+        }
+    }
+
+    fn on_timer(&mut self, io: &mut Io<'_>, _: TimerId, key: u64) {
+        let conn = ConnId::from_bits(key);
+        let Some(client) = self.clients.get_mut(conn).filter(|_| !self.done) else { return };
+        client.timer = None;
+        let due = client.waits_since().unwrap_or(io.now()) + self.timeout;
+        if io.now() < due {
+            client.timer = io.start_timer(due.saturating_since(io.now()), key).ok();
+            return;
+        }
+        self.wrong(|tally| &mut tally.timeouts);
+        self.drop_client(io, conn);
+        if !self.reached {
+            let (target, seconds) = (self.config.target, self.config.timeout.as_secs_f64());
+            self.fail(io, anyhow!("{target} did not answer within {seconds} s: check that it is up"));
+        }
+    }
+
+    fn on_drain(&mut self, io: &mut Io<'_>) {
+        self.end(io);
+    }
+
+    fn on_turn(&mut self, io: &mut Io<'_>) {
+        if !self.done {
+            self.first.get_or_insert(io.now());
+            let now = self.now(io);
+            self.go_on(io, now);
+            self.let_in(io.now());
+            self.think_on(io);
+            match self.open {
+                Some(_) => self.send_due(io),
+                None => self.open_missing(io),
+            }
+            self.settle(io);
+        }
+        if self.done {
+            self.wind_down(io);
+        }
+        self.wake_at = self.next_wake(io);
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+}
