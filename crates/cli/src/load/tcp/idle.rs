@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place};
 use hdrhistogram::Histogram;
 
-use super::idle_report::{Count, Counts, Report, Watch, resident_bytes};
+use super::idle_report::{Count, Counts, Report, Resident, Watch};
 use super::{Idle, part};
 use crate::load::pace::Evenly;
 use crate::load::protocol::{Protocol, Step};
@@ -131,7 +131,8 @@ struct Link {
 struct Load {
     config: Config,
     idle: Idle,
-    place: Place,
+    /// One shard asks for all.
+    resident: Option<Resident>,
     timeout: Duration,
     think: Option<Duration>,
     times: Times,
@@ -168,7 +169,7 @@ impl Load {
     fn new(config: &Config, idle: &Idle, place: Place, shared: Arc<Shared>) -> Self {
         let connections = part(config.connections as u64, place.index, place.count);
         Self {
-            place,
+            resident: (place.index == 0).then(Resident::new),
             timeout: stack::duration(config.timeout),
             think: match config.pace {
                 Pace::Closed { think } => think.map(Duration::from),
@@ -307,7 +308,7 @@ impl Load {
             return;
         }
         self.times.ended = Some(io.now());
-        self.times.resident = if self.place.index == 0 { resident_bytes() } else { 0 };
+        self.times.resident = self.resident.as_mut().map_or(0, Resident::bytes);
         (self.missing, self.ramp) = (0, Some(Evenly::new(0, std::time::Duration::ZERO, io.now())));
         let left: Vec<_> = self.links.iter().map(|(conn, _)| conn).collect();
         let evenly = Evenly::new(left.len(), self.config.ramp_down, io.now());
@@ -451,7 +452,7 @@ impl App for Load {
         let now = io.now();
         if self.times.began.is_none() {
             self.times.began = Some(now);
-            self.times.resident_before = if self.place.index == 0 { resident_bytes() } else { 0 };
+            self.times.resident_before = self.resident.as_mut().map_or(0, Resident::bytes);
         }
         let (connections, over) = (self.connections, self.config.ramp_up);
         self.missing += self.ramp.get_or_insert_with(|| Evenly::new(connections, over, now)).due(now);

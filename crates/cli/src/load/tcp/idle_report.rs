@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -132,11 +134,24 @@ fn line(counts: &Counts, connections: usize) -> String {
 }
 
 /// Memory of this process that is in RAM.
-pub(super) fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+#[derive(Debug)]
+pub(super) struct Resident {
+    /// Open from the start: when it is wanted there may be no descriptor left.
+    status: Option<File>,
+}
+
+impl Resident {
+    pub(super) fn new() -> Self {
+        Self { status: File::open("/proc/self/status").ok() }
+    }
+
+    pub(super) fn bytes(&mut self) -> u64 {
+        let mut status = String::new();
+        let read = self.status.as_mut().map(|file| file.rewind().and_then(|()| file.read_to_string(&mut status)));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        read.and(kib).unwrap_or(0) << 10
+    }
 }
 
 /// The document of `load tcp --mode idle --json`.
