@@ -31,7 +31,7 @@ help:
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
 	echo "make sim SEEDS=1..1001   random worlds of the simulator with these seeds; docs/SIMULATOR.md has more"
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
-	echo "make bench [ROUNDS=5]   the proxy beside HAProxy: bench/results/proxy.md; needs root"
+	echo "make bench [ROUNDS=5]   everything side by side: bench/results/bench.md; some 15 minutes; needs root"
 	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
@@ -161,13 +161,10 @@ build: need-cargo need-build
 	@cargo build --release --locked --package fourwave-cli
 	echo "built $(TARGET_DIR)/release/fourwave"
 
-# HAProxy is compared with where it is installed, and left out by name where not.
+# Programs that are compared with where they are installed, and left out by name where not.
 bench: need-root need-cargo need-build need-namespaces
 	@cargo build --release --locked --package fourwave-cli
-	"$(TARGET_DIR)/release/fourwave" bench --only proxy --rounds "$(ROUNDS)" --seconds 3 --pause-s 8 --json \
-		--markdown bench/results/proxy.md >"$(TARGET_DIR)/proxy.json"
-	mv "$(TARGET_DIR)/proxy.json" bench/results/proxy.json
-	cat bench/results/proxy.md
+	exec "$(TARGET_DIR)/release/fourwave" bench --rounds "$(ROUNDS)" --results bench/results
 
 doc: need-cargo need-build
 	@cargo doc --workspace --no-deps --features fourwave/tokio --locked

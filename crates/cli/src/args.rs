@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and how it becomes checked values.
 
+mod bench;
 mod doctor;
 mod file;
 mod lab;
@@ -10,6 +11,7 @@ mod parse;
 mod ping;
 mod proxy;
 mod raw;
+mod report;
 mod serve;
 mod stack;
 mod tcp;
@@ -23,13 +25,15 @@ use std::net::SocketAddr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use doctor::DoctorArgs;
-pub(crate) use lab::{BenchArgs, DemoArgs, LabArgs, LabCommand};
+pub(crate) use lab::{DemoArgs, LabArgs, LabCommand};
 pub(crate) use load::LoadArgs;
 pub(crate) use parse::{NumberList, Prefix, Queues};
 pub(crate) use ping::PingArgs;
 pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use raw::RawArgs;
+pub(crate) use report::ReportArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
@@ -73,6 +77,8 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Load for servers: requests and connections per second, and their latency
     Load(LoadArgs),
+    /// Results compared, on a page or in a terminal, or added up
+    Report(ReportArgs),
     /// The TCP proxy
     Proxy(ProxyArgs),
     /// Everything side by side in one run: raw AF_XDP, fourwave, kernel (epoll), kernel (spinning)

@@ -13,7 +13,6 @@ use crate::out;
 use crate::stop::Stop;
 
 pub(crate) use bulk::BulkReport;
-#[expect(unused_imports, reason = "the benchmark reads it")]
 pub(crate) use raw::RawReport;
 pub(crate) use short::ShortReport;
 pub(crate) use through::ThroughReport;

@@ -223,6 +223,42 @@ impl Drop for Lab {
     }
 }
 
+/// Changes the MTU of a lab that is up, which must be claimed. Dropping it puts it back.
+#[derive(Debug)]
+pub(crate) struct Mtu {
+    before: u32,
+    now: u32,
+}
+
+impl Mtu {
+    /// As it is.
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        let config = inspect::status()?.config.context("there is no lab to measure in")?;
+        Ok(Self { before: config.mtu, now: config.mtu })
+    }
+
+    /// Sets that of both ends, in bytes.
+    pub(crate) fn set(&mut self, mtu: u32) -> anyhow::Result<()> {
+        if mtu == self.now {
+            return Ok(());
+        }
+        for end in [A, B] {
+            let set = ["-n", end.namespace, "link", "set", end.interface, "mtu", &mtu.to_string()];
+            run_quietly("ip", &set).context("cannot change the lab's MTU")?;
+        }
+        self.now = mtu;
+        Ok(())
+    }
+}
+
+impl Drop for Mtu {
+    fn drop(&mut self) {
+        if let Err(error) = self.set(self.before) {
+            tracing::debug!("{error:#}");
+        }
+    }
+}
+
 /// Refuses in one sentence what only root can do.
 pub(crate) fn require_root(who: &str) -> anyhow::Result<()> {
     if rustix::process::geteuid().is_root() {

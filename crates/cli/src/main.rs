@@ -16,6 +16,7 @@ mod measure;
 mod out;
 mod ping;
 mod proxy;
+mod report;
 mod serve;
 mod ss;
 mod stack;
@@ -50,7 +51,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ping(args) => ping::run(&args.resolve()?, &stop),
         Command::Load(args) => load::run(&args.resolve()?, &stop),
         Command::Proxy(args) => proxy::run(&args.resolve()?, &stop),
-        Command::Bench(args) => bench::run_one(&args.resolve()?, &stop),
+        Command::Bench(args) => bench::run(&args.resolve()?, &stop),
+        Command::Report(args) => report::run(&args.resolve()?),
         Command::Ss(args) => ss::run(&args),
         Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),
         Command::Internal(args) => internal::run(args, &stop),

@@ -96,6 +96,12 @@ impl Drop for Progress {
     }
 }
 
+/// As the beginning of a sentence.
+pub(crate) fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
 /// A time for people: three figures and a unit.
 pub(crate) fn nanoseconds(ns: f64) -> String {
     let (value, unit) = match ns {

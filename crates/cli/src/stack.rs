@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use fourwave::control::Count;
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{
@@ -56,6 +57,14 @@ pub(crate) fn of_choice(at: &StackConfig, near: IpAddr, wait: KernelWait) -> any
         (args::Stack::Kernel, KernelWait::Epoll) => Ok(over_kernel(at).idle(fourwave::Idle::Sleep)),
         (args::Stack::Kernel, KernelWait::Spin) => Ok(over_kernel(at).idle(fourwave::Idle::Busy).unasked_reads()),
         _ => builder(at, near),
+    }
+}
+
+/// Whether the loops of [`of_choice`] never sleep.
+pub(crate) fn spins(at: &StackConfig, wait: KernelWait) -> bool {
+    match at.stack {
+        args::Stack::Kernel => wait == KernelWait::Spin,
+        _ => at.idle == Idle::Busy,
     }
 }
 
@@ -173,6 +182,16 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
     stop: &Stop,
     ready: impl FnOnce(&Running<A>),
 ) -> anyhow::Result<Vec<A>> {
+    run_and_count(stack, make, stop, ready).map(|(apps, _)| apps)
+}
+
+/// The same, with what the shards counted.
+pub(crate) fn run_and_count<A: App + Send + 'static>(
+    stack: Stack,
+    make: impl FnMut(Place) -> A,
+    stop: &Stop,
+    ready: impl FnOnce(&Running<A>),
+) -> anyhow::Result<(Vec<A>, Vec<Count>)> {
     let keep = stack.keeps_privileges();
     let running = stack.start_each(make)?;
     // What is open needs none any more, and nothing is to be opened.
@@ -198,7 +217,9 @@ pub(crate) fn run_to_end<A: App + Send + 'static>(
         }
         std::thread::sleep(DRAIN_LOOK);
     }
-    Ok(running.join()?.into_iter().map(|shard| shard.app).collect())
+    let shards = running.join()?;
+    let counts = fourwave::totals(&shards);
+    Ok((shards.into_iter().map(|shard| shard.app).collect(), counts))
 }
 
 /// Where and how a stack runs, for its ready line.

@@ -1,11 +1,9 @@
-//! `fourwave lab`, `demo` and `bench`: what runs in the lab.
+//! `fourwave lab` and `demo`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::parse::{parse_pause, parse_point_seconds};
 use super::{Stack, UsageError};
 use crate::lab::LabConfig;
 use crate::{bench, demo};
@@ -95,104 +93,15 @@ impl DemoArgs {
             stack: self.stack,
             json: self.json,
             bench: bench::Config {
+                parts: vec![bench::Part::Rtt],
                 rounds: self.rounds,
                 seconds: Duration::from_secs(1),
                 pause: Duration::ZERO,
                 message_bytes: 64,
                 points,
+                results: None,
                 json: false,
             },
-        })
-    }
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    sudo fourwave bench --only rtt\n  \
-    sudo fourwave bench --only rtt --rounds 7 --seconds 2 --json > rtt.json\n  \
-    sudo fourwave bench --only proxy --markdown proxy.md\n\n\
-    Servers run in fw-a on the first core, clients in fw-b on the second; the stacks take turns, and the order turns\n\
-    from round to round. Figures are medians over the rounds. Ctrl-C ends it with what was measured so far.\n\
-    Virtual machines with few cores may stall for milliseconds once all cores were busy for 5 to 10 s: keep --seconds\n\
-    short, or let them rest with --pause-s. Stalls seen before a point are reported as jitter.")]
-pub(crate) struct BenchArgs {
-    /// What to measure
-    #[arg(long, value_enum, default_value_t = Measurement::Rtt)]
-    only: Measurement,
-
-    /// Interleaved rounds
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
-
-    /// Seconds per point, up to 6
-    #[arg(long, value_name = "S", default_value = "2", value_parser = parse_point_seconds)]
-    seconds: Duration,
-
-    /// Seconds of rest between points
-    #[arg(long, value_name = "S", default_value = "1", value_parser = parse_pause)]
-    pause_s: Duration,
-
-    /// Bytes per message
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1400))]
-    bytes: u32,
-
-    /// A table goes there as well; only with --only proxy
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-
-    /// Which to compare; only with --only rtt [default: all]
-    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',')]
-    points: Vec<bench::Point>,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    json: bool,
-}
-
-/// What `bench` can measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Measurement {
-    /// Round-trip times of a ping-pong
-    Rtt,
-    /// `fourwave proxy` beside HAProxy: requests, connections, added latency
-    Proxy,
-}
-
-impl BenchArgs {
-    pub(crate) fn resolve(self) -> Result<bench::Measure, UsageError> {
-        match self.only {
-            Measurement::Rtt if self.markdown.is_some() => Err(UsageError("--markdown is for --only proxy".into())),
-            Measurement::Proxy if !self.points.is_empty() => Err(UsageError("--points is for --only rtt".into())),
-            Measurement::Rtt => self.rtt().map(bench::Measure::Rtt),
-            Measurement::Proxy => Ok(bench::Measure::Proxy(bench::proxy::Config {
-                rounds: self.rounds,
-                seconds: self.seconds,
-                pause: self.pause_s,
-                message_bytes: self.bytes,
-                json: self.json,
-                markdown: self.markdown,
-            })),
-        }
-    }
-
-    fn rtt(self) -> Result<bench::Config, UsageError> {
-        let mut points = Vec::new();
-        for point in self.points {
-            if points.contains(&point) {
-                return Err(UsageError(format!("--points has {} twice", point.name())));
-            }
-            points.push(point);
-        }
-        if points.is_empty() {
-            points = bench::Point::ALL.to_vec();
-        }
-        Ok(bench::Config {
-            rounds: self.rounds,
-            seconds: self.seconds,
-            pause: self.pause_s,
-            message_bytes: self.bytes,
-            points,
-            json: self.json,
         })
     }
 }

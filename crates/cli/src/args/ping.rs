@@ -27,6 +27,7 @@ const OPEN_PIPELINE: u32 = 65_536;
     fourwave ping 10.77.0.1:7 --rate 20000 --connections 4 --idle busy --cores 1 --hgrm out.hgrm --hlog out.hlog\n  \
     fourwave ping 10.77.0.1:7 --sweep rate=10000..100000:10000 --seconds 2 --idle busy\n  \
     fourwave ping 10.77.0.1:7 --connections 8 --pipeline 16 --bytes 64:0.9,1400:0.1\n  \
+    fourwave ping 10.77.0.1:7 --stack raw --pipeline 64 --interface fw-b0 --cores 1          bare frames, the device's own rate\n  \
     fourwave ping 127.0.0.1:9000 --stack kernel --kernel-wait spin\n\n\
     In a closed loop, the default, each connection sends a message, waits for the whole of it to come back, compares it and\n\
     sends the next. While the server stalls it sends nothing: a stall is one sample, however long. With --rate the messages\n\
@@ -175,7 +176,10 @@ impl PingArgs {
             (self.connections != 1, "no connections: leave --connections at 1"),
             (self.rate.is_some(), "a closed loop only: leave --rate away"),
             (self.sweep.is_some(), "one measurement only: leave --sweep away"),
-            (self.pipeline.is_some_and(|n| n > 1), "one frame under way only: leave --pipeline at 1"),
+            (
+                self.pipeline.is_some_and(|n| n as usize > ping::MOST_FRAMES),
+                "room for 1024 frames under way: give --pipeline no more",
+            ),
             (!matches!(self.bytes, None | Some(Sizes::One(_))), "frames of one size only: give --bytes one number"),
         ];
         refused.iter().find(|(given, _)| *given).map(|(_, why)| *why)

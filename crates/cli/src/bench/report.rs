@@ -1,162 +1,251 @@
 //! What `bench` reports: medians over the rounds, and how fourwave compares.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Config, Point};
-use crate::measure::{Latency, Machine};
+use super::installed::Installed;
+use super::overload::Overload;
+use super::peers::Peer;
+use super::proxy::Proxies;
+use super::samples::{Figures, Sample, Samples};
+use super::table::{self, in_short};
+use super::task::{Part, Point, Task, Test};
+use super::{Config, http};
+use crate::measure::Machine;
 use crate::out;
 
-/// One point of one round.
-#[derive(Clone, Debug)]
-pub(super) struct Sample {
-    pub(super) latency: Latency,
-    pub(super) round_trips: u64,
-    /// Largest gap above a millisecond just before it, in nanoseconds.
-    pub(super) jitter: u64,
-}
-
 /// The document of `bench --json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct BenchReport {
-    machine: Machine,
+    pub(super) machine: Machine,
+    config: Config,
+    /// All that was to be measured.
+    tasks: Vec<Task>,
     /// Complete ones.
     rounds: u32,
     pub(super) interrupted: bool,
-    seconds_per_point: f64,
-    message_bytes: u32,
     jitter: Jitter,
-    rtt: Rtt,
+    installed: Installed,
+    pub(super) samples: Samples,
     failures: Vec<Failure>,
 }
 
 /// A point of a round that could not be measured.
 #[derive(Clone, Debug, Serialize)]
 struct Failure {
+    test: &'static str,
     point: &'static str,
     /// From 1.
     round: u32,
     reason: String,
+    #[serde(skip)]
+    task: Task,
 }
 
 /// What the probes before the points saw.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Jitter {
+struct Jitter {
     probes: u32,
     probes_with_gaps: u32,
     largest_gap_ns: u64,
 }
 
-/// All samples, in the order of the points.
-#[derive(Clone, Debug)]
-struct Rtt(Vec<(Point, Vec<Sample>)>);
-
-#[derive(Clone, Debug, Serialize)]
-struct Figures {
-    p50_ns: u64,
-    p99_ns: u64,
-    p999_ns: u64,
-    /// The p50 of each round.
-    p50_rounds_ns: Vec<u64>,
-    round_trips: u64,
-}
-
 impl BenchReport {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, groups: &[Vec<Task>], installed: Installed) -> Self {
         Self {
             machine: Machine::this(),
+            config: config.clone(),
+            tasks: groups.concat(),
             rounds: 0,
             interrupted: false,
-            seconds_per_point: config.seconds.as_secs_f64(),
-            message_bytes: config.message_bytes,
             jitter: Jitter::default(),
-            rtt: Rtt(config.points.iter().map(|point| (*point, Vec::new())).collect()),
+            installed,
+            samples: Samples::default(),
             failures: Vec::new(),
         }
     }
 
-    pub(super) fn add(&mut self, point: Point, sample: Sample) {
-        self.jitter.add(sample.jitter);
-        let row = self.rtt.0.iter_mut().find(|row| row.0 == point);
-        if let Some((_, samples)) = row {
-            samples.push(sample);
+    pub(super) fn jitter(&mut self, gap_ns: u64) {
+        self.jitter.add(gap_ns);
+    }
+
+    pub(super) fn add(&mut self, task: Task, sample: Sample) {
+        if task == Task::Stack(Test::Rps, Point::Raw) && self.config.parts.contains(&Part::Cps) {
+            self.samples.add(Task::Stack(Test::Cps, Point::Raw), sample.clone());
         }
+        self.samples.add(task, sample);
     }
 
     /// The median so far, for the live line.
-    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
-    pub(super) fn so_far(&self, point: Point) -> String {
-        let figures = self.rtt.figures(point);
-        figures.map(|figures| format!("p50 so far {}", out::nanoseconds(figures.p50_ns as f64))).unwrap_or_default()
+    pub(super) fn so_far(&self, task: Task) -> String {
+        let figures = self.samples.figures(task);
+        figures.map(|figures| format!("so far {}", in_short(&figures))).unwrap_or_default()
     }
 
-    pub(super) fn failed(&mut self, point: Point, round: u32, reason: String) {
-        self.failures.push(Failure { point: point.name(), round, reason });
+    /// Fourwave's medians so far, for the line at the end of a round.
+    pub(super) fn headline(&self) -> String {
+        let of = |test: Test| {
+            let figures = self.samples.figures(Task::Stack(test, Point::Fourwave))?;
+            Some(format!("; {} {}", test.key(), in_short(&figures)))
+        };
+        Test::ALL.iter().filter_map(|test| of(*test)).collect()
+    }
+
+    pub(super) fn failed(&mut self, task: Task, round: u32, reason: String) {
+        let (test, point) = task.names();
+        self.failures.push(Failure { test, point, round, reason, task });
     }
 
     /// A point that failed twice is not tried again: each failure may take its whole time limit.
-    pub(super) fn given_up(&self, point: Point) -> bool {
-        self.failures.iter().filter(|failure| failure.point == point.name()).count() >= 2
+    pub(super) fn given_up(&self, task: Task) -> bool {
+        self.failures.iter().filter(|failure| failure.task == task).count() >= 2
     }
 
     /// A round is complete if every point of it was measured.
     pub(super) fn end_round(&mut self, round: u32) {
-        let every = |(_, samples): &(Point, Vec<Sample>)| samples.len() > self.rounds as usize;
+        let every = |task: &Task| self.samples.of(*task).len() > self.rounds as usize;
         let failed = self.failures.iter().any(|failure| failure.round == round);
-        if !failed && self.rtt.0.iter().all(every) {
+        if !failed && self.tasks.iter().all(every) {
             self.rounds += 1;
         }
     }
 
     /// An error if a point could not be measured; the reasons are in the report.
     pub(crate) fn verdict(&self) -> anyhow::Result<()> {
-        let Some(Failure { point, round, reason }) = self.failures.first() else { return Ok(()) };
+        let Some(Failure { test, point, round, reason, .. }) = self.failures.first() else { return Ok(()) };
         let others = match self.failures.len() {
             1 => String::new(),
             all => format!(" ({} more failed)", all - 1),
         };
-        anyhow::bail!("cannot measure {point} in round {round}: {reason}{others}")
+        anyhow::bail!("cannot measure {point}, {test}, in round {round}: {reason}{others}")
     }
 
     /// Stopped by the user.
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupted
     }
-}
 
-impl Rtt {
-    fn figures(&self, point: Point) -> Option<Figures> {
-        let (_, samples) = self.0.iter().find(|row| row.0 == point)?;
-        let of = |value: fn(&Latency) -> u64| median(samples.iter().map(|sample| value(&sample.latency)).collect());
-        Some(Figures {
-            p50_ns: of(|latency| latency.p50)?,
-            p99_ns: of(|latency| latency.p99)?,
-            p999_ns: of(|latency| latency.p999)?,
-            p50_rounds_ns: samples.iter().map(|sample| sample.latency.p50).collect(),
-            round_trips: samples.iter().map(|sample| sample.round_trips).sum(),
-        })
+    /// What measures the same again.
+    pub(super) fn command(&self) -> String {
+        let Config { parts, rounds, seconds, pause, message_bytes, points, .. } = &self.config;
+        let mut command = "fourwave bench".to_owned();
+        if parts[..] != Part::ALL {
+            command += &format!(" --only {}", parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(","));
+        }
+        command += &format!(
+            " --rounds {rounds} --seconds {} --pause-s {} --bytes {message_bytes}",
+            seconds.as_secs_f64(),
+            pause.as_secs_f64()
+        );
+        if points[..] != Point::ALL {
+            command += &format!(" --points {}", points.iter().map(|point| point.name()).collect::<Vec<_>>().join(","));
+        }
+        command
     }
 
-    /// Fourwave's median divided by the median of `point`.
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53")]
-    fn ratio(&self, point: Point) -> Option<f64> {
-        let fourwave = self.figures(Point::Fourwave)?.p50_ns as f64;
-        Some(fourwave / self.figures(point)?.p50_ns as f64)
+    /// How it was measured, for people.
+    pub(super) fn heading(&self) -> String {
+        let Machine { cpu, cores, kernel } = &self.machine;
+        format!(
+            "medians of {} interleaved round(s), {} s per point; {cpu}, {cores} cores, Linux {kernel}",
+            self.rounds,
+            self.config.seconds.as_secs_f64(),
+        )
+    }
+
+    /// What else is to be said of it, for people.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = self.installed.skipped.clone();
+        notes.extend(self.jitter.sentence());
+        let failure = |f: &Failure| format!("{}, {}, failed in round {}: {}", f.point, f.test, f.round, f.reason);
+        notes.extend(self.failures.iter().map(failure));
+        if self.interrupted {
+            notes.push("interrupted: this is what was measured so far".to_owned());
+        }
+        notes
+    }
+
+    /// The points of a test that were to be measured.
+    pub(super) fn points(&self, test: Test) -> Vec<Point> {
+        let wanted = |test| self.tasks.iter().any(|task| matches!(task, Task::Stack(of, _) if *of == test));
+        if wanted(test) { self.config.points.clone() } else { Vec::new() }
+    }
+
+    /// Those that were to be asked.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let asked = |task: &Task| match task {
+            Task::Peer(peer) => Some(*peer),
+            _ => None,
+        };
+        self.tasks.iter().filter_map(asked).collect()
+    }
+
+    /// By what was measured, and who measured it.
+    fn peer_figures(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, Figures>> {
+        let mut figures: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for peer in self.peers() {
+            let of_peer = self.samples.figures(Task::Peer(peer));
+            figures.entry(peer.test()).or_default().extend(of_peer.map(|figures| (peer.key(), figures)));
+        }
+        figures
+    }
+
+    pub(super) fn has_overload(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task, Task::Overload(_)))
+    }
+
+    /// The heading of its table, for people.
+    pub(super) fn overload_title(&self, overload: &Overload) -> String {
+        let most = overload.max_per_s.map(|most| format!("; the most is {most:.0}/s, in a closed loop"));
+        format!(
+            "overload: HTTP requests offered to fourwave, {} connections{}",
+            http::CONNECTIONS,
+            most.unwrap_or_default()
+        )
+    }
+
+    pub(super) fn haproxy(&self) -> Option<&str> {
+        self.installed.haproxy.as_deref()
+    }
+
+    pub(super) fn has_proxies(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task, Task::Proxy(..)))
+    }
+
+    /// The heading of a test's table, for people.
+    pub(super) fn title(&self, test: Test) -> String {
+        let bytes = self.config.message_bytes;
+        let connections = http::CONNECTIONS;
+        match test {
+            Test::Rtt => format!("round trip of {bytes} bytes"),
+            Test::Rps => format!("HTTP requests/s, {connections} kept connections, body of {bytes} bytes"),
+            Test::Cps => format!("HTTP connections/s, one request each, {connections} at a time, closed by the server"),
+            Test::Bulk => "bulk, one connection, MTU 1500".to_owned(),
+            Test::BulkJumbo => "bulk, one connection, MTU 9000".to_owned(),
+        }
     }
 }
 
-impl Serialize for Rtt {
+#[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
+pub(super) fn nanoseconds(ns: u64) -> String {
+    out::nanoseconds(ns as f64)
+}
+
+/// A measurement of all stacks.
+struct Stacks<'a>(&'a BenchReport, Test);
+
+impl Serialize for Stacks<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(report, test) = *self;
         let mut map = serializer.serialize_map(None)?;
         let mut ratios = BTreeMap::new();
-        for (point, _) in &self.0 {
-            if let Some(figures) = self.figures(*point) {
+        for point in report.points(test) {
+            if let Some(figures) = report.samples.figures(Task::Stack(test, point)) {
                 map.serialize_entry(point.name(), &figures)?;
             }
-            if let Some(ratio) = self.ratio(*point).filter(|_| *point != Point::Fourwave) {
+            if let Some(ratio) = report.samples.ratio(test, point).filter(|_| point != Point::Fourwave) {
                 ratios.insert(point.name(), ratio);
             }
         }
@@ -165,121 +254,104 @@ impl Serialize for Rtt {
     }
 }
 
+impl Serialize for BenchReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("machine", &self.machine)?;
+        map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        map.serialize_entry("command", &self.command())?;
+        map.serialize_entry("rounds", &self.rounds)?;
+        map.serialize_entry("interrupted", &self.interrupted)?;
+        map.serialize_entry("seconds_per_point", &self.config.seconds.as_secs_f64())?;
+        map.serialize_entry("message_bytes", &self.config.message_bytes)?;
+        map.serialize_entry("pause_s", &self.config.pause.as_secs_f64())?;
+        map.serialize_entry("jitter", &self.jitter)?;
+        for test in Test::ALL {
+            if !self.points(test).is_empty() {
+                map.serialize_entry(test.key(), &Stacks(self, test))?;
+            }
+        }
+        if self.config.parts.contains(&Part::Peers) {
+            map.serialize_entry("peers", &self.peer_figures())?;
+        }
+        if self.has_overload() {
+            map.serialize_entry("overload", &Overload::of(&self.samples))?;
+        }
+        if self.has_proxies() {
+            map.serialize_entry("haproxy", &self.installed.haproxy)?;
+            map.serialize_entry("proxy", &Proxies(&self.samples))?;
+        }
+        map.serialize_entry("skipped", &self.installed.skipped)?;
+        map.serialize_entry("failures", &self.failures)?;
+        map.end()
+    }
+}
+
 impl fmt::Display for BenchReport {
-    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "round trip of {} bytes, median of {} round(s) of {} s; {}, {} cores, Linux {}",
-            self.message_bytes,
-            self.rounds,
-            self.seconds_per_point,
-            self.machine.cpu,
-            self.machine.cores,
-            self.machine.kernel
-        )?;
-        let compared = self.rtt.figures(Point::Fourwave).map_or("", |_| "    fourwave is");
-        write!(f, "  {:<20}{:>10}{:>10}{:>10}{compared}", "", "p50", "p99", "p99.9")?;
-        for (point, _) in &self.rtt.0 {
-            let Some(figures) = self.rtt.figures(*point) else {
-                write!(f, "\n  {:<20}{:>10}", point.title(), "not yet")?;
-                continue;
-            };
-            let [p50, p99, p999] =
-                [figures.p50_ns, figures.p99_ns, figures.p999_ns].map(|ns| out::nanoseconds(ns as f64));
-            let ratio = self.rtt.ratio(*point).filter(|_| *point != Point::Fourwave);
-            let ratio = ratio.map(|ratio| format!("{ratio:.2} × that")).unwrap_or_default();
-            let row = format!("  {:<20}{p50:>10}{p99:>10}{p999:>10}    {ratio}", point.title());
-            write!(f, "\n{}", row.trim_end())?;
-        }
-        if let Some(sentence) = self.jitter.sentence() {
-            write!(f, "\n  {sentence}")?;
-        }
-        for Failure { point, round, reason } in &self.failures {
-            write!(f, "\n  {point} failed in round {round}: {reason}")?;
-        }
-        if self.interrupted {
-            write!(f, "\n  interrupted: this is what was measured so far")?;
-        }
-        Ok(())
+        f.write_str(&self.heading())?;
+        table::tables(self).iter().try_for_each(|table| write!(f, "\n{table}"))?;
+        self.notes().iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
 }
 
 impl Jitter {
     /// What a probe has found: its largest gap above a millisecond.
-    pub(super) fn add(&mut self, gap_ns: u64) {
+    fn add(&mut self, gap_ns: u64) {
         self.probes += 1;
         self.probes_with_gaps += u32::from(gap_ns > 0);
         self.largest_gap_ns = self.largest_gap_ns.max(gap_ns);
     }
 
     /// For people, if there is something to say.
-    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
-    pub(super) fn sentence(&self) -> Option<String> {
+    fn sentence(&self) -> Option<String> {
         let Self { probes, probes_with_gaps, largest_gap_ns } = self;
-        let gap = out::nanoseconds(*largest_gap_ns as f64);
+        let gap = nanoseconds(*largest_gap_ns);
         let sentence =
             format!("the machine is not quiet: it stalled before {probes_with_gaps} of {probes} points, up to {gap}");
         (*probes_with_gaps > 0).then_some(sentence)
     }
 }
 
-/// What half of the values are below of; between two of them, what `mean` makes of both.
-pub(super) fn median_by<T: Copy>(
-    mut values: Vec<T>,
-    order: impl FnMut(&T, &T) -> Ordering,
-    mean: impl FnOnce(T, T) -> T,
-) -> Option<T> {
-    values.sort_unstable_by(order);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some(mean(values[middle - 1], values[middle])),
-    }
-}
-
-fn median(values: Vec<u64>) -> Option<u64> {
-    median_by(values, u64::cmp, u64::midpoint)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::bench::task;
+    use crate::measure::Latency;
     use std::time::Duration;
 
-    fn report() -> BenchReport {
-        BenchReport::new(&Config {
+    fn config(parts: &[Part]) -> Config {
+        Config {
+            parts: parts.to_vec(),
             rounds: 3,
             seconds: Duration::from_secs(1),
             pause: Duration::ZERO,
             message_bytes: 64,
             points: Point::ALL.to_vec(),
+            results: None,
             json: true,
-        })
-    }
-
-    fn sample(p50: u64) -> Sample {
-        Sample {
-            latency: Latency { p50, p99: p50 * 2, p999: p50 * 3, ..Latency::default() },
-            round_trips: 10,
-            jitter: 0,
         }
     }
 
-    #[test]
-    fn medians() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3, 1, 2]), Some(2));
-        assert_eq!(median(vec![4, 1, 2, 8]), Some(3));
+    pub(in crate::bench) fn report(parts: &[Part]) -> BenchReport {
+        let config = config(parts);
+        let installed = Installed::default();
+        BenchReport::new(&config, &task::groups(&config, &installed), installed)
     }
+
+    fn sample(p50: u64) -> Sample {
+        let latency = Latency { p50, p99: p50 * 2, p999: p50 * 3, ..Latency::default() };
+        Sample { latency: Some(latency), count: 10, ..Sample::default() }
+    }
+
+    const RTT: fn(Point) -> Task = |point| Task::Stack(Test::Rtt, point);
 
     #[test]
     fn the_document_has_its_keys() {
-        let mut report = report();
+        let mut report = report(&[Part::Rtt]);
         for (point, p50) in Point::ALL.into_iter().zip([2500, 3000, 6000, 12_000]) {
             for noise in [0, 500, 100_000] {
-                report.add(point, sample(p50 + noise));
+                report.add(RTT(point), sample(p50 + noise));
             }
         }
         let document = serde_json::to_value(&report).unwrap();
@@ -296,32 +368,53 @@ mod tests {
         assert!((ratio("raw") - 3500.0 / 3000.0).abs() < 1e-9);
         assert!((ratio("kernel_spin") - 3500.0 / 6500.0).abs() < 1e-9);
         assert!(rtt["ratio"].get("fourwave").is_none());
+        assert!(document.get("rps").is_none());
+    }
+
+    /// The floor of both is the rate of frames there and back, which is measured once.
+    #[test]
+    fn requests_and_connections_share_their_floor() {
+        let mut report = report(&[Part::Rps, Part::Cps]);
+        for (test, point, rate) in
+            [(Test::Rps, Point::Raw, 1000.0), (Test::Rps, Point::Fourwave, 500.0), (Test::Cps, Point::Fourwave, 250.0)]
+        {
+            let task = Task::Stack(test, point);
+            assert!(report.tasks.contains(&task));
+            report.add(task, Sample { per_s: Some(rate), ..Sample::default() });
+        }
+        assert!(!report.tasks.contains(&Task::Stack(Test::Cps, Point::Raw)));
+        let document = serde_json::to_value(&report).unwrap();
+        assert_eq!(document["rps"]["ratio"]["raw"], 0.5);
+        assert_eq!(
+            (&document["cps"]["raw"]["per_s"], &document["cps"]["ratio"]["raw"]),
+            (&1000.0.into(), &0.25.into())
+        );
     }
 
     #[test]
     fn half_a_measurement_can_be_shown() {
-        let mut report = report();
-        report.add(Point::Raw, sample(2500));
+        let mut report = report(&[Part::Rtt]);
+        report.add(RTT(Point::Raw), sample(2500));
         let text = report.to_string();
         assert!(text.contains("2.50 µs") && text.contains("not yet"), "{text}");
     }
 
     #[test]
     fn a_failed_point_leaves_the_others() {
-        let mut report = report();
-        report.add(Point::Raw, sample(2500));
-        report.failed(Point::Fourwave, 1, "the reason".into());
+        let mut report = report(&[Part::Rtt]);
+        report.add(RTT(Point::Raw), sample(2500));
+        report.failed(RTT(Point::Fourwave), 1, "the reason".into());
         report.end_round(1);
-        assert!(!report.given_up(Point::Fourwave));
-        report.failed(Point::Fourwave, 2, "the reason".into());
-        assert!(report.given_up(Point::Fourwave));
+        assert!(!report.given_up(RTT(Point::Fourwave)));
+        report.failed(RTT(Point::Fourwave), 2, "the reason".into());
+        assert!(report.given_up(RTT(Point::Fourwave)));
         let document = serde_json::to_value(&report).unwrap();
         assert_eq!((&document["rounds"], &document["rtt"]["raw"]["p50_ns"]), (&0.into(), &2500.into()));
         assert_eq!(
             (&document["failures"][0]["point"], &document["failures"][1]["round"]),
             (&"fourwave".into(), &2.into())
         );
-        assert!(report.to_string().contains("fourwave failed in round 1: the reason"));
+        assert!(report.to_string().contains("fourwave, rtt, failed in round 1: the reason"));
         let said = report.verdict().unwrap_err().to_string();
         assert!(said.contains("fourwave") && said.contains("the reason (1 more failed)"), "{said}");
     }

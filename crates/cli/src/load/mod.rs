@@ -107,7 +107,7 @@ fn ask<P: Protocol>(
     let mut results = run.results(&tally.latency, seconds.into_iter().next().unwrap_or_default());
     results.connect_histogram = Some(measure::encoded(&tally.connect_latency));
     let mut report = Report::of(config, &tally, results);
-    report.warn(&tally, run.clock_complaint());
+    report.warn(&tally, run.complaints());
     if config.json {
         out::json(&report)?;
     } else {

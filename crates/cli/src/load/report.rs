@@ -105,8 +105,8 @@ impl Report {
     }
 
     /// Says where the load was not what was asked for, or this side was the limit.
-    pub(super) fn warn(&mut self, tally: &Tally, clock: Option<String>) {
-        clock.into_iter().for_each(|complaint| self.results.warn(complaint));
+    pub(super) fn warn(&mut self, tally: &Tally, complaints: Vec<String>) {
+        complaints.into_iter().for_each(|complaint| self.results.warn(complaint));
         if tally.no_port > 0 {
             self.results.warn(format!(
                 "local ports ran out {} times, so this client was the limit: have the server close (--close server), or give \

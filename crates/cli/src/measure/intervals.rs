@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 
+use super::turning::{Generator, Turning};
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// One shard's part of a second.
@@ -22,6 +24,8 @@ pub(crate) struct Interval {
     pub(crate) length: std::time::Duration,
     pub(crate) histogram: Histogram<u64>,
     pub(crate) errors: u64,
+    /// What the shard's loop lost since the one before.
+    pub(crate) lost: Generator,
     /// Where the histogram is wanted again, empty.
     pub(crate) back: Sender<Histogram<u64>>,
 }
@@ -32,7 +36,7 @@ pub(crate) struct Interval {
 /// An application has one for each measurement ([`Observer::tap`](super::Observer::tap)). Its times may be of any clock, such as the
 /// stack's ([`Io::now`](fourwave::Io::now)), if they are all of the same: [`Tap::record`] for each answer, [`Tap::error`] for each that
 /// will not come, [`Tap::tick`] in every turn of the loop (and the loop awake at [`Tap::ends`]), so that a second without an
-/// answer is told as well, and [`Tap::end`] when measuring is over. Nothing is told before `began` is set, to when measuring
+/// answer is told as well ([`Tap::awake_at`] says when else it is to be), and [`Tap::end`] when measuring is over. Nothing is told before `began` is set, to when measuring
 /// began on whichever shard was first.
 #[derive(Debug)]
 pub(crate) struct Tap {
@@ -46,6 +50,7 @@ pub(crate) struct Tap {
     ends: Option<Instant>,
     histogram: Histogram<u64>,
     errors: u64,
+    turning: Turning,
     to: Sender<Interval>,
     back: Sender<Histogram<u64>>,
     spare: Receiver<Histogram<u64>>,
@@ -66,7 +71,26 @@ impl Tap {
         (0..2).for_each(|_| drop(back.send(Histogram::new_from(&histogram))));
         let whole = |time: std::time::Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let last = time.map(|time| whole(time).saturating_sub(1));
-        Self { step, shards, began, last, index: 0, ends: None, histogram, errors: 0, to, back, spare }
+        Self {
+            step,
+            shards,
+            began,
+            last,
+            index: 0,
+            ends: None,
+            histogram,
+            errors: 0,
+            turning: Turning::new(false),
+            to,
+            back,
+            spare,
+        }
+    }
+
+    /// Of a loop that never sleeps: whenever it does not turn for a millisecond, it has been kept from it.
+    pub(crate) fn of_a_loop_that_spins(mut self, spins: bool) -> Self {
+        self.turning = Turning::new(spins);
+        self
     }
 
     /// When the current interval ends, once measuring has begun.
@@ -80,8 +104,20 @@ impl Tap {
         self.ends
     }
 
-    /// Tells of the seconds that are over.
+    /// A turn of the loop: tells of the seconds that are over, and counts the gap if it comes late.
     pub(crate) fn tick(&mut self, now: Instant) {
+        if self.began.get().is_some_and(|began| *began <= now) {
+            self.turning.turn(now);
+        }
+        self.tell(now);
+    }
+
+    /// When the loop asks to be woken, for one that sleeps.
+    pub(crate) fn awake_at(&mut self, at: Option<Instant>) {
+        self.turning.awake_at(at);
+    }
+
+    fn tell(&mut self, now: Instant) {
         while let Some(ends) = self.ends().filter(|ends| now >= *ends) {
             self.send(ends - SECOND, SECOND, now);
             self.index += 1;
@@ -91,7 +127,7 @@ impl Tap {
 
     /// An answer came now, and took so many nanoseconds.
     pub(crate) fn record(&mut self, ns: u64, now: Instant) {
-        self.tick(now);
+        self.tell(now);
         self.histogram.saturating_record(ns);
     }
 
@@ -100,9 +136,15 @@ impl Tap {
         self.errors += 1;
     }
 
+    /// The next value of a sweep, behind [`Tap::end`]; `began` is as for the first.
+    pub(crate) fn next_step(self, began: Arc<OnceLock<Instant>>) -> Self {
+        let turning = Turning::new(self.turning.spins());
+        Self { step: self.step + 1, began, index: 0, ends: None, errors: 0, turning, ..self }
+    }
+
     /// The rest, which may be less than a second.
     pub(crate) fn end(&mut self, now: Instant) {
-        self.tick(now);
+        self.tell(now);
         let Some(began) = self.began.get().filter(|began| **began <= now) else { return };
         let start = *began + Duration::from_secs(self.index);
         self.send(start, now - start, now);
@@ -112,12 +154,13 @@ impl Tap {
         let empty = self.spare.try_recv().unwrap_or_else(|_| Histogram::new_from(&self.histogram));
         let histogram = std::mem::replace(&mut self.histogram, empty);
         let (errors, back) = (std::mem::take(&mut self.errors), self.back.clone());
+        let lost = std::mem::take(&mut self.turning.gaps);
         let (step, index, shards, length) = (self.step, self.index, self.shards, length.into());
         let ago: std::time::Duration = (now - start).into();
         let here = std::time::Instant::now();
         let start = here.checked_sub(ago).unwrap_or(here);
         // Without a reader nobody wants it.
-        let _ = self.to.send(Interval { step, index, shards, start, length, histogram, errors, back });
+        let _ = self.to.send(Interval { step, index, shards, start, length, histogram, errors, lost, back });
     }
 }
 
@@ -125,7 +168,7 @@ impl Tap {
 mod tests {
     use super::*;
 
-    const BEGAN: Instant = Instant::from_nanos(7);
+    const BEGAN: Instant = Instant::from_nanos(5_000_000);
 
     fn at(ms: u64) -> Instant {
         BEGAN + Duration::from_millis(ms)
@@ -173,6 +216,37 @@ mod tests {
         tap.record(5, at(2001));
         tap.end(at(2001));
         assert_eq!(seen(&from), [(0, 1000, 1, 0), (1, 1001, 2, 0)]);
+    }
+
+    #[test]
+    fn gaps_of_the_loop_are_told_with_the_second_in_which_it_came_back() {
+        let (tap, from) = tap(None);
+        let mut tap = tap.of_a_loop_that_spins(true);
+        // Not measured yet.
+        tap.tick(Instant::ZERO);
+        [0, 1, 6, 7, 2000].iter().for_each(|ms| tap.tick(at(*ms)));
+        let lost: Vec<_> = from.try_iter().map(|interval| (interval.index, interval.lost.gaps_ns)).collect();
+        assert_eq!(lost, [(0, 1_998_000_000), (1, 0)]);
+    }
+
+    #[test]
+    fn each_value_of_a_sweep_has_seconds_of_its_own() {
+        let (tap, from) = tap(Some(Duration::from_secs(1)));
+        let mut tap = tap.of_a_loop_that_spins(true);
+        tap.record(5, at(100));
+        tap.end(at(1100));
+        let began = Arc::new(OnceLock::new());
+        let mut tap = tap.next_step(Arc::clone(&began));
+        tap.tick(at(1200));
+        tap.error();
+        began.set(at(1500)).unwrap();
+        tap.tick(at(1500));
+        tap.tick(at(1503));
+        tap.record(5, at(1600));
+        tap.end(at(1750));
+        let told: Vec<_> =
+            from.try_iter().map(|i| (i.step, i.index, i.histogram.len(), i.errors, i.lost.gaps_ns)).collect();
+        assert_eq!(told, [(0, 0, 1, 0, 0), (1, 0, 1, 1, 3_000_000)]);
     }
 
     #[test]

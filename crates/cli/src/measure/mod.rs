@@ -1,7 +1,24 @@
-//! What every command that measures shares: when to send, how late it was, what came of each second, and how it is written down.
+//! What every command that measures shares: when to send, how late it was, what came of each second, whether the machine was up to
+//! it, and how it is written down.
+//!
+//! ```ignore
+//! let mut run = Run::begin("load http");
+//! let observer = Observer::start(&run, title, vec![String::new()], &files, live)?;
+//! // In each shard's application, with one `began` for all: `tap.tick(io.now())` in `on_turn`, `tap.record(ns, io.now())`,
+//! // `tap.error()`; and `tap.end(io.now())` when it is done.
+//! let tap = observer.tap(0, place.count, &began, config.duration).of_a_loop_that_spins(stack::spins(&config.at, wait));
+//! // When the stack has ended, and all taps are gone:
+//! run.stack_ended(over_kernel, &counts);
+//! let (seconds, written) = observer.finish();
+//! let mut results = run.results(&histogram, seconds.into_iter().next().unwrap_or_default());
+//! results.connect_histogram = Some(encoded(&connects));
+//! results.complain("");
+//! warn_of_all(&run.complaints(), std::iter::once(&mut results));
+//! ```
 
 mod arrivals;
 mod clock;
+mod drops;
 mod hgrm;
 mod intervals;
 mod latency;
@@ -12,6 +29,7 @@ mod results;
 mod schedule;
 mod seconds;
 mod sending;
+mod turning;
 
 use hdrhistogram::Histogram;
 

@@ -19,6 +19,7 @@ use super::clock::Watch;
 use super::intervals::{Interval, Tap};
 use super::results::Run;
 use super::seconds::{Second, Seconds};
+use super::turning::Generator;
 use super::{Live, histogram};
 use crate::args::UsageError;
 use crate::out::{self, Progress};
@@ -106,6 +107,7 @@ struct Sum {
     length: Duration,
     histogram: Histogram<u64>,
     errors: u64,
+    lost: Generator,
     parts: u16,
     back: Sender<Histogram<u64>>,
 }
@@ -174,21 +176,24 @@ impl Kept {
         let Some(seconds) = self.seconds.get_mut(step) else { return };
         seconds.began(base.1 + sum.start.saturating_duration_since(base.0));
         // A second is one from when measuring began, but for the last.
+        seconds.lost.add(&sum.lost);
+        seconds.shards = seconds.shards.max(sum.parts);
         seconds.add(&Second::of(index as f64, sum.length, &sum.histogram, sum.errors));
     }
 }
 
 fn add(sums: &mut BTreeMap<(usize, u64), Sum>, interval: Interval) {
-    let Interval { start, length, histogram, errors, back, .. } = interval;
+    let Interval { start, length, histogram, errors, lost, back, .. } = interval;
     let key = (interval.step, interval.index);
     match sums.get_mut(&key) {
         None => {
-            sums.insert(key, Sum { start, length, histogram, errors, parts: 1, back });
+            sums.insert(key, Sum { start, length, histogram, errors, lost, parts: 1, back });
         }
         Some(sum) => {
             // Of the same bounds.
             let _ = sum.histogram.add(&histogram);
             (sum.length, sum.errors, sum.parts) = (sum.length.max(length), sum.errors + errors, sum.parts + 1);
+            sum.lost.add(&lost);
             give_back(histogram, &back);
         }
     }
@@ -287,7 +292,8 @@ mod tests {
         let mut histogram = Histogram::new_with_bounds(1, 1 << 40, 3).unwrap();
         values.iter().for_each(|value| histogram.record(*value).unwrap());
         let length = Duration::from_millis(ms);
-        Sum { start: Instant::now(), length, histogram, errors: 3, parts: 1, back: mpsc::channel().0 }
+        let lost = Generator { gaps_over_1ms: 1, largest_gap_ns: ms, gaps_ns: 7 };
+        Sum { start: Instant::now(), length, histogram, errors: 3, lost, parts: 1, back: mpsc::channel().0 }
     }
 
     #[test]
@@ -304,13 +310,14 @@ mod tests {
         let (back, given_back) = mpsc::channel();
         let mut sums = BTreeMap::new();
         for (value, ms) in [(1000, 900), (3, 950)] {
-            let Sum { start, length, histogram, errors, .. } = sum(&[value], ms);
+            let Sum { start, length, histogram, errors, lost, .. } = sum(&[value], ms);
             let back = back.clone();
-            add(&mut sums, Interval { step: 0, index: 4, shards: 2, start, length, histogram, errors, back });
+            add(&mut sums, Interval { step: 0, index: 4, shards: 2, start, length, histogram, errors, lost, back });
         }
         let sum = &sums[&(0, 4)];
         assert_eq!((sum.parts, sum.errors, sum.length.as_millis(), sum.histogram.len()), (2, 6, 950, 2));
         assert_eq!((sum.histogram.min(), sum.histogram.max()), (3, 1000));
+        assert_eq!(sum.lost, Generator { gaps_over_1ms: 2, largest_gap_ns: 950, gaps_ns: 14 });
         assert!(given_back.try_recv().unwrap().is_empty() && given_back.try_recv().is_err());
     }
 }

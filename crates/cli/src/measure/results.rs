@@ -1,19 +1,21 @@
 //! What every result document has besides its command's own figures: enough to read it later, to compare it with others and to add
 //! it up with them.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fourwave::control::Count;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Clock, ClockReport, Watch};
+use super::drops::{self, Drops};
 use super::machine::Machine;
 use super::seconds::{Second, Seconds};
+use super::turning::Generator;
 
 /// To be flattened into the document of a measurement; of a sweep, into that of each value.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -33,11 +35,16 @@ pub(crate) struct Results {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connect_histogram: Option<String>,
     pub(crate) seconds: Vec<Second>,
-    /// What was lost on this side, by its reason.
+    /// What was lost on this side, by its reason, from the command's start to its end: of all values of a sweep.
     #[serde(default)]
-    pub(crate) drops: BTreeMap<String, u64>,
+    pub(crate) drops: Drops,
+    #[serde(default)]
+    pub(crate) generator: Generator,
     /// What was said on stderr as `fourwave: warning: …`.
     pub(crate) warnings: Vec<String>,
+    /// What is still to be said of the generator.
+    #[serde(skip)]
+    complaint: Option<String>,
 }
 
 /// A command that measures, from its beginning on.
@@ -46,6 +53,8 @@ pub(crate) struct Run {
     command: &'static str,
     started: SystemTime,
     watch: Watch,
+    drops: Drops,
+    kernels_drops: Drops,
 }
 
 impl Run {
@@ -53,7 +62,7 @@ impl Run {
     /// the kernel's `CLOCK_MONOTONIC`, as those are.
     #[allow(dead_code, reason = "for load")]
     pub(crate) fn begin(command: &'static str) -> Self {
-        Self { command, started: SystemTime::now(), watch: Watch::new(Clock::monotonic(), None) }
+        Self::begin_with(command, Watch::new(Clock::monotonic(), None))
     }
 
     /// Its time stamps are by the processor's counter ([`Run::clock`]), if that can be trusted.
@@ -65,7 +74,12 @@ impl Run {
                 (Clock::monotonic(), Some(why))
             }
         };
-        Self { command, started: SystemTime::now(), watch: Watch::new(clock, why) }
+        Self::begin_with(command, Watch::new(clock, why))
+    }
+
+    fn begin_with(command: &'static str, watch: Watch) -> Self {
+        let (started, kernels_drops) = (SystemTime::now(), drops::kernels_now());
+        Self { command, started, watch, drops: Drops::new(), kernels_drops }
     }
 
     /// What the time stamps are to be made with.
@@ -78,16 +92,25 @@ impl Run {
         self.watch.clone()
     }
 
-    /// A sentence if the clock did not keep time up to now.
-    pub(crate) fn clock_complaint(&self) -> Option<String> {
-        self.watch.look();
-        self.watch.complaint()
+    /// The stack has ended: what it lost, from what its shards counted ([`fourwave::totals`]), or the kernel in its place.
+    pub(crate) fn stack_ended(&mut self, over_kernel: bool, counts: &[Count]) {
+        self.drops = match over_kernel {
+            true => drops::since(&self.kernels_drops, drops::kernels_now()),
+            false => drops::of_stack(counts),
+        };
     }
 
-    /// What is known of a measurement at its end. `seconds` are what the observer has of it; warnings are added by
-    /// [`Results::warn`].
+    /// Why no result of this run is to be trusted, a sentence each: the clock, and what was dropped.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.watch.look();
+        self.watch.complaint().into_iter().chain(drops::complaint(&self.drops)).collect()
+    }
+
+    /// What is known of a measurement at its end. `seconds` are what the observer has of it. Warnings are added by
+    /// [`Results::complain`], [`Results::warn`] and [`warn_of_all`].
     pub(crate) fn results(&self, histogram: &Histogram<u64>, seconds: Seconds) -> Results {
         self.watch.look();
+        let complaint = seconds.complaint();
         let started = seconds.started.or_else(|| self.started.duration_since(UNIX_EPOCH).ok());
         Results {
             command: self.command.to_owned(),
@@ -98,14 +121,24 @@ impl Run {
             clock: self.watch.report(),
             histogram: encoded(histogram),
             connect_histogram: None,
+            drops: self.drops.clone(),
+            generator: seconds.lost,
             seconds: seconds.into_entries(),
-            drops: BTreeMap::new(),
             warnings: Vec::new(),
+            complaint,
         }
     }
 }
 
 impl Results {
+    /// Says what the generator itself has made of this result, if it is worth a word. `place` tells it from others of a sweep, such
+    /// as `at 100 per second `.
+    pub(crate) fn complain(&mut self, place: &str) {
+        if let Some(complaint) = self.complaint.take() {
+            self.warn(format!("{place}{complaint}"));
+        }
+    }
+
     /// Says it on stderr, and keeps it.
     pub(crate) fn warn(&mut self, sentence: String) {
         crate::say!("fourwave: warning: {sentence}");

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::turning::Generator;
+
 /// Entries that are kept: beyond that, each stands for twice as long.
 const MOST: usize = 10_000;
 
@@ -60,11 +62,14 @@ pub(crate) struct Seconds {
     filled: u64,
     /// When measuring began, from 1970 on.
     pub(super) started: Option<Duration>,
+    /// What the loops of all shards lost.
+    pub(super) lost: Generator,
+    pub(super) shards: u16,
 }
 
 impl Default for Seconds {
     fn default() -> Self {
-        Self { entries: Vec::new(), each: 1, filled: 1, started: None }
+        Self { entries: Vec::new(), each: 1, filled: 1, started: None, lost: Generator::default(), shards: 1 }
     }
 }
 
@@ -87,6 +92,13 @@ impl Seconds {
 
     pub(super) fn began(&mut self, at: SystemTime) {
         self.started.get_or_insert(at.duration_since(UNIX_EPOCH).unwrap_or_default());
+    }
+
+    /// A sentence if the generator stood still for too much of the time.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let seconds: f64 = self.entries.iter().map(|entry| entry.length_s).sum();
+        let time = Duration::try_from_secs_f64(seconds * f64::from(self.shards)).unwrap_or_default();
+        self.lost.complaint(time.into())
     }
 
     pub(crate) fn into_entries(self) -> Vec<Second> {

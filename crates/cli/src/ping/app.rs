@@ -11,6 +11,7 @@ use super::course::{Course, Then};
 use super::recorder::{Next, Recorder};
 use super::under_way::{Answer, Message, UnderWay, number_into, pattern};
 use super::{Config, Pace, failure, sentence};
+use crate::args::Stack;
 use crate::measure::{Clock, Observer, Run, Schedule, Turns};
 use crate::stack;
 use crate::stop::Stop;
@@ -28,14 +29,18 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 pub(super) fn run(
     config: &Config,
     stop: &Stop,
-    (run, observer): (&Run, &Observer),
+    (run, observer): (&mut Run, &Observer),
     records: &mut [Recorder],
 ) -> anyhow::Result<()> {
     let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?.active_opens();
     let course = Arc::new(Course::new(config.connections, config.steps.len()));
-    let make = |place| Ping::new(config, place, (run.clock(), observer), stop.clone(), Arc::clone(&course));
+    let clock = run.clock();
+    let make = |place| Ping::new(config, place, (clock, observer), stop.clone(), Arc::clone(&course));
     let (mut failure, mut failed) = (None, false);
-    for app in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+    let ready = |running: &fourwave::Running<Ping>| tracing::info!("{}", stack::place(running));
+    let (apps, counts) = stack::run_and_count(builder, make, stop, ready)?;
+    run.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    for app in apps {
         let left = app.unsettled();
         failure = failure.or(app.failure);
         failed |= app.failed;
@@ -44,7 +49,7 @@ pub(super) fn run(
                 recorder.sending.unsent += left.0;
                 recorder.sending.unanswered += left.1;
             }
-            recorder.end(run.clock().now());
+            recorder.end(clock.now());
             sum.merge(recorder);
         }
     }
@@ -69,19 +74,26 @@ pub(super) fn raw(
     (run, observer): (&Run, &Observer),
     sum: &mut Recorder,
 ) -> anyhow::Result<()> {
+    let mut recorder = Recorder::new(config, 0);
+    recorder.observed_by(observer, 0, 1, &Arc::default());
+    let clock = run.clock();
+    let result = match config.pipeline {
+        1 => one_by_one(config, stop, clock, &mut recorder),
+        _ => super::window::run(config, stop, clock, &mut recorder),
+    };
+    recorder.end(clock.now());
+    sum.merge(recorder);
+    result
+}
+
+fn one_by_one(config: &Config, stop: &Stop, clock: Clock, recorder: &mut Recorder) -> anyhow::Result<()> {
     let builder = stack::builder(&config.at, config.target.ip())?;
     let bytes = config.steps[0].sizes.largest() as usize;
     let (mut port, mut ping) = builder.raw_client(config.target.ip(), bytes)?;
     if !config.at.keep_privileges {
         fourwave::drop_privileges()?;
     }
-    let mut recorder = Recorder::new(config, 0);
-    recorder.observed_by(observer, 0, 1, &Arc::default());
-    let clock = run.clock();
-    let result = raw_trips(config, stop, clock, &mut recorder, || port.round_trip(&mut ping, config.timeout).map(drop));
-    recorder.end(clock.now());
-    sum.merge(recorder);
-    result
+    raw_trips(config, stop, clock, recorder, || port.round_trip(&mut ping, config.timeout).map(drop))
 }
 
 fn raw_trips(
@@ -498,9 +510,12 @@ impl Ping {
 
     /// Nothing is left to do in this step.
     fn end_step(&mut self, io: &mut Io<'_>, now: Instant) {
-        self.records[self.step].end(now);
+        let tap = self.records[self.step].end(now);
         let then = self.course.done(self.step, self.place.count, now);
         self.step += 1;
+        if let Some(record) = self.records.get_mut(self.step) {
+            record.follows(tap);
+        }
         self.phase = if self.step < self.records.len() { Phase::Waiting } else { Phase::Over };
         if then == Then::Finish {
             self.finish(io);
@@ -599,6 +614,9 @@ impl App for Ping {
             self.look(io, now);
         }
         let wake = [next, second, Some(self.check)].into_iter().flatten().min().unwrap_or(now);
+        if let Some(record) = self.records.get_mut(self.step) {
+            record.awake_at(wake);
+        }
         self.wake_at = Some(io.now() + (wake - now));
     }
 

@@ -9,6 +9,7 @@ mod report;
 mod sizes;
 mod sweep;
 mod under_way;
+mod window;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) use fairness::PerConnection;
 pub(crate) use report::Report;
 pub(crate) use sizes::Sizes;
 pub(crate) use sweep::Swept;
+pub(crate) use window::MOST as MOST_FRAMES;
 
 use recorder::Recorder;
 
@@ -88,14 +90,14 @@ impl Config {
 
 /// Measures, and prints the report; also after Ctrl-C, and also if all connections failed on the way.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let run = Run::begin_by_tsc("ping");
+    let mut run = Run::begin_by_tsc("ping");
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
     let title = format!("fourwave ping {}: round trips in ns", config.target);
     let labels = config.steps.iter().map(|step| config.label(step)).collect();
     let observer = Observer::start(&run, title, labels, &config.files, config.live)?;
     let mut records: Vec<_> = (0..config.steps.len()).map(|step| Recorder::sum(config, step)).collect();
     let result = match config.at.stack {
-        Stack::Fourwave | Stack::Kernel => app::run(config, stop, (&run, &observer), &mut records),
+        Stack::Fourwave | Stack::Kernel => app::run(config, stop, (&mut run, &observer), &mut records),
         Stack::Raw => app::raw(config, stop, (&run, &observer), &mut records[0]),
     };
     let (seconds, written) = observer.finish();
@@ -116,7 +118,6 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         let results = run.results(record.histogram(), seconds);
         record.report(results)
     };
-    let warnings: Vec<_> = run.clock_complaint().into_iter().collect();
-    sweep::print(config, &warnings, records.into_iter().zip(seconds).map(report).collect())?;
+    sweep::print(config, &run.complaints(), records.into_iter().zip(seconds).map(report).collect())?;
     result.and(distribution).and(written)
 }

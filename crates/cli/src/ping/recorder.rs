@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use super::under_way::Message;
 use super::{Config, Pace, PerConnection, Report};
 use crate::measure::{HIGHEST_NS, Observer, Results, Sending, Tap, histogram};
+use crate::stack;
 
 /// The round trips of one measurement: skips the warm-up, and knows when it is enough.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Recorder {
     per_connection: Vec<u64>,
     pub(super) sending: Sending,
     tap: Option<Tap>,
+    spins: bool,
     /// All of the report that is known from the start.
     report: Report,
 }
@@ -56,6 +58,7 @@ impl Recorder {
             per_connection: vec![0; config.connections],
             sending: Sending::default(),
             tap: None,
+            spins: stack::spins(&config.at, config.kernel_wait),
             report: Report::empty(config, &config.steps[step]),
         }
     }
@@ -65,7 +68,7 @@ impl Recorder {
         self.total = Some(total);
     }
 
-    /// Tells an observer of each second.
+    /// Tells an observer of each second, if it is of the first value of a sweep; the others are by [`Recorder::follows`].
     pub(super) fn observed_by(
         &mut self,
         observer: &Observer,
@@ -74,7 +77,13 @@ impl Recorder {
         began: &Arc<OnceLock<Instant>>,
     ) {
         self.began = Arc::clone(began);
-        self.tap = Some(observer.tap(step, shards, began, self.duration));
+        let tap = || observer.tap(step, shards, began, self.duration).of_a_loop_that_spins(self.spins);
+        self.tap = (step == 0).then(tap);
+    }
+
+    /// Tells of its seconds whom the value before told of its own: it is over.
+    pub(super) fn follows(&mut self, tap: Option<Tap>) {
+        self.tap = tap.map(|tap| tap.next_step(Arc::clone(&self.began)));
     }
 
     /// The end of the warm-up of an open loop.
@@ -153,11 +162,18 @@ impl Recorder {
         tap.ends()
     }
 
-    /// Nothing more follows.
-    pub(super) fn end(&mut self, now: Instant) {
-        if let Some(mut tap) = self.tap.take() {
-            tap.end(now);
+    /// When the loop asks to be woken.
+    pub(super) fn awake_at(&mut self, at: Instant) {
+        if let Some(tap) = &mut self.tap {
+            tap.awake_at(Some(at));
         }
+    }
+
+    /// Nothing more follows, but perhaps another value.
+    pub(super) fn end(&mut self, now: Instant) -> Option<Tap> {
+        let mut tap = self.tap.take()?;
+        tap.end(now);
+        Some(tap)
     }
 
     pub(super) fn is_empty(&self) -> bool {

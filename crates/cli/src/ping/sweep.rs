@@ -51,10 +51,14 @@ pub(super) fn print(config: &Config, warnings: &[String], mut reports: Vec<Repor
     }
     measure::warn_of_all(warnings, reports.iter_mut().map(|report| &mut report.results));
     for report in &mut reports {
-        if let Some(complaint) = report.sending.as_ref().and_then(|sending| sending.complaint()) {
-            let rate = report.intended_rate_per_s.filter(|_| config.swept.is_some());
-            let place = rate.map(|rate| format!("at {rate} per second ")).unwrap_or_default();
-            report.results.warn(format!("{place}{complaint}"));
+        let place = match (config.swept, report.intended_rate_per_s) {
+            (Some(Swept::Rate), Some(rate)) => format!("at {rate} per second "),
+            (Some(Swept::Size), _) => format!("with {} bytes ", report.message_bytes),
+            _ => String::new(),
+        };
+        match report.sending.as_ref().and_then(|sending| sending.complaint()) {
+            Some(complaint) => report.results.warn(format!("{place}{complaint}")),
+            None => report.results.complain(&place),
         }
     }
     match (config.swept, reports.first()) {

@@ -1,15 +1,14 @@
 //! What the tests of the command share: running it, and having the lab to oneself.
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::UnshareFlags;
 use serde_json::Value;
 
 /// How long anything may take that takes a moment: what is waited for is a state, and a machine may be busy with other things.
@@ -17,20 +16,19 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 pub(crate) const FOURWAVE: &str = env!("CARGO_BIN_EXE_fourwave");
 
-/// The lab's names are fixed, so its tests take turns, also those of different programs.
-pub(crate) struct LabTurn {
-    _lock: File,
-}
+/// A world of the test's own, with a lab's names for itself: network namespaces, mounts and `/run` of the thread it runs on and of
+/// all that this starts. So tests run side by side, and what one leaves behind ends with it.
+pub(crate) struct LabTurn;
 
 impl LabTurn {
-    /// Waits for the turn; there is no lab then. Fails if the tests lack the privileges.
+    /// There is no lab yet. Fails if the tests lack the privileges.
     pub(crate) fn take() -> Self {
         assert!(rustix::process::geteuid().is_root(), "this test needs root: run `make test` with sudo");
-        let path = "/run/fourwave-test.lock";
-        let lock = File::options().create(true).truncate(false).write(true).open(path).unwrap();
-        flock(&lock, FlockOperation::LockExclusive).unwrap();
-        ok(&["lab", "down"]);
-        Self { _lock: lock }
+        #[expect(deprecated, reason = "what is unsafe of it is to unshare FILES")]
+        rustix::thread::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWNET).unwrap();
+        let made = sh("mount --make-rprivate / && mount -t tmpfs tmpfs /run && ip link set lo up");
+        assert!(made.status.success(), "{}", stderr(&made));
+        Self
     }
 }
 
@@ -70,13 +68,18 @@ pub(crate) fn sh(script: &str) -> Output {
     Command::new("sh").args(["-c", script]).output().unwrap()
 }
 
+/// A path for a file or a folder that no other test has.
+pub(crate) fn temporary(name: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("fourwave-{}-{number}-{name}", std::process::id()))
+}
+
 /// A copy of the program where everybody can run it; removed on drop.
 pub(crate) struct ForNobody(PathBuf);
 
 pub(crate) fn for_nobody() -> ForNobody {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("fourwave-nobody-{}-{number}", std::process::id()));
+    let folder = temporary("nobody");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::copy(FOURWAVE, folder.join("fourwave")).unwrap();
     ForNobody(folder)

@@ -1,5 +1,6 @@
 //! The stack and the kernel on one interface and one address, both at work: neither disturbs the other.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -40,7 +41,7 @@ fn lab(queues: usize) -> LabTurn {
 
 /// nginx on port 8080, until it is dropped: a kilobyte for every GET.
 fn nginx(namespace: &str, address: &str) -> Background {
-    let folder = std::env::temp_dir().join(format!("fourwave-nginx-{}-{namespace}", std::process::id()));
+    let folder = Path::new("/run").join(format!("nginx-{namespace}"));
     std::fs::create_dir_all(&folder).unwrap();
     let (folder, host, body) = (folder.display(), host(address), "x".repeat(1000));
     let settings = format!(

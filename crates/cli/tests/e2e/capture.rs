@@ -26,7 +26,7 @@ impl Capture {
     }
 
     fn at(namespace: &str, meanwhile: impl FnOnce()) -> Self {
-        let capture = Self(std::env::temp_dir().join(format!("fourwave-capture-{}.pcap", std::process::id())));
+        let capture = Self("/run/capture.pcap".into());
         // Not through `within`: it is ended by SIGINT, so that it writes all it has.
         let mut command = Command::new("ip");
         let interface = format!("{namespace}0");

@@ -10,7 +10,7 @@ struct File(PathBuf);
 
 impl File {
     fn of(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fourwave-{}-{name}.toml", std::process::id()));
+        let path = common::temporary(name).with_extension("toml");
         std::fs::write(&path, text).unwrap();
         Self(path)
     }

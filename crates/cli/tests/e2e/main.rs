@@ -21,6 +21,7 @@ mod jumbo;
 mod load;
 mod load_open;
 mod load_tcp;
+mod measured;
 mod mirror;
 mod neighbours;
 mod open_loop;

@@ -1,6 +1,7 @@
 //! What the kernel knows and the stack follows: neighbours, routes, MTU, names, while connections are up.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -105,10 +106,10 @@ fn a_neighbour_in_use_is_probed_by_the_kernel() {
     sh(&format!("ip netns exec fw-a sysctl -q -w net.ipv4.neigh.fw-a0.{times}"));
     let server = Server::echo();
     let under_way = long_transfer();
-    let log = std::env::temp_dir().join(format!("fourwave-probes-{}", std::process::id()));
+    let log = Path::new("/run/probes");
     let watch = format!("exec ip monitor neigh dev fw-a0 > {}", log.display());
     let watch = Background::start(within("fw-a", 60, &["sh", "-c", &watch]));
-    let probes = || std::fs::read_to_string(&log).unwrap_or_default().matches(" PROBE").count();
+    let probes = || std::fs::read_to_string(log).unwrap_or_default().matches(" PROBE").count();
     // More than once: what was learnt with the first question does not last.
     eventually("it is asked", || probes() >= 1);
     eventually("it is asked again", || probes() >= 2 && neighbour("10.77.0.2").contains("REACHABLE"));
@@ -120,7 +121,7 @@ fn a_neighbour_in_use_is_probed_by_the_kernel() {
     std::thread::sleep(Duration::from_secs(7));
     assert_eq!((probes(), neighbour("10.77.0.2").contains("STALE")), (before, true));
     drop(watch);
-    std::fs::remove_file(&log).unwrap();
+    std::fs::remove_file(log).unwrap();
     server.stop();
 }
 

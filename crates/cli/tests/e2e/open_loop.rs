@@ -42,7 +42,7 @@ pub(crate) struct Output(PathBuf);
 
 impl Output {
     pub(crate) fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("fourwave-ping-{}-{name}", std::process::id())))
+        Self(common::temporary(name))
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -255,7 +255,7 @@ fn what_cannot_be_is_refused_before_anything_is_sent() {
         ("--bytes 9-5", "`9-5` goes backwards"),
         ("--stack raw --rate 5", "leave --rate away"),
         ("--stack raw --sweep size=5", "leave --sweep away"),
-        ("--stack raw --pipeline 2", "leave --pipeline at 1"),
+        ("--stack raw --pipeline 1025", "room for 1024 frames"),
         ("--stack raw --bytes 64-128", "give --bytes one number"),
     ] {
         let mut args = vec!["ping", "10.77.0.1:7"];

@@ -117,7 +117,9 @@ fn ctrl_c_prints_the_report() {
         eventually("the ping is under way", || counter(&server, "segments_in") > before + 100);
         ping.signal(Signal::INT);
         let (code, stdout, said) = ping.end(SOON);
-        assert_eq!((code, said.as_str()), (Some(0), ""), "{stdout}");
+        // A busy machine may have it warn.
+        let said: Vec<_> = said.lines().filter(|line| !line.starts_with("fourwave: warning: ")).collect();
+        assert_eq!((code, said.len()), (Some(0), 0), "{said:?}");
         let report = json(&stdout);
         assert!(report["count"].as_u64().unwrap() >= 2 && report["errors"] == 0, "{report}");
     }

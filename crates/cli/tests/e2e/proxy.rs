@@ -20,7 +20,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("fourwave-proxy-{}-{name}", std::process::id()));
+        let folder = common::temporary(name);
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }

@@ -1,44 +1,11 @@
-//! What `bench --only proxy` reports: medians over the rounds, and fourwave's by HAProxy's.
-
-use std::collections::BTreeMap;
-use std::fmt;
+//! What the proxies gave: medians over the rounds, and fourwave's by HAProxy's.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::super::report::{Jitter, median_by};
-use super::{Between, Config, Sample, Test};
-use crate::measure::Machine;
+use super::super::samples::{Sample, Samples, median};
+use super::super::task::Task;
+use super::{Between, Test};
 use crate::out;
-
-/// The document of `bench --only proxy --json`.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ProxyReport {
-    machine: Machine,
-    /// Complete ones.
-    rounds: u32,
-    pub(super) interrupted: bool,
-    seconds_per_point: f64,
-    message_bytes: u32,
-    jitter: Jitter,
-    /// `None`: it is not installed, and was left out.
-    haproxy: Option<String>,
-    proxy: Figures,
-    failures: Vec<Failure>,
-}
-
-/// A point of a round that could not be measured.
-#[derive(Clone, Debug, Serialize)]
-struct Failure {
-    stack: &'static str,
-    test: &'static str,
-    /// From 1.
-    round: u32,
-    reason: String,
-}
-
-/// All samples.
-#[derive(Clone, Debug, Default)]
-struct Figures(BTreeMap<(Between, Test), Vec<Sample>>);
 
 /// Of one stack.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -74,7 +41,7 @@ struct Ratio {
 }
 
 impl Between {
-    const fn key(self) -> &'static str {
+    pub(in crate::bench) const fn key(self) -> &'static str {
         match self {
             Self::Fourwave => "fourwave",
             Self::HaProxy => "haproxy",
@@ -84,98 +51,25 @@ impl Between {
 }
 
 impl Test {
-    const fn key(self) -> &'static str {
+    /// As a failure names it.
+    pub(in crate::bench) const fn key(self) -> &'static str {
         match self {
-            Self::Requests => "requests",
-            Self::Connects => "connects",
-            Self::Latency => "latency",
+            Self::Requests => "proxy requests",
+            Self::Connects => "proxy connects",
+            Self::Latency => "proxy latency",
         }
     }
 }
 
-impl fmt::Display for Between {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key())
-    }
-}
+/// The figures of all, of a run's samples.
+pub(in crate::bench) struct Proxies<'a>(pub(in crate::bench) &'a Samples);
 
-impl fmt::Display for Test {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key())
-    }
-}
-
-impl ProxyReport {
-    pub(super) fn new(config: &Config, haproxy: Option<String>) -> Self {
-        Self {
-            machine: Machine::this(),
-            rounds: 0,
-            interrupted: false,
-            seconds_per_point: config.seconds.as_secs_f64(),
-            message_bytes: config.message_bytes,
-            jitter: Jitter::default(),
-            haproxy,
-            proxy: Figures::default(),
-            failures: Vec::new(),
-        }
-    }
-
-    pub(super) fn add(&mut self, between: Between, test: Test, sample: Sample, jitter: u64) {
-        self.jitter.add(jitter);
-        self.proxy.0.entry((between, test)).or_default().push(sample);
-    }
-
-    pub(super) fn failed(&mut self, between: Between, test: Test, round: u32, reason: String) {
-        self.failures.push(Failure { stack: between.key(), test: test.key(), round, reason });
-    }
-
-    /// A point that failed twice is not tried again.
-    pub(super) fn given_up(&self, between: Between, test: Test) -> bool {
-        let same = |failure: &&Failure| (failure.stack, failure.test) == (between.key(), test.key());
-        self.failures.iter().filter(same).count() >= 2
-    }
-
-    pub(super) fn end_round(&mut self, round: u32) {
-        self.rounds += u32::from(!self.failures.iter().any(|failure| failure.round == round));
-    }
-
-    /// An error if a point could not be measured; the reasons are in the report.
-    pub(super) fn verdict(&self) -> anyhow::Result<()> {
-        let Some(Failure { stack, test, round, reason }) = self.failures.first() else { return Ok(()) };
-        anyhow::bail!("cannot measure {stack}, {test}, in round {round}: {reason}")
-    }
-
-    /// For `bench/results`.
-    pub(super) fn markdown(&self) -> String {
-        let mut text = format!("# `fourwave proxy` beside HAProxy\n\n{}.\n\n", self.heading());
-        text.push_str("| | fourwave | HAProxy | fourwave is |\n|---|--:|--:|--:|\n");
-        for (what, values, ratio) in self.rows() {
-            let [fourwave, haproxy] = values.map(|value| value.unwrap_or_else(|| "–".to_owned()));
-            text.push_str(&format!("| {what} | {fourwave} | {haproxy} | {ratio} |\n"));
-        }
-        if let Some(direct) = self.proxy.stack(Between::Nobody).and_then(|direct| direct.latency_ns) {
-            text.push_str(&format!("\nA request without a proxy takes {}.\n", out::nanoseconds(direct.p50)));
-        }
-        text.push_str(&format!("\n{}\n", self.notes().join("\n")));
-        text
-    }
-
-    fn heading(&self) -> String {
-        let Machine { cpu, cores, kernel } = &self.machine;
-        format!(
-            "{} bytes there and back through one core, medians of {} round(s) of {} s; {}; {cpu}, {cores} cores, Linux {kernel}",
-            self.message_bytes,
-            self.rounds,
-            self.seconds_per_point,
-            self.haproxy.as_deref().unwrap_or("no HAProxy here: it is left out"),
-        )
-    }
-
-    fn rows(&self) -> Vec<(&'static str, [Option<String>; 2], String)> {
-        let stacks = [Between::Fourwave, Between::HaProxy].map(|between| self.proxy.stack(between).unwrap_or_default());
-        let ratio = self.proxy.ratio();
+impl Proxies<'_> {
+    /// What, fourwave's, HAProxy's, and their ratio.
+    pub(in crate::bench) fn rows(&self) -> Vec<(&'static str, [Option<String>; 2], Option<f64>)> {
+        let stacks = [Between::Fourwave, Between::HaProxy].map(|between| self.stack(between).unwrap_or_default());
+        let ratio = self.ratio();
         let row = |what, value: &dyn Fn(&Stack) -> Option<String>, ratio: Option<f64>| {
-            let ratio = ratio.map(|ratio| format!("{ratio:.2} ×")).unwrap_or_default();
             (what, [value(&stacks[0]), value(&stacks[1])], ratio)
         };
         let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.0}"));
@@ -188,62 +82,49 @@ impl ProxyReport {
         ]
     }
 
-    fn notes(&self) -> Vec<String> {
+    /// What else is to be said, for people.
+    pub(in crate::bench) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some([Some(requests), Some(connects)]) = self.proxy.stack(Between::HaProxy).map(|haproxy| haproxy.cpu) {
+        if let Some(direct) = self.stack(Between::Nobody).and_then(|direct| direct.latency_ns) {
+            notes.push(format!("a request without a proxy takes {}", out::nanoseconds(direct.p50)));
+        }
+        if let Some([Some(requests), Some(connects)]) = self.stack(Between::HaProxy).map(|haproxy| haproxy.cpu) {
             notes.push(format!(
-                "HAProxy took {:.0} % of its core under requests and {:.0} % under connections.",
+                "HAProxy took {:.0} % of its core under requests and {:.0} % under connections",
                 requests * 100.0,
                 connects * 100.0
             ));
         }
-        notes.extend(self.jitter.sentence());
-        let failure = |f: &Failure| format!("{}, {} failed in round {}: {}", f.stack, f.test, f.round, f.reason);
-        notes.extend(self.failures.iter().map(failure));
-        if self.interrupted {
-            notes.push("Interrupted: this is what was measured so far.".to_owned());
-        }
         notes
     }
-}
 
-impl fmt::Display for ProxyReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.heading())?;
-        write!(f, "  {:<34}{:>12}{:>12}    fourwave is", "", "fourwave", "HAProxy")?;
-        for (what, values, ratio) in self.rows() {
-            let [fourwave, haproxy] = values.map(|value| value.unwrap_or_else(|| "–".to_owned()));
-            let row = format!("  {what:<34}{fourwave:>12}{haproxy:>12}    {ratio}");
-            write!(f, "\n{}", row.trim_end())?;
-        }
-        self.notes().iter().try_for_each(|note| write!(f, "\n  {note}"))
+    fn samples(&self, between: Between, test: Test) -> &[Sample] {
+        self.0.of(Task::Proxy(between, test))
     }
-}
 
-impl Figures {
     fn stack(&self, between: Between) -> Option<Stack> {
-        let samples = |test| self.0.get(&(between, test)).map(Vec::as_slice).unwrap_or_default();
-        let all = |test, value: fn(&Sample) -> f64| samples(test).iter().map(value).collect::<Vec<_>>();
-        let requests = all(Test::Requests, |sample| sample.through.requests_per_s);
-        let connects = all(Test::Connects, |sample| sample.through.connects_per_s);
-        let (p50, p99) = (all(Test::Latency, p50), all(Test::Latency, p99));
-        if requests.is_empty() && connects.is_empty() && p50.is_empty() {
+        let rates = |test| self.samples(between, test).iter().filter_map(|sample| sample.per_s).collect::<Vec<_>>();
+        let cpu = |test| self.samples(between, test).iter().filter_map(|sample| sample.cpu).collect();
+        let (requests, connects) = (rates(Test::Requests), rates(Test::Connects));
+        let own = self.samples(between, Test::Latency);
+        let (p50s, p99s) = (times(own, p50), times(own, p99));
+        if requests.is_empty() && connects.is_empty() && p50s.is_empty() {
             return None;
         }
-        let added = |own: &[f64], value: fn(&Sample) -> f64| {
-            let direct = self.0.get(&(Between::Nobody, Test::Latency))?;
-            median(own.iter().zip(direct).map(|(own, direct)| own - value(direct)).collect())
+        let added = |own: &[f64], value: fn(&crate::measure::Latency) -> u64| {
+            let direct = times(self.samples(Between::Nobody, Test::Latency), value);
+            median(own.iter().zip(direct).map(|(own, direct)| own - direct).collect())
         };
-        let added = added(&p50, self::p50).zip(added(&p99, self::p99)).map(|(p50, p99)| Latency { p50, p99 });
+        let added = added(&p50s, p50).zip(added(&p99s, p99)).map(|(p50, p99)| Latency { p50, p99 });
         Some(Stack {
             requests_per_s: median(requests.clone()),
             connects_per_s: median(connects.clone()),
             added_latency_ns: added.filter(|_| between != Between::Nobody),
-            latency_ns: median(p50.clone()).zip(median(p99)).map(|(p50, p99)| Latency { p50, p99 }),
+            latency_ns: median(p50s.clone()).zip(median(p99s)).map(|(p50, p99)| Latency { p50, p99 }),
             requests_per_s_rounds: requests,
             connects_per_s_rounds: connects,
-            latency_p50_ns_rounds: p50,
-            cpu: [Test::Requests, Test::Connects].map(|test| median(all(test, |sample| sample.proxy_cpu))),
+            latency_p50_ns_rounds: p50s,
+            cpu: [Test::Requests, Test::Connects].map(|test| median(cpu(test))),
         })
     }
 
@@ -262,7 +143,7 @@ impl Figures {
     }
 }
 
-impl Serialize for Figures {
+impl Serialize for Proxies<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for between in [Between::Fourwave, Between::HaProxy, Between::Nobody] {
@@ -275,74 +156,54 @@ impl Serialize for Figures {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53")]
-fn p50(sample: &Sample) -> f64 {
-    sample.through.latency_ns.p50 as f64
+fn p50(latency: &crate::measure::Latency) -> u64 {
+    latency.p50
+}
+
+fn p99(latency: &crate::measure::Latency) -> u64 {
+    latency.p99
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53")]
-fn p99(sample: &Sample) -> f64 {
-    sample.through.latency_ns.p99 as f64
-}
-
-fn median(values: Vec<f64>) -> Option<f64> {
-    median_by(values, f64::total_cmp, f64::midpoint)
+fn times(samples: &[Sample], value: fn(&crate::measure::Latency) -> u64) -> Vec<f64> {
+    samples.iter().filter_map(|sample| sample.latency.as_ref()).map(|latency| value(latency) as f64).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::internal::ThroughReport;
-    use std::time::Duration;
 
-    fn sample(rate: f64, latency: u64) -> Sample {
-        let latency_ns =
-            crate::measure::Latency { p50: latency, p99: 2 * latency, ..crate::measure::Latency::default() };
-        let through = ThroughReport {
-            requests: 1,
-            connects: 1,
-            errors: 0,
-            duration_s: 1.0,
-            requests_per_s: rate,
-            connects_per_s: rate,
-            latency_ns,
-        };
-        Sample { through, proxy_cpu: 0.5 }
+    fn add(samples: &mut Samples, between: Between, test: Test, rate: f64, p50: u64) {
+        let latency = crate::measure::Latency { p50, p99: 2 * p50, ..crate::measure::Latency::default() };
+        let per_s = (test != Test::Latency).then_some(rate);
+        let sample = Sample { latency: Some(latency), per_s, cpu: Some(0.5), ..Sample::default() };
+        samples.add(Task::Proxy(between, test), sample);
     }
 
-    fn report(haproxy: bool) -> ProxyReport {
-        let config = Config {
-            rounds: 3,
-            seconds: Duration::from_secs(1),
-            pause: Duration::ZERO,
-            message_bytes: 64,
-            json: true,
-            markdown: None,
-        };
-        let mut report = ProxyReport::new(&config, haproxy.then(|| "HAProxy version 2.6".to_owned()));
+    fn samples(haproxy: bool) -> Samples {
+        let mut samples = Samples::default();
         for noise in [0.0, 1000.0, 100.0] {
             for test in [Test::Requests, Test::Connects] {
-                report.add(Between::Fourwave, test, sample(30_000.0 + noise, 0), 0);
+                add(&mut samples, Between::Fourwave, test, 30_000.0 + noise, 0);
                 if haproxy {
-                    report.add(Between::HaProxy, test, sample(10_000.0 + noise, 0), 0);
+                    add(&mut samples, Between::HaProxy, test, 10_000.0 + noise, 0);
                 }
             }
         }
         // A stall hits all of a round: the differences do not know of it.
         for stall in [0, 50_000, 0] {
-            report.add(Between::Nobody, Test::Latency, sample(1.0, 5000 + stall), 0);
-            report.add(Between::Fourwave, Test::Latency, sample(1.0, 11_000 + stall), 0);
+            add(&mut samples, Between::Nobody, Test::Latency, 1.0, 5000 + stall);
+            add(&mut samples, Between::Fourwave, Test::Latency, 1.0, 11_000 + stall);
             if haproxy {
-                report.add(Between::HaProxy, Test::Latency, sample(1.0, 29_000 + stall), 0);
+                add(&mut samples, Between::HaProxy, Test::Latency, 1.0, 29_000 + stall);
             }
         }
-        report
+        samples
     }
 
     #[test]
     fn the_document_has_its_keys() {
-        let document = serde_json::to_value(report(true)).unwrap();
-        let proxy = &document["proxy"];
+        let proxy = serde_json::to_value(Proxies(&samples(true))).unwrap();
         assert_eq!(proxy["fourwave"]["requests_per_s"], 30_100.0);
         assert_eq!(proxy["haproxy"]["connects_per_s"], 10_100.0);
         assert_eq!(proxy["fourwave"]["added_latency_ns"]["p50"], 6000.0);
@@ -354,23 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn without_haproxy_it_is_left_out_by_name() {
-        let report = report(false);
-        let document = serde_json::to_value(&report).unwrap();
-        assert!(document["haproxy"].is_null() && document["proxy"].get("haproxy").is_none());
-        assert!(document["proxy"]["ratio"]["requests_per_s"].is_null());
-        for text in [report.to_string(), report.markdown()] {
-            assert!(text.contains("no HAProxy here") && text.contains("30100"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_failed_point_is_told_of() {
-        let mut report = report(true);
-        report.failed(Between::HaProxy, Test::Connects, 1, "the reason".into());
-        report.end_round(1);
-        assert_eq!(report.rounds, 0);
-        assert!(!report.given_up(Between::HaProxy, Test::Connects));
-        assert!(report.verdict().unwrap_err().to_string().contains("haproxy, connects, in round 1: the reason"));
+    fn without_haproxy_there_is_nothing_to_compare_with() {
+        let samples = samples(false);
+        let proxy = serde_json::to_value(Proxies(&samples)).unwrap();
+        assert!(proxy.get("haproxy").is_none() && proxy["ratio"]["requests_per_s"].is_null());
+        let (_, values, ratio) = &Proxies(&samples).rows()[0];
+        assert_eq!((values, ratio), (&[Some("30100".to_owned()), None], &None));
     }
 }
