@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use anyhow::anyhow;
-use fourwave::{App, Bytes, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place};
+use fourwave::{
+    App, Bytes, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place, Running,
+};
 
 use super::bulk_report::{Report, Tally};
 use super::seconds::{Part, Seconds};
 use super::{Bulk, Direction, part};
+use crate::args::Stack;
 use crate::internal::Random;
 use crate::load::Config;
 use crate::measure::Run;
@@ -27,7 +30,7 @@ const PATTERN_BYTES: usize = 65_521;
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
-    let measurement = Run::begin(super::COMMAND);
+    let mut measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?;
     let seconds = Seconds::start(config.live)?;
     let (busy, text) = (Arc::new(AtomicUsize::new(0)), text(bulk.direction));
@@ -36,7 +39,10 @@ pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()
         Load::new(config, bulk, place, text.clone(), Arc::clone(&busy), seconds.sender())
     };
     let (mut tally, mut failure) = (Tally::new(), None);
-    for load in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+    let ready = |running: &Running<Load>| tracing::info!("{}", stack::place(running));
+    let (loads, counts) = stack::run_and_count(builder, make, stop, ready)?;
+    measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    for load in loads {
         tally.add(&load.tally);
         failure = failure.or(load.failure);
     }
@@ -45,7 +51,7 @@ pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()
         return Err(error);
     }
     let mut report = Report::of(config, bulk, &tally, seconds, &measurement);
-    report.warn();
+    report.warn(&measurement);
     if config.json {
         out::json(&report)?;
     } else {

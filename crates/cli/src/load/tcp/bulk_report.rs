@@ -185,7 +185,8 @@ impl Report {
     }
 
     /// Says what the figures may be wrong by.
-    pub(super) fn warn(&mut self) {
+    pub(super) fn warn(&mut self, run: &Run) {
+        measure::warn_of_all(&run.complaints(), std::iter::once(&mut self.results));
         if self.no_port > 0 {
             let sentence = format!(
                 "no local port, or no room, was left for {} connections: give the stack an address and all ports of it (--address)",

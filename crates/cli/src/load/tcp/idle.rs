@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::anyhow;
-use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place};
+use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place, Running};
 use hdrhistogram::Histogram;
 
 use super::idle_report::{Count, Counts, Report, Resident, Watch};
 use super::{Idle, part};
+use crate::args::Stack;
 use crate::load::pace::Evenly;
 use crate::load::protocol::{Protocol, Step};
 use crate::load::{CloseBy, Config, Pace};
@@ -26,7 +27,7 @@ const MESSAGES: usize = 1024;
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<()> {
-    let measurement = Run::begin(super::COMMAND);
+    let mut measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?.drain_time(stack::duration(config.ramp_down + config.timeout));
     let shared = Arc::new(Shared::default());
     let watch = Watch::start(config.live, config.connections, Arc::clone(&shared.counts))?;
@@ -35,7 +36,10 @@ pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<(
         Load::new(config, idle, place, Arc::clone(&shared))
     };
     let (mut times, mut failure) = (Times::new(), None);
-    for load in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+    let ready = |running: &Running<Load>| tracing::info!("{}", stack::place(running));
+    let (loads, counts) = stack::run_and_count(builder, make, stop, ready)?;
+    measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    for load in loads {
         times.add(&load.times);
         failure = failure.or(load.failure);
     }
@@ -44,7 +48,7 @@ pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<(
         return Err(error);
     }
     let mut report = Report::of(config, idle, &shared.counts, &times, &measurement);
-    report.warn();
+    report.warn(&measurement);
     if config.json {
         out::json(&report)?;
     } else {

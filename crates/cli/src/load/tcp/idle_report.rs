@@ -250,7 +250,8 @@ impl Report {
     }
 
     /// Says what the figures may be wrong by.
-    pub(super) fn warn(&mut self) {
+    pub(super) fn warn(&mut self, run: &Run) {
+        measure::warn_of_all(&run.complaints(), std::iter::once(&mut self.results));
         if let Some(no_port) = self.failed_by.get("no_port") {
             let sentence = format!(
                 "no local port, or no room, was left for {no_port} connections: give the stack an address and all ports of \
