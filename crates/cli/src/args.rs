@@ -18,6 +18,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod through;
+mod urls;
 mod workload;
 
 use std::fmt;

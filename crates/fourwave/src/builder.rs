@@ -92,6 +92,15 @@ impl Stack {
         self
     }
 
+    /// Owns more addresses, in the network of [`Stack::address`] and by its gateway: up to 1023.
+    /// [`Io::connect_from`](crate::Io::connect_from) opens from any of them, each of which has all ports; who names none opens
+    /// from the first.
+    #[must_use]
+    pub fn more_addresses(mut self, more: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.options.more_addresses = more.into_iter().collect();
+        self
+    }
+
     /// How it is found out that nobody else has the address that the stack is to own: [`Stack::start`] returns once that is
     /// clear, or fails with the other station's MAC address. Default: one question, and a second for the answer;
     /// [`Dad::RFC_5227`] asks three times.

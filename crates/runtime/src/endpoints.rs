@@ -27,10 +27,9 @@ type Claimed = Vec<(SocketAddr, Option<Socket>)>;
 
 impl Endpoints {
     pub(crate) fn new(options: &Options, shared: &[IpAddr], steering: Arc<Mutex<Steering>>) -> Self {
-        let owned = options.address.map(|own| own.ip);
-        let addresses = owned.into_iter().chain(shared.iter().copied()).collect();
+        let addresses = options.owned().map(|own| own.ip).chain(shared.iter().copied()).collect();
         let claimed = options.listen.iter().map(|address| (*address, None)).collect();
-        Self { steering, addresses, owned: owned.is_some(), claimed: Arc::new(Mutex::new(claimed)) }
+        Self { steering, addresses, owned: options.address.is_some(), claimed: Arc::new(Mutex::new(claimed)) }
     }
 
     /// The stack's addresses when it started.

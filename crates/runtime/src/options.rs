@@ -3,11 +3,14 @@
 use crate::error::Error;
 use crate::idle::Idle;
 use crate::limits::Limits;
-use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Settings};
+use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Route, Settings};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use xdp::{CopyMode, TxChecksum, XdpMode};
+
+/// Addresses that a stack can have, and the XDP program can know.
+const MOST_ADDRESSES: usize = 1024;
 
 /// An address the stack owns: nobody else answers for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct Options {
     pub cores: Vec<usize>,
     /// An address of the stack's own; `None`: share the interface's with the kernel.
     pub address: Option<Address>,
+    /// More addresses of the stack's own, in the network of `address` and by its gateway: up to 1023.
+    pub more_addresses: Vec<IpAddr>,
     /// How it is found out whether `address` is another station's.
     pub dad: Dad,
     /// The VLAN of what is sent unasked, 1 to 4094; replies go where the question came from. `None`: untagged.
@@ -133,6 +138,7 @@ impl Options {
             queues: Vec::new(),
             cores: Vec::new(),
             address: None,
+            more_addresses: Vec::new(),
             dad: Dad::default(),
             vlan: None,
             listen: Vec::new(),
@@ -154,6 +160,12 @@ impl Options {
     #[must_use]
     pub fn kernel() -> Self {
         Self { kernel_sockets: KernelSockets::Only, ..Self::new("") }
+    }
+
+    /// All addresses of the stack's own.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = Address> {
+        let more = move |own: Address| self.more_addresses.iter().map(move |ip| Address { ip: *ip, ..own });
+        self.address.into_iter().flat_map(move |own| std::iter::once(own).chain(more(own)))
     }
 
     /// Whether there is one at all: what follows needs it.
@@ -182,6 +194,7 @@ impl Options {
         let words = |given: bool, text: String| given.then_some(text);
         let given = [
             ("address", self.address.map(|own| own.ip.to_string())),
+            ("more_addresses", words(!self.more_addresses.is_empty(), format!("{:?}", self.more_addresses))),
             ("vlan", self.vlan.map(|vlan| vlan.to_string())),
             ("queues", words(!self.queues.is_empty(), format!("{:?}", self.queues))),
             ("ports", own_ports.map(|ports| format!("{ports:?}"))),
@@ -223,6 +236,7 @@ impl Options {
             return refused("interface", "empty".into(), "the name of one (`ip link`)");
         }
         self.dad.check()?;
+        self.check_more_addresses()?;
         match (&self.address, self.vlan) {
             (Some(own), _) => own.check(),
             (None, Some(vlan)) => {
@@ -235,6 +249,28 @@ impl Options {
             }
             (None, None) => Ok(()),
         }
+    }
+}
+
+impl Options {
+    /// Whether they are the stack's to have, as its address is.
+    fn check_more_addresses(&self) -> Result<(), Error> {
+        let refused =
+            |ip: &IpAddr, allowed| Err(Error::Option { field: "more_addresses", value: ip.to_string(), allowed });
+        let Some(first) = self.more_addresses.first() else { return Ok(()) };
+        let Some(own) = self.address else { return refused(first, "some only beside an address of the stack's own") };
+        let all: Vec<_> = self.owned().map(|own| own.ip).collect();
+        if let Some(twice) = first_twice(&all) {
+            return refused(twice, "each address once");
+        }
+        if all.len() > MOST_ADDRESSES {
+            return refused(&all[MOST_ADDRESSES], "1024 addresses in all");
+        }
+        let network = Route { prefix: own.ip, prefix_len: own.prefix_len, gateway: None };
+        if let Some(other) = self.more_addresses.iter().find(|ip| !network.matches(**ip)) {
+            return refused(other, "addresses in the network of the stack's own");
+        }
+        self.owned().skip(1).try_for_each(|own| own.check())
     }
 }
 
@@ -318,6 +354,27 @@ mod tests {
             let address = own(ip, bits, gateway);
             assert_eq!(refused(|o| o.address = address), expected, "{ip}/{bits} {gateway:?}");
         }
+    }
+
+    #[test]
+    fn more_addresses_are_in_the_network_of_the_first_and_each_is_there_once() {
+        let with = |more: &[&str]| {
+            let more = more.iter().map(|ip| ip.parse().unwrap()).collect();
+            refused(|o| (o.address, o.more_addresses) = (own("10.0.0.8", 24, Some("10.0.0.1")), more))
+        };
+        assert_eq!(with(&["10.0.0.9", "10.0.0.254"]), None);
+        for wrong in ["10.0.1.9", "10.0.0.8", "fd77::1"] {
+            assert_eq!(with(&[wrong]), Some("more_addresses"), "{wrong}");
+        }
+        assert_eq!(with(&["10.0.0.9", "10.0.0.9"]), Some("more_addresses"));
+        // Nobody's, and the gateway's.
+        assert_eq!((with(&["10.0.0.255"]), with(&["10.0.0.1"])), (Some("address"), Some("gateway")));
+        assert_eq!(refused(|o| o.more_addresses = vec!["10.0.0.9".parse().unwrap()]), Some("more_addresses"));
+        let many = |count: u32| {
+            let more = (1..count).map(|at| IpAddr::from((0x0a00_0000 + at).to_be_bytes())).collect();
+            refused(|o| (o.address, o.more_addresses) = (own("10.0.200.200", 8, None), more))
+        };
+        assert_eq!((many(1024), many(1025)), (None, Some("more_addresses")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::interface;
 use crate::kernel::{self, Reservation};
 use crate::landing::{FirstLook, LandingWatch, probe};
 use crate::neighbours::{Mailbox, Mirror};
-use crate::options::{KernelSockets, Options};
+use crate::options::{Address, KernelSockets, Options};
 use crate::overhear::Overhearing;
 use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
@@ -74,8 +74,8 @@ struct Held {
 
 impl Held {
     fn of(options: &Options, facts: &InterfaceFacts, shards: &[Shard]) -> Result<Self, Error> {
-        if let Some(own) = options.address {
-            let group = kernel::join_group(facts.ifindex, own.ip).into_iter().collect();
+        if options.address.is_some() {
+            let group = options.owned().filter_map(|own| kernel::join_group(facts.ifindex, own.ip)).collect();
             return Ok(Self { shared: Vec::new(), _sockets: group, _ephemeral: None });
         }
         let addresses = shards.first().map(|shard| &shard.config().addresses);
@@ -488,11 +488,12 @@ fn largest_mtu(opened_at: u32) -> u32 {
 }
 
 fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddress>, Error> {
-    if let Some(own) = options.address {
-        if facts.addresses.iter().any(|a| a.address == own.ip) {
-            return Err(Error::KernelHas { ip: own.ip, interface: facts.name.clone() });
-        }
-        return Ok(vec![LocalAddress { ip: own.ip, prefix_len: own.prefix_len, owned: true }]);
+    if options.address.is_some() {
+        let own = |own: Address| match facts.addresses.iter().any(|a| a.address == own.ip) {
+            true => Err(Error::KernelHas { ip: own.ip, interface: facts.name.clone() }),
+            false => Ok(LocalAddress { ip: own.ip, prefix_len: own.prefix_len, owned: true }),
+        };
+        return options.owned().map(own).collect();
     }
     let link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let shared: Vec<_> = facts

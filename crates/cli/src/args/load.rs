@@ -1,12 +1,13 @@
 //! `fourwave load`.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::UsageError;
 use super::load_tcp::LoadTcpArgs;
 use super::pacing::PacingArgs;
+use super::urls::{self, Entry, parse_sha256};
 use crate::load::http::{Http, Request};
 use crate::load::{CloseBy, Config, Kind};
 
@@ -33,6 +34,7 @@ enum What {
     fourwave load http http://10.77.0.1/ --interface fw-b0 --connections 64\n  \
     fourwave load http http://10.77.0.1/ --interface fw-b0 --close server --connections 100 --seconds 10 --json\n  \
     fourwave load http http://10.77.0.1:8080/form --method POST --body 'a=1' --header 'Content-Type: text/plain'\n  \
+    fourwave load http --urls list.txt --interface fw-b0 --connections 64 --expect-status 200\n  \
     fourwave load http http://10.77.0.1/ --interface fw-b0 --rate 20000 --seconds 10 --hlog out.hlog\n  \
     fourwave load http http://10.77.0.1/ --interface fw-b0 --rate 1000..50000 --arrivals poisson --close client\n  \
     fourwave load http http://127.0.0.1:8080/ --stack kernel --requests 100000 --expect-bytes 64\n\n\
@@ -42,9 +44,14 @@ enum What {
     each one's time counts from when it was due, so that a stall is in the time of every request that was due within it.\n\
     docs/LOAD.md has all of it. Ctrl-C ends it with the report so far, the files included.")]
 struct HttpArgs {
-    /// What to ask for, such as http://10.77.0.1:8080/index.html
-    #[arg(value_name = "URL")]
-    url: String,
+    /// What to ask for, such as http://10.77.0.1:8080/index.html; several, of one host, are taken in turn
+    #[arg(value_name = "URL", required_unless_present = "urls")]
+    url: Vec<String>,
+
+    /// More of them, one a line: URL or METHOD URL, and then the SHA-256 that the body is to have, if it is known; behind # are
+    /// comments
+    #[arg(long, value_name = "FILE")]
+    urls: Option<PathBuf>,
 
     /// Requests under way over each connection
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -54,7 +61,7 @@ struct HttpArgs {
     #[arg(long, value_enum, value_name = "WHO")]
     close: Option<CloseBy>,
 
-    /// The request's method
+    /// The request's method, where the list has none
     #[arg(long, default_value = "GET")]
     method: String,
 
@@ -74,6 +81,10 @@ struct HttpArgs {
     #[arg(long, value_name = "N")]
     expect_bytes: Option<u64>,
 
+    /// The SHA-256 a response's body is to have, where the list has none: 64 hexadecimal digits; others are counted
+    #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
+    expect_sha256: Option<[u8; 32]>,
+
     #[command(flatten)]
     pacing: PacingArgs,
 }
@@ -89,22 +100,22 @@ impl LoadArgs {
 
 impl HttpArgs {
     fn resolve(self) -> Result<(Config, Kind), UsageError> {
-        let (host, path) = split(&self.url)?;
-        let target = address(&self.url, host)?;
-        let request = self.request(host, path)?;
-        let request = Request { bytes: request, head_only: self.method == "HEAD" };
-        let http = Http::new(vec![request], self.expect_status, self.expect_bytes);
+        let (entries, target) = urls::read(&self.url, self.urls.as_deref())?;
+        let requests = entries.iter().map(|entry| self.request(entry)).collect::<Result<_, _>>()?;
+        let http = Http::new(requests, self.expect_status, self.expect_bytes);
         let config = self.pacing.resolve(target, self.close, self.pipeline as usize)?;
         Ok((config, Kind::Http(http)))
     }
 
-    /// The bytes to send.
-    fn request(&self, host: &str, path: &str) -> Result<Vec<u8>, UsageError> {
+    /// What is sent for a URL, and expected.
+    fn request(&self, entry: &Entry) -> Result<Request, UsageError> {
+        let (host, path) = (entry.host.as_str(), entry.path.as_str());
+        let method = entry.method.as_ref().unwrap_or(&self.method);
         let token = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
-        if !token(&self.method) {
-            return Err(UsageError(format!("--method {:?} is no method: one word, such as GET", self.method)));
+        if !token(method) {
+            return Err(UsageError(format!("--method {method:?} is no method: one word, such as GET")));
         }
-        let mut head = format!("{} {path} HTTP/1.1\r\n", self.method);
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
         let given = |name: &str| {
             self.header
                 .iter()
@@ -128,71 +139,105 @@ impl HttpArgs {
             head += "Connection: close\r\n";
         }
         // Of methods that give it a meaning a length is to be sent even if there is none, RFC 9110 section 8.6.
-        if !given("Content-Length") && (!self.body.is_empty() || matches!(&self.method[..], "POST" | "PUT" | "PATCH")) {
+        if !given("Content-Length") && (!self.body.is_empty() || matches!(&method[..], "POST" | "PUT" | "PATCH")) {
             head += &format!("Content-Length: {}\r\n", self.body.len());
         }
-        Ok(format!("{head}\r\n{}", self.body).into_bytes())
+        Ok(Request {
+            bytes: format!("{head}\r\n{}", self.body).into_bytes(),
+            head_only: method == "HEAD",
+            sha256: entry.sha256.or(self.expect_sha256),
+        })
     }
-}
-
-/// Host with its port, and path with its query, of a URL.
-fn split(url: &str) -> Result<(&str, &str), UsageError> {
-    let wrong = |why: &str| UsageError(format!("{url:?}: {why}, such as http://10.77.0.1:8080/index.html"));
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(wrong("there is no TLS here: a URL of HTTP is needed")),
-        _ => return Err(wrong("a URL of HTTP is needed")),
-    };
-    let rest = rest.split('#').next().unwrap_or_default();
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (host, path) = rest.split_at(end);
-    if host.is_empty() || host.contains('@') || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong("host and path without spaces are needed"));
-    }
-    match path {
-        "" => Ok((host, "/")),
-        path if path.starts_with('?') => Err(wrong("a query needs a path before it")),
-        path => Ok((host, path)),
-    }
-}
-
-/// The address of a host, which may be a name.
-fn address(url: &str, host: &str) -> Result<SocketAddr, UsageError> {
-    let colon = host.rfind(':').filter(|at| host[*at..].find(']').is_none());
-    let with_port = if colon.is_some() { host.to_owned() } else { format!("{host}:80") };
-    let found = with_port.to_socket_addrs().map_err(|error| UsageError(format!("{url:?}: {host}: {error}")))?;
-    let found = found.into_iter().next().filter(|address| address.port() != 0);
-    found.ok_or_else(|| UsageError(format!("{url:?}: {host} is no address that can be connected to")))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn a_url_is_host_and_path() {
-        assert_eq!(split("http://10.0.0.1").unwrap(), ("10.0.0.1", "/"));
-        assert_eq!(split("http://a:81/b?c=d#e").unwrap(), ("a:81", "/b?c=d"));
-        assert_eq!(split("http://[fd77::1]:81/").unwrap(), ("[fd77::1]:81", "/"));
-        for wrong in
-            ["10.0.0.1", "https://a/", "ftp://a/", "http://", "http:///", "http://a b/", "http://a@b/", "http://a?b"]
-        {
-            assert!(split(wrong).is_err(), "{wrong}");
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::load::Pace;
+    use crate::measure::{Gaps, Rate};
+
+    fn load(flags: &str) -> Result<Config, String> {
+        let line = format!("fourwave load http http://10.77.0.1/ {flags}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+        match cli.command {
+            Command::Load(args) => args.resolve().map(|(config, _)| config).map_err(|error| error.to_string()),
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_port_is_80_unless_it_is_said() {
-        for (host, expected) in [
-            ("10.0.0.1", "10.0.0.1:80"),
-            ("10.0.0.1:8080", "10.0.0.1:8080"),
-            ("[fd77::1]", "[fd77::1]:80"),
-            ("[fd77::1]:81", "[fd77::1]:81"),
+    fn a_closed_loop_runs_five_seconds_unless_counted() {
+        let config = load("").unwrap();
+        assert_eq!((config.pace, config.pipeline), (Pace::Closed { think: None }, 1));
+        assert_eq!((config.duration, config.requests), (Some(Duration::from_secs(5)), None));
+        let config = load("--requests 7 --think-ms 20").unwrap();
+        assert_eq!((config.duration, config.requests), (None, Some(7)));
+        assert_eq!(config.pace, Pace::Closed { think: Some(Duration::from_millis(20)) });
+    }
+
+    #[test]
+    fn rates_are_constant_or_ramps_and_gaps_even_or_by_chance() {
+        let pace = |flags: &str| load(flags).unwrap().pace;
+        let constant = Rate::Constant(2000);
+        assert_eq!(pace("--rate 2000"), Pace::Open { rate: constant, gaps: Gaps::Constant });
+        assert_eq!(pace("--rate 2000 --arrivals constant"), Pace::Open { rate: constant, gaps: Gaps::Constant });
+        assert_eq!(
+            pace("--rate 1..9 --arrivals poisson"),
+            Pace::Open { rate: Rate::Ramp { from: 1, to: 9 }, gaps: Gaps::Poisson { seed: 1 } }
+        );
+        let chance = Pace::Open { rate: constant, gaps: Gaps::Poisson { seed: 5 } };
+        assert_eq!(pace("--rate 2000 --arrivals poisson --seed 5"), chance);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_what_is_allowed() {
+        for (flags, says) in [
+            ("--rate 0", "1 to 10000000"),
+            ("--rate 10000001", "1 to 10000000"),
+            ("--rate 5..", "1 to 10000000"),
+            ("--rate 5..0", "1 to 10000000"),
+            ("--rate many", "1 to 10000000"),
+            ("--rate 1..9 --requests 5", "give --seconds"),
+            ("--arrivals poisson", "--rate"),
+            ("--rate 5 --arrivals even", "poisson"),
+            ("--seed 5", "--arrivals"),
+            ("--rate 5 --arrivals constant --seed 5", "--seed is for --arrivals poisson"),
+            ("--rate 5 --think-ms 5", "--think-ms"),
+            ("--think-ms 0", "1..=3600000"),
+            ("--think-ms 5 --pipeline 2", "leave --pipeline at 1"),
+            ("--close client --pipeline 2", "--pipeline is for connections that are kept"),
+            ("--ramp-up 3601", "0 to 3600"),
+            ("--ramp-down -1", "-1"),
+            ("--connections 10000001", "1..=10000000"),
+            ("--connections 0", "1..=10000000"),
+            ("--pipeline 1001", "1..=1000"),
+            ("--timeout-s 0", "0.001 to 86400"),
+            ("--warmup 3601", "0 to 3600"),
+            ("--requests 0", "1"),
+            ("--close server,client", "reset"),
+            ("--expect-status 199", "200..=599"),
+            ("--expect-sha256 abc", "64 hexadecimal digits"),
+            ("--hgrm /tmp/x --hlog /tmp/x", "--hgrm and --hlog can't both write to /tmp/x"),
+            ("--stack raw", "--stack raw has no connections"),
+            ("--method G:T", "--method"),
+            ("http://10.77.0.2/", "10.77.0.2 is another host than 10.77.0.1"),
+            ("--source 10.77.0.8,x", "`x` is no IP address"),
+            ("--source 10.77.0.9-10.77.0.8", "backwards"),
+            ("--source fd77::8", "two IP versions"),
+            ("--ports 0-5", "1 to 65535"),
+            ("--ports 5-70000", "1 to 65535"),
+            ("--stack kernel --ports 5-6", "ip_local_port_range"),
+            ("--urls /nope", "--urls /nope: can't be read"),
         ] {
-            assert_eq!(address("", host).unwrap().to_string(), expected);
+            let said = load(flags).unwrap_err();
+            assert!(said.contains(says), "{flags}: {said}");
         }
-        for wrong in ["10.0.0.1:0", "10.0.0.1:x", "10.0.0.1:70000"] {
-            assert!(address("", wrong).is_err(), "{wrong}");
-        }
+        let none = Cli::try_parse_from(["fourwave", "load", "http"]).unwrap_err();
+        assert_eq!(none.exit_code(), 2);
     }
 }

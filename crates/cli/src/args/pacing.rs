@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::parse::{parse_ramp, parse_seconds, parse_warmup};
+use super::parse::{AddressList, parse_addresses, parse_ports, parse_ramp, parse_seconds, parse_warmup};
 use super::workload::parse_rate;
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::load::{CloseBy, Config, Pace};
@@ -52,6 +53,15 @@ pub(super) struct PacingArgs {
     /// Seconds over which connections are closed, evenly, once nothing more is measured, 0 to 3600
     #[arg(long, value_name = "S", value_parser = parse_ramp, default_value = "0")]
     pub(super) ramp_down: Duration,
+
+    /// Addresses to connect from in turn, such as 10.77.0.8,10.77.0.20-10.77.0.40, up to 1024: with --address more of the
+    /// stack's own in its network, else the interface's, or the kernel's [default: one]
+    #[arg(long, value_name = "LIST", value_parser = parse_addresses)]
+    source: Option<AddressList>,
+
+    /// Ports to connect from, 1 to 65535 [default: 61000-65535; with --address 1024-65535]
+    #[arg(long, value_name = "FROM-TO", value_parser = parse_ports)]
+    ports: Option<RangeInclusive<u16>>,
 
     /// Stop after so many responses
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -111,6 +121,14 @@ impl PacingArgs {
         if at.stack == Stack::Raw {
             return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
         }
+        if self.ports.is_some() && at.stack == Stack::Kernel {
+            let message = "--ports is for the stack's own: with --stack kernel they are net.ipv4.ip_local_port_range's";
+            return Err(UsageError(message.into()));
+        }
+        let sources = self.source.map_or_else(Vec::new, |list| list.0);
+        if let Some(other) = sources.iter().find(|ip| ip.is_ipv4() != target.is_ipv4()) {
+            return Err(UsageError(format!("--source {other} can't reach {target}: they are of two IP versions")));
+        }
         if close.is_some() && pipeline > 1 {
             return Err(UsageError("--pipeline is for connections that are kept: leave --close away".into()));
         }
@@ -142,6 +160,8 @@ impl PacingArgs {
             connections: self.connections.unwrap_or(16) as usize,
             pace: self.rate.map_or(Pace::Closed { think }, |rate| Pace::Open { rate, gaps }),
             pipeline,
+            sources,
+            ports: self.ports,
             ramp_up: self.ramp_up,
             ramp_down: self.ramp_down,
             requests: self.requests,

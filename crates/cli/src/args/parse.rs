@@ -1,6 +1,6 @@
 //! Words of the command line that are more than a number or a name.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -52,6 +52,49 @@ pub(super) fn parse_list(text: &str) -> Result<NumberList, String> {
         }
     }
     Ok(NumberList(numbers))
+}
+
+/// Addresses given as `10.0.0.1,10.0.0.5-10.0.0.9`: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddressList(pub(crate) Vec<IpAddr>);
+
+pub(super) fn parse_addresses(text: &str) -> Result<AddressList, String> {
+    const MOST: usize = 1024;
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        for ip in address_range(part)? {
+            if all.contains(&ip) {
+                return Err(format!("{ip} is there twice"));
+            }
+            if all.len() == MOST {
+                return Err(format!("{MOST} addresses are the most"));
+            }
+            all.push(ip);
+        }
+    }
+    Ok(AddressList(all))
+}
+
+fn address_range(text: &str) -> Result<Box<dyn Iterator<Item = IpAddr>>, String> {
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| format!("`{text}` is no IP address"));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (address(first)?, address(last)?) {
+        (IpAddr::V4(a), IpAddr::V4(b)) if a <= b => {
+            Ok(Box::new((a.to_bits()..=b.to_bits()).map(|ip| Ipv4Addr::from_bits(ip).into())))
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) if a <= b => {
+            Ok(Box::new((a.to_bits()..=b.to_bits()).map(|ip| Ipv6Addr::from_bits(ip).into())))
+        }
+        _ => Err(format!("`{text}` goes backwards, or from one IP version to the other")),
+    }
+}
+
+/// Ports given as `1024-65535`, or one.
+pub(super) fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let wrong = || format!("`{text}` is no range of ports: they go from 1 to 65535, the lower one first");
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = first.parse().map_err(|_| wrong())?..=last.parse().map_err(|_| wrong())?;
+    if *range.start() == 0 || range.is_empty() { Err(wrong()) } else { Ok(range) }
 }
 
 fn parse_range(text: &str) -> Result<RangeInclusive<usize>, String> {
@@ -127,6 +170,35 @@ mod tests {
         assert_eq!(parse_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
         for wrong in ["", "a", "3-1", "1,1", "1-", "0,0-3", "9999999999"] {
             assert!(parse_list(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let list = |text| parse_addresses(text).map(|list| list.0.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(list("10.0.0.8").unwrap(), ["10.0.0.8"]);
+        assert_eq!(list("10.0.0.255-10.0.1.1,10.0.0.1").unwrap(), ["10.0.0.255", "10.0.1.0", "10.0.1.1", "10.0.0.1"]);
+        assert_eq!(list("fd77::ffff-fd77::1:0").unwrap(), ["fd77::ffff", "fd77::1:0"]);
+        assert_eq!(list("10.0.0.0-10.0.3.255").unwrap().len(), 1024);
+        for (wrong, says) in [
+            ("", "no IP address"),
+            ("10.0.0.1/24", "no IP address"),
+            ("10.0.0.2-10.0.0.1", "backwards"),
+            ("10.0.0.1-fd77::1", "backwards, or from one"),
+            ("10.0.0.1,10.0.0.1", "twice"),
+            ("10.0.0.0-10.0.4.0", "1024"),
+            ("::-ffff::", "1024"),
+        ] {
+            assert!(list(wrong).unwrap_err().contains(says), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(parse_ports("1024-65535"), Ok(1024..=65535));
+        assert_eq!(parse_ports("61000"), Ok(61000..=61000));
+        for wrong in ["0", "0-5", "9-5", "1-65536", "", "-", "a-b"] {
+            assert!(parse_ports(wrong).unwrap_err().contains("1 to 65535"), "{wrong}");
         }
     }
 

@@ -122,12 +122,12 @@ impl Body {
         Self::Chunked(NEXT_CHUNK)
     }
 
-    /// Passes over the next bytes. How many were of the body, and whether it is over; `data` counts what is no framing.
-    pub(crate) fn pass(&mut self, bytes: &[u8], data: &mut u64) -> (usize, Result<bool, Malformed>) {
+    /// Passes over the next bytes. How many were of the body, and whether it is over; `data` is given what is no framing.
+    pub(crate) fn pass(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> (usize, Result<bool, Malformed>) {
         match self {
             Self::Bytes(left) => {
                 let taken = pass_over(left, bytes);
-                *data += taken as u64;
+                data(&bytes[..taken]);
                 (taken, Ok(*left == 0))
             }
             Self::Chunked(chunk) => {
@@ -135,7 +135,7 @@ impl Body {
                 while taken < bytes.len() {
                     if let Chunk::Data(left) = chunk {
                         let part = pass_over(left, &bytes[taken..]);
-                        *data += part as u64;
+                        data(&bytes[taken..taken + part]);
                         taken += part;
                         if *left == 0 {
                             *chunk = Chunk::Behind;

@@ -9,22 +9,29 @@ mod report;
 mod tally;
 pub(crate) mod tcp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use fourwave::{ConnId, ConnectError, Io, Stack};
 
 use crate::args::{KernelWait, StackConfig};
 
 use crate::measure::{self, Files, Live, Observer, Run};
-use crate::out;
 use crate::stop::Stop;
+use crate::{out, stack};
 use http::Http;
 pub(crate) use pace::Pace;
 use protocol::Protocol;
 use report::Report;
 use tcp::{COMMAND as TCP, Work};
+
+/// More connections need more room than a stack has by default.
+const MANY: usize = 1 << 16;
+/// For the data of each, sent and received.
+const POOL_BYTES: usize = 4096;
 
 /// Who closes a connection that is there for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,6 +55,9 @@ pub(crate) struct Config {
     pub(crate) pace: Pace,
     /// Requests under way over each connection at the most.
     pub(crate) pipeline: usize,
+    /// Addresses to connect from, in turn; none: the stack's first. And the ports.
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) ports: Option<RangeInclusive<u16>>,
     /// Over which connections are opened before the warm-up, and closed behind the end; evenly.
     pub(crate) ramp_up: Duration,
     pub(crate) ramp_down: Duration,
@@ -82,6 +92,47 @@ pub(crate) fn run((config, kind): &(Config, Kind), stop: &Stop) -> anyhow::Resul
     }
 }
 
+/// Begins a connection from the next address that has a port for it, of those that there are to be.
+fn connect(config: &Config, source: &mut usize, io: &mut Io<'_>) -> Result<ConnId, ConnectError> {
+    let Config { target, sources, .. } = config;
+    if sources.is_empty() {
+        return io.connect(*target);
+    }
+    for _ in 0..sources.len() {
+        let from = sources[*source];
+        match io.connect_from(from, *target) {
+            Err(ConnectError::NoPort) => *source = (*source + 1) % sources.len(),
+            Err(error) => return Err(error),
+            Ok(conn) => {
+                *source = (*source + 1) % sources.len();
+                return Ok(conn);
+            }
+        }
+    }
+    Err(ConnectError::NoPort)
+}
+
+/// The stack that the connections are opened on.
+fn builder(config: &Config) -> anyhow::Result<Stack> {
+    let stack = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
+    // On an address of the stack's own nobody else has any port.
+    let stack = match (&config.ports, config.at.address) {
+        (Some(ports), _) => stack.ports(ports.clone()),
+        (None, Some(_)) => stack.ports(1024..=u16::MAX),
+        (None, None) => stack.active_opens(),
+    };
+    let stack = match config.at.address {
+        Some(own) => stack.more_addresses(config.sources.iter().copied().filter(|ip| *ip != own.address)),
+        None => stack,
+    };
+    // Those that end have not left when others take their places; a shard may have all.
+    let Ok(room) = u32::try_from(config.connections + config.connections / 4) else { return Ok(stack) };
+    Ok(match config.connections {
+        ..=MANY => stack,
+        many => stack.max_connections(room).max_timers(room).pool_bytes(many.saturating_mul(POOL_BYTES)),
+    })
+}
+
 /// Loads by the engine. `names`: of the command, and of the server to start where none is.
 fn ask<P: Protocol>(
     config: &Config,
@@ -92,9 +143,10 @@ fn ask<P: Protocol>(
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
     let title = format!("fourwave {command} {}: responses in ns", config.target);
     // In a closed loop time stamps are the stack's, which it has anyway.
-    let run = if matches!(config.pace, Pace::Open { .. }) { Run::begin_by_tsc(command) } else { Run::begin(command) };
+    let mut run =
+        if matches!(config.pace, Pace::Open { .. }) { Run::begin_by_tsc(command) } else { Run::begin(command) };
     let observer = Observer::start(&run, title, vec![String::new()], &config.files, config.live)?;
-    let (tally, result) = engine::run(config, protocol, server, (&run, &observer), stop)?;
+    let (tally, result) = engine::run(config, protocol, server, (&mut run, &observer), stop)?;
     let (seconds, written) = observer.finish();
     if let Err(error) = &result
         && tally.is_empty()

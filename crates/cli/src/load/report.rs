@@ -114,8 +114,9 @@ impl Report {
                 tally.no_port
             ));
         }
-        if let Some(complaint) = self.sending.as_ref().and_then(|sending| sending.complaint()) {
-            self.results.warn(complaint);
+        match self.sending.as_ref().and_then(|sending| sending.complaint()) {
+            Some(complaint) => self.results.warn(complaint),
+            None => self.results.complain(""),
         }
     }
 

@@ -128,6 +128,48 @@ fn an_address_of_its_own_has_all_ports() {
     server.stop();
 }
 
+/// Each is asked for in turn, by its method; whose body has another sum than it was to have is counted.
+#[test]
+fn a_list_of_urls_is_taken_in_turn() {
+    let _lab = lab();
+    let directory = std::env::temp_dir().join(format!("fw-urls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for (name, text) in [("a", "abc"), ("b", "longer than abc"), ("c", "")] {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+    let root = directory.to_str().unwrap();
+    let handler = "import http.server, sys\n\
+        class H(http.server.SimpleHTTPRequestHandler):\n    protocol_version = 'HTTP/1.1'\n\
+        h = http.server.ThreadingHTTPServer(('10.77.0.1', 80), H)\n\
+        print('listening on port 80', file=sys.stderr, flush=True)\nh.serve_forever()";
+    let mut server = within("fw-a", 60, &["python3", "-c", handler]);
+    server.current_dir(root);
+    let _server = Background::server(server);
+    // FIPS 180-2, appendix B.1: of "abc"; and of nothing.
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let list = directory.join("list");
+    let file = |text: &str| std::fs::write(&list, text.replace("/X", "http://10.77.0.1/")).unwrap();
+    let load = |flags: &str| {
+        let args = format!("load http --interface fw-b0 --json --warmup 0 --connections 1 {flags}");
+        serde_json::from_str::<Value>(&good(fourwave("fw-b", &args.split(' ').collect::<Vec<_>>()))).unwrap()
+    };
+    let urls = format!("--urls {}", list.display());
+    file(&format!("# the list\n/Xa {abc}\nHEAD /Xb\n\n/Xc {nothing} # empty\n/Xb\n"));
+    for stack in ["fourwave", "kernel"] {
+        let report = load(&format!("{urls} --requests 40 --expect-status 200 --stack {stack}"));
+        assert_counts(&report, &NO_ERRORS);
+        assert_counts(&report, &[("responses", 40)]);
+    }
+    let report = load(&format!("http://10.77.0.1/a http://10.77.0.1/b {urls} --requests 60"));
+    assert_counts(&report, &[("responses", 60), ("unexpected", 0)]);
+    // Three of four have another sum.
+    file("/Xa\n/Xb\n/Xc\nHEAD /Xa\n");
+    let report = load(&format!("{urls} --requests 40 --expect-sha256 {abc}"));
+    assert_counts(&report, &[("responses", 40), ("unexpected", 30)]);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
 /// Each of them does one thing to every connection, and only that is counted.
 #[test]
 fn what_goes_wrong_is_counted_by_its_name() {
@@ -175,11 +217,13 @@ fn what_cannot_be_loaded_is_said_in_one_sentence() {
     for (flags, words) in [
         (&["https://10.77.0.1/"][..], "no TLS"),
         (&["10.77.0.1:80"], "a URL of HTTP is needed"),
+        (&["http://10.77.0.1/", "http://10.77.0.2/"], "10.77.0.2 is another host than 10.77.0.1"),
+        (&[], "<URL>"),
         (&["http://10.77.0.1/", "--close", "client", "--pipeline", "2"], "--pipeline is for connections that are kept"),
         (&["http://10.77.0.1/", "--stack", "raw"], "--stack raw has no connections"),
         (&["http://10.77.0.1/", "--method", "G T"], "--method"),
         (&["http://10.77.0.1/", "--header", "nonsense"], "--header"),
-        (&["http://10.77.0.1/", "--connections", "0"], "1..=1000000"),
+        (&["http://10.77.0.1/", "--connections", "0"], "1..=10000000"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_fourwave")).args(["load", "http"]).args(flags).output().unwrap();
         let said = text(&output.stderr);

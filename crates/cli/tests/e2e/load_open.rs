@@ -1,15 +1,17 @@
 //! `fourwave load http` by a schedule, and by people who think.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use crate::common::{Background, stderr};
+use crate::common::{Background, sh, stderr};
 use crate::load::{NO_ERRORS, assert_counts};
 use crate::open_loop::{Output, lab_of, read_log, sum};
-use crate::support::{Server, assert_no_program, fourwave, good, lab, peer, text};
+use crate::support::{Server, assert_no_program, fourwave, good, lab, peer, refused, text};
 
 const MS: u64 = 1_000_000;
 /// Of the server that stands still once, in an open loop.
@@ -184,6 +186,61 @@ fn connections_are_opened_and_closed_evenly() {
         server.assert_empty();
     }
     server.stop();
+}
+
+/// The remote addresses of connections in TIME-WAIT at the server, how many of each.
+fn remotes(server: &Server) -> BTreeMap<String, Vec<u16>> {
+    let mut found = BTreeMap::<_, Vec<u16>>::new();
+    for row in server.connections().iter().filter(|row| row["state"] == "TIME-WAIT") {
+        let remote: SocketAddr = row["remote"].as_str().unwrap().parse().unwrap();
+        found.entry(remote.ip().to_string()).or_default().push(remote.port());
+    }
+    found
+}
+
+/// 20 ports of five addresses are as many connections as are asked for, and no more; each address has its share.
+#[test]
+fn connections_are_opened_from_several_addresses_and_a_range_of_ports() {
+    for queues in [1, 2] {
+        let _lab = lab_of(queues);
+        let server = Server::start("http --listen 10.77.0.1:80");
+        let own = "--address 10.77.0.8/24 --source 10.77.0.8-10.77.0.12 --ports 62000-62019 --warmup 0";
+        let report = load(&format!("{own} --connections 100 --requests 1000"));
+        assert_counts(&report, &NO_ERRORS);
+        assert_counts(&report, &[("responses", 1000), ("connects", 100)]);
+        server.assert_empty();
+        // The server's records of connections that it closed first, none of which is opened again within so few.
+        load(&format!("{own} --connections 4 --requests 50 --close server"));
+        let found = remotes(&server);
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            ["10.77.0.10", "10.77.0.11", "10.77.0.12", "10.77.0.8", "10.77.0.9"]
+        );
+        assert!(found.values().all(|ports| (10..=11).contains(&ports.len())), "{found:?}");
+        assert!(found.values().flatten().all(|port| (62000..=62019).contains(port)), "{found:?}");
+        server.stop();
+        assert_no_program();
+    }
+}
+
+/// Those that the kernel has: by the stack, which shares them, and over the kernel's sockets.
+#[test]
+fn connections_are_opened_from_addresses_of_the_interface() {
+    let _lab = lab();
+    assert!(sh("ip -n fw-b address add 10.77.0.50/24 dev fw-b0").status.success());
+    for flags in ["--ports 61500-65000", "--stack kernel"] {
+        let server = Server::start("http --listen 10.77.0.1:80");
+        load(&format!("{flags} --source 10.77.0.2,10.77.0.50 --connections 4 --requests 50 --close server --warmup 0"));
+        let found = remotes(&server);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["10.77.0.2", "10.77.0.50"], "{flags}");
+        assert!(found.values().all(|ports| (24..=28).contains(&ports.len())), "{flags}: {found:?}");
+        let said = refused(command(&format!("http://10.77.0.1/ --interface fw-b0 {flags} --source 10.77.0.99")));
+        assert!(
+            said.contains("cannot connect to 10.77.0.1:80 from 10.77.0.99: the local address is none of"),
+            "{said}"
+        );
+        server.stop();
+    }
 }
 
 /// Also of several shards: the files say what the report says.

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
-use fourwave::{App, ConnId, ConnMap, ConnectionError, Duration, Instant, Io, Place, TimerId};
+use fourwave::{App, ConnId, ConnMap, ConnectionError, Duration, Instant, Io, Place, Running, TimerId};
 
 use super::client::{Client, UnderWay};
 use super::pace::{Evenly, OpenLoop, Pace};
 use super::protocol::{Protocol, Purpose};
 use super::tally::Tally;
-use super::{CloseBy, Config};
-use crate::measure::{Observer, Run, Tap};
+use super::{CloseBy, Config, builder};
+use crate::args::Stack;
+use crate::measure::{Clock, Observer, Run, Tap};
 use crate::stack;
 use crate::stop::Stop;
 use ending::WindingDown;
@@ -34,20 +35,22 @@ pub(super) fn run<P: Protocol>(
     config: &Config,
     protocol: &P,
     server: &'static str,
-    (measurement, observer): (&Run, &Observer),
+    (measurement, observer): (&mut Run, &Observer),
     stop: &Stop,
 ) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
-    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
-    // On an address of the stack's own nobody else has any.
-    let builder = if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() };
+    let builder = builder(config)?;
     let shared = Arc::new(Shared { connections: config.connections, ..Shared::default() });
+    let (clock, spins) = (measurement.clock(), stack::spins(&config.at, config.kernel_wait));
     let make = |place: Place| {
         shared.busy.store(place.count.into(), Ordering::Relaxed);
-        let tap = observer.tap(0, place.count, &shared.measures, config.duration);
-        Load::new(share(config, place), protocol.clone(), server, place, Arc::clone(&shared), (measurement, tap))
+        let tap = observer.tap(0, place.count, &shared.measures, config.duration).of_a_loop_that_spins(spins);
+        Load::new(share(config, place), protocol.clone(), server, place, Arc::clone(&shared), (clock, tap))
     };
     let (mut tally, mut failure) = (Tally::new(), None);
-    for mut load in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+    let ready = |running: &Running<Load<P>>| tracing::info!("{}", stack::place(running));
+    let (loads, counts) = stack::run_and_count(builder, make, stop, ready)?;
+    measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    for mut load in loads {
         load.settle_sending();
         tally.add(&load.tally);
         failure = failure.or(load.failure);
@@ -87,7 +90,7 @@ struct Load<P: Protocol> {
     server: &'static str,
     timeout: Duration,
     /// Of an open loop, whose times are exact; else the stack's is used, which is read once in a turn.
-    clock: Option<crate::measure::Clock>,
+    clock: Option<Clock>,
     open: Option<OpenLoop>,
     /// Of a closed loop.
     think: Option<Duration>,
@@ -99,6 +102,8 @@ struct Load<P: Protocol> {
     /// Connections that may be begun, and not before when; the first ones are let in evenly.
     missing: usize,
     retry_at: Instant,
+    /// The next of the addresses to connect from.
+    source: usize,
     ramp: Option<Evenly>,
     /// Who thinks until when: of a connection, or of one that is to be opened.
     thinking: VecDeque<(Instant, Option<ConnId>)>,
@@ -121,7 +126,7 @@ impl<P: Protocol> Load<P> {
         server: &'static str,
         place: Place,
         shared: Arc<Shared>,
-        (run, tap): (&Run, Tap),
+        (clock, tap): (Clock, Tap),
     ) -> Self {
         let open = OpenLoop::of(&config, place.index, place.count);
         let think = match config.pace {
@@ -132,7 +137,7 @@ impl<P: Protocol> Load<P> {
             protocol,
             server,
             timeout: stack::duration(config.timeout),
-            clock: open.is_some().then(|| run.clock()),
+            clock: open.is_some().then_some(clock),
             open,
             think,
             tally: Tally::new(),
@@ -141,6 +146,7 @@ impl<P: Protocol> Load<P> {
             spare: Vec::new(),
             missing: 0,
             retry_at: Instant::ZERO,
+            source: 0,
             ramp: None,
             thinking: VecDeque::new(),
             first: None,
@@ -299,6 +305,9 @@ impl<P: Protocol> App for Load<P> {
         if !self.done {
             self.first.get_or_insert(io.now());
             let now = self.now(io);
+            if let Some(tap) = &mut self.tap {
+                tap.tick(now);
+            }
             self.go_on(io, now);
             self.let_in(io.now());
             self.think_on(io);
@@ -312,6 +321,10 @@ impl<P: Protocol> App for Load<P> {
             self.wind_down(io);
         }
         self.wake_at = self.next_wake(io);
+        let awake = self.wake_at.map(|at| self.now(io) + (at - io.now()));
+        if let Some(tap) = &mut self.tap {
+            tap.awake_at(awake);
+        }
     }
 
     fn wake_at(&self) -> Option<Instant> {

@@ -7,6 +7,7 @@ use fourwave::{ConnId, ConnectError, ConnectionError, Duration, Instant, Io};
 
 use super::{CloseBy, Load};
 use crate::load::client::Client;
+use crate::load::connect;
 use crate::load::pace::Evenly;
 use crate::load::protocol::Protocol;
 use crate::ping;
@@ -44,7 +45,7 @@ impl<P: Protocol> Load<P> {
 
     /// Begins a connection, if one can be.
     pub(super) fn open_one(&mut self, io: &mut Io<'_>, intended: Instant) -> bool {
-        match io.connect(self.config.target) {
+        match connect(&self.config, &mut self.source, io) {
             Ok(conn) => {
                 self.missing -= 1;
                 let mut client = Client::new(intended, io.now(), self.spare.pop().unwrap_or_default());
@@ -60,7 +61,9 @@ impl<P: Protocol> Load<P> {
                 false
             }
             Err(error) => {
-                self.fail(io, anyhow!("cannot connect to {}: {error}", self.config.target));
+                let sources = &self.config.sources;
+                let from = sources.get(self.source).map_or_else(String::new, |source| format!(" from {source}"));
+                self.fail(io, anyhow!("cannot connect to {}{from}: {error}", self.config.target));
                 false
             }
         }

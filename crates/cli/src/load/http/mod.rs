@@ -14,6 +14,8 @@ pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
     /// It is one of HEAD.
     pub(crate) head_only: bool,
+    /// Of the response's body.
+    pub(crate) sha256: Option<[u8; 32]>,
 }
 
 /// The requests of a run.
@@ -33,8 +35,9 @@ impl Http {
     }
 
     fn judge(&self, response: Response) -> Answer {
-        let Response { status, bytes, keeps } = response;
-        let expected = self.status.map_or(status < 400, |wanted| status == wanted)
+        let Response { status, bytes, sum, keeps } = response;
+        let expected = sum
+            && self.status.map_or(status < 400, |wanted| status == wanted)
             && self.bytes.is_none_or(|wanted| bytes == wanted);
         Answer { expected, keeps }
     }
@@ -56,7 +59,8 @@ impl Protocol for Http {
     }
 
     fn read(&self, reader: &mut Reader, tag: u32, data: &[u8]) -> (usize, Step) {
-        let (taken, step) = reader.read(data, self.requests[tag as usize].head_only);
+        let request = &self.requests[tag as usize];
+        let (taken, step) = reader.read(data, request.head_only, request.sha256.as_ref());
         let step = match step {
             response::Step::More => Step::More,
             response::Step::Whole(response) => Step::Whole(self.judge(response)),
@@ -65,7 +69,7 @@ impl Protocol for Http {
         (taken, step)
     }
 
-    fn end(&self, reader: &mut Reader, _: u32) -> Option<Answer> {
-        reader.end().map(|response| self.judge(response))
+    fn end(&self, reader: &mut Reader, tag: u32) -> Option<Answer> {
+        reader.end(self.requests[tag as usize].sha256.as_ref()).map(|response| self.judge(response))
     }
 }

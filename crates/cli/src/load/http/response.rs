@@ -1,6 +1,7 @@
 //! Responses of HTTP/1.1 (RFC 9112), however the stream is cut: their heads are read by httparse, their bodies passed over.
 
 use httparse::Header;
+use sha2::{Digest, Sha256};
 
 use crate::http::{Body, Head, Malformed, NO_FIELDS, has_token, number};
 
@@ -10,6 +11,8 @@ pub(super) struct Response {
     pub(super) status: u16,
     /// Of its body, without the framing of chunks.
     pub(super) bytes: u64,
+    /// Its body has the SHA-256 it was to have, if there is one.
+    pub(super) sum: bool,
     /// The server takes another request over the same connection.
     pub(super) keeps: bool,
 }
@@ -37,35 +40,51 @@ enum Left {
 pub(in crate::load) struct Reader {
     head: Head,
     under_way: Option<(Response, Left)>,
+    /// Of the body, where its sum is expected to be something.
+    hash: Option<Box<Sha256>>,
 }
 
 impl Reader {
-    /// Takes in the next bytes up to the end of a response, or all of them; `head_only`: it is one to HEAD. How many were
-    /// taken, and what that brought.
-    pub(super) fn read(&mut self, bytes: &[u8], head_only: bool) -> (usize, Step) {
-        let (taken, step) = match &mut self.under_way {
-            None => return self.read_head(bytes, head_only),
-            Some((response, Left::ToClose)) => {
-                response.bytes += bytes.len() as u64;
-                (bytes.len(), Step::More)
+    /// Takes in the next bytes up to the end of a response, or all of them; `head_only`: it is one to HEAD; `sha256`: what its
+    /// body is to have. How many were taken, and what that brought.
+    pub(super) fn read(&mut self, bytes: &[u8], head_only: bool, sha256: Option<&[u8; 32]>) -> (usize, Step) {
+        let Self { under_way, hash, .. } = self;
+        let (taken, step) = match under_way {
+            None => {
+                let (taken, step) = self.read_head(bytes, head_only);
+                return (taken, self.summed(step, sha256));
             }
-            Some((response, Left::Known(body))) => match body.pass(bytes, &mut response.bytes) {
-                (taken, Ok(true)) => (taken, Step::Whole(*response)),
-                (taken, Ok(false)) => (taken, Step::More),
-                (taken, Err(Malformed)) => (taken, Step::Malformed),
-            },
+            Some((response, left)) => {
+                let hash = sha256.map(|_| hash.get_or_insert_default());
+                response.pass(bytes, left, hash)
+            }
         };
         if step != Step::More {
-            self.under_way = None;
+            *under_way = None;
         }
-        (taken, step)
+        (taken, self.summed(step, sha256))
+    }
+
+    /// With what its sum is.
+    fn summed(&mut self, step: Step, sha256: Option<&[u8; 32]>) -> Step {
+        match (step, sha256) {
+            (Step::Whole(response), Some(wanted)) => {
+                let sum = self.hash.get_or_insert_default().finalize_reset();
+                Step::Whole(Response { sum: sum[..] == wanted[..], ..response })
+            }
+            (step, _) => step,
+        }
     }
 
     /// The server has closed: the response that ended by that.
-    pub(super) fn end(&mut self) -> Option<Response> {
-        match self.under_way.take() {
-            Some((response, Left::ToClose)) => Some(response),
-            _ => None,
+    pub(super) fn end(&mut self, sha256: Option<&[u8; 32]>) -> Option<Response> {
+        let response = match self.under_way.take() {
+            Some((response, Left::ToClose)) => response,
+            _ => return None,
+        };
+        match self.summed(Step::Whole(response), sha256) {
+            Step::Whole(response) => Some(response),
+            Step::More | Step::Malformed => None,
         }
     }
 
@@ -87,6 +106,31 @@ impl Reader {
                 self.under_way = under_way;
                 Step::More
             }
+            Err(Malformed) => Step::Malformed,
+        };
+        (taken, step)
+    }
+}
+
+impl Response {
+    /// Passes over the next bytes of its body.
+    fn pass(&mut self, bytes: &[u8], left: &mut Left, mut hash: Option<&mut Box<Sha256>>) -> (usize, Step) {
+        let mut data = |data: &[u8]| {
+            self.bytes += data.len() as u64;
+            if let Some(hash) = &mut hash {
+                hash.update(data);
+            }
+        };
+        let (taken, over) = match left {
+            Left::Known(body) => body.pass(bytes, data),
+            Left::ToClose => {
+                data(bytes);
+                (bytes.len(), Ok(false))
+            }
+        };
+        let step = match over {
+            Ok(true) => Step::Whole(*self),
+            Ok(false) => Step::More,
             Err(Malformed) => Step::Malformed,
         };
         (taken, step)
@@ -121,7 +165,7 @@ fn understand(parsed: &httparse::Response<'_, '_>, head_only: bool) -> Result<(R
         _ => Left::ToClose,
     };
     let keeps = !close && (!old || keep_alive) && !matches!(left, Left::ToClose);
-    Ok((Response { status, bytes: 0, keeps }, left))
+    Ok((Response { status, bytes: 0, sum: true, keeps }, left))
 }
 
 #[cfg(test)]
@@ -134,7 +178,7 @@ mod tests {
         let (mut reader, mut steps) = (Reader::default(), Vec::new());
         for mut bytes in stream.as_bytes().chunks(piece) {
             while !bytes.is_empty() {
-                let (taken, step) = reader.read(bytes, head_only);
+                let (taken, step) = reader.read(bytes, head_only, None);
                 assert!(taken > 0 && taken <= bytes.len());
                 bytes = &bytes[taken..];
                 if step != Step::More {
@@ -145,7 +189,7 @@ mod tests {
                 }
             }
         }
-        (steps, reader.end())
+        (steps, reader.end(None))
     }
 
     fn brings(stream: &str, expected: &[Response], end: Option<Response>) {
@@ -156,7 +200,7 @@ mod tests {
     }
 
     const fn response(status: u16, bytes: u64, keeps: bool) -> Response {
-        Response { status, bytes, keeps }
+        Response { status, bytes, sum: true, keeps }
     }
 
     /// RFC 9112 section 6.3: by length, by chunks, by nothing, and to the end of the connection.
@@ -183,6 +227,35 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let whole = Step::Whole(response(200, 0, true));
         assert_eq!(read(stream, 3, true), (vec![whole, whole], None));
+    }
+
+    /// FIPS 180-2, appendix B.1, and of nothing; however the body is framed and cut.
+    #[test]
+    fn bodies_have_their_sums() {
+        let hex = |text: &str| {
+            let digits: Vec<_> = (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
+            <[u8; 32]>::try_from(digits).unwrap()
+        };
+        let abc = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let nothing = hex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let stream = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc";
+        for piece in [1, 2, 5, 64, stream.len()] {
+            for wanted in [abc, nothing] {
+                let (mut reader, mut sums) = (Reader::default(), Vec::new());
+                for mut bytes in stream.as_bytes().chunks(piece) {
+                    while !bytes.is_empty() {
+                        let (taken, step) = reader.read(bytes, false, Some(&wanted));
+                        bytes = &bytes[taken..];
+                        if let Step::Whole(response) = step {
+                            sums.push(response.sum);
+                        }
+                    }
+                }
+                sums.extend(reader.end(Some(&wanted)).map(|response| response.sum));
+                assert_eq!(sums, [wanted == abc, wanted != abc, wanted == abc, wanted == abc], "pieces of {piece}");
+            }
+        }
     }
 
     #[test]

@@ -140,6 +140,8 @@ struct Load {
     /// The current second, once there is one.
     second: Option<Opened>,
     shards: u16,
+    /// Of the addresses to connect from, the next one.
+    source: usize,
     /// A connection was made.
     reached: bool,
     done: bool,
@@ -181,6 +183,7 @@ impl Load {
             next_look: Instant::ZERO,
             second: None,
             shards: place.count,
+            source: 0,
             reached: false,
             done: false,
             busy,
@@ -194,7 +197,7 @@ impl Load {
     fn open(&mut self, io: &mut Io<'_>) {
         for number in self.missing.by_ref().take(OPENS) {
             let share = self.bulk.bytes.map_or(u64::MAX, |bytes| share(bytes, number, self.config.connections as u64));
-            match io.connect(self.config.target) {
+            match super::connect(&self.config, &mut self.source, io) {
                 Ok(conn) => {
                     self.links.insert(conn, Link::new(self.bulk.direction, share, io.now()));
                 }

@@ -151,6 +151,8 @@ struct Load {
     /// When each connection is to say something next.
     due: VecDeque<(Instant, ConnId)>,
     ending: Option<Ending>,
+    /// Of the addresses to connect from, the next one.
+    source: usize,
     reached: bool,
     done: bool,
     shared: Arc<Shared>,
@@ -188,6 +190,7 @@ impl Load {
             opening: 0,
             due: VecDeque::new(),
             ending: None,
+            source: 0,
             reached: false,
             done: false,
             shared,
@@ -203,7 +206,7 @@ impl Load {
 
     fn open(&mut self, io: &mut Io<'_>) {
         while self.missing > 0 && self.opening < WINDOW {
-            match io.connect(self.config.target) {
+            match super::connect(&self.config, &mut self.source, io) {
                 Ok(conn) => {
                     let link = Link { phase: Phase::Connecting, since: io.now(), unsent: 0, reader: <_>::default() };
                     self.links.insert(conn, link);

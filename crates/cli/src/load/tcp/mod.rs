@@ -2,20 +2,19 @@
 
 mod bulk;
 mod bulk_report;
-mod connect;
+mod connections;
 mod exchange;
 mod idle;
 mod idle_report;
 mod seconds;
 
 use clap::ValueEnum;
-use fourwave::{Keepalive, Stack};
+use fourwave::Keepalive;
 
-use super::Config;
-use crate::stack;
+use super::{builder, connect};
 
 pub(super) use bulk::run as bulk;
-pub(crate) use connect::Connect;
+pub(crate) use connections::Connect;
 pub(crate) use exchange::Exchange;
 use exchange::Reader;
 pub(super) use idle::run as idle;
@@ -106,13 +105,6 @@ pub(crate) struct Idle {
     pub(crate) keepalive: Keepalive,
     /// What is sent now and then, if anything is.
     pub(crate) exchange: Exchange,
-}
-
-/// The stack that the connections are opened on.
-fn builder(config: &Config) -> anyhow::Result<Stack> {
-    let builder = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
-    // On an address of the stack's own nobody else has any.
-    Ok(if config.at.address.is_some() { builder.ports(1024..=u16::MAX) } else { builder.active_opens() })
 }
 
 /// A shard's part of something that all of them do together.

@@ -60,7 +60,7 @@ impl Reader {
     pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Step) {
         let (taken, step) = match &mut self.under_way {
             None => self.read_head(bytes),
-            Some((request, body)) => match body.pass(bytes, &mut 0) {
+            Some((request, body)) => match body.pass(bytes, |_| ()) {
                 (taken, Ok(true)) => (taken, Step::Whole(*request)),
                 (taken, Ok(false)) => (taken, Step::More),
                 (taken, Err(Malformed)) => (taken, Step::Refused(Refusal::Malformed)),
