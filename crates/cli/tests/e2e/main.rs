@@ -20,6 +20,7 @@ mod impaired;
 mod jumbo;
 mod load;
 mod load_open;
+mod load_tcp;
 mod measured;
 mod mirror;
 mod neighbours;
