@@ -111,8 +111,10 @@ impl fmt::Display for Table<'_> {
             IN_TERMINAL.contains(&figure.title) && (always || steps().any(|(_, step)| (figure.of)(step).is_some()))
         };
         let figures: Vec<_> = FIGURES.iter().filter(wanted).collect();
-        let width = steps().map(|(document, step)| row_name(document, step).chars().count()).max().unwrap_or(0);
-        let width = width.clamp(12, MOST_NAME);
+        let to_first =
+            format!("  to {}", documents.first().filter(|_| documents.len() > 1).map_or("", |first| &first.name));
+        let names = steps().map(|(document, step)| row_name(document, step)).chain([to_first.clone()]);
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(12, MOST_NAME);
         write!(f, "{:<width$}", "")?;
         for figure in &figures {
             write!(f, "{:>CELL$}", figure.title)?;
@@ -124,7 +126,7 @@ impl fmt::Display for Table<'_> {
                     write!(f, "{:>CELL$}", (figure.of)(step).map_or("-".into(), figure.show))?;
                 }
                 let Some(other) = counterpart(documents, document, step).filter(|_| index > 0) else { continue };
-                write!(f, "\n{:<width$}", cut(&format!("  to {}", documents[0].name), width))?;
+                write!(f, "\n{:<width$}", cut(&to_first, width))?;
                 for figure in &figures {
                     let ratio = ratio((figure.of)(step), (figure.of)(other));
                     write!(f, "{:>CELL$}", ratio.map_or_else(String::new, times))?;
