@@ -12,7 +12,6 @@ mod under_way;
 mod window;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -51,8 +50,6 @@ pub(crate) struct Config {
     /// For a connection, and for an answer.
     pub(crate) timeout: Duration,
     pub(crate) files: Files,
-    /// Of `--report`.
-    pub(crate) page: Option<PathBuf>,
     pub(crate) live: Live,
     pub(crate) json: bool,
     pub(crate) at: StackConfig,
@@ -95,7 +92,7 @@ impl Config {
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut run = Run::begin_by_tsc("ping");
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
-    let page = measure::create("--report", config.page.as_deref())?;
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let title = format!("fourwave ping {}: round trips in ns", config.target);
     let labels = config.steps.iter().map(|step| config.label(step)).collect();
     let observer = Observer::start(&run, title, labels, &config.files, config.live)?;
