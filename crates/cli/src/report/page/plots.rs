@@ -183,7 +183,7 @@ fn panel(out: &mut String, shown: &[Shown<'_>], series: &[Vec<Second>], (id, tit
             class: 'r',
             index,
             points: seconds.iter().map(|second| (middle(second), of(second))).collect(),
-            errors: seconds.iter().filter(|second| second.errors > 0).map(middle).collect(),
+            errors: seconds.iter().filter(|second| second.errors > 0 && id != "errors").map(middle).collect(),
         })
         .collect();
     let values: Vec<_> = lines.iter().flat_map(|line| line.points.iter().filter_map(|(_, y)| *y)).collect();
