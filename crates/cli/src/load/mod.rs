@@ -20,6 +20,7 @@ use fourwave::{ConnId, ConnectError, Io, Stack};
 use crate::args::{KernelWait, StackConfig};
 
 use crate::measure::{self, Files, Live, Observer, Run};
+use crate::report::write_page;
 use crate::stop::Stop;
 use crate::{out, stack};
 use http::Http;
@@ -140,6 +141,7 @@ fn ask<P: Protocol>(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let title = format!("fourwave {command} {}: responses in ns", config.target);
     // In a closed loop time stamps are the stack's, which it has anyway.
     let mut run =
@@ -164,5 +166,6 @@ fn ask<P: Protocol>(
     } else {
         out::result(&report.to_string());
     }
-    result.and(distribution).and(written)
+    let page = page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), &report));
+    result.and(distribution).and(written).and(page)
 }
