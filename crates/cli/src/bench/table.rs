@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::overload::Overload;
 use super::peers::Peer;
-use super::proxy::Proxies;
+use super::proxy::{Proxies, ProxyRow};
 use super::report::{BenchReport, nanoseconds};
 use super::samples::Figures;
 use super::task::{Point, Task, Test};
@@ -96,7 +96,7 @@ fn peers(report: &BenchReport, key: &str) -> Option<Table> {
 
 fn proxies(report: &BenchReport) -> Table {
     let proxies = Proxies(&report.samples);
-    let row = |(title, values, ratio): (&str, [Option<String>; 2], Option<f64>)| Row {
+    let row = |(title, values, ratio): ProxyRow| Row {
         title: title.to_owned(),
         cells: values.map(|value| value.unwrap_or_else(dash)).to_vec(),
         ratio,
