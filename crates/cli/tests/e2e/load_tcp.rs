@@ -281,6 +281,22 @@ fn idle_connections_end_in_order_at_ctrl_c() {
     server.stop();
 }
 
+/// In turn, so that each has as many.
+#[test]
+fn idle_connections_come_from_every_address_that_is_given() {
+    let _lab = lab();
+    let server = Server::echo();
+    let mut args = vec!["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--mode", "idle", "--connections", "30"];
+    args.extend(["--address", "10.77.0.8/24", "--source", "10.77.0.8,10.77.0.20-10.77.0.21", "--seconds", "100"]);
+    let _idle = Background::start(crate::common::in_namespace("fw-b", &args));
+    eventually("all are there", || server.connections().len() == 30);
+    for address in ["10.77.0.8:", "10.77.0.20:", "10.77.0.21:"] {
+        let rows = server.connections();
+        let from = rows.iter().filter(|row| row["remote"].as_str().unwrap().starts_with(address)).count();
+        assert_eq!(from, 10, "{address} of {rows:#?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_loaded_is_said_in_one_sentence() {
     let _lab = lab();
