@@ -95,6 +95,10 @@ pub(super) struct PacingArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
 
+    /// Write one self-contained page with plots, for any browser
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
     /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
     #[arg(long)]
     live: bool,
@@ -115,7 +119,7 @@ impl PacingArgs {
         close: Option<CloseBy>,
         pipeline: usize,
     ) -> Result<Config, UsageError> {
-        let files = Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv };
+        let files = Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv, report: self.report };
         check_files(&files)?;
         let at = self.at.resolve()?;
         if at.stack == Stack::Raw {
@@ -178,7 +182,7 @@ impl PacingArgs {
 
 /// Each is written by itself.
 pub(super) fn check_files(files: &Files) -> Result<(), UsageError> {
-    let files = [("--hgrm", &files.hgrm), ("--hlog", &files.hlog), ("--csv", &files.csv)];
+    let files = [("--hgrm", &files.hgrm), ("--hlog", &files.hlog), ("--csv", &files.csv), ("--report", &files.report)];
     for (index, (flag, file)) in files.iter().enumerate() {
         let Some(path) = file else { continue };
         if let Some((other, _)) = files[..index].iter().find(|(_, other)| *other == *file) {

@@ -20,6 +20,7 @@ use fourwave::{ConnId, ConnectError, Io, Stack};
 use crate::args::{KernelWait, StackConfig};
 
 use crate::measure::{self, Files, Live, Observer, Run};
+use crate::report::write_page;
 use crate::stop::Stop;
 use crate::{out, stack};
 use http::Http;
@@ -92,21 +93,20 @@ pub(crate) fn run((config, kind): &(Config, Kind), stop: &Stop) -> anyhow::Resul
     }
 }
 
-/// Begins a connection from the next address that has a port for it, of those that there are to be.
+/// Begins a connection from the next address that has a port for it, of those that there are to be. `source` counts how often
+/// one was taken.
 fn connect(config: &Config, source: &mut usize, io: &mut Io<'_>) -> Result<ConnId, ConnectError> {
     let Config { target, sources, .. } = config;
     if sources.is_empty() {
         return io.connect(*target);
     }
-    for _ in 0..sources.len() {
-        let from = sources[*source];
-        match io.connect_from(from, *target) {
-            Err(ConnectError::NoPort) => *source = (*source + 1) % sources.len(),
-            Err(error) => return Err(error),
-            Ok(conn) => {
-                *source = (*source + 1) % sources.len();
-                return Ok(conn);
-            }
+    for _ in 0..2 * sources.len() {
+        let (turn, count) = (*source, sources.len());
+        *source += 1;
+        // Ports are taken in turn as well: each round of addresses begins one later, so that any of them meets any port.
+        match io.connect_from(sources[(turn + turn / count) % count], *target) {
+            Err(ConnectError::NoPort) => {}
+            begun => return begun,
         }
     }
     Err(ConnectError::NoPort)
@@ -141,6 +141,7 @@ fn ask<P: Protocol>(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let title = format!("fourwave {command} {}: responses in ns", config.target);
     // In a closed loop time stamps are the stack's, which it has anyway.
     let mut run =
@@ -165,5 +166,6 @@ fn ask<P: Protocol>(
     } else {
         out::result(&report.to_string());
     }
-    result.and(distribution).and(written)
+    let page = page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), &report));
+    result.and(distribution).and(written).and(page)
 }

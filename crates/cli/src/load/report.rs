@@ -109,8 +109,8 @@ impl Report {
         complaints.into_iter().for_each(|complaint| self.results.warn(complaint));
         if tally.no_port > 0 {
             self.results.warn(format!(
-                "local ports ran out {} times, so this client was the limit: have the server close (--close server), or give \
-                 the stack an address and all ports of it (--address)",
+                "local ports ran out {} times, so this client was the limit: have the server close (--close server), or give the \
+                 stack an address and all ports of it, or several (--address, --source)",
                 tally.no_port
             ));
         }

@@ -216,7 +216,9 @@ fn connections_are_opened_from_several_addresses_and_a_range_of_ports() {
             found.keys().collect::<Vec<_>>(),
             ["10.77.0.10", "10.77.0.11", "10.77.0.12", "10.77.0.8", "10.77.0.9"]
         );
-        assert!(found.values().all(|ports| (10..=11).contains(&ports.len())), "{found:?}");
+        // With two shards a port may be taken again by the other one.
+        let least = if queues == 1 { 10 } else { 1 };
+        assert!(found.values().all(|ports| (least..=12).contains(&ports.len())), "{found:?}");
         assert!(found.values().flatten().all(|port| (62000..=62019).contains(port)), "{found:?}");
         server.stop();
         assert_no_program();
@@ -255,8 +257,10 @@ fn files_and_the_document_say_the_same() {
             command(&format!("http://10.77.0.1/ --interface fw-b0 --json --live --seconds 2.2 {flags} {files}"))
                 .output()
                 .unwrap();
-        let (said, report) = (stderr(&output), serde_json::from_str::<Value>(&text(&output.stdout)).unwrap());
-        assert!(output.status.success() && said.matches("/s  p50 ").count() >= 2, "{said}");
+        let said = stderr(&output);
+        assert!(output.status.success(), "{said}");
+        let report: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        assert!(said.matches("/s  p50 ").count() >= 2, "{said}");
         let count = report["responses"].as_u64().unwrap();
         let all = sum(&read_log(hlog.path().as_ref()));
         assert_eq!((all.len(), all.max()), (count, report["latency_ns"]["max"].as_u64().unwrap()));

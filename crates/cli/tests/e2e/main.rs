@@ -31,6 +31,7 @@ mod ports;
 mod privileges;
 mod proxy;
 mod refusals;
+mod report;
 mod robustness;
 mod shards;
 mod ss;

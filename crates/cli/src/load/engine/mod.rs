@@ -102,7 +102,7 @@ struct Load<P: Protocol> {
     /// Connections that may be begun, and not before when; the first ones are let in evenly.
     missing: usize,
     retry_at: Instant,
-    /// The next of the addresses to connect from.
+    /// How often one of the addresses to connect from was taken.
     source: usize,
     ramp: Option<Evenly>,
     /// Who thinks until when: of a connection, or of one that is to be opened.

@@ -61,8 +61,11 @@ impl<P: Protocol> Load<P> {
                 false
             }
             Err(error) => {
-                let sources = &self.config.sources;
-                let from = sources.get(self.source).map_or_else(String::new, |source| format!(" from {source}"));
+                let from = match &self.config.sources[..] {
+                    [] => String::new(),
+                    [only] => format!(" from {only}"),
+                    [first, .., last] => format!(" from {first} to {last}"),
+                };
                 self.fail(io, anyhow!("cannot connect to {}{from}: {error}", self.config.target));
                 false
             }
