@@ -219,7 +219,7 @@ mod tests {
             ("--mode bulk --bytes 3 --connections 4", "one for each"),
             ("--mode bulk --bytes 3 --warmup 1", "leave --warmup away"),
             ("--mode nothing", "exchange"),
-            ("--connections 1000001", "1..=1000000"),
+            ("--connections 10000001", "1..=10000000"),
         ] {
             let said = resolved(flags).map(|_| ()).unwrap_err();
             assert!(said.contains(says), "{flags}: {said}");

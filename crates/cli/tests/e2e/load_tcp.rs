@@ -123,6 +123,30 @@ fn bulk_goes_each_way_over_both_stacks() {
     }
 }
 
+/// Of a server that does not read, the receive buffer is acknowledged, and what waits in the send buffer here does not count.
+#[test]
+fn what_the_server_has_not_acknowledged_is_not_counted() {
+    let _lab = lab();
+    let script = "import socket, sys, time\n\
+         l = socket.socket()\n\
+         l.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)\n\
+         l.bind(('10.77.0.1', 7))\n\
+         l.listen()\n\
+         print('listening on port 7', file=sys.stderr, flush=True)\n\
+         kept = []\n\
+         while True:\n    kept.append(l.accept())\n";
+    let _server = Background::server(within("fw-a", 60, &["python3", "-c", script]));
+    for stack in STACKS {
+        let report = load(&format!("--stack {stack} --mode bulk --seconds 1 --warmup 0"));
+        // Linux doubles what it is asked for.
+        let bytes = report["bytes_sent"].as_u64().unwrap();
+        assert!((1..=65_536).contains(&bytes), "{stack}: {bytes}");
+        let report = load(&format!("--stack {stack} --mode bulk --seconds 20 --warmup 0 --timeout-s 0.5"));
+        assert_counts(&report, &[("timeouts", 1), ("resets", 0)]);
+        assert!(report["duration_s"].as_f64() < Some(10.0), "{report:#}");
+    }
+}
+
 /// A byte that comes back changed ends it, by its place; the report is there all the same.
 #[test]
 fn a_byte_that_is_changed_on_the_way_is_noticed() {
@@ -279,6 +303,22 @@ fn idle_connections_end_in_order_at_ctrl_c() {
         server.assert_empty();
     }
     server.stop();
+}
+
+/// In turn, so that each has as many.
+#[test]
+fn idle_connections_come_from_every_address_that_is_given() {
+    let _lab = lab();
+    let server = Server::echo();
+    let mut args = vec!["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--mode", "idle", "--connections", "30"];
+    args.extend(["--address", "10.77.0.8/24", "--source", "10.77.0.8,10.77.0.20-10.77.0.21", "--seconds", "100"]);
+    let _idle = Background::start(crate::common::in_namespace("fw-b", &args));
+    eventually("all are there", || server.connections().len() == 30);
+    for address in ["10.77.0.8:", "10.77.0.20:", "10.77.0.21:"] {
+        let rows = server.connections();
+        let from = rows.iter().filter(|row| row["remote"].as_str().unwrap().starts_with(address)).count();
+        assert_eq!(from, 10, "{address} of {rows:#?}");
+    }
 }
 
 #[test]
