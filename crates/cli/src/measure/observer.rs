@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, LineWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -53,6 +54,7 @@ pub(crate) fn create(flag: &str, path: Option<&Path>) -> Result<Option<File>, Us
 #[derive(Debug)]
 pub(crate) struct Observer {
     sender: Sender<Interval>,
+    open: Arc<AtomicUsize>,
     thread: JoinHandle<(Vec<Seconds>, anyhow::Result<()>)>,
 }
 
@@ -69,7 +71,8 @@ impl Observer {
         let hlog = create("--hlog", files.hlog.as_deref())?;
         let csv = create("--csv", files.csv.as_deref())?;
         let mut kept = Kept { watch: run.watch(), seconds: vec![Seconds::default(); labels.len()] };
-        let screen = Screen { live, progress: Progress::new(), labels, time: Duration::ZERO };
+        let open = Arc::<AtomicUsize>::default();
+        let screen = Screen { live, progress: Progress::new(), labels, time: Duration::ZERO, open: Arc::clone(&open) };
         let (sender, receiver) = mpsc::channel();
         let write = move || {
             if let Err(error) = fourwave::drop_privileges() {
@@ -79,7 +82,7 @@ impl Observer {
             (kept.seconds, written)
         };
         let thread = thread::Builder::new().name("observer".into()).spawn(write)?;
-        Ok(Self { sender, thread })
+        Ok(Self { sender, open, thread })
     }
 
     /// For a shard, which counts its part of each second in it: of which value of a sweep (from 0), how many shards do so, when
@@ -92,6 +95,11 @@ impl Observer {
         time: Option<Duration>,
     ) -> Tap {
         Tap::new(step, shards, Arc::clone(began), time, histogram(), self.sender.clone())
+    }
+
+    /// For who opens and closes connections while it measures: how many are open, for the live line.
+    pub(crate) fn open(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
     }
 
     /// Waits until all is written, for which every [`Tap`] must be gone. The seconds of each value of a sweep, or of all, and what
@@ -263,6 +271,8 @@ struct Screen {
     /// Of each value of a sweep.
     labels: Vec<String>,
     time: Duration,
+    /// Connections, if anybody counts them.
+    open: Arc<AtomicUsize>,
 }
 
 impl Screen {
@@ -277,7 +287,11 @@ impl Screen {
         };
         let errors = if sum.errors > 0 { format!("  {} error(s)", sum.errors) } else { String::new() };
         let label = self.labels.get(step).map_or("", String::as_str);
-        let text = format!("{:4.0} s  {label}{:.0}/s  {times}{errors}", self.time.as_secs_f64(), rate(sum));
+        let open = match self.open.load(Ordering::Relaxed) {
+            0 => String::new(),
+            open => format!("  {open} open"),
+        };
+        let text = format!("{:4.0} s  {label}{:.0}/s  {times}{open}{errors}", self.time.as_secs_f64(), rate(sum));
         match self.live {
             Live::Off => {}
             Live::InPlace => self.progress.now(&text),

@@ -260,7 +260,7 @@ fn files_and_the_document_say_the_same() {
         let said = stderr(&output);
         assert!(output.status.success(), "{said}");
         let report: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
-        assert!(said.matches("/s  p50 ").count() >= 2, "{said}");
+        assert!(said.matches("/s  p50 ").count() >= 2 && said.contains("  16 open"), "{said}");
         let count = report["responses"].as_u64().unwrap();
         let all = sum(&read_log(hlog.path().as_ref()));
         assert_eq!((all.len(), all.max()), (count, report["latency_ns"]["max"].as_u64().unwrap()));

@@ -39,7 +39,7 @@ pub(super) fn run<P: Protocol>(
     stop: &Stop,
 ) -> anyhow::Result<(Tally, anyhow::Result<()>)> {
     let builder = builder(config)?;
-    let shared = Arc::new(Shared { connections: config.connections, ..Shared::default() });
+    let shared = Arc::new(Shared { connections: config.connections, open: observer.open(), ..Shared::default() });
     let (clock, spins) = (measurement.clock(), stack::spins(&config.at, config.kernel_wait));
     let make = |place: Place| {
         shared.busy.store(place.count.into(), Ordering::Relaxed);
@@ -74,7 +74,9 @@ fn share(config: &Config, place: Place) -> Config {
 struct Shared {
     /// Of all of them.
     connections: usize,
+    /// How many were opened so far, and how many are open.
     opened: AtomicUsize,
+    open: Arc<AtomicUsize>,
     /// Those that are not done.
     busy: AtomicUsize,
     /// When the warm-up begins, and when measuring does.
@@ -220,6 +222,7 @@ impl<P: Protocol> App for Load<P> {
         self.tally.connects += 1;
         Tally::record(&mut self.tally.connect_latency, io.now().saturating_since(since));
         self.shared.opened.fetch_add(1, Ordering::Relaxed);
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
         if self.done {
             return;
         }

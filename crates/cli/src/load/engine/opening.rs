@@ -1,6 +1,7 @@
 //! Connections: how they begin and end.
 
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 use fourwave::{ConnId, ConnectError, ConnectionError, Duration, Instant, Io};
@@ -103,6 +104,9 @@ impl<P: Protocol> Load<P> {
         let mut client = self.clients.remove(conn)?;
         if let Some(timer) = client.timer.take() {
             io.stop_timer(timer);
+        }
+        if client.connected {
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
         match self.think {
             // It was one to be answered.
