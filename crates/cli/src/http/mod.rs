@@ -94,6 +94,39 @@ impl Head {
     }
 }
 
+/// The last head that was read, and what it means: most are the same as the one before, byte for byte, and need not be read
+/// again.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen<T> {
+    head: Vec<u8>,
+    meaning: Option<T>,
+}
+
+impl<T: Copy> Seen<T> {
+    /// Bytes of a head that are kept: longer ones are read each time.
+    const MOST: usize = 1024;
+
+    /// None.
+    pub(crate) const fn new() -> Self {
+        Self { head: Vec::new(), meaning: None }
+    }
+
+    /// What `bytes` begin with, if that is the same again: its length, and what it means.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<(usize, T)> {
+        let meaning = self.meaning.filter(|_| bytes.starts_with(&self.head))?;
+        Some((self.head.len(), meaning))
+    }
+
+    /// Keeps a whole head, with the empty line at its end.
+    pub(crate) fn keep(&mut self, head: &[u8], meaning: T) {
+        self.head.clear();
+        self.meaning = (head.len() <= Self::MOST).then_some(meaning);
+        if self.meaning.is_some() {
+            self.head.extend_from_slice(head);
+        }
+    }
+}
+
 /// Whether a head may end in here: an empty line.
 fn may_be_over(bytes: &[u8]) -> bool {
     let empty_line = |at: usize| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);

@@ -41,7 +41,7 @@ pub(super) trait Protocol: Clone + Debug + Send + 'static {
 
     /// Takes in the next bytes up to the end of the response to a request, or all of them. How many were taken, at least one,
     /// and what that brought.
-    fn read(&self, reader: &mut Self::Reader, tag: Self::Tag, data: &[u8]) -> (usize, Step);
+    fn read(&mut self, reader: &mut Self::Reader, tag: Self::Tag, data: &[u8]) -> (usize, Step);
 
     /// The server has closed: the response that ended by that, if one did.
     fn end(&self, reader: &mut Self::Reader, tag: Self::Tag) -> Option<Answer> {

@@ -4,7 +4,7 @@ mod response;
 
 use std::sync::Arc;
 
-use self::response::{Reader, Response};
+use self::response::{Reader, Response, SeenHead};
 use super::protocol::{Answer, Protocol, Step};
 
 /// A request, and what is expected of its response.
@@ -26,12 +26,13 @@ pub(crate) struct Http {
     status: Option<u16>,
     bytes: Option<u64>,
     next: usize,
+    seen: SeenHead,
 }
 
 impl Http {
     /// At least one request; they are taken in turn.
     pub(crate) fn new(requests: Vec<Request>, expect_status: Option<u16>, expect_bytes: Option<u64>) -> Self {
-        Self { requests: requests.into(), status: expect_status, bytes: expect_bytes, next: 0 }
+        Self { requests: requests.into(), status: expect_status, bytes: expect_bytes, next: 0, seen: SeenHead::new() }
     }
 
     fn judge(&self, response: Response) -> Answer {
@@ -58,9 +59,9 @@ impl Protocol for Http {
         &self.requests[tag as usize].bytes
     }
 
-    fn read(&self, reader: &mut Reader, tag: u32, data: &[u8]) -> (usize, Step) {
+    fn read(&mut self, reader: &mut Reader, tag: u32, data: &[u8]) -> (usize, Step) {
         let request = &self.requests[tag as usize];
-        let (taken, step) = reader.read(data, request.head_only, request.sha256.as_ref());
+        let (taken, step) = reader.read(data, request.head_only, request.sha256.as_ref(), &mut self.seen);
         let step = match step {
             response::Step::More => Step::More,
             response::Step::Whole(response) => Step::Whole(self.judge(response)),

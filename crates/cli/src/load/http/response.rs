@@ -3,7 +3,7 @@
 use httparse::Header;
 use sha2::{Digest, Sha256};
 
-use crate::http::{Body, Head, Malformed, NO_FIELDS, has_token, number};
+use crate::http::{Body, Head, Malformed, NO_FIELDS, Seen, has_token, number};
 
 /// A response that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,14 @@ pub(super) enum Step {
 
 /// How far a body goes, RFC 9112 section 6.3.
 #[derive(Clone, Copy, Debug)]
-enum Left {
+pub(super) enum Left {
     Known(Body),
     /// To the end of the connection.
     ToClose,
 }
+
+/// The last head, whichever connection it came over; and whether it was an answer to HEAD, which has no body.
+pub(super) type SeenHead = Seen<(bool, Response, Left)>;
 
 /// Reads the responses of one connection.
 #[derive(Debug, Default)]
@@ -47,11 +50,17 @@ pub(in crate::load) struct Reader {
 impl Reader {
     /// Takes in the next bytes up to the end of a response, or all of them; `head_only`: it is one to HEAD; `sha256`: what its
     /// body is to have. How many were taken, and what that brought.
-    pub(super) fn read(&mut self, bytes: &[u8], head_only: bool, sha256: Option<&[u8; 32]>) -> (usize, Step) {
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        head_only: bool,
+        sha256: Option<&[u8; 32]>,
+        seen: &mut SeenHead,
+    ) -> (usize, Step) {
         let Self { under_way, hash, .. } = self;
         let (taken, step) = match under_way {
             None => {
-                let (taken, step) = self.read_head(bytes, head_only);
+                let (taken, step) = self.read_head(bytes, head_only, seen);
                 return (taken, self.summed(step, sha256));
             }
             Some((response, left)) => {
@@ -88,13 +97,20 @@ impl Reader {
         }
     }
 
-    fn read_head(&mut self, bytes: &[u8], head_only: bool) -> (usize, Step) {
+    fn read_head(&mut self, bytes: &[u8], head_only: bool, seen: &mut SeenHead) -> (usize, Step) {
         let (taken, head) = self.head.read(bytes, Malformed, |whole| {
+            if let Some((length, (_, response, left))) = seen.find(whole).filter(|(_, (head, ..))| *head == head_only) {
+                return Ok(Some((length, (response, left))));
+            }
             let (mut fields, mut parsed) = (NO_FIELDS, httparse::Response::new(&mut []));
             let parser = httparse::ParserConfig::default();
             let done = parser.parse_response_with_uninit_headers(&mut parsed, whole, &mut fields);
             match done.map_err(|_| Malformed)? {
-                httparse::Status::Complete(length) => Ok(Some((length, understand(&parsed, head_only)?))),
+                httparse::Status::Complete(length) => {
+                    let (response, left) = understand(&parsed, head_only)?;
+                    seen.keep(&whole[..length], (head_only, response, left));
+                    Ok(Some((length, (response, left))))
+                }
                 httparse::Status::Partial => Ok(None),
             }
         });
@@ -175,10 +191,10 @@ mod tests {
 
     /// What a stream brings in pieces of so many bytes, and its end.
     fn read(stream: &str, piece: usize, head_only: bool) -> (Vec<Step>, Option<Response>) {
-        let (mut reader, mut steps) = (Reader::default(), Vec::new());
+        let (mut reader, mut seen, mut steps) = (Reader::default(), SeenHead::new(), Vec::new());
         for mut bytes in stream.as_bytes().chunks(piece) {
             while !bytes.is_empty() {
-                let (taken, step) = reader.read(bytes, head_only, None);
+                let (taken, step) = reader.read(bytes, head_only, None, &mut seen);
                 assert!(taken > 0 && taken <= bytes.len());
                 bytes = &bytes[taken..];
                 if step != Step::More {
@@ -242,10 +258,10 @@ mod tests {
             HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc";
         for piece in [1, 2, 5, 64, stream.len()] {
             for wanted in [abc, nothing] {
-                let (mut reader, mut sums) = (Reader::default(), Vec::new());
+                let (mut reader, mut seen, mut sums) = (Reader::default(), SeenHead::new(), Vec::new());
                 for mut bytes in stream.as_bytes().chunks(piece) {
                     while !bytes.is_empty() {
-                        let (taken, step) = reader.read(bytes, false, Some(&wanted));
+                        let (taken, step) = reader.read(bytes, false, Some(&wanted), &mut seen);
                         bytes = &bytes[taken..];
                         if let Step::Whole(response) = step {
                             sums.push(response.sum);
@@ -271,6 +287,25 @@ mod tests {
             for piece in [1, 7, stream.len()] {
                 assert_eq!(read(&stream, piece, false), (vec![Step::Malformed], None), "{stream:.60}");
             }
+        }
+    }
+
+    /// The same head again means the same, but not as an answer to another method; one that only begins alike is another.
+    #[test]
+    fn a_head_that_was_seen_means_what_it_meant() {
+        let five = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let (mut reader, mut seen) = (Reader::default(), SeenHead::new());
+        let mut whole = |stream: &str, head_only| match reader.read(stream.as_bytes(), head_only, None, &mut seen) {
+            (taken, Step::More) => reader.read(&stream.as_bytes()[taken..], head_only, None, &mut seen).1,
+            (_, step) => step,
+        };
+        for _ in 0..3 {
+            assert_eq!(whole(&format!("{five}hello"), false), Step::Whole(response(200, 5, true)));
+            assert_eq!(whole(five, true), Step::Whole(response(200, 0, true)));
+            let six = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!";
+            assert_eq!(whole(six, false), Step::Whole(response(200, 6, true)));
+            let closes = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+            assert_eq!(whole(closes, false), Step::Whole(response(200, 5, false)));
         }
     }
 }

@@ -32,7 +32,7 @@ impl Protocol for Connect {
         &[]
     }
 
-    fn read(&self, (): &mut (), (): (), data: &[u8]) -> (usize, Step) {
+    fn read(&mut self, (): &mut (), (): (), data: &[u8]) -> (usize, Step) {
         (data.len(), Step::Malformed)
     }
 }

@@ -46,7 +46,7 @@ impl Protocol for Exchange {
         &self.request
     }
 
-    fn read(&self, reader: &mut Reader, (): (), data: &[u8]) -> (usize, Step) {
+    fn read(&mut self, reader: &mut Reader, (): (), data: &[u8]) -> (usize, Step) {
         let left = usize::try_from(self.response_bytes - reader.bytes).unwrap_or(usize::MAX);
         let data = &data[..data.len().min(left)];
         if self.echoed {
@@ -67,7 +67,7 @@ impl Protocol for Exchange {
 mod tests {
     use super::*;
 
-    fn read(exchange: &Exchange, stream: &[u8], piece: usize) -> Vec<bool> {
+    fn read(exchange: &mut Exchange, stream: &[u8], piece: usize) -> Vec<bool> {
         let (mut reader, mut found) = (Reader::default(), Vec::new());
         for mut data in stream.chunks(piece) {
             while !data.is_empty() {
@@ -83,14 +83,14 @@ mod tests {
 
     #[test]
     fn responses_end_where_they_should_however_they_are_cut() {
-        let exchange = Exchange::new(3, None);
+        let mut exchange = Exchange::new(3, None);
         for piece in 1..=12 {
-            assert_eq!(read(&exchange, b"abcabcabdabc", piece), [true, true, false, true], "pieces of {piece}");
+            assert_eq!(read(&mut exchange, b"abcabcabdabc", piece), [true, true, false, true], "pieces of {piece}");
         }
         // Of another length than the request nothing is expected.
-        let exchange = Exchange::new(30, Some(4));
+        let mut exchange = Exchange::new(30, Some(4));
         assert_eq!(exchange.bytes(()), b"abcdefghijklmnopqrstuvwxyzabcd");
-        assert_eq!(read(&exchange, b"....,,,,;;", 3), [true, true]);
+        assert_eq!(read(&mut exchange, b"....,,,,;;", 3), [true, true]);
         assert_eq!((exchange.server(), Exchange::new(3, None).server()), ("exchange", "echo"));
     }
 }

@@ -7,7 +7,7 @@ use fourwave::{App, Bytes, ConnId, ConnMap, ConnectionError, Duration, Half, Ins
 
 use crate::stack::{self, Accepted};
 use answer::{Answer, Answers};
-use request::{Reader, Refusal, Request, Step};
+use request::{Reader, Refusal, Request, SeenHead, Step};
 
 /// How long a connection is read from behind its last answer, so that what the client still sends does not reset what was
 /// answered (RFC 9112 section 9.6); nginx's default.
@@ -50,6 +50,7 @@ pub(super) struct Http {
     close: bool,
     idle_time: Duration,
     answers: Answers,
+    seen: SeenHead,
     clients: ConnMap<Client>,
     drains: bool,
 }
@@ -57,7 +58,13 @@ pub(super) struct Http {
 impl Clone for Http {
     /// For another shard, with connections of its own.
     fn clone(&self) -> Self {
-        Self { accepted: self.accepted, answers: self.answers.clone(), clients: ConnMap::new(), ..*self }
+        Self {
+            accepted: self.accepted,
+            answers: self.answers.clone(),
+            seen: SeenHead::new(),
+            clients: ConnMap::new(),
+            ..*self
+        }
     }
 }
 
@@ -65,7 +72,15 @@ impl Http {
     pub(super) fn new(accepted: Accepted, config: HttpConfig) -> Self {
         let idle_time = stack::duration(config.idle_time);
         let answers = Answers::new(config.body_bytes);
-        Self { accepted, close: config.close, idle_time, answers, clients: ConnMap::new(), drains: false }
+        Self {
+            accepted,
+            close: config.close,
+            idle_time,
+            answers,
+            seen: SeenHead::new(),
+            clients: ConnMap::new(),
+            drains: false,
+        }
     }
 
     fn answer(&mut self, io: &mut Io<'_>, conn: ConnId, request: Request) {
@@ -154,7 +169,7 @@ impl App for Http {
                 _ if client.unsent.is_some() || taken == data.len() => return taken,
                 _ => {}
             }
-            let (read, step) = client.reader.read(&data[taken..]);
+            let (read, step) = client.reader.read(&data[taken..], &mut self.seen);
             taken += read;
             match step {
                 Step::More => {}

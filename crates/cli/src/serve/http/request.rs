@@ -2,7 +2,7 @@
 
 use httparse::{Error, Header};
 
-use crate::http::{Body, Head, Malformed, NO_FIELDS, has_token, number};
+use crate::http::{Body, Head, Malformed, NO_FIELDS, Seen, has_token, number};
 
 /// A request that has been read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub(super) enum Step {
     Refused(Refusal),
 }
 
+/// The last head, whichever connection it came over.
+pub(super) type SeenHead = Seen<(Request, Option<Body>, bool)>;
+
 /// Reads the requests of one connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reader {
@@ -57,9 +60,9 @@ impl Reader {
     }
 
     /// Takes in the next bytes up to the end of a request, or all of them. How many were taken, and what that brought.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Step) {
+    pub(super) fn read(&mut self, bytes: &[u8], seen: &mut SeenHead) -> (usize, Step) {
         let (taken, step) = match &mut self.under_way {
-            None => self.read_head(bytes),
+            None => self.read_head(bytes, seen),
             Some((request, body)) => match body.pass(bytes, |_| ()) {
                 (taken, Ok(true)) => (taken, Step::Whole(*request)),
                 (taken, Ok(false)) => (taken, Step::More),
@@ -72,11 +75,18 @@ impl Reader {
         (taken, step)
     }
 
-    fn read_head(&mut self, bytes: &[u8]) -> (usize, Step) {
+    fn read_head(&mut self, bytes: &[u8], seen: &mut SeenHead) -> (usize, Step) {
         let (taken, head) = self.head.read(bytes, Refusal::HeadTooLarge, |whole| {
+            if let Some(same) = seen.find(whole) {
+                return Ok(Some(same));
+            }
             let (mut fields, mut parsed) = (NO_FIELDS, httparse::Request::new(&mut []));
             match parsed.parse_with_uninit_headers(whole, &mut fields).map_err(refusal)? {
-                httparse::Status::Complete(length) => Ok(Some((length, understand(&parsed)?))),
+                httparse::Status::Complete(length) => {
+                    let meaning = understand(&parsed)?;
+                    seen.keep(&whole[..length], meaning);
+                    Ok(Some((length, meaning)))
+                }
                 httparse::Status::Partial => Ok(None),
             }
         });
@@ -150,10 +160,10 @@ mod tests {
 
     /// All that a stream brings, in pieces of `piece` bytes.
     fn read(stream: &[u8], piece: usize) -> Vec<Step> {
-        let (mut reader, mut steps) = (Reader::default(), Vec::new());
+        let (mut reader, mut seen, mut steps) = (Reader::default(), SeenHead::new(), Vec::new());
         for mut bytes in stream.chunks(piece) {
             while !bytes.is_empty() {
-                let (taken, step) = reader.read(bytes);
+                let (taken, step) = reader.read(bytes, &mut seen);
                 assert!(taken > 0 && taken <= bytes.len(), "{taken} of {}", bytes.len());
                 bytes = &bytes[taken..];
                 if step != Step::More {
