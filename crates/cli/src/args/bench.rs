@@ -15,8 +15,8 @@ use crate::bench::{self, Part};
     sudo fourwave bench --only rtt,rps --rounds 7 --json > bench.json\n  \
     sudo fourwave bench --only rtt --points fourwave,kernel_spin --seconds 1\n  \
     sudo fourwave bench --results bench/results\n\n\
-    All of it takes about 15 minutes, a part of it as much less: each round of rtt, rps, cps and bulk takes 4 points each, or 8,\n\
-    and each point takes --seconds, --pause-s and about a second.\n\n\
+    All of it takes about 17 minutes, a part of it as much less: a round has 4 points of rtt, of rps and of cps, 8 of bulk,\n\
+    6 of peers, 7 of proxy and 12 of overload, and each takes --seconds, --pause-s and about a second.\n\n\
     Servers run in fw-a on the first core, clients in fw-b on the second; the stacks take turns, and the order turns\n\
     from round to round. Figures are medians over the rounds. Ctrl-C ends it with what was measured so far.\n\
     Virtual machines with few cores may stall for milliseconds once all cores were busy for 5 to 10 s: keep --seconds\n\

@@ -25,7 +25,7 @@ pub(crate) struct LoadArgs {
 enum What {
     /// Requests of HTTP/1.1
     Http(Box<HttpArgs>),
-    /// Below any protocol: bytes in bulk
+    /// Below any protocol: exchanges, connections per second, bytes in bulk, idle connections
     Tcp(Box<LoadTcpArgs>),
 }
 

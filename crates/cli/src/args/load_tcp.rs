@@ -1,36 +1,66 @@
 //! `fourwave load tcp`.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use fourwave::Keepalive;
 
-use super::parse::{parse_seconds, parse_warmup};
-use super::{KernelWait, Stack, StackArgs, UsageError};
-use crate::load::tcp::{Bulk, Direction, Mode, Work};
-use crate::load::{Config, Kind, Pace};
-use crate::measure::{Files, Live};
+use super::UsageError;
+use super::pacing::PacingArgs;
+use super::parse::parse_patience;
+use crate::load::tcp::{Bulk, Connect, Direction, Exchange, Idle, Mode, Work};
+use crate::load::{CloseBy, Config, Kind};
+use crate::stack;
+
+const MESSAGE_BYTES: u32 = 64;
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const MOST_BYTES: i64 = 1 << 30;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    fourwave load tcp 10.77.0.1:9 --mode bulk --interface fw-b0                      against `serve discard`\n  \
-    fourwave load tcp 10.77.0.1:19 --mode bulk --direction down --connections 4      against `serve chargen`\n  \
-    fourwave load tcp 10.77.0.1:7 --mode bulk --direction both --bytes 1000000000    against `serve echo`\n  \
-    fourwave load tcp 127.0.0.1:9 --mode bulk --stack kernel --seconds 10 --json\n\n\
-    What is reported is what the server has acknowledged, and what came. Ctrl-C ends it with the report so far.")]
+    fourwave load tcp 10.77.0.1:7 --interface fw-b0 --connections 64                       with `serve echo`\n  \
+    fourwave load tcp 10.77.0.1:5000 --request-bytes 100 --response-bytes 20000            with `serve exchange`\n  \
+    fourwave load tcp 10.77.0.1:9 --mode connect --close reset --connections 100           with `serve discard`\n  \
+    fourwave load tcp 10.77.0.1:9 --mode bulk --seconds 10 --json                          with `serve discard`\n  \
+    fourwave load tcp 10.77.0.1:19 --mode bulk --direction down --connections 4            with `serve chargen`\n  \
+    fourwave load tcp 10.77.0.1:7 --mode bulk --direction both --bytes 1000000000          with `serve echo`\n  \
+    fourwave load tcp 10.77.0.1:7 --mode idle --address 10.77.0.8/24 --connections 20000 --ramp-up 5 --think-ms 1000\n  \
+    fourwave load tcp 127.0.0.1:7 --stack kernel --requests 100000\n\n\
+    exchange: each connection sends a request, waits for the whole response and sends the next. connect: a connection is\n\
+    opened and closed, and then another. bulk: the rate is of what the server has acknowledged, and of what came. idle: the\n\
+    connections are opened, kept for the time that is given, and closed in order, with --think-ms each sends a request so\n\
+    often; those that are lost are counted by the reason. Ctrl-C ends any of them with the report so far.")]
 pub(crate) struct LoadTcpArgs {
     /// The server, such as 10.77.0.1:7 or [fd77::1]:7
     #[arg(value_name = "ADDR:PORT")]
     target: SocketAddr,
 
     /// What is done with the connections
-    #[arg(long, value_enum, default_value = "bulk")]
+    #[arg(long, value_enum, default_value = "exchange")]
     mode: Mode,
 
-    /// Connections
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections: Option<u32>,
+    /// exchange, and idle with --think-ms: bytes of a request, 1 to 1073741824 [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BYTES))]
+    request_bytes: Option<u32>,
+
+    /// exchange, and idle with --think-ms: bytes of a response, 1 to 1073741824 [default: the request comes back, and is
+    /// compared]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BYTES))]
+    response_bytes: Option<u32>,
+
+    /// exchange: requests under way over each connection, 1 to 1000 [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pipeline: Option<u32>,
+
+    /// exchange: a connection for each request [default: they are kept]; connect, idle: who closes [default: client]
+    #[arg(long, value_enum, value_name = "WHO")]
+    close: Option<CloseBy>,
+
+    /// idle: ask a silent server whether it is there after so many seconds, 1 to 86400, and then as often, but each 75 s at
+    /// least; nine questions without an answer end a connection [default: 60]
+    #[arg(long, value_name = "S", value_parser = parse_patience)]
+    keepalive: Option<Duration>,
 
     /// bulk: which way the bytes go [default: up]
     #[arg(long, value_enum)]
@@ -44,32 +74,8 @@ pub(crate) struct LoadTcpArgs {
     #[arg(long)]
     verify: bool,
 
-    /// Stop after so many seconds, 0.001 to 86400 [default: 5 without --bytes]
-    #[arg(long, value_name = "S", value_parser = parse_seconds)]
-    seconds: Option<Duration>,
-
-    /// Seconds before measuring starts, 0 to 3600 [default: 0.5; 0 with --bytes]
-    #[arg(long, value_name = "S", value_parser = parse_warmup)]
-    warmup: Option<Duration>,
-
-    /// Seconds to wait for a connection, and for anything to move over it, 0.001 to 86400
-    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
-    timeout_s: Duration,
-
-    /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]
-    #[arg(long, value_enum)]
-    kernel_wait: Option<KernelWait>,
-
-    /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
-    #[arg(long)]
-    live: bool,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    at: StackArgs,
+    pacing: PacingArgs,
 }
 
 impl LoadTcpArgs {
@@ -77,63 +83,67 @@ impl LoadTcpArgs {
         if self.target.port() == 0 {
             return Err(UsageError("port 0 can't be connected to".into()));
         }
-        let (connections, warmup, duration) = (self.connections(), self.warmup()?, self.duration());
-        let work = match self.mode {
-            Mode::Bulk => Work::Bulk(self.bulk()?),
+        self.check_modes()?;
+        let (work, close, connections) = match self.mode {
+            Mode::Exchange => (Work::Exchange(self.exchange()), self.close, 16),
+            Mode::Connect => (Work::Connect(Connect), self.close.or(Some(CloseBy::Client)), 16),
+            Mode::Bulk => (Work::Bulk(self.bulk()?), None, 1),
+            Mode::Idle => (Work::Idle(self.idle()), self.close, 1000),
         };
-        let live = self.live();
-        let at = self.at.resolve()?;
-        if at.stack == Stack::Raw {
-            return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
+        let bytes_alone = self.bytes.is_some() && self.pacing.seconds.is_none();
+        let mut pacing = self.pacing;
+        pacing.connections.get_or_insert(connections);
+        if self.bytes.is_some() {
+            // They are counted from the first one on.
+            pacing.warmup.get_or_insert(Duration::ZERO);
         }
-        let config = Config {
-            target: self.target,
-            kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
-            close: None,
-            connections: connections as usize,
-            pace: Pace::Closed { think: None },
-            pipeline: 1,
-            sources: Vec::new(),
-            ports: None,
-            ramp_up: Duration::ZERO,
-            ramp_down: Duration::ZERO,
-            requests: None,
-            duration,
-            warmup,
-            timeout: self.timeout_s,
-            files: Files::default(),
-            live,
-            json: self.json,
-            at,
-        };
+        let mut config = pacing.resolve(self.target, close, self.pipeline.unwrap_or(1) as usize)?;
+        if bytes_alone {
+            config.duration = None;
+        }
         Ok((config, Kind::Tcp(work)))
     }
 
-    fn live(&self) -> Live {
-        match (self.live, std::io::stderr().is_terminal()) {
-            (true, _) => Live::Lines,
-            (false, true) => Live::InPlace,
-            (false, false) => Live::Off,
+    /// A flag of another mode would be without effect.
+    fn check_modes(&self) -> Result<(), UsageError> {
+        use Mode::{Bulk, Connect, Exchange, Idle};
+        let PacingArgs { rate, think_ms, ramp_up, ramp_down, requests, warmup, hgrm, hlog, csv, .. } = &self.pacing;
+        let asks: &[Mode] = &[Exchange, Connect];
+        let given = [
+            ("--request-bytes", self.request_bytes.is_some(), &[Exchange, Idle][..]),
+            ("--response-bytes", self.response_bytes.is_some(), &[Exchange, Idle]),
+            ("--pipeline", self.pipeline.is_some(), &[Exchange]),
+            ("--close", self.close.is_some(), &[Exchange, Connect, Idle]),
+            ("--keepalive", self.keepalive.is_some(), &[Idle]),
+            ("--direction", self.direction.is_some(), &[Bulk]),
+            ("--bytes", self.bytes.is_some(), &[Bulk]),
+            ("--verify", self.verify, &[Bulk]),
+            ("--rate", rate.is_some(), asks),
+            ("--think-ms", think_ms.is_some(), &[Exchange, Connect, Idle]),
+            ("--ramp-up", !ramp_up.is_zero(), &[Exchange, Connect, Idle]),
+            ("--ramp-down", !ramp_down.is_zero(), &[Exchange, Connect, Idle]),
+            ("--requests", requests.is_some(), asks),
+            ("--warmup", warmup.is_some(), &[Exchange, Connect, Bulk]),
+            ("--hgrm", hgrm.is_some(), asks),
+            ("--hlog", hlog.is_some(), asks),
+            ("--csv", csv.is_some(), asks),
+        ];
+        if let Some((flag, _, modes)) = given.iter().find(|(_, given, modes)| *given && !modes.contains(&self.mode)) {
+            let modes = modes.iter().map(|mode| format!("--mode {}", mode.name())).collect::<Vec<_>>().join(", ");
+            return Err(UsageError(format!("{flag} is for {modes}")));
         }
-    }
-
-    fn connections(&self) -> u32 {
-        self.connections.unwrap_or(1)
-    }
-
-    /// Bytes that are counted are counted from the first one on.
-    fn warmup(&self) -> Result<Duration, UsageError> {
-        match (self.warmup, self.bytes) {
-            (Some(warmup), Some(_)) if !warmup.is_zero() => {
-                Err(UsageError("--bytes counts from the first byte on: leave --warmup away".into()))
-            }
-            (_, Some(_)) => Ok(Duration::ZERO),
-            (warmup, None) => Ok(warmup.unwrap_or(Duration::from_millis(500))),
+        let messages = self.request_bytes.is_some() || self.response_bytes.is_some();
+        if self.mode == Idle && messages && think_ms.is_none() {
+            return Err(UsageError("idle connections say nothing without --think-ms".into()));
         }
+        if self.mode == Idle && self.close == Some(CloseBy::Server) {
+            return Err(UsageError("idle connections are closed from here: --close is client or reset".into()));
+        }
+        Ok(())
     }
 
-    fn duration(&self) -> Option<Duration> {
-        self.seconds.or(self.bytes.is_none().then_some(Duration::from_secs(5)))
+    fn exchange(&self) -> Exchange {
+        Exchange::new(self.request_bytes.unwrap_or(MESSAGE_BYTES), self.response_bytes)
     }
 
     fn bulk(&self) -> Result<Bulk, UsageError> {
@@ -141,9 +151,78 @@ impl LoadTcpArgs {
         if self.verify && direction == Direction::Up {
             return Err(UsageError("--verify compares what comes: with --direction up nothing does".into()));
         }
-        if self.bytes.is_some_and(|bytes| bytes < self.connections().into()) {
+        if self.bytes.is_some() && self.pacing.warmup.is_some_and(|warmup| !warmup.is_zero()) {
+            return Err(UsageError("--bytes counts from the first byte on: leave --warmup away".into()));
+        }
+        if self.bytes.is_some_and(|bytes| bytes < self.pacing.connections.unwrap_or(1).into()) {
             return Err(UsageError("--bytes is for all connections together: give one for each at least".into()));
         }
-        Ok(Bulk { direction, bytes: self.bytes, verify: self.verify, live: self.live() })
+        Ok(Bulk { direction, bytes: self.bytes, verify: self.verify })
+    }
+
+    fn idle(&self) -> Idle {
+        let default = Keepalive::default();
+        let silence = stack::duration(self.keepalive.unwrap_or(KEEPALIVE));
+        Idle {
+            keepalive: Keepalive { idle: silence, interval: silence.min(default.interval), ..default },
+            exchange: self.exchange(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::{Cli, Command};
+    use crate::load::tcp::Work;
+    use crate::load::{CloseBy, Kind};
+    use clap::Parser;
+
+    fn resolved(flags: &str) -> Result<(crate::load::Config, Work), String> {
+        let line = format!("fourwave load tcp 10.77.0.1:7 --stack kernel {flags}");
+        match Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?.command {
+            Command::Load(args) => match args.resolve().map_err(|error| error.to_string())? {
+                (config, Kind::Tcp(work)) => Ok((config, work)),
+                (_, other) => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn modes_have_their_defaults() {
+        let (config, work) = resolved("").unwrap();
+        assert!(matches!(work, Work::Exchange(_)) && config.connections == 16 && config.close.is_none());
+        assert_eq!(config.duration.unwrap().as_secs(), 5);
+        let (config, work) = resolved("--mode connect --requests 9").unwrap();
+        assert!(matches!(work, Work::Connect(_)));
+        assert_eq!((config.close, config.duration, config.requests), (Some(CloseBy::Client), None, Some(9)));
+        let (config, work) = resolved("--mode bulk --bytes 1000").unwrap();
+        assert!(matches!(work, Work::Bulk(bulk) if bulk.bytes == Some(1000) && !bulk.verify));
+        assert!(config.connections == 1 && config.warmup.is_zero() && config.duration.is_none());
+        let (config, work) = resolved("--mode idle --connections 1000000 --keepalive 100").unwrap();
+        assert_eq!(config.connections, 1_000_000);
+        let Work::Idle(idle) = work else { panic!("{work:?}") };
+        assert_eq!(idle.keepalive.interval, fourwave::Duration::from_secs(75));
+    }
+
+    #[test]
+    fn flags_of_another_mode_are_refused_by_their_name() {
+        for (flags, says) in [
+            ("--direction up", "--direction is for --mode bulk"),
+            ("--mode bulk --requests 5", "--requests is for --mode exchange, --mode connect"),
+            ("--mode connect --request-bytes 5", "--request-bytes is for --mode exchange, --mode idle"),
+            ("--mode idle --warmup 1", "--warmup is for"),
+            ("--mode idle --request-bytes 5", "without --think-ms"),
+            ("--mode idle --close server", "client or reset"),
+            ("--close client --pipeline 2", "leave --close away"),
+            ("--mode bulk --verify", "nothing does"),
+            ("--mode bulk --bytes 3 --connections 4", "one for each"),
+            ("--mode bulk --bytes 3 --warmup 1", "leave --warmup away"),
+            ("--mode nothing", "exchange"),
+            ("--connections 10000001", "1..=10000000"),
+        ] {
+            let said = resolved(flags).map(|_| ()).unwrap_err();
+            assert!(said.contains(says), "{flags}: {said}");
+        }
     }
 }

@@ -25,14 +25,14 @@ enum Arrivals {
 
 #[derive(Debug, Args)]
 pub(super) struct PacingArgs {
-    /// Connections, all the time; with --close at the most, 1 to 10000000
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    connections: u32,
+    /// Connections, all the time; with --close at the most, 1 to 10000000 [default: 16; of --mode bulk 1, of --mode idle 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(super) connections: Option<u32>,
 
     /// Requests per second over all connections, sent when they are due (open loop): N, or FROM..TO for a rate that changes
     /// evenly over --seconds; 1 to 10000000
     #[arg(long, value_name = "N", value_parser = parse_rate)]
-    rate: Option<Rate>,
+    pub(super) rate: Option<Rate>,
 
     /// How far requests of an open loop are apart [default: constant]
     #[arg(long, value_enum, value_name = "GAPS", requires = "rate")]
@@ -44,15 +44,15 @@ pub(super) struct PacingArgs {
 
     /// Milliseconds from a response to the next request over its connection, 1 to 3600000 (closed loop) [default: at once]
     #[arg(long, value_name = "MS", conflicts_with = "rate", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    think_ms: Option<u64>,
+    pub(super) think_ms: Option<u64>,
 
     /// Seconds over which connections are opened, evenly, before the warm-up, 0 to 3600
     #[arg(long, value_name = "S", value_parser = parse_ramp, default_value = "0")]
-    ramp_up: Duration,
+    pub(super) ramp_up: Duration,
 
     /// Seconds over which connections are closed, evenly, once nothing more is measured, 0 to 3600
     #[arg(long, value_name = "S", value_parser = parse_ramp, default_value = "0")]
-    ramp_down: Duration,
+    pub(super) ramp_down: Duration,
 
     /// Addresses to connect from in turn, such as 10.77.0.8,10.77.0.20-10.77.0.40, up to 1024: with --address more of the
     /// stack's own in its network, else the interface's, or the kernel's [default: one]
@@ -65,15 +65,15 @@ pub(super) struct PacingArgs {
 
     /// Stop after so many responses
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
+    pub(super) requests: Option<u64>,
 
     /// Stop after so many seconds [default: 5 without --requests]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
-    seconds: Option<Duration>,
+    pub(super) seconds: Option<Duration>,
 
-    /// Seconds before measuring starts, 0 to 3600
-    #[arg(long, value_name = "S", value_parser = parse_warmup, default_value = "0.5")]
-    warmup: Duration,
+    /// Seconds before measuring starts, 0 to 3600 [default: 0.5; with --bytes 0]
+    #[arg(long, value_name = "S", value_parser = parse_warmup)]
+    pub(super) warmup: Option<Duration>,
 
     /// Seconds to wait for a connection or a response
     #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
@@ -85,15 +85,19 @@ pub(super) struct PacingArgs {
 
     /// Write the percentiles as HdrHistogram prints them, in microseconds
     #[arg(long, value_name = "FILE")]
-    hgrm: Option<PathBuf>,
+    pub(super) hgrm: Option<PathBuf>,
 
     /// Write HdrHistogram's interval log: a histogram of nanoseconds for every second
     #[arg(long, value_name = "FILE")]
-    hlog: Option<PathBuf>,
+    pub(super) hlog: Option<PathBuf>,
 
     /// Write a table with a line for every second
     #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
+    pub(super) csv: Option<PathBuf>,
+
+    /// Write one self-contained page with plots, for any browser
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
     #[arg(long)]
@@ -115,7 +119,7 @@ impl PacingArgs {
         close: Option<CloseBy>,
         pipeline: usize,
     ) -> Result<Config, UsageError> {
-        let files = Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv };
+        let files = Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv, report: self.report };
         check_files(&files)?;
         let at = self.at.resolve()?;
         if at.stack == Stack::Raw {
@@ -157,7 +161,7 @@ impl PacingArgs {
             target,
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
             close,
-            connections: self.connections as usize,
+            connections: self.connections.unwrap_or(16) as usize,
             pace: self.rate.map_or(Pace::Closed { think }, |rate| Pace::Open { rate, gaps }),
             pipeline,
             sources,
@@ -166,7 +170,7 @@ impl PacingArgs {
             ramp_down: self.ramp_down,
             requests: self.requests,
             duration,
-            warmup: self.warmup,
+            warmup: self.warmup.unwrap_or(Duration::from_millis(500)),
             timeout: self.timeout_s,
             files,
             live,
@@ -178,7 +182,7 @@ impl PacingArgs {
 
 /// Each is written by itself.
 pub(super) fn check_files(files: &Files) -> Result<(), UsageError> {
-    let files = [("--hgrm", &files.hgrm), ("--hlog", &files.hlog), ("--csv", &files.csv)];
+    let files = [("--hgrm", &files.hgrm), ("--hlog", &files.hlog), ("--csv", &files.csv), ("--report", &files.report)];
     for (index, (flag, file)) in files.iter().enumerate() {
         let Some(path) = file else { continue };
         if let Some((other, _)) = files[..index].iter().find(|(_, other)| *other == *file) {

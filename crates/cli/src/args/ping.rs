@@ -25,7 +25,7 @@ const OPEN_PIPELINE: u32 = 65_536;
     fourwave ping 10.77.0.1:7 --interface fw-b0 --idle busy --cores 1 --count 1000000 --json\n  \
     fourwave ping 10.77.0.1:7 --interface fw-b0 --address 10.77.0.8/24 --connections 16\n  \
     fourwave ping 10.77.0.1:7 --rate 20000 --connections 4 --idle busy --cores 1 --hgrm out.hgrm --hlog out.hlog\n  \
-    fourwave ping 10.77.0.1:7 --sweep rate=10000..100000:10000 --seconds 2 --idle busy\n  \
+    fourwave ping 10.77.0.1:7 --sweep rate=10000..100000:10000 --seconds 2 --idle busy --report out.html\n  \
     fourwave ping 10.77.0.1:7 --connections 8 --pipeline 16 --bytes 64:0.9,1400:0.1\n  \
     fourwave ping 10.77.0.1:7 --stack raw --pipeline 64 --interface fw-b0 --cores 1          bare frames, the device's own rate\n  \
     fourwave ping 127.0.0.1:9000 --stack kernel --kernel-wait spin\n\n\
@@ -100,6 +100,10 @@ pub(crate) struct PingArgs {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
+    /// Write one self-contained page with plots, for any browser
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
     /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
     #[arg(long)]
     live: bool,
@@ -143,7 +147,7 @@ impl PingArgs {
             steps,
             swept: self.sweep.map(|sweep| sweep.what),
             timeout: self.timeout_s,
-            files: Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv },
+            files: Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv, report: self.report },
             live,
             json: self.json,
             at,
@@ -186,7 +190,7 @@ impl PingArgs {
     }
 
     fn check_files(&self) -> Result<(), UsageError> {
-        let files = [("--hgrm", &self.hgrm), ("--hlog", &self.hlog), ("--csv", &self.csv)];
+        let files = [("--hgrm", &self.hgrm), ("--hlog", &self.hlog), ("--csv", &self.csv), ("--report", &self.report)];
         for (index, (flag, file)) in files.iter().enumerate() {
             let Some(path) = file else { continue };
             if let Some((other, _)) = files[..index].iter().find(|(_, other)| *other == *file) {

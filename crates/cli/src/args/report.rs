@@ -93,3 +93,43 @@ fn names(files: &[PathBuf]) -> Vec<String> {
     }
     files.iter().map(|path| path.display().to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+
+    /// A command line as a shell takes it, of words without quotes within them.
+    fn understood(line: &str) {
+        let words = line.split_whitespace().map(|word| word.trim_matches('"'));
+        let resolved = match Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).command {
+            Command::Load(args) => args.resolve().map(drop),
+            Command::Report(args) => args.resolve().map(drop),
+            other => panic!("{other:?}"),
+        };
+        resolved.unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+
+    /// What deploy/ runs on other machines has flags that there are.
+    #[test]
+    fn the_commands_of_deploy_are_understood() {
+        let job = include_str!("../../../../deploy/kubernetes/load-job.yaml");
+        let (_, command) = job.split_once("exec ").unwrap();
+        let (command, _) = command.split_once("2>").unwrap();
+        understood(&command.replace("\"$URL\"", "http://10.0.0.10/").replace("\"$INTERFACE\"", "eth1"));
+        let play = include_str!("../../../../deploy/ansible/load.yml");
+        let (_, command) = play.split_once("command: \"").unwrap();
+        let (command, _) = command.split_once("\"\n").unwrap();
+        understood(&format!("fourwave {command} --seconds 30 --json"));
+        for line in play.lines().filter_map(|line| line.split_once("{{ fourwave | quote }} report ")) {
+            let flags: Vec<_> = line.1.split_whitespace().filter(|word| word.starts_with("--")).collect();
+            let flags = flags.join(" ").replace("--html", "--html all.html");
+            understood(&format!("fourwave report a.json b.json {flags}"));
+        }
+        let read_me = include_str!("../../../../deploy/README.md");
+        for line in read_me.lines().filter(|line| line.starts_with("fourwave report ")) {
+            understood(line.split(" > ").next().unwrap());
+        }
+    }
+}

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::parse::{parse_drain_time, parse_idle_time};
 use super::{KernelWait, ListenArgs, Stack, StackArgs, UsageError};
-use crate::serve::{self, HttpConfig, Service};
+use crate::serve::{self, ExchangeConfig, HttpConfig, Service};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -18,11 +18,12 @@ use crate::serve::{self, HttpConfig, Service};
     fourwave serve echo --listen 10.77.0.1:7 --syn-cookies always --time-wait 1 --keepalive 60\n  \
     fourwave serve http --listen 10.77.0.1:80 --interface fw-a0 --body-bytes 1024\n  \
     fourwave serve discard --listen 127.0.0.1:9000 --stack kernel\n  \
+    fourwave serve exchange --listen 10.77.0.1:5000 --request-bytes 100 --response-bytes 20000\n  \
     fourwave serve echo --listen 10.77.0.50:7 --config stack.toml\n\n\
     Says `listening on ADDR:PORT` on stderr when it is ready. Ctrl-C ends it.")]
 pub(crate) struct ServeArgs {
     /// echo sends back what comes, discard throws it away, chargen sends characters (RFC 862, 863, 864); http answers every
-    /// request, whatever it asks for; sockperf answers sockperf's client
+    /// request, whatever it asks for; sockperf answers sockperf's client; exchange answers so many bytes by so many
     #[arg(value_enum)]
     service: Service,
 
@@ -43,9 +44,18 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
     body_bytes: Option<u32>,
 
-    /// http: close each connection behind its answer
+    /// http, exchange: close each connection behind its answer
     #[arg(long)]
     close: bool,
+
+    /// exchange: bytes of a request, 0 to 1073741824 [default: 64]. With 0 nothing is waited for: each connection is answered
+    /// once and closed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    request_bytes: Option<u32>,
+
+    /// exchange: bytes of every answer, 0 to 1073741824 [default: as many as of a request]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    response_bytes: Option<u32>,
 
     /// http: close a connection over which nothing came or went for so long, 0.1 to 86400 [default: 75]
     #[arg(long, value_name = "SECONDS", value_parser = parse_idle_time)]
@@ -73,9 +83,14 @@ impl ServeArgs {
         }
         let of_http = [
             ("--body-bytes", self.body_bytes.is_some()),
-            ("--close", self.close),
+            ("--close", self.close && self.service != Service::Exchange),
             ("--idle-time", self.idle_time.is_some()),
         ];
+        let of_exchange =
+            [("--request-bytes", self.request_bytes.is_some()), ("--response-bytes", self.response_bytes.is_some())];
+        if let Some((flag, _)) = of_exchange.iter().find(|(_, given)| *given && self.service != Service::Exchange) {
+            return Err(UsageError(format!("{flag} is for `serve exchange`")));
+        }
         if let Some((flag, _)) = of_http.iter().find(|(_, given)| *given && self.service != Service::Http) {
             return Err(UsageError(format!("{flag} is for `serve http`")));
         }
@@ -84,8 +99,14 @@ impl ServeArgs {
             close: self.close,
             idle_time: self.idle_time.unwrap_or(Duration::from_secs(75)),
         };
+        let request_bytes = self.request_bytes.unwrap_or(64);
+        let exchange = ExchangeConfig {
+            request_bytes: request_bytes.into(),
+            response_bytes: self.response_bytes.unwrap_or(request_bytes).into(),
+            close: self.close || request_bytes == 0,
+        };
         let kernel_wait = self.kernel_wait.unwrap_or(at.kernel_wait());
         let Self { service, listen, drain_time, .. } = self;
-        Ok(serve::Config { service, listen, kernel_wait, drain_time, http, at })
+        Ok(serve::Config { service, listen, kernel_wait, drain_time, http, exchange, at })
     }
 }

@@ -43,12 +43,12 @@ struct Errors {
 
 /// Over kept connections.
 pub(super) fn requests(place: &Place<'_>, point: Point) -> anyhow::Result<Sample> {
-    ask(place, serve(place, point)?, point, &[])
+    ask(place, serve(place, point)?, point, CONNECTIONS, &[])
 }
 
 /// Each with its request; the server closes.
 pub(super) fn connections(place: &Place<'_>, point: Point) -> anyhow::Result<Sample> {
-    let sample = ask(place, serve(place, point)?, point, &["--close", "server"])?;
+    let sample = ask(place, serve(place, point)?, point, CONNECTIONS, &["--close", "server"])?;
     Ok(Sample { per_s: sample.connects_per_s, ..sample })
 }
 
@@ -76,9 +76,15 @@ pub(super) fn serve(place: &Place<'_>, point: Point) -> anyhow::Result<Job> {
 }
 
 /// Our client, against whatever serves; requests per second.
-pub(super) fn ask(place: &Place<'_>, server: Job, point: Point, more: &[&str]) -> anyhow::Result<Sample> {
+pub(super) fn ask(
+    place: &Place<'_>,
+    server: Job,
+    point: Point,
+    connections: &str,
+    more: &[&str],
+) -> anyhow::Result<Sample> {
     let url = format!("http://{}/", place.address()?);
-    let mut words = vec!["load", "http", &url, "--json", "--connections", CONNECTIONS, "--warmup", WARMUP_S];
+    let mut words = vec!["load", "http", &url, "--json", "--connections", connections, "--warmup", WARMUP_S];
     words.extend(more);
     place.ask::<Loaded>(server, &words, point)?.sample()
 }

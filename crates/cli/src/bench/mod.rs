@@ -134,6 +134,6 @@ fn one(place: &mut Place<'_>, task: Task, report: &mut BenchReport) -> anyhow::R
         Task::Stack(Test::Bulk | Test::BulkJumbo, point) => bulk::stream(place, point),
         Task::Peer(peer) => peers::point(place, peer),
         Task::Proxy(between, test) => proxy::point(place, between, test),
-        Task::Overload(offer) => overload::point(place, offer, &report.samples),
+        Task::Overload(load, offer) => overload::point(place, load, offer, &report.samples),
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn point(place: &Place<'_>, peer: Peer) -> anyhow::Result<Sample> {
         Peer::FourwaveByWrk => wrk(place, &mut http::serve(place, Point::Fourwave)?),
         Peer::NginxByFourwave => {
             let Nginx { job, folder } = Nginx::start(place)?;
-            let loaded = http::ask(place, job, Point::Fourwave, &[])?;
+            let loaded = http::ask(place, job, Point::Fourwave, CONNECTIONS, &[])?;
             drop(folder);
             Ok(loaded)
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::installed::Installed;
-use super::overload::Overload;
+use super::overload::{self, Load, Overload};
 use super::peers::Peer;
 use super::proxy::Proxies;
 use super::samples::{Figures, Sample, Samples};
@@ -193,17 +193,17 @@ impl BenchReport {
     }
 
     pub(super) fn has_overload(&self) -> bool {
-        self.tasks.iter().any(|task| matches!(task, Task::Overload(_)))
+        self.tasks.iter().any(|task| matches!(task, Task::Overload(..)))
     }
 
     /// The heading of its table, for people.
-    pub(super) fn overload_title(&self, overload: &Overload) -> String {
+    pub(super) fn overload_title(load: Load, overload: &Overload) -> String {
+        let what = match load {
+            Load::Requests => "HTTP requests",
+            Load::Connects => "HTTP connections with one request each",
+        };
         let most = overload.max_per_s.map(|most| format!("; the most is {most:.0}/s, in a closed loop"));
-        format!(
-            "overload: HTTP requests offered to fourwave, {} connections{}",
-            http::CONNECTIONS,
-            most.unwrap_or_default()
-        )
+        format!("overload: {what} offered to fourwave, {} at a time{}", overload::CONNECTIONS, most.unwrap_or_default())
     }
 
     pub(super) fn haproxy(&self) -> Option<&str> {
@@ -275,7 +275,8 @@ impl Serialize for BenchReport {
             map.serialize_entry("peers", &self.peer_figures())?;
         }
         if self.has_overload() {
-            map.serialize_entry("overload", &Overload::of(&self.samples))?;
+            let of = |load: Load| (load.key(), Overload::of(&self.samples, load));
+            map.serialize_entry("overload", &BTreeMap::from(Load::ALL.map(of)))?;
         }
         if self.has_proxies() {
             map.serialize_entry("haproxy", &self.installed.haproxy)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::overload::Overload;
+use super::overload::{Load, Overload};
 use super::plot::{self, Bar};
 use super::report::BenchReport;
 use super::table::{self, in_short};
@@ -48,7 +48,7 @@ pub(super) fn markdown(report: &BenchReport) -> String {
 /// By their keys; of what was measured.
 fn plots(report: &BenchReport) -> Vec<(&'static str, String)> {
     let mut plots: Vec<_> = Test::ALL.iter().filter_map(|test| Some((test.key(), stacks(report, *test)?))).collect();
-    plots.extend(overload(report).map(|svg| ("overload", svg)));
+    plots.extend(Load::ALL.iter().filter_map(|load| Some((load.plot(), overload(report, *load)?))));
     plots
 }
 
@@ -73,8 +73,8 @@ fn stacks(report: &BenchReport, test: Test) -> Option<String> {
     (!bars.is_empty()).then(|| plot::bars(&report.title(test), unit, &bars))
 }
 
-fn overload(report: &BenchReport) -> Option<String> {
-    let overload = Overload::of(&report.samples);
+fn overload(report: &BenchReport, load: Load) -> Option<String> {
+    let overload = Overload::of(&report.samples, load);
     let bar = |step: &super::overload::Step| Bar {
         name: format!("{:.1} × offered", step.share),
         median: step.per_s,
@@ -83,7 +83,7 @@ fn overload(report: &BenchReport) -> Option<String> {
         ours: true,
     };
     let bars: Vec<_> = overload.steps.iter().map(bar).collect();
-    (!bars.is_empty()).then(|| plot::bars(&report.overload_title(&overload), "requests answered per s", &bars))
+    (!bars.is_empty()).then(|| plot::bars(&BenchReport::overload_title(load, &overload), "answered per s", &bars))
 }
 
 #[cfg(test)]

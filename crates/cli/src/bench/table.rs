@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::overload::Overload;
+use super::overload::{Load, Overload};
 use super::peers::Peer;
-use super::proxy::Proxies;
+use super::proxy::{Proxies, ProxyRow};
 use super::report::{BenchReport, nanoseconds};
 use super::samples::Figures;
 use super::task::{Point, Task, Test};
@@ -51,7 +51,7 @@ pub(super) fn tables(report: &BenchReport) -> Vec<Table> {
     let mut tables: Vec<_> = Test::ALL.iter().filter_map(|test| stacks(report, *test)).collect();
     tables.extend(["rtt", "rps", "bulk"].iter().filter_map(|test| peers(report, test)));
     tables.extend(report.has_proxies().then(|| proxies(report)));
-    tables.extend(report.has_overload().then(|| overload(report)));
+    tables.extend(Load::ALL.into_iter().filter(|_| report.has_overload()).map(|load| overload(report, load)));
     tables
 }
 
@@ -96,7 +96,7 @@ fn peers(report: &BenchReport, key: &str) -> Option<Table> {
 
 fn proxies(report: &BenchReport) -> Table {
     let proxies = Proxies(&report.samples);
-    let row = |(title, values, ratio): (&str, [Option<String>; 2], Option<f64>)| Row {
+    let row = |(title, values, ratio): ProxyRow| Row {
         title: title.to_owned(),
         cells: values.map(|value| value.unwrap_or_else(dash)).to_vec(),
         ratio,
@@ -112,8 +112,8 @@ fn proxies(report: &BenchReport) -> Table {
     }
 }
 
-fn overload(report: &BenchReport) -> Table {
-    let overload = Overload::of(&report.samples);
+fn overload(report: &BenchReport, load: Load) -> Table {
+    let overload = Overload::of(&report.samples, load);
     let rate = |rate: f64| format!("{rate:.0}");
     let time = |ns: Option<u64>| ns.map_or_else(dash, nanoseconds);
     let rows = overload.steps.iter().map(|step| Row {
@@ -124,8 +124,8 @@ fn overload(report: &BenchReport) -> Table {
     });
     let rows = rows.collect();
     Table {
-        title: report.overload_title(&overload),
-        key: Some("overload"),
+        title: BenchReport::overload_title(load, &overload),
+        key: Some(load.plot()),
         columns: vec!["offered per s", "answered per s", "p50", "p99"],
         rows,
         notes: Vec::new(),

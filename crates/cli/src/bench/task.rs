@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::installed::Installed;
-use super::overload::Offer;
+use super::overload::{Load, Offer};
 use super::peers::Peer;
 use super::proxy::{self, Between};
 use super::{Config, strings};
@@ -23,7 +23,7 @@ pub(crate) enum Part {
     Peers,
     /// `fourwave proxy` beside HAProxy: requests, connections, added latency
     Proxy,
-    /// Requests offered up to 1.5 times as fast as fourwave can answer them
+    /// Requests, and connections, offered up to 1.5 times as fast as fourwave can take them
     Overload,
 }
 
@@ -135,7 +135,7 @@ pub(super) enum Task {
     Stack(Test, Point),
     Peer(Peer),
     Proxy(Between, proxy::Test),
-    Overload(Offer),
+    Overload(Load, Offer),
 }
 
 impl Task {
@@ -145,7 +145,7 @@ impl Task {
             Self::Stack(test, point) => (test.key(), point.name()),
             Self::Peer(peer) => (peer.test(), peer.key()),
             Self::Proxy(between, test) => (test.key(), between.key()),
-            Self::Overload(offer) => ("overload", offer.name()),
+            Self::Overload(load, offer) => (load.name(), offer.name()),
         }
     }
 
@@ -154,7 +154,7 @@ impl Task {
             Self::Stack(test, point) => format!("{}, {}", test.key(), point.title()),
             Self::Peer(peer) => format!("{}, {}", peer.test(), peer.title()),
             Self::Proxy(between, test) => format!("{}, {}", test.key(), between.key()),
-            Self::Overload(offer) => format!("overload, {}", offer.name()),
+            Self::Overload(load, offer) => format!("{}, {}", load.name(), offer.name()),
         }
     }
 
@@ -189,7 +189,7 @@ pub(super) fn groups(config: &Config, installed: &Installed) -> Vec<Vec<Task>> {
         groups.push(proxy::tasks(installed.haproxy.is_some()));
     }
     if config.parts.contains(&Part::Overload) {
-        groups.push(Offer::ALL.map(Task::Overload).to_vec());
+        groups.extend(Load::ALL.map(|load| Offer::ALL.map(|offer| Task::Overload(load, offer)).to_vec()));
     }
     groups
 }
@@ -198,7 +198,7 @@ pub(super) fn groups(config: &Config, installed: &Installed) -> Vec<Vec<Task>> {
 pub(super) fn in_turn(group: &[Task], round: usize) -> Vec<Task> {
     let mut turn = group.to_vec();
     // What is offered depends on the most, which comes first.
-    if turn.is_empty() || turn[0] == Task::Overload(Offer::Most) {
+    if matches!(turn[..], [] | [Task::Overload(..), ..]) {
         return turn;
     }
     turn.rotate_left(round % group.len());

@@ -15,17 +15,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use fourwave::Stack;
+use fourwave::{ConnId, ConnectError, Io, Stack};
 
 use crate::args::{KernelWait, StackConfig};
 
 use crate::measure::{self, Files, Live, Observer, Run};
+use crate::report::write_page;
 use crate::stop::Stop;
 use crate::{out, stack};
 use http::Http;
 pub(crate) use pace::Pace;
 use protocol::Protocol;
 use report::Report;
+use tcp::{COMMAND as TCP, Work};
 
 /// More connections need more room than a stack has by default.
 const MANY: usize = 1 << 16;
@@ -77,15 +79,37 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Http(Http),
-    Tcp(tcp::Work),
+    Tcp(Work),
 }
 
 /// Loads, and prints the report; also after Ctrl-C, and also if it came to nothing on the way.
 pub(crate) fn run((config, kind): &(Config, Kind), stop: &Stop) -> anyhow::Result<()> {
     match kind {
         Kind::Http(http) => ask(config, http, ("load http", "http"), stop),
-        Kind::Tcp(tcp::Work::Bulk(bulk)) => tcp::bulk(config, *bulk, stop),
+        Kind::Tcp(Work::Exchange(exchange)) => ask(config, exchange, (TCP, exchange.server()), stop),
+        Kind::Tcp(Work::Connect(connect)) => ask(config, connect, (TCP, connect.server(config.close)), stop),
+        Kind::Tcp(Work::Bulk(bulk)) => tcp::bulk(config, *bulk, stop),
+        Kind::Tcp(Work::Idle(idle)) => tcp::idle(config, idle, stop),
     }
+}
+
+/// Begins a connection from the next address that has a port for it, of those that there are to be. `source` counts how often
+/// one was taken.
+fn connect(config: &Config, source: &mut usize, io: &mut Io<'_>) -> Result<ConnId, ConnectError> {
+    let Config { target, sources, .. } = config;
+    if sources.is_empty() {
+        return io.connect(*target);
+    }
+    for _ in 0..2 * sources.len() {
+        let (turn, count) = (*source, sources.len());
+        *source += 1;
+        // Ports are taken in turn as well: each round of addresses begins one later, so that any of them meets any port.
+        match io.connect_from(sources[(turn + turn / count) % count], *target) {
+            Err(ConnectError::NoPort) => {}
+            begun => return begun,
+        }
+    }
+    Err(ConnectError::NoPort)
 }
 
 /// The stack that the connections are opened on.
@@ -117,6 +141,7 @@ fn ask<P: Protocol>(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let title = format!("fourwave {command} {}: responses in ns", config.target);
     // In a closed loop time stamps are the stack's, which it has anyway.
     let mut run =
@@ -141,5 +166,6 @@ fn ask<P: Protocol>(
     } else {
         out::result(&report.to_string());
     }
-    result.and(distribution).and(written)
+    let page = page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), &report));
+    result.and(distribution).and(written).and(page)
 }

@@ -43,7 +43,7 @@ pub(crate) use observer::{Files, Observer, create};
 pub(crate) use random::mixed;
 pub(crate) use results::{Results, Run, encoded, warn_of_all};
 pub(crate) use schedule::{Schedule, Turns};
-pub(crate) use seconds::Seconds;
+pub(crate) use seconds::{Second, Seconds};
 pub(crate) use sending::Sending;
 
 /// What is shown while it measures.

@@ -38,6 +38,8 @@ pub(crate) struct Files {
     pub(crate) hgrm: Option<PathBuf>,
     pub(crate) hlog: Option<PathBuf>,
     pub(crate) csv: Option<PathBuf>,
+    /// The page.
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// Opens a file that a flag names, empty.

@@ -92,6 +92,7 @@ impl Config {
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let mut run = Run::begin_by_tsc("ping");
     let hgrm = measure::create("--hgrm", config.files.hgrm.as_deref())?;
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let title = format!("fourwave ping {}: round trips in ns", config.target);
     let labels = config.steps.iter().map(|step| config.label(step)).collect();
     let observer = Observer::start(&run, title, labels, &config.files, config.live)?;
@@ -118,6 +119,6 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         let results = run.results(record.histogram(), seconds);
         record.report(results)
     };
-    sweep::print(config, &run.complaints(), records.into_iter().zip(seconds).map(report).collect())?;
+    sweep::print(config, &run.complaints(), records.into_iter().zip(seconds).map(report).collect(), page)?;
     result.and(distribution).and(written)
 }

@@ -1,11 +1,12 @@
 //! The same measurement for one value after the other, and what is printed of it.
 
 use std::fmt;
+use std::fs::File;
 
 use serde::Serialize;
 
 use super::{Config, Pace, Report, Step};
-use crate::{measure, out};
+use crate::{measure, out, report};
 
 /// What changes from one value to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,12 @@ struct Document<'a> {
 
 /// Prints the reports of all steps that measured anything, and says what they are not to be trusted for. `warnings` are of the
 /// whole run.
-pub(super) fn print(config: &Config, warnings: &[String], mut reports: Vec<Report>) -> anyhow::Result<()> {
+pub(super) fn print(
+    config: &Config,
+    warnings: &[String],
+    mut reports: Vec<Report>,
+    page: Option<File>,
+) -> anyhow::Result<()> {
     if config.swept.is_some() {
         reports.retain(|report| report.count > 0);
     }
@@ -61,23 +67,29 @@ pub(super) fn print(config: &Config, warnings: &[String], mut reports: Vec<Repor
             None => report.results.complain(&place),
         }
     }
-    match (config.swept, reports.first()) {
-        (Some(swept), Some(first)) if config.json => out::json(&Document {
-            command: &first.results.command,
-            arguments: &first.results.arguments,
-            stack: &first.stack,
-            mode: &first.mode,
-            target: &first.target,
-            connections: first.connections,
-            swept: swept.name(),
-            sweep: &reports,
-        })?,
-        (Some(swept), Some(_)) => out::result(&Table { swept, reports: &reports }.to_string()),
-        (None, Some(report)) if config.json => out::json(report)?,
-        (None, Some(report)) => out::result(&report.to_string()),
-        (_, None) => {}
+    let Some(first) = reports.first() else { return Ok(()) };
+    let document = config.swept.map(|swept| Document {
+        command: &first.results.command,
+        arguments: &first.results.arguments,
+        stack: &first.stack,
+        mode: &first.mode,
+        target: &first.target,
+        connections: first.connections,
+        swept: swept.name(),
+        sweep: &reports,
+    });
+    match (config.swept, &document) {
+        (_, Some(document)) if config.json => out::json(document)?,
+        (Some(swept), _) => out::result(&Table { swept, reports: &reports }.to_string()),
+        (None, _) if config.json => out::json(first)?,
+        (None, _) => out::result(&first.to_string()),
     }
-    Ok(())
+    let name = format!("ping {}", first.target);
+    match (page, document) {
+        (Some(page), Some(document)) => report::write_page(page, &name, &document),
+        (Some(page), None) => report::write_page(page, &name, first),
+        (None, _) => Ok(()),
+    }
 }
 
 /// For people: a line per value.

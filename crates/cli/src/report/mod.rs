@@ -10,10 +10,11 @@ mod series;
 mod table;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use serde::Serialize;
 
 use crate::out;
 
@@ -68,6 +69,13 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
 pub(crate) fn write_html(path: &Path, documents: &[Document]) -> anyhow::Result<()> {
     let page = page::html(documents);
     std::fs::write(path, page).with_context(|| format!("{}: can't be written", path.display()))
+}
+
+/// The same page of what a command prints with `--json`, for its `--report`: into a file that was opened before it ran, as
+/// privileges are given up by then.
+pub(crate) fn write_page<T: Serialize>(mut to: File, name: &str, result: &T) -> anyhow::Result<()> {
+    let document = Document::of(name, serde_json::to_value(result)?)?;
+    to.write_all(page::html(&[document]).as_bytes()).context("--report: can't be written")
 }
 
 /// What a file holds: of an interval log with tags, a result for each.

@@ -70,7 +70,8 @@ pub(super) fn ratio(value: Option<f64>, other: Option<f64>) -> Option<f64> {
 
 pub(super) fn times(ratio: f64) -> String {
     match ratio {
-        ratio if ratio < 0.01 && ratio > 0.0 => format!("{ratio:.1e} ×"),
+        ratio if ratio < 1e-4 && ratio > 0.0 => format!("{ratio:.1e} ×"),
+        ratio if ratio < 0.01 && ratio > 0.0 => format!("{ratio:.4} ×"),
         ratio if ratio < 10.0 => format!("{ratio:.2} ×"),
         ratio if ratio < 1e4 => format!("{ratio:.0} ×"),
         ratio => format!("{ratio:.1e} ×"),
@@ -111,8 +112,10 @@ impl fmt::Display for Table<'_> {
             IN_TERMINAL.contains(&figure.title) && (always || steps().any(|(_, step)| (figure.of)(step).is_some()))
         };
         let figures: Vec<_> = FIGURES.iter().filter(wanted).collect();
-        let width = steps().map(|(document, step)| row_name(document, step).chars().count()).max().unwrap_or(0);
-        let width = width.clamp(12, MOST_NAME);
+        let to_first =
+            format!("  to {}", documents.first().filter(|_| documents.len() > 1).map_or("", |first| &first.name));
+        let names = steps().map(|(document, step)| row_name(document, step)).chain([to_first.clone()]);
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(12, MOST_NAME);
         write!(f, "{:<width$}", "")?;
         for figure in &figures {
             write!(f, "{:>CELL$}", figure.title)?;
@@ -124,7 +127,7 @@ impl fmt::Display for Table<'_> {
                     write!(f, "{:>CELL$}", (figure.of)(step).map_or("-".into(), figure.show))?;
                 }
                 let Some(other) = counterpart(documents, document, step).filter(|_| index > 0) else { continue };
-                write!(f, "\n{:<width$}", cut(&format!("  to {}", documents[0].name), width))?;
+                write!(f, "\n{:<width$}", cut(&to_first, width))?;
                 for figure in &figures {
                     let ratio = ratio((figure.of)(step), (figure.of)(other));
                     write!(f, "{:>CELL$}", ratio.map_or_else(String::new, times))?;
@@ -175,7 +178,8 @@ mod tests {
     fn numbers_are_in_groups() {
         let shown = [0.0, 999.4, 1000.0, 1_234_567.0].map(number);
         assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([times(0.5), times(123.4), times(1e9), times(0.0)], ["0.50 ×", "123 ×", "1.0e9 ×", "0.00 ×"]);
+        let ratios = [0.5, 123.4, 1e9, 0.0, 0.0033, 1e-9].map(times);
+        assert_eq!(ratios, ["0.50 ×", "123 ×", "1.0e9 ×", "0.00 ×", "0.0033 ×", "1.0e-9 ×"]);
         assert_eq!((ratio(Some(1.0), Some(0.0)), ratio(None, Some(1.0))), (None, None));
     }
 }

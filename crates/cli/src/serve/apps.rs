@@ -1,5 +1,6 @@
 //! The servers, over either stack.
 
+use super::exchange::Exchange;
 use super::http::Http;
 use super::sockperf::Messages;
 use super::{Config, Service, chargen_text, ready};
@@ -19,6 +20,7 @@ pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         Service::Discard => serve(config, stop, Discard { accepted }),
         Service::Sockperf => serve(config, stop, Sockperf { accepted, messages: ConnMap::new() }),
         Service::Chargen => serve(config, stop, Chargen::new(accepted)),
+        Service::Exchange => serve(config, stop, Exchange::new(accepted, config.exchange)),
     }
 }
 

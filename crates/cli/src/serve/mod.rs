@@ -1,6 +1,7 @@
 //! `fourwave serve`: small servers, over this stack or over the kernel's sockets.
 
 mod apps;
+mod exchange;
 mod http;
 mod sockperf;
 
@@ -17,6 +18,7 @@ use crate::args::{KernelWait, Stack, StackConfig};
 use crate::stop::Stop;
 use crate::{say, stack};
 
+pub(crate) use exchange::ExchangeConfig;
 pub(crate) use http::HttpConfig;
 
 /// The line on stderr that says a server is ready begins with this.
@@ -35,6 +37,8 @@ pub(crate) enum Service {
     Http,
     /// Answers sockperf's client as its own server does
     Sockperf,
+    /// Answers so many bytes by so many
+    Exchange,
 }
 
 /// What to serve, checked.
@@ -45,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) kernel_wait: KernelWait,
     pub(crate) drain_time: Duration,
     pub(crate) http: HttpConfig,
+    pub(crate) exchange: ExchangeConfig,
     pub(crate) at: StackConfig,
 }
 

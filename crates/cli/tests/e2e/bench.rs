@@ -114,6 +114,24 @@ fn other_programs_are_measured_on_both_ends() {
     assert_eq!(report["skipped"], Value::Array(Vec::new()));
 }
 
+/// What is offered is a share of what the closed loop just before it gave.
+#[test]
+fn overload_offers_shares_of_the_most() {
+    let _turn = LabTurn::take();
+    let report = short("overload", None);
+    for part in ["rps", "cps"] {
+        let most = report["overload"][part]["max_per_s"].as_f64().unwrap();
+        let steps = report["overload"][part]["steps"].as_array().unwrap();
+        let shares: Vec<_> = steps.iter().map(|step| step["share"].as_f64().unwrap()).collect();
+        assert_eq!(shares, [0.5, 0.9, 1.0, 1.2, 1.5]);
+        for step in steps {
+            assert_eq!(step["offered_per_s"], (most * step["share"].as_f64().unwrap()).round(), "{step}");
+            is_positive(step, "/per_s");
+            is_positive(step, "/p99_ns");
+        }
+    }
+}
+
 /// With a PATH that has nothing but what the lab needs.
 #[test]
 fn programs_that_are_absent_are_named() {

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-pub(super) use self::report::Proxies;
+pub(super) use self::report::{Proxies, ProxyRow};
 use super::place::{Place, READY_LIMIT, on};
 use super::samples::Sample;
 use super::strings;

@@ -61,12 +61,14 @@ impl Test {
     }
 }
 
+/// What, fourwave's, HAProxy's, and their ratio.
+pub(in crate::bench) type ProxyRow = (&'static str, [Option<String>; 2], Option<f64>);
+
 /// The figures of all, of a run's samples.
 pub(in crate::bench) struct Proxies<'a>(pub(in crate::bench) &'a Samples);
 
 impl Proxies<'_> {
-    /// What, fourwave's, HAProxy's, and their ratio.
-    pub(in crate::bench) fn rows(&self) -> Vec<(&'static str, [Option<String>; 2], Option<f64>)> {
+    pub(in crate::bench) fn rows(&self) -> Vec<ProxyRow> {
         let stacks = [Between::Fourwave, Between::HaProxy].map(|between| self.stack(between).unwrap_or_default());
         let ratio = self.ratio();
         let row = |what, value: &dyn Fn(&Stack) -> Option<String>, ratio: Option<f64>| {

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use anyhow::anyhow;
 use fourwave::{ConnId, ConnectError, ConnectionError, Duration, Instant, Io};
 
-use super::{CloseBy, Config, Load};
+use super::{CloseBy, Load};
 use crate::load::client::Client;
+use crate::load::connect;
 use crate::load::pace::Evenly;
 use crate::load::protocol::Protocol;
 use crate::ping;
@@ -45,7 +46,7 @@ impl<P: Protocol> Load<P> {
 
     /// Begins a connection, if one can be.
     pub(super) fn open_one(&mut self, io: &mut Io<'_>, intended: Instant) -> bool {
-        match self.connect(io) {
+        match connect(&self.config, &mut self.source, io) {
             Ok(conn) => {
                 self.missing -= 1;
                 let mut client = Client::new(intended, io.now(), self.spare.pop().unwrap_or_default());
@@ -70,24 +71,6 @@ impl<P: Protocol> Load<P> {
                 false
             }
         }
-    }
-
-    /// From the next address that has a port.
-    fn connect(&mut self, io: &mut Io<'_>) -> Result<ConnId, ConnectError> {
-        let Config { target, sources, .. } = &self.config;
-        if sources.is_empty() {
-            return io.connect(*target);
-        }
-        for _ in 0..2 * sources.len() {
-            let (turn, count) = (self.source, sources.len());
-            self.source += 1;
-            // Ports are taken in turn as well: each round of addresses begins one later, so that any of them meets any port.
-            match io.connect_from(sources[(turn + turn / count) % count], *target) {
-                Err(ConnectError::NoPort) => {}
-                begun => return begun,
-            }
-        }
-        Err(ConnectError::NoPort)
     }
 
     /// A connection has done what it was there for.

@@ -7,15 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use anyhow::anyhow;
-use fourwave::{App, Bytes, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place};
+use fourwave::{
+    App, Bytes, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place, Running,
+};
 
 use super::bulk_report::{Report, Tally};
 use super::seconds::{Part, Seconds};
 use super::{Bulk, Direction, part};
+use crate::args::Stack;
 use crate::internal::Random;
 use crate::load::Config;
+use crate::measure::Run;
 use crate::stop::Stop;
-use crate::{out, ping, say, serve, stack};
+use crate::{out, ping, serve, stack};
 
 /// Connections begun in one turn: a burst that a SYN queue and a ring take.
 const OPENS: usize = 64;
@@ -26,15 +30,19 @@ const PATTERN_BYTES: usize = 65_521;
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
+    let mut measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?;
-    let seconds = Seconds::start(bulk.live)?;
+    let seconds = Seconds::start(config.live)?;
     let (busy, text) = (Arc::new(AtomicUsize::new(0)), text(bulk.direction));
     let make = |place: Place| {
         busy.store(place.count.into(), Ordering::Relaxed);
         Load::new(config, bulk, place, text.clone(), Arc::clone(&busy), seconds.sender())
     };
     let (mut tally, mut failure) = (Tally::new(), None);
-    for load in stack::run_to_end(builder, make, stop, |running| tracing::info!("{}", stack::place(running)))? {
+    let ready = |running: &Running<Load>| tracing::info!("{}", stack::place(running));
+    let (loads, counts) = stack::run_and_count(builder, make, stop, ready)?;
+    measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    for load in loads {
         tally.add(&load.tally);
         failure = failure.or(load.failure);
     }
@@ -42,13 +50,8 @@ pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()
     if let Some(error) = failure.take_if(|_| tally.is_empty()) {
         return Err(error);
     }
-    if tally.no_port > 0 {
-        say!(
-            "no local port was left for {} connections: give the stack an address of its own (--address)",
-            tally.no_port
-        );
-    }
-    let report = Report::of(config, bulk, &tally, seconds);
+    let mut report = Report::of(config, bulk, &tally, seconds, &measurement);
+    report.warn(&measurement);
     if config.json {
         out::json(&report)?;
     } else {
@@ -137,6 +140,8 @@ struct Load {
     /// The current second, once there is one.
     second: Option<Opened>,
     shards: u16,
+    /// Of the addresses to connect from, the next one.
+    source: usize,
     /// A connection was made.
     reached: bool,
     done: bool,
@@ -178,6 +183,7 @@ impl Load {
             next_look: Instant::ZERO,
             second: None,
             shards: place.count,
+            source: 0,
             reached: false,
             done: false,
             busy,
@@ -191,7 +197,7 @@ impl Load {
     fn open(&mut self, io: &mut Io<'_>) {
         for number in self.missing.by_ref().take(OPENS) {
             let share = self.bulk.bytes.map_or(u64::MAX, |bytes| share(bytes, number, self.config.connections as u64));
-            match io.connect(self.config.target) {
+            match super::connect(&self.config, &mut self.source, io) {
                 Ok(conn) => {
                     self.links.insert(conn, Link::new(self.bulk.direction, share, io.now()));
                 }

@@ -7,14 +7,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Bulk;
-use super::seconds::{Second, gbit_per_s};
+use super::seconds::{Carried, gbit_per_s};
 use crate::args::Stack;
 use crate::load::Config;
-use crate::measure::Latency;
+use crate::measure::{self, Latency, Results, Run, Seconds};
 use crate::out;
-
-/// Longer is recorded as this.
-const HIGHEST_NS: u64 = 3_600_000_000_000;
 
 /// What one shard counts behind the warm-up, and what all count together.
 #[derive(Clone, Debug)]
@@ -46,7 +43,7 @@ impl Tally {
         Self {
             connects: 0,
             measured_connects: 0,
-            connect_latency: Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("bounds of a constant"),
+            connect_latency: measure::histogram(),
             connect_errors: 0,
             no_port: 0,
             timeouts: 0,
@@ -108,7 +105,6 @@ impl Tally {
 /// The document of `load tcp --mode bulk --json`. There are no requests: what is of them is none.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    command: &'static str,
     stack: &'static str,
     mode: &'static str,
     direction: &'static str,
@@ -140,16 +136,22 @@ pub(super) struct Report {
     latency_ns: Latency,
     /// From a SYN to the SYN that acknowledges it, of the warm-up too.
     connect_latency_ns: Latency,
-    seconds: Vec<Second>,
+    /// What was carried within each second.
+    throughput: Vec<Carried>,
+    #[serde(flatten)]
+    results: Results,
 }
 
 impl Report {
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-    pub(super) fn of(config: &Config, bulk: Bulk, tally: &Tally, seconds: Vec<Second>) -> Self {
+    pub(super) fn of(config: &Config, bulk: Bulk, tally: &Tally, throughput: Vec<Carried>, run: &Run) -> Self {
         let duration_s = tally.duration_s();
+        // There are no responses whose time could be told.
+        let mut results = run.results(&measure::histogram(), Seconds::default());
+        results.connect_histogram = Some(measure::encoded(&tally.connect_latency));
+        results.seconds = throughput.iter().map(Carried::second).collect();
         let rate = |count: u64| if duration_s > 0.0 { count as f64 / duration_s } else { 0.0 };
         Self {
-            command: "load tcp",
             stack: config.at.stack.name(),
             mode: "bulk",
             direction: bulk.direction.name(),
@@ -177,7 +179,20 @@ impl Report {
             gbit_per_s_down: gbit_per_s(tally.down, duration_s),
             latency_ns: Latency::default(),
             connect_latency_ns: Latency::of(&tally.connect_latency),
-            seconds,
+            throughput,
+            results,
+        }
+    }
+
+    /// Says what the figures may be wrong by.
+    pub(super) fn warn(&mut self, run: &Run) {
+        measure::warn_of_all(&run.complaints(), std::iter::once(&mut self.results));
+        if self.no_port > 0 {
+            let sentence = format!(
+                "no local port, or no room, was left for {} connections: give the stack an address and all ports of it (--address)",
+                self.no_port
+            );
+            self.results.warn(sentence);
         }
     }
 

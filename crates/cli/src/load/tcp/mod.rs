@@ -2,18 +2,47 @@
 
 mod bulk;
 mod bulk_report;
+mod connections;
+mod exchange;
+mod idle;
+mod idle_report;
 mod seconds;
 
 use clap::ValueEnum;
+use fourwave::Keepalive;
 
-use super::builder;
-use crate::measure::Live;
+use super::{builder, connect};
+
+pub(super) use bulk::run as bulk;
+pub(crate) use connections::Connect;
+pub(crate) use exchange::Exchange;
+use exchange::Reader;
+pub(super) use idle::run as idle;
+
+pub(super) const COMMAND: &str = "load tcp";
 
 /// What is done with the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
+    /// Requests and responses of given sizes, one behind the other
+    Exchange,
+    /// Connections are opened and closed, and nothing else
+    Connect,
     /// Bytes as fast as they go
     Bulk,
+    /// Connections are there, and kept
+    Idle,
+}
+
+impl Mode {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Connect => "connect",
+            Self::Bulk => "bulk",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Which way the bytes go.
@@ -53,7 +82,10 @@ impl Direction {
 /// What is done with the connections, and all that only that needs.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
+    Exchange(Exchange),
+    Connect(Connect),
     Bulk(Bulk),
+    Idle(Idle),
 }
 
 /// Bytes as fast as they go.
@@ -64,20 +96,16 @@ pub(crate) struct Bulk {
     pub(crate) bytes: Option<u64>,
     /// What comes is compared with what is expected.
     pub(crate) verify: bool,
-    pub(crate) live: Live,
 }
 
-impl Work {
-    /// The server to start where none is.
-    #[allow(dead_code, reason = "for work that asks")]
-    pub(super) const fn server(&self) -> &'static str {
-        match self {
-            Self::Bulk(bulk) => bulk.direction.service(),
-        }
-    }
+/// Connections that are there.
+#[derive(Clone, Debug)]
+pub(crate) struct Idle {
+    /// How a silent server is asked whether it is there.
+    pub(crate) keepalive: Keepalive,
+    /// What is sent now and then, if anything is.
+    pub(crate) exchange: Exchange,
 }
-
-pub(super) use bulk::run as bulk;
 
 /// A shard's part of something that all of them do together.
 fn part(all: u64, index: u16, count: u16) -> u64 {

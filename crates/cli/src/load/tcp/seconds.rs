@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::anyhow;
 use serde::Serialize;
 
-use crate::measure::Live;
+use crate::measure::{Live, Second};
 use crate::out::Progress;
 
 /// One shard's part of a second.
@@ -26,7 +26,7 @@ pub(super) struct Part {
 
 /// All shards together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Second {
+pub(super) struct Carried {
     at_s: f64,
     length_s: f64,
     bytes_up: u64,
@@ -38,7 +38,7 @@ pub(super) struct Second {
     parts: u16,
 }
 
-impl Second {
+impl Carried {
     fn add(&mut self, part: &Part) {
         if self.parts == 0 {
             self.at_s = part.at_s;
@@ -48,6 +48,11 @@ impl Second {
         (self.gbit_per_s_up, self.gbit_per_s_down) =
             (gbit_per_s(self.bytes_up, self.length_s), gbit_per_s(self.bytes_down, self.length_s));
         (self.errors, self.parts) = (self.errors + part.errors, self.parts + 1);
+    }
+
+    /// Without what was not measured.
+    pub(super) fn second(&self) -> Second {
+        Second { at_s: self.at_s, length_s: self.length_s, errors: self.errors, ..Second::default() }
     }
 
     fn line(&self) -> String {
@@ -66,7 +71,7 @@ pub(super) fn gbit_per_s(bytes: u64, seconds: f64) -> f64 {
 #[derive(Debug)]
 pub(super) struct Seconds {
     sender: Sender<Part>,
-    thread: JoinHandle<Vec<Second>>,
+    thread: JoinHandle<Vec<Carried>>,
 }
 
 impl Seconds {
@@ -87,19 +92,19 @@ impl Seconds {
     }
 
     /// All of them in their order: the shards' senders must be gone.
-    pub(super) fn finish(self) -> anyhow::Result<Vec<Second>> {
+    pub(super) fn finish(self) -> anyhow::Result<Vec<Carried>> {
         drop(self.sender);
         self.thread.join().map_err(|_| anyhow!("the thread that counts seconds panicked"))
     }
 }
 
-fn add_up(from: &Receiver<Part>, live: Live) -> Vec<Second> {
-    let (mut progress, show) = (Progress::new(), |progress: &mut Progress, second: &Second| match live {
+fn add_up(from: &Receiver<Part>, live: Live) -> Vec<Carried> {
+    let (mut progress, show) = (Progress::new(), |progress: &mut Progress, second: &Carried| match live {
         Live::Off => {}
         Live::InPlace => progress.now(&second.line()),
         Live::Lines => progress.done(&second.line()),
     });
-    let mut seconds: BTreeMap<u64, Second> = BTreeMap::new();
+    let mut seconds: BTreeMap<u64, Carried> = BTreeMap::new();
     let mut shown = None;
     for part in from {
         let index = index(part.at_s);

@@ -53,7 +53,8 @@ pub(super) fn table(out: &mut String, documents: &[Document]) {
     if few {
         let heads: String = rows.iter().map(|(document, step)| head(&row_name(document, step))).collect();
         let _ = writeln!(out, "{heads}</tr></thead>\n<tbody>");
-        let what: String = rows.iter().map(|(_, step)| format!("<td>{}</td>", escape(&step.what()))).collect();
+        let what: String =
+            rows.iter().map(|(_, step)| format!("<td class=\"text\">{}</td>", escape(&step.what()))).collect();
         let _ = writeln!(out, "<tr><th scope=\"row\">of</th>{what}</tr>");
         for figure in &figures {
             let cells: String = rows.iter().map(|row| cell(figure, row)).collect();

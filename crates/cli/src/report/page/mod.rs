@@ -48,8 +48,12 @@ pub(super) fn html(documents: &[Document]) -> String {
     );
     warnings(&mut out, documents);
     figures::table(&mut out, documents);
-    keys(&mut out, &shown);
-    plots::all(&mut out, documents, &shown);
+    plots::sweeps(&mut out, documents);
+    if shown.len() > 1 {
+        keys(&mut out, &shown);
+    }
+    plots::percentiles(&mut out, &shown);
+    plots::over_time(&mut out, &shown);
     figures::settings(&mut out, documents);
     let _ = write!(
         out,

@@ -58,7 +58,7 @@ impl Plot {
     pub(super) fn svg(&self) -> String {
         let height = |tall: f64, low: f64| if self.tall { tall } else { low };
         let wide = Size { class: "wide", width: 920.0, height: height(400.0, 190.0), left: 74.0, ticks: (9, 8) };
-        let narrow = Size { class: "narrow", width: 380.0, height: height(320.0, 190.0), left: 60.0, ticks: (4, 7) };
+        let narrow = Size { class: "narrow", width: 380.0, height: height(320.0, 190.0), left: 60.0, ticks: (5, 7) };
         let ticks =
             |size: Size, low: u32| Size { ticks: (size.ticks.0, if self.tall { size.ticks.1 } else { low }), ..size };
         self.drawn(&ticks(wide, 4)) + &self.drawn(&ticks(narrow, 4))

@@ -19,12 +19,6 @@ type Field = (&'static str, &'static str, fn(&Second) -> Option<f64>);
 /// Of a measurement.
 type Swept = (&'static str, &'static str, fn(&Measurement) -> Option<f64>, Kind);
 
-pub(super) fn all(out: &mut String, documents: &[Document], shown: &[Shown<'_>]) {
-    sweeps(out, documents);
-    percentiles(out, shown);
-    over_time(out, shown);
-}
-
 fn section(out: &mut String, id: &str, title: &str, text: &str) {
     let text = if text.is_empty() { String::new() } else { format!("<p class=\"dim\">{text}</p>\n") };
     let _ = write!(out, "<section aria-labelledby=\"{id}\"><h2 id=\"{id}\">{title}</h2>\n{text}");
@@ -47,7 +41,7 @@ fn alternative(out: &mut String, title: &str, heads: &[String], rows: &[Vec<Stri
 }
 
 /// Latency by percentile, as HdrHistogram's plots have it.
-fn percentiles(out: &mut String, shown: &[Shown<'_>]) {
+pub(super) fn percentiles(out: &mut String, shown: &[Shown<'_>]) {
     let lines: Vec<Line> = shown
         .iter()
         .enumerate()
@@ -147,7 +141,7 @@ fn value_at(step: &Measurement, decades: f64) -> Option<f64> {
 }
 
 /// Latency, rates and errors, second by second.
-fn over_time(out: &mut String, shown: &[Shown<'_>]) {
+pub(super) fn over_time(out: &mut String, shown: &[Shown<'_>]) {
     let series: Vec<Vec<Second>> = shown.iter().map(|one| thinned(one.step.seconds.seconds(), MOST_POINTS)).collect();
     // One point says no more than the table.
     if series.iter().all(|seconds| seconds.len() < 2) {
@@ -189,7 +183,7 @@ fn panel(out: &mut String, shown: &[Shown<'_>], series: &[Vec<Second>], (id, tit
             class: 'r',
             index,
             points: seconds.iter().map(|second| (middle(second), of(second))).collect(),
-            errors: seconds.iter().filter(|second| second.errors > 0).map(middle).collect(),
+            errors: seconds.iter().filter(|second| second.errors > 0 && id != "errors").map(middle).collect(),
         })
         .collect();
     let values: Vec<_> = lines.iter().flat_map(|line| line.points.iter().filter_map(|(_, y)| *y)).collect();
@@ -256,7 +250,7 @@ fn seconds_table(out: &mut String, shown: &[Shown<'_>], series: &[Vec<Second>]) 
 }
 
 /// What a sweep is for: latency against load, and what came of what was asked for.
-fn sweeps(out: &mut String, documents: &[Document]) {
+pub(super) fn sweeps(out: &mut String, documents: &[Document]) {
     let mut names: Vec<_> = documents.iter().filter_map(|document| document.swept.as_deref()).collect();
     names.sort_unstable();
     names.dedup();
@@ -273,9 +267,9 @@ fn sweep(out: &mut String, number_of: usize, swept: &str, documents: &[&Document
         other => (format!("Latency against {}", escape(other)), other.replace('_', " ")),
     };
     section(out, &format!("sweep-{number_of}"), &title, "");
-    out.push_str("<p>");
+    out.push_str("<p class=\"fixed\">");
     for (index, document) in documents.iter().enumerate() {
-        let _ = write!(out, "<span class=\"key\">{} {}</span> ", swatch('d', index), escape(&document.name));
+        let _ = write!(out, "<span>{} {}</span> ", swatch('d', index), escape(&document.name));
     }
     out.push_str("</p>\n");
     let fields: [Swept; 4] = [
