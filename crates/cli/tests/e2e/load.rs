@@ -95,6 +95,10 @@ fn nginx_closes_when_it_likes() {
     assert_counts(&report, &[("responses", 400)]);
     // Ten each; those that are opened at the end may not come to be.
     assert!((40..=44).contains(&report["connects"].as_u64().unwrap()), "{report:#}");
+    // By a schedule no arrival is lost by it either.
+    let report = load("--rate 400 --seconds 1 --connections 64 --expect-status 200 --expect-bytes 6");
+    assert_counts(&report, &NO_ERRORS);
+    assert_counts(&report, &[("responses", 400), ("requests", 400)]);
     std::fs::remove_dir_all(directory).unwrap();
 }
 
