@@ -9,6 +9,8 @@ mod report;
 mod tally;
 pub(crate) mod tcp;
 
+use std::fmt::Display;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use fourwave::{ConnId, ConnectError, Io, Stack};
+use serde::Serialize;
 
 use crate::args::{KernelWait, StackConfig};
 
@@ -161,11 +164,16 @@ fn ask<P: Protocol>(
     results.connect_histogram = Some(measure::encoded(&tally.connect_latency));
     let mut report = Report::of(config, &tally, results);
     report.warn(&tally, run.complaints());
+    let told = tell(config, command, page, &report);
+    result.and(distribution).and(written).and(told)
+}
+
+/// Prints a report, and writes its page if there is to be one: into a file that was opened before it all began.
+fn tell<R: Display + Serialize>(config: &Config, command: &str, page: Option<File>, report: &R) -> anyhow::Result<()> {
     if config.json {
-        out::json(&report)?;
+        out::json(report)?;
     } else {
         out::result(&report.to_string());
     }
-    let page = page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), &report));
-    result.and(distribution).and(written).and(page)
+    page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), report))
 }

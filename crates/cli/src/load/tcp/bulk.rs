@@ -16,10 +16,10 @@ use super::seconds::{Part, Seconds};
 use super::{Bulk, Direction, part};
 use crate::args::Stack;
 use crate::internal::Random;
-use crate::load::Config;
-use crate::measure::Run;
+use crate::load::{Config, tell};
+use crate::measure::{self, Run};
 use crate::stop::Stop;
-use crate::{out, ping, serve, stack};
+use crate::{ping, serve, stack};
 
 /// Connections begun in one turn: a burst that a SYN queue and a ring take.
 const OPENS: usize = 64;
@@ -30,6 +30,7 @@ const PATTERN_BYTES: usize = 65_521;
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()> {
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let mut measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?;
     let seconds = Seconds::start(config.live)?;
@@ -52,12 +53,8 @@ pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()
     }
     let mut report = Report::of(config, bulk, &tally, seconds, &measurement);
     report.warn(&measurement);
-    if config.json {
-        out::json(&report)?;
-    } else {
-        out::result(&report.to_string());
-    }
-    failure.map_or(Ok(()), Err)
+    let told = tell(config, super::COMMAND, page, &report);
+    failure.map_or(Ok(()), Err).and(told)
 }
 
 /// What is sent again and again, or is expected: what `serve chargen` sends.

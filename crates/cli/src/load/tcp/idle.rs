@@ -14,10 +14,10 @@ use super::{Idle, part};
 use crate::args::Stack;
 use crate::load::pace::Evenly;
 use crate::load::protocol::{Protocol, Step};
-use crate::load::{CloseBy, Config, Pace};
+use crate::load::{CloseBy, Config, Pace, tell};
 use crate::measure::{self, Run};
 use crate::stop::Stop;
-use crate::{out, ping, stack};
+use crate::{ping, stack};
 
 /// Connections of a shard that are being opened, or closed, at once: what a SYN queue and a ring take without a loss.
 const WINDOW: usize = 256;
@@ -27,6 +27,7 @@ const MESSAGES: usize = 1024;
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<()> {
+    let page = measure::create("--report", config.files.report.as_deref())?;
     let mut measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?.drain_time(stack::duration(config.ramp_down + config.timeout));
     let shared = Arc::new(Shared::default());
@@ -49,12 +50,8 @@ pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<(
     }
     let mut report = Report::of(config, idle, &shared.counts, &times, &measurement);
     report.warn(&measurement);
-    if config.json {
-        out::json(&report)?;
-    } else {
-        out::result(&report.to_string());
-    }
-    failure.map_or(Ok(()), Err)
+    let told = tell(config, super::COMMAND, page, &report);
+    failure.map_or(Ok(()), Err).and(told)
 }
 
 /// What the shards know of each other.
