@@ -259,7 +259,8 @@ fn idle_connections_last_and_end_in_order() {
     }
 }
 
-/// Each of them does one thing to every connection, and that is what they were lost by.
+/// Each of them does one thing to every connection, and that is what they were lost by. It waits for a request first: over the
+/// kernel's sockets a connection that is reset before the loop has looked is one that was refused.
 #[test]
 fn idle_connections_are_lost_by_a_reason() {
     let _lab = lab();
@@ -270,7 +271,7 @@ fn idle_connections_are_lost_by_a_reason() {
              l = socket.create_server(('10.77.0.1', 7), backlog=1000)\n\
              print('listening on port 7', file=sys.stderr, flush=True)\n\
              kept = []\n\
-             while True:\n    c = l.accept()[0]\n    {does}\n"
+             while True:\n    c = l.accept()[0]\n    c.recv(64)\n    {does}\n"
         );
         let _server = Background::server(within("fw-a", 60, &["python3", "-c", &script]));
         for stack in STACKS {
