@@ -32,7 +32,7 @@ use crate::stop::Stop;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     out::log_to_stderr(cli.verbose);
-    match run(cli) {
+    match run(cli).and_then(|()| out::lost()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say!("fourwave: {}", out::sentence(&error));

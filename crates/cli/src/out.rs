@@ -1,6 +1,7 @@
 //! Where words go: results to stdout, everything else to stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -15,10 +16,21 @@ pub(crate) fn stderr_line(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Writes a result to stdout. A reader that went away (`| head`) is no failure of ours.
+/// Why a result could not be written.
+static LOST: OnceLock<ErrorKind> = OnceLock::new();
+
+/// Writes a result to stdout. A reader that went away (`| head`) is no failure of ours; anything else [`lost`] tells.
 pub(crate) fn result(text: &str) {
     let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(LOST.set(error.kind())),
+        _ => {}
+    }
+}
+
+/// An error if a result did not get to where it was to go, such as a disk that is full.
+pub(crate) fn lost() -> anyhow::Result<()> {
+    LOST.get().map_or(Ok(()), |kind| Err(anyhow::anyhow!("the result can't be written to stdout: {kind}")))
 }
 
 /// Writes one JSON document to stdout.

@@ -20,7 +20,7 @@ const MOST_BYTES: i64 = 1 << 30;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     fourwave load tcp 10.77.0.1:7 --interface fw-b0 --connections 64                       with `serve echo`\n  \
-    fourwave load tcp 10.77.0.1:5000 --request-bytes 100 --response-bytes 20000            with `serve exchange`\n  \
+    fourwave load tcp 10.77.0.1:5000 --request-bytes 100 --response-bytes 20000            with `serve exchange` and the same\n  \
     fourwave load tcp 10.77.0.1:9 --mode connect --close reset --connections 100           with `serve discard`\n  \
     fourwave load tcp 10.77.0.1:9 --mode bulk --seconds 10 --json                          with `serve discard`\n  \
     fourwave load tcp 10.77.0.1:19 --mode bulk --direction down --connections 4            with `serve chargen`\n  \

@@ -163,9 +163,10 @@ fn ask<P: Protocol>(
     let mut results = run.results(&tally.latency, seconds.into_iter().next().unwrap_or_default());
     results.connect_histogram = Some(measure::encoded(&tally.connect_latency));
     let mut report = Report::of(config, &tally, results);
-    report.warn(&tally, run.complaints());
+    report.warn(&tally, config.close, run.complaints());
     let told = tell(config, command, page, &report);
-    result.and(distribution).and(written).and(told)
+    let good = if stop.requested() { Ok(()) } else { tally.verdict(config.target) };
+    result.and(distribution).and(written).and(told).and(good)
 }
 
 /// Prints a report, and writes its page if there is to be one: into a file that was opened before it all began.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Config;
 use super::pace::Pace;
 use super::tally::Tally;
+use super::{CloseBy, Config};
 use crate::measure::{Latency, Results, Sending};
 use crate::out;
 
@@ -105,12 +105,19 @@ impl Report {
     }
 
     /// Says where the load was not what was asked for, or this side was the limit.
-    pub(super) fn warn(&mut self, tally: &Tally, complaints: Vec<String>) {
+    pub(super) fn warn(&mut self, tally: &Tally, close: Option<CloseBy>, complaints: Vec<String>) {
         complaints.into_iter().for_each(|complaint| self.results.warn(complaint));
+        if tally.began.is_none() {
+            self.results.warn("it ended before measuring began: nothing was measured".to_owned());
+        }
         if tally.no_port > 0 {
+            let close = match close {
+                Some(CloseBy::Client) => "keep TIME-WAIT away from here (--close server or reset), or ",
+                _ => "",
+            };
             self.results.warn(format!(
-                "local ports ran out {} times, so this client was the limit: have the server close (--close server), or give the \
-                 stack an address and all ports of it, or several (--address, --source)",
+                "local ports ran out {} times, so this client was the limit: {close}give the stack an address and all ports of \
+                 it, or several (--address, --source, --ports)",
                 tally.no_port
             ));
         }

@@ -1,5 +1,8 @@
 //! What one shard counts, and all count together.
 
+use std::net::SocketAddr;
+
+use anyhow::bail;
 use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 
@@ -59,6 +62,15 @@ impl Tally {
         *self = Self { began: Some(now), ..Self::new() };
     }
 
+    /// It ended before measuring began: what went wrong counts, and nothing else.
+    pub(super) fn without_warmup(self) -> Self {
+        if self.began.is_some() {
+            return self;
+        }
+        let Self { connect_errors, no_port, timeouts, resets, cut_off, malformed, unexpected, .. } = self;
+        Self { connect_errors, no_port, timeouts, resets, cut_off, malformed, unexpected, ..Self::new() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.responses == 0
     }
@@ -90,6 +102,19 @@ impl Tally {
         self.sending.add(&other.sending);
         self.began = [self.began, other.began].into_iter().flatten().min();
         self.ended = self.ended.max(other.ended);
+    }
+
+    /// An error if nothing came of it at all.
+    pub(super) fn verdict(&self, target: SocketAddr) -> anyhow::Result<()> {
+        match self.responses {
+            0 => bail!("{target} has answered nothing that could be read: see the counters above"),
+            all if all == self.unexpected => {
+                bail!(
+                    "none of the {all} responses of {target} was what it was to be: see what it answers, with curl -v or nc"
+                )
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn duration_s(&self) -> f64 {

@@ -57,21 +57,22 @@ impl Sending {
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     pub(crate) fn complaint(&self) -> Option<String> {
         let Self { sent, late, held_back, unsent, .. } = self;
-        if late * FEW > *sent {
+        let late = (late * FEW > *sent).then(|| {
             let worst = out::nanoseconds(self.worst_lag_ns as f64);
-            return Some(format!(
+            format!(
                 "the generator was the bottleneck: it sent {late} of {sent} messages more than {} late, the worst by {worst}; \
                  give it a core that nobody else uses (--cores, --idle busy), or a lower --rate",
                 out::nanoseconds(LATE.as_nanos() as f64)
-            ));
-        }
-        (unsent * FEW > sent + unsent || held_back * FEW > *sent).then(|| {
+            )
+        });
+        let held = (unsent * FEW > sent + unsent || held_back * FEW > *sent).then(|| {
             format!(
                 "the load was not what --rate asks for: {held_back} of {} messages had to wait for answers to others, or for \
                  room to send, and {unsent} were never sent; the other end is slower than that, or --pipeline too small",
                 sent + unsent
             )
-        })
+        });
+        late.into_iter().chain(held).reduce(|late, held| format!("{late}; and {held}"))
     }
 }
 
@@ -114,5 +115,7 @@ mod tests {
         assert!(of(11, 0, 0).complaint().unwrap().contains("the generator was the bottleneck"));
         assert!(of(0, 11, 0).complaint().unwrap().contains("--pipeline"));
         assert!(of(0, 0, 11).complaint().unwrap().contains("11 were never sent"));
+        let both = of(11, 0, 2000).complaint().unwrap();
+        assert!(both.contains("the bottleneck") && both.contains("2000 were never sent"), "{both}");
     }
 }

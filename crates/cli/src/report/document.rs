@@ -161,15 +161,21 @@ impl Measurement {
         };
         let first = |keys: &[&str]| -> anyhow::Result<Option<f64>> {
             let all = keys.iter().map(|key| read.number(key)).collect::<anyhow::Result<Vec<_>>>()?;
-            Ok(all.iter().flatten().find(|rate| **rate > 0.0).or(all.iter().flatten().next()).copied())
+            Ok(all.into_iter().flatten().next())
         };
-        let counted = [read.count("count")?, read.count("responses")?, read.count("connects")?];
+        // Who only holds connections asks for nothing else.
+        let opens = raw.get("mode").and_then(Value::as_str) == Some("idle");
+        let counted = match opens {
+            true => [read.count("connects")?, None],
+            false => [read.count("count")?, read.count("responses")?],
+        };
+        let rates: &[&str] = if opens { &["connects_per_s"] } else { &["rate_per_s", "requests_per_s"] };
         Ok(Self {
             started_unix_s: read.number("started_unix_s")?,
             duration_s: read.number("duration_s")?.unwrap_or_default(),
-            count: counted.iter().flatten().find(|count| **count > 0).copied().unwrap_or_default(),
+            count: counted.into_iter().flatten().next().unwrap_or_default(),
             errors,
-            rate_per_s: first(&["rate_per_s", "requests_per_s", "connects_per_s"])?.unwrap_or_default(),
+            rate_per_s: first(rates)?.unwrap_or_default(),
             intended_rate_per_s: read.number("intended_rate_per_s")?,
             connects_per_s: read.number("connects_per_s")?,
             gbit_per_s: read.number("gbit_per_s")?,
@@ -198,11 +204,9 @@ impl Measurement {
 
     /// What is counted.
     pub(super) fn unit(&self) -> &'static str {
-        let has = |key: &str| self.raw.get(key).and_then(Value::as_f64).is_some_and(|value| value > 0.0);
-        match (has("count"), has("responses"), has("connects")) {
-            (true, ..) => "messages",
-            (_, true, _) => "responses",
-            (_, _, true) => "connections",
+        match (self.text("mode").as_deref(), self.raw.contains_key("responses")) {
+            (Some("idle"), _) => "connections",
+            (_, true) => "responses",
             _ => "messages",
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         Service::Echo => serve(config, stop, Echo { accepted, ending: ConnMap::new() }),
         Service::Http => serve(config, stop, Http::new(accepted, config.http)),
         Service::Discard => serve(config, stop, Discard { accepted }),
-        Service::Sockperf => serve(config, stop, Sockperf { accepted, messages: ConnMap::new() }),
+        Service::Sockperf => serve(config, stop, Sockperf { accepted, clients: ConnMap::new(), answer: Vec::new() }),
         Service::Chargen => serve(config, stop, Chargen::new(accepted)),
         Service::Exchange => serve(config, stop, Exchange::new(accepted, config.exchange)),
     }
@@ -89,50 +89,69 @@ fn discard(io: &mut Io<'_>, conn: ConnId) {
     while let Ok(true) = io.read_with(conn, |data| (data.len(), !data.is_empty())) {}
 }
 
-/// Sends back sockperf's messages, marked as a server's.
+/// Sends back sockperf's messages that ask for it, marked as a server's.
 #[derive(Clone, Debug)]
 struct Sockperf {
     accepted: Accepted,
-    /// Where in its messages a connection is.
-    messages: ConnMap<Messages>,
+    clients: ConnMap<Asking>,
+    /// What goes back of the bytes that are looked at.
+    answer: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Asking {
+    messages: Messages,
+    /// What there was no room for. Until it has gone nothing more is taken: that closes the window.
+    unsent: Vec<u8>,
 }
 
 impl App for Sockperf {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
         let _ = io.set_nodelay(conn, true);
         self.accepted.set(io, conn);
+        self.clients.insert(conn, Asking::default());
     }
 
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
-        let messages = self.messages.get_or_insert_with(conn, Messages::default);
+        let Some(client) = self.clients.get_mut(conn) else { return data.len() };
         let mut taken = 0;
-        for piece in data.chunks(2048) {
-            let mut answer = [0; 2048];
-            let answer = &mut answer[..piece.len()];
-            answer.copy_from_slice(piece);
-            let before = *messages;
-            messages.answer(answer);
-            let sent = io.send(conn, answer).unwrap_or(piece.len());
-            taken += sent;
-            if sent < piece.len() {
-                // Only what was sent has passed; the rest stays queued.
-                *messages = before;
-                messages.answer(&mut answer[..sent]);
+        for piece in data.chunks(4096) {
+            if !client.unsent.is_empty() {
                 break;
+            }
+            self.answer.clear();
+            client.messages.take(piece, &mut self.answer);
+            taken += piece.len();
+            if !self.answer.is_empty() {
+                let sent = io.send(conn, &self.answer).unwrap_or(self.answer.len());
+                client.unsent.extend_from_slice(&self.answer[sent..]);
             }
         }
         taken
     }
 
+    fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let sent = io.send(conn, &client.unsent).unwrap_or(client.unsent.len());
+        client.unsent.drain(..sent);
+        if client.unsent.is_empty() {
+            self.on_readable(io, conn);
+            if io.info(conn).is_ok_and(|info| info.state == fourwave::State::CloseWait) {
+                self.on_peer_closed(io, conn);
+            }
+        }
+    }
+
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        if io.unread(conn).is_ok_and(|n| n == 0) {
-            self.messages.remove(conn);
+        let done = self.clients.get(conn).is_none_or(|client| client.unsent.is_empty());
+        if done && io.unread(conn).is_ok_and(|n| n == 0) {
+            self.clients.remove(conn);
             let _ = io.close(conn);
         }
     }
 
     fn on_closed(&mut self, _: &mut Io<'_>, conn: ConnId, _: Option<ConnectionError>) {
-        self.messages.remove(conn);
+        self.clients.remove(conn);
     }
 }
 

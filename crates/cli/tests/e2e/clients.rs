@@ -116,6 +116,26 @@ fn sockperf_ping_pong() {
     server.stop();
 }
 
+/// Under load it asks for one message in many back, in a throughput test for none: what it did not ask for it would count as a
+/// duplicate, or wait for ever to get rid of.
+#[test]
+fn sockperf_under_load_and_throughput() {
+    need("sockperf", "sockperf");
+    let _lab = lab();
+    let server = Server::start("sockperf --listen 10.77.0.1:11111");
+    let at = ["--tcp", "-i", "10.77.0.1", "-p", "11111", "-t", "1", "-m", "64"];
+    for mode in [&["under-load", "--mps", "1000", "--reply-every", "10"][..], &["throughput"]] {
+        let said = good(within("fw-b", 30, &[&["sockperf"], mode, &at].concat()));
+        assert!(mode[0] != "throughput" || said.contains("Summary: Message Rate is"), "{said}");
+        assert!(
+            mode[0] != "under-load" || said.contains("# duplicated messages = 0; # out-of-order messages = 0"),
+            "{said}"
+        );
+        server.assert_empty();
+    }
+    server.stop();
+}
+
 /// Its sender is faster than the server now and then: what is lost and sent again must not be left in a queue.
 #[test]
 fn sockperf_throughput_into_discard() {

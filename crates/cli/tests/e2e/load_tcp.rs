@@ -35,7 +35,7 @@ struct Tally {
 
 impl Tally {
     fn start(does: &[&str]) -> Self {
-        let file = std::env::temp_dir().join(format!("fw-tally-{}-{}", std::process::id(), does.join("-")));
+        let file = crate::common::temporary(&format!("tally-{}", does.join("-")));
         let _ = std::fs::remove_file(&file);
         let args = [&["10.77.0.1", "7", file.to_str().unwrap()], does].concat();
         let server = Background::server(peer("fw-a", "tally", &args));
@@ -345,4 +345,39 @@ fn what_cannot_be_loaded_is_said_in_one_sentence() {
         let said = text(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains(words), "{flags:?}: {said}");
     }
+}
+
+/// Bytes that were there before a request went out can't be its response: a server that says more than it is asked for is not
+/// as fast as that.
+#[test]
+fn what_comes_before_it_is_asked_for_is_no_response() {
+    let _lab = lab();
+    let server = Server::start("echo --listen 10.77.0.1:7");
+    for stack in STACKS {
+        let report =
+            load(&format!("--stack {stack} --request-bytes 100 --response-bytes 50 --requests 100 --warmup 0"));
+        assert!(report["malformed"].as_u64().unwrap() >= 50, "{report:#}");
+        // There and back takes a microsecond at the very least.
+        assert!(report["latency_ns"]["min"].as_u64().unwrap() > 1000, "{report:#}");
+    }
+    server.stop();
+}
+
+/// Ctrl-C in the warm-up: nothing was measured, and it says so.
+#[test]
+fn what_ended_before_it_measured_says_so() {
+    let _lab = lab();
+    let server = Server::start("echo --listen 10.77.0.1:7");
+    let args = ["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--warmup", "60", "--json"];
+    // Without `timeout` in between, which would hear the signal.
+    let mut load = Background::start(crate::common::in_namespace("fw-b", &args));
+    eventually("it has begun", || crate::connections::counter(&server, "segments_in") > 1000);
+    load.hears_ctrl_c();
+    load.signal(Signal::INT);
+    let (code, report, said) = load.end(SOON);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_counts(&report, &[("responses", 0), ("requests", 0)]);
+    assert!(said.contains("nothing was measured"), "{said}");
+    assert_eq!((code, report["latency_ns"]["max"].as_u64()), (Some(0), Some(0)));
+    server.stop();
 }

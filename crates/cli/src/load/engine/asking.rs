@@ -21,16 +21,21 @@ impl<P: Protocol> Load<P> {
     pub(super) fn take(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) {
         self.tally.bytes_received += data.len() as u64;
         let mut rest = data;
+        // What is here already answers nothing that is asked from now on.
+        let mut asked = self.clients.get(conn).map_or(0, |client| client.under_way.len());
         while !rest.is_empty() && !self.done {
             let Some(client) = self.clients.get_mut(conn) else { return };
-            let (taken, step) = match client.under_way.front() {
+            let (taken, step) = match client.under_way.front().filter(|_| asked > 0) {
                 Some(asked) => self.protocol.read(&mut client.reader, asked.tag, rest),
                 None => (rest.len(), Step::Malformed),
             };
             rest = &rest[taken..];
             match step {
                 Step::More => {}
-                Step::Whole(answer) => self.answered(io, conn, answer),
+                Step::Whole(answer) => {
+                    asked -= 1;
+                    self.answered(io, conn, answer);
+                }
                 Step::Malformed => {
                     self.wrong(|tally| &mut tally.malformed);
                     self.drop_client(io, conn);

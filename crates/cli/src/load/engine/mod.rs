@@ -52,7 +52,7 @@ pub(super) fn run<P: Protocol>(
     measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
     for mut load in loads {
         load.settle_sending();
-        tally.add(&load.tally);
+        tally.add(&load.tally.without_warmup());
         failure = failure.or(load.failure);
     }
     Ok((tally, failure.map_or(Ok(()), Err)))

@@ -24,7 +24,7 @@ impl Exchange {
 
     /// The server for it.
     pub(in crate::load) const fn server(&self) -> &'static str {
-        if self.echoed { "echo" } else { "exchange" }
+        if self.echoed { "echo" } else { "exchange --request-bytes … --response-bytes …" }
     }
 }
 
@@ -91,6 +91,9 @@ mod tests {
         let mut exchange = Exchange::new(30, Some(4));
         assert_eq!(exchange.bytes(()), b"abcdefghijklmnopqrstuvwxyzabcd");
         assert_eq!(read(&mut exchange, b"....,,,,;;", 3), [true, true]);
-        assert_eq!((exchange.server(), Exchange::new(3, None).server()), ("exchange", "echo"));
+        assert_eq!(
+            (exchange.server(), Exchange::new(3, None).server()),
+            ("exchange --request-bytes … --response-bytes …", "echo")
+        );
     }
 }
