@@ -109,7 +109,7 @@ fn who_reads_slowly_is_not_cut_off() {
     let _lab = lab();
     for stack in STACKS {
         let server =
-            Server::start(&format!("http --listen 10.77.0.1:80 --body-bytes 1400000 --close --idle-time 1{stack}"));
+            Server::start(&format!("http --listen 10.77.0.1:80 --body-bytes 1400000 --close --idle-time 4{stack}"));
         let said = curl(&["--limit-rate", "200k", "-o", "/dev/null", "-w", "%{size_download}", "http://10.77.0.1/"]);
         assert_eq!(said, "1400000", "{stack}");
         server.stop();

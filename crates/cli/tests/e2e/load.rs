@@ -4,15 +4,28 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::Background;
+use crate::common::{Background, stderr};
 use crate::support::{Server, fourwave, good, lab, need, refused, text, within};
 
 /// Loads the server in fw-a; the report.
 fn load(flags: &str) -> Value {
+    let output = command(flags).output().unwrap();
+    assert!(output.status.success(), "{flags}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// As [`load`], of which nothing comes; and what it says of that.
+fn load_in_vain(flags: &str) -> (Value, String) {
+    let output = command(flags).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{flags}: {}", stderr(&output));
+    (serde_json::from_slice(&output.stdout).unwrap(), stderr(&output))
+}
+
+fn command(flags: &str) -> Command {
     let args: Vec<_> = flags.split(' ').collect();
     let args =
         [&["load", "http", "http://10.77.0.1/", "--interface", "fw-b0", "--json", "--warmup", "0"], &args[..]].concat();
-    serde_json::from_str(&good(fourwave("fw-b", &args))).unwrap()
+    fourwave("fw-b", &args)
 }
 
 /// So many of each.
@@ -197,14 +210,16 @@ fn what_goes_wrong_is_counted_by_its_name() {
         ("kept.append(c)", "timeouts"),
     ] {
         let _server = server(does);
-        let report = load("--connections 2 --seconds 1 --timeout-s 0.2");
+        let (report, said) = load_in_vain("--connections 2 --seconds 1 --timeout-s 0.2");
+        assert!(said.contains("10.77.0.1:80 has answered nothing that could be read"), "{said}");
         let others: Vec<_> = NO_ERRORS.into_iter().filter(|(key, _)| *key != counted).collect();
         assert_counts(&report, &others);
         assert_counts(&report, &[("responses", 0)]);
         assert!(report[counted].as_u64() > Some(0), "{does}: {report:#}");
     }
     let _server = server("c.sendall(b'HTTP/1.0 503 Busy\\r\\n\\r\\nlater'); c.close()");
-    let report = load("--connections 1 --requests 20");
+    let (report, said) = load_in_vain("--connections 1 --requests 20");
+    assert!(said.contains("none of the 20 responses"), "{said}");
     assert_counts(&report, &[("unexpected", 20), ("responses", 20), ("cut_off", 0)]);
     let report = load("--connections 1 --requests 20 --expect-status 503 --expect-bytes 5");
     assert_counts(&report, &[("unexpected", 0), ("responses", 20)]);
