@@ -96,6 +96,8 @@ fn what_a_killed_process_reserved_is_taken_back_by_the_next() {
     wide_kernel();
     for next_is_server in [false, true] {
         let mut killed = client();
+        // The far end may know the connection of the one before for a while.
+        eventually("it has its ports", || reserved() == WITH_OURS);
         killed.signal(Signal::KILL);
         killed.end(SOON);
         assert_eq!((reserved().as_str(), records()), (WITH_OURS, 1), "harmless, and known");
