@@ -9,6 +9,7 @@ use crate::ending::Ending;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::handoff::{Handoff, PARCELS};
+use crate::idle::Idle;
 use crate::interface;
 use crate::kernel::{self, Reservation};
 use crate::landing::{FirstLook, LandingWatch, probe};
@@ -23,7 +24,7 @@ use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
 use mio::Waker;
 use socket2::Socket;
-use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Shard, ShardConfig, TcpConfig, Via};
+use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Settings, Shard, ShardConfig, TcpConfig, Via};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -440,6 +441,12 @@ fn these_cores(wanted: &[usize]) -> Result<Vec<Option<CoreId>>, Error> {
     wanted.iter().map(found).collect()
 }
 
+/// A loop that sleeps would be woken for an ACK that waits for company, and sleeps longer than that at the least.
+fn tcp_settings(options: &Options) -> Settings {
+    let settings = options.tcp.clone();
+    if options.idle == Idle::Sleep { Settings { ack_gather: stack::Duration::ZERO, ..settings } } else { settings }
+}
+
 /// The shards, with their listeners.
 fn shards(options: &Options, facts: &InterfaceFacts, clock: &Clock, count: usize) -> Result<Vec<Shard>, Error> {
     // A cookie may come back to another shard, and a flow that is opened again may land on another.
@@ -464,7 +471,7 @@ fn shard(
     config.vlan = options.vlan;
     // The first shard asks for all, before any of them runs.
     config.dad = (place.index == 0).then_some(options.dad);
-    config.tcp = TcpConfig::new(options.tcp.clone())?;
+    config.tcp = TcpConfig::new(tcp_settings(options))?;
     config.routes = routes(options, facts)?;
     config.place = place;
     options.limits.apply(&mut config);

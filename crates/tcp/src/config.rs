@@ -53,6 +53,10 @@ pub struct Settings {
     pub fin_wait2_orphan: Duration,
     /// How long an ACK may wait for company: below 500 ms (RFC 9293 section 3.8.6.3).
     pub delayed_ack: Duration,
+    /// How long the ACK of two full-sized segments may wait for more of them, so that one does for up to eight, where a round
+    /// trip brings 16 times as many; 0 to 1 ms, never longer than `delayed_ack`. 0: every second one is acknowledged at once,
+    /// as it is in any case where the loop that drives the stack sleeps (`fourwave`'s `Idle::Sleep`).
+    pub ack_gather: Duration,
     /// Challenge ACKs, and ACKs of segments without data that are out of the window, which a connection sends per interval
     /// (RFC 5961 section 7). At least 1.
     pub challenge_acks: u16,
@@ -99,6 +103,7 @@ impl Default for Settings {
             time_wait: Duration::from_secs(60),
             fin_wait2_orphan: Duration::from_secs(60),
             delayed_ack: Duration::from_millis(40),
+            ack_gather: Duration::from_micros(20),
             challenge_acks: 10,
             challenge_interval: Duration::from_secs(1),
             mtu_probing: true,
@@ -171,6 +176,7 @@ impl Config {
         time("time_wait", s.time_wait, s1, Duration::from_secs(240), "1000 to 240000 ms")?;
         time("fin_wait2_orphan", s.fin_wait2_orphan, s1, Duration::MAX, "1000 ms or more")?;
         time("delayed_ack", s.delayed_ack, Duration::ZERO, Duration::from_millis(499), "0 to 499 ms")?;
+        time("ack_gather", s.ack_gather, Duration::ZERO, ms, "0 to 1 ms")?;
         time("challenge_interval", s.challenge_interval, ms, Duration::from_secs(60), "1 to 60000 ms")?;
         if s.challenge_acks == 0 {
             return Err(ConfigError { field: "challenge_acks", value: 0, allowed: "1 or more" });

@@ -302,6 +302,28 @@ fn the_pacing_timer_has_a_name() {
     assert!(seen);
 }
 
+/// SHLD-19. In slow start every second segment is acknowledged, and later one ACK is for eight, or for what comes within 20 µs:
+/// at 10 Gbit/s a segment takes 1.2 µs, at 1 Gbit/s 12.1 µs, so that a third one comes. Where a round trip has fewer than 48
+/// segments it stays at two.
+#[test]
+fn acks_are_gathered_where_a_round_trip_has_many() {
+    for (mbit, delay, queue, each) in [(10_000, 200, 100, 8), (1000, 2000, 50, 3), (100, 1000, 100, 2)] {
+        let (path, bdp) = path(mbit, delay, queue);
+        let segments_per_ack = |gather| {
+            let mut world = World::new(|s| s.ack_gather = us(gather), path, 400 * bdp as usize);
+            world.finish(100 * bdp);
+            (world.segments, world.frames) = (0, 0);
+            world.finish(300 * bdp);
+            world.segments as f64 / (world.frames - (world.segments - world.drops)) as f64
+        };
+        let (without, with) = (segments_per_ack(0), segments_per_ack(20));
+        // Behind a loss it is one by one.
+        assert!((1.7..2.1).contains(&without), "{without} at {mbit} Mbit/s");
+        let least = 0.85 * f64::from(each);
+        assert!(with > least && with < f64::from(each) + 0.1, "{with} at {mbit} Mbit/s");
+    }
+}
+
 /// RFC 5682, RFC 4015: the path stands still for longer than the timeout and then delivers everything. With timestamps and
 /// without, with SACK and without, nothing is sent again but the first segment (once for each timeout) and a probe, and the
 /// window is not reduced.

@@ -1,4 +1,8 @@
 //! When to acknowledge: RFC 9293 section 3.8.6.3 (delayed ACK), RFC 5681 section 4.2.
+//!
+//! Both say that every second full-sized segment SHOULD be acknowledged, for the sake of the sender's clock. Where so many
+//! arrive in a round trip that one in eight keeps that clock as well, and within a few microseconds, the ACKs between are left
+//! out: they cost both ends more than the segments do. (What Linux with GRO comes to.)
 
 /// What an arriving data segment asks of the acknowledgment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,6 +11,8 @@ pub(crate) enum Ack {
     Now,
     /// At the end of this batch, for the peer's sake; an answer that is about to come would do as well.
     Quick,
+    /// In some microseconds; more segments may have come by then.
+    Gather,
     /// With the next data of ours, or when the delayed-ACK timer expires.
     Delay,
 }
@@ -15,6 +21,12 @@ pub(crate) enum Ack {
 /// one segment is all that is under way, a delayed ACK would stop the peer for its whole time (as Linux).
 const QUICK: u8 = 16;
 
+/// Full-sized segments that one ACK is for at most, ...
+const GATHERED: u8 = 8;
+const GAP: u8 = 1;
+/// ... and ACKs that a round trip has at least: twice as many samples as RFC 9406 section 4.3 wants of each.
+const ACKS: u32 = 16;
+
 #[derive(Debug, Clone)]
 pub(crate) struct AckPolicy {
     /// Bytes received in order and not acknowledged.
@@ -22,11 +34,14 @@ pub(crate) struct AckPolicy {
     /// The largest segment seen: what the peer takes for full-sized. At least 536.
     full: u16,
     quick: u8,
+    /// Full-sized segments that one ACK is for, 2 to [`GATHERED`]; [`GAP`], for as many as 2, where something was lost in this
+    /// round trip or the one before.
+    gathered: u8,
 }
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        Self { pending: 0, full: 536, quick: QUICK }
+        Self { pending: 0, full: 536, quick: QUICK, gathered: 2 }
     }
 }
 
@@ -37,17 +52,33 @@ impl AckPolicy {
         self.pending = self.pending.saturating_add(len);
         self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
         if !regular {
-            self.quick = QUICK;
+            (self.quick, self.gathered) = (QUICK, GAP);
         }
         // SHLD-19: an ACK for at least every second full-sized segment.
-        if !regular || self.pending >= 2 * u32::from(self.full) {
+        let full = u32::from(self.full);
+        if !regular || self.pending >= u32::from(self.gathered.max(2)) * full {
             return Ack::Now;
         }
-        if self.quick > 0 {
-            self.quick -= 1;
-            return Ack::Quick;
+        let quick = self.quick > 0;
+        self.quick = self.quick.saturating_sub(1);
+        match (self.pending >= 2 * full, quick) {
+            (true, true) => Ack::Now,
+            (true, false) => Ack::Gather,
+            (false, true) => Ack::Quick,
+            (false, false) => Ack::Delay,
         }
-        Ack::Delay
+    }
+
+    /// A round trip is over, and the sender has settled at so many bytes in each; `None`: it has not, it is in slow start, and
+    /// HyStart++ counts on our ACKs.
+    pub(crate) fn on_round(&mut self, settled: Option<u32>) {
+        let segments = settled.filter(|_| self.gathered != GAP).unwrap_or(0) / u32::from(self.full) / ACKS;
+        self.gathered = u8::try_from(segments).unwrap_or(GATHERED).clamp(2, GATHERED);
+    }
+
+    /// Bytes in order that wait for their acknowledgment.
+    pub(crate) const fn pending(&self) -> u32 {
+        self.pending
     }
 
     /// An acknowledgment went out, alone or with data.
@@ -69,6 +100,34 @@ mod tests {
         policy.sent();
         assert_eq!(policy.on_data(1, 1460, true), Ack::Delay);
         assert_eq!(policy.on_data(1, 1460, false), Ack::Now);
+    }
+
+    /// RFC 9406 section 4.3: the sender has eight samples of the round trip, whatever the window.
+    #[test]
+    fn one_ack_in_eight_segments_if_a_round_trip_has_enough_of_them() {
+        for (segments, per_ack) in [(0, 2), (10, 2), (32, 2), (48, 3), (64, 4), (128, 8), (10_000, 8)] {
+            let mut policy = AckPolicy { quick: 0, ..AckPolicy::default() };
+            policy.full = 1000;
+            policy.on_round(Some(segments * 1000));
+            let mut arrive = || policy.on_data(1000, 1460, true);
+            assert_eq!(arrive(), Ack::Delay);
+            for _ in 2..per_ack {
+                assert_eq!(arrive(), Ack::Gather, "{segments}");
+            }
+            assert_eq!(arrive(), Ack::Now, "{segments}");
+            // In slow start each second one counts, and behind a loss, when the window is small.
+            policy.sent();
+            policy.on_round(None);
+            assert_eq!(policy.on_data(1000, 1460, true), Ack::Delay);
+            assert_eq!(policy.on_data(1000, 1460, true), Ack::Now);
+            policy.on_round(Some(segments * 1000));
+            assert_eq!(policy.on_data(1000, 1460, false), Ack::Now);
+            assert_eq!((policy.gathered, policy.quick), (GAP, QUICK));
+            policy.on_round(Some(segments * 1000));
+            assert_eq!(policy.gathered, 2);
+            policy.on_round(Some(segments * 1000));
+            assert_eq!(u32::from(policy.gathered), per_ack);
+        }
     }
 
     /// A peer that is down to a window of one segment would wait 40 ms for each: 16 segments are acknowledged one by one behind

@@ -42,6 +42,14 @@ pub(crate) enum Verdict {
     Held,
 }
 
+/// A measurement has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) verdict: Verdict,
+    /// Bytes that a round trip brings, if they are hardly more than in the best one before: the sender is not in slow start.
+    pub(crate) settled: Option<u32>,
+}
+
 /// One connection's receive buffer, and the measurement under way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Autotune {
@@ -68,9 +76,9 @@ impl Autotune {
         self.buffer
     }
 
-    /// Measures; the buffer grows to `most` at the utmost, and only if there is memory: `spare`.
+    /// Measures; the buffer grows to `most` at the utmost, and only if there is memory: `spare`. `None`: the measurement goes on.
     #[inline]
-    pub(crate) fn on_data(&mut self, arrival: Arrival, most: u32, spare: bool) -> Verdict {
+    pub(crate) fn on_data(&mut self, arrival: Arrival, most: u32, spare: bool) -> Option<Measured> {
         let elapsed = milliseconds(arrival.now).wrapping_sub(self.began);
         let over = match arrival.clue {
             // We sent it after the measurement had begun, not in the same millisecond.
@@ -79,18 +87,19 @@ impl Autotune {
         };
         if !over {
             self.arrived = self.arrived.saturating_add(arrival.len);
-            return Verdict::Enough;
+            return None;
         }
         // What was taken, but not what had waited behind a gap or for a lazy reader: that says nothing of the path.
         let taken = arrival.taken.since(self.from).min(self.arrived);
         let taken = per_round_trip(taken, elapsed, arrival.clue);
+        let settled = (taken <= self.space.saturating_add(self.space / 8)).then_some(self.space);
         let verdict = self.judge(taken, most, spare);
         if verdict != Verdict::Held {
             self.space = self.space.max(taken);
         }
         (self.from, self.edge, self.began) = (arrival.taken, arrival.edge, milliseconds(arrival.now));
         self.arrived = arrival.len;
-        verdict
+        Some(Measured { verdict, settled })
     }
 
     fn judge(&mut self, taken: u32, most: u32, spare: bool) -> Verdict {
@@ -153,10 +162,14 @@ mod tests {
         Arrival { now: at(ms), clue: Clue::Echo(Duration::from_millis(age)), len: 0, end: taken, edge, taken }
     }
 
+    fn judge(tune: &mut Autotune, arrival: Arrival, most: u32, spare: bool) -> Verdict {
+        tune.on_data(arrival, most, spare).map_or(Verdict::Enough, |measured| measured.verdict)
+    }
+
     /// So much arrives, and proves nothing.
     fn arrive(tune: &mut Autotune, len: u32) {
         let nothing = Arrival { len, clue: Clue::Echo(Duration::MAX), ..echo(0, 0, 0) };
-        assert_eq!(tune.on_data(nothing, 1 << 30, true), Verdict::Enough);
+        assert_eq!(tune.on_data(nothing, 1 << 30, true), None);
     }
 
     /// The arithmetic of Linux's tcp_rcv_space_adjust: twice what was taken, six times while it doubles.
@@ -175,23 +188,23 @@ mod tests {
         let mut tune = tune();
         arrive(&mut tune, 50_000);
         // Sent before it began, or in the same millisecond.
-        assert_eq!(tune.on_data(echo(120, 50_001, 21), 1 << 20, true), Verdict::Enough);
-        assert_eq!(tune.on_data(echo(120, 50_001, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(judge(&mut tune, echo(120, 50_001, 21), 1 << 20, true), Verdict::Enough);
+        assert_eq!(judge(&mut tune, echo(120, 50_001, 20), 1 << 20, true), Verdict::Enough);
         assert_eq!(tune.buffer(), START);
         // Five times ten segments were taken within the round trip.
-        assert_eq!(tune.on_data(echo(121, 50_001, 20), 1 << 20, true), Verdict::Grown);
+        assert_eq!(judge(&mut tune, echo(121, 50_001, 20), 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 300_000);
         // As much again is no growth; nor is less.
         arrive(&mut tune, 50_000);
-        assert_eq!(tune.on_data(echo(142, 100_001, 20), 1 << 20, true), Verdict::Enough);
-        assert_eq!(tune.on_data(echo(163, 100_101, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(judge(&mut tune, echo(142, 100_001, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(judge(&mut tune, echo(163, 100_101, 20), 1 << 20, true), Verdict::Enough);
         assert_eq!(tune.buffer(), 300_000);
         // 200,000 is a doubling and more, but there is a limit.
         arrive(&mut tune, 200_000);
-        assert_eq!(tune.on_data(echo(184, 300_101, 20), 1 << 20, true), Verdict::Grown);
+        assert_eq!(judge(&mut tune, echo(184, 300_101, 20), 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 1 << 20);
         arrive(&mut tune, 600_000);
-        assert_eq!(tune.on_data(echo(205, 900_101, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(judge(&mut tune, echo(205, 900_101, 20), 1 << 20, true), Verdict::Enough);
     }
 
     #[test]
@@ -199,7 +212,7 @@ mod tests {
         // A gap is filled, or the application reads at last: 60,000 octets at once, of which ten segments came now.
         let mut tune = tune();
         arrive(&mut tune, 10_000);
-        assert_eq!(tune.on_data(echo(121, 60_001, 20), 1 << 20, true), Verdict::Enough);
+        assert_eq!(judge(&mut tune, echo(121, 60_001, 20), 1 << 20, true), Verdict::Enough);
         assert_eq!(tune.buffer(), START);
     }
 
@@ -220,12 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_has_settled_when_a_round_trip_brings_hardly_more() {
+        let mut tune = tune();
+        let mut end = 1;
+        let mut round = |n: u64, len: u32| {
+            arrive(&mut tune, len);
+            end += len;
+            tune.on_data(echo(100 + 21 * n, end, 20), 1 << 30, true).expect("a round trip").settled
+        };
+        // It began with ten segments of 1000. Twice as many, then a quarter more (RFC 9406: slow start, CSS), then an eighth.
+        assert_eq!(round(1, 20_000), None);
+        assert_eq!(round(2, 40_000), None);
+        assert_eq!(round(3, 50_000), None);
+        assert_eq!(round(4, 56_000), Some(50_000));
+        assert_eq!(round(5, 20_000), Some(56_000));
+        assert_eq!(round(6, 70_000), None);
+    }
+
+    #[test]
     fn what_nobody_reads_is_no_reason_to_grow() {
         let mut tune = tune();
         for n in 1..100 {
             arrive(&mut tune, 60_000);
             let arrival = Arrival { taken: SeqNum::new(1), ..echo(100 + 21 * n, 60_000, 20) };
-            assert_eq!(tune.on_data(arrival, 1 << 20, true), Verdict::Enough);
+            assert_eq!(judge(&mut tune, arrival, 1 << 20, true), Verdict::Enough);
         }
         assert_eq!(tune.buffer(), START);
     }
@@ -234,11 +265,11 @@ mod tests {
     fn short_memory_puts_growth_off() {
         let mut tune = tune();
         arrive(&mut tune, 50_000);
-        assert_eq!(tune.on_data(echo(121, 50_001, 20), 1 << 20, false), Verdict::Held);
+        assert_eq!(judge(&mut tune, echo(121, 50_001, 20), 1 << 20, false), Verdict::Held);
         assert_eq!(tune.buffer(), START);
         // The same rate is enough to grow by once there is memory.
         arrive(&mut tune, 50_000);
-        assert_eq!(tune.on_data(echo(142, 100_001, 20), 1 << 20, true), Verdict::Grown);
+        assert_eq!(judge(&mut tune, echo(142, 100_001, 20), 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 300_000);
     }
 
@@ -247,7 +278,7 @@ mod tests {
         let arrive = |tune: &mut Autotune, ms: u64, end: u32, rtt: Option<u64>| {
             let clue = Clue::Window(rtt.map(Duration::from_millis));
             tune.arrived = START + 1;
-            tune.on_data(Arrival { clue, ..echo(ms, end, 0) }, 1 << 20, true)
+            judge(tune, Arrival { clue, ..echo(ms, end, 0) }, 1 << 20, true)
         };
         // The first window was 65,536 octets: only what lies beyond proves that a later one was heard of.
         let mut full = tune();
@@ -272,7 +303,7 @@ mod tests {
         arrive(&mut tune, 50_000);
         let (now, taken) = (now + Duration::from_millis(21), start + 50_000);
         let arrival = Arrival { now, clue, len: 0, end: start, edge: start, taken };
-        assert_eq!(tune.on_data(arrival, 1 << 20, true), Verdict::Grown);
+        assert_eq!(judge(&mut tune, arrival, 1 << 20, true), Verdict::Grown);
         assert_eq!(tune.buffer(), 300_000);
     }
 }

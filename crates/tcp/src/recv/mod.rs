@@ -252,8 +252,19 @@ impl Receiver {
     fn note_data(&mut self, env: &Env<'_>, payload: &[u8]) {
         match self.policy.on_data(length(payload), self.mss, self.reassembly.is_none()) {
             Ack::Now => self.ack_now = true,
+            Ack::Gather => self.gather(env),
             Ack::Quick => self.ack_quickly(env),
             Ack::Delay => self.delay(env, env.config.delayed_ack),
+        }
+    }
+
+    /// Some segments more, and one ACK does for all: unless the window leaves no room for them.
+    fn gather(&mut self, env: &Env<'_>) {
+        let time = env.config.ack_gather.min(env.config.delayed_ack);
+        if time.is_zero() || self.edge.since(self.rcv_nxt) < self.policy.pending() {
+            self.ack_now = true;
+        } else {
+            self.delay(env, time);
         }
     }
 
@@ -262,8 +273,11 @@ impl Receiver {
     fn measure(&mut self, env: &mut Env<'_>, seq: SeqNum, payload: &[u8], clue: Clue) {
         let (len, taken) = (length(payload), self.rcv_nxt - self.queue.len());
         let arrival = Arrival { now: env.now, clue, len, end: seq + len, edge: self.edge, taken };
-        if self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) == Verdict::Held {
-            env.pool.count(|c| c.growth_held += 1);
+        if let Some(measured) = self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) {
+            self.policy.on_round(measured.settled);
+            if measured.verdict == Verdict::Held {
+                env.pool.count(|c| c.growth_held += 1);
+            }
         }
         if env.pool.share(self.queue.len(), self.tune.buffer()) < self.tune.buffer() {
             env.pool.count(|c| c.windows_held += 1);
