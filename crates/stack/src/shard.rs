@@ -550,8 +550,8 @@ mod tests {
     /// is the aim of an issue of its own.)
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 560);
-        assert_eq!(size_of::<Entry>(), 680);
-        assert_eq!(size_of::<Slot>(), 688);
+        assert_eq!(size_of::<Connection>(), 528);
+        assert_eq!(size_of::<Entry>(), 640);
+        assert_eq!(size_of::<Slot>(), 648);
     }
 }

@@ -1,36 +1,47 @@
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Div, Mul, Sub};
 
-/// A point in time: nanoseconds since an arbitrary start, good for 584 years.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// A point in time: nanoseconds since an arbitrary start, good for 584 years. `Option<Instant>` is as large: connections have many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct Instant(u64);
+pub struct Instant(
+    /// One more than the nanoseconds.
+    NonZeroU64,
+);
 
 impl Instant {
     /// The arbitrary start.
-    pub const ZERO: Self = Self(0);
-    /// The end of time, which arithmetic saturates at.
-    pub const MAX: Self = Self(u64::MAX);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
+    /// The end of time, which arithmetic saturates at: 2^64 - 2 ns.
+    pub const MAX: Self = Self(NonZeroU64::MAX);
 
-    /// The instant `nanos` nanoseconds after the start.
+    /// The instant `nanos` nanoseconds after the start; [`Instant::MAX`] if that is later.
     #[inline]
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the start.
     #[inline]
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[inline]
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration(self.0.saturating_sub(earlier.0))
+        Duration(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Instant {
+    #[inline]
+    fn default() -> Self {
+        Self::ZERO
     }
 }
 
@@ -57,7 +68,7 @@ impl Sub<Duration> for Instant {
     /// Saturates at [`Instant::ZERO`].
     #[inline]
     fn sub(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(by.0))
+        Self::from_nanos(self.as_nanos().saturating_sub(by.0))
     }
 }
 
@@ -73,7 +84,7 @@ impl Sub for Instant {
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "t+{:?}", Duration(self.0))
+        write!(f, "t+{:?}", Duration(self.as_nanos()))
     }
 }
 

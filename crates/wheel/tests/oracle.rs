@@ -337,6 +337,11 @@ fn time_saturates() {
     assert_eq!(Duration::from_nanos(3) - Duration::from_nanos(5), Duration::ZERO);
     assert_eq!(Duration::MAX + Duration::MAX, Duration::MAX);
     assert_eq!(Duration::MAX * 2, Duration::MAX);
+    assert_eq!(Instant::from_nanos(u64::MAX), Instant::MAX);
+    assert_eq!((Instant::ZERO.as_nanos(), Instant::default()), (0, Instant::ZERO));
+    assert_eq!(Instant::from_nanos(5) - Duration::from_nanos(6), Instant::ZERO);
+    assert_eq!((Instant::from_nanos(5) - Duration::from_nanos(3)).as_nanos(), 2);
+    assert_eq!(size_of::<Option<Instant>>(), 8);
     assert_eq!(Duration::from_secs(u64::MAX), Duration::MAX);
     assert_eq!(Duration::from(std::time::Duration::MAX), Duration::MAX);
 }
