@@ -92,6 +92,28 @@ fn put_number(bytes: &mut [u8], number: u64) {
     bytes[SEQUENCE_AT..SEQUENCE_AT + 8].copy_from_slice(&number.to_be_bytes());
 }
 
+/// Sends a frame as long as `template`, of which its first `written` bytes are written, with a number. Whether there was a
+/// frame, and room for it: later there may be.
+///
+/// # Errors
+/// `InvalidInput`: the port's frames are too short.
+fn send_new(port: &mut impl Port, template: &[u8], written: usize, number: u64) -> io::Result<bool> {
+    let Some(mut frame) = port.allocate() else { return Ok(false) };
+    let Some(bytes) = port.buffer(&mut frame).get_mut(..template.len()) else {
+        port.recycle(frame);
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    bytes[..written].copy_from_slice(&template[..written]);
+    put_number(bytes, number);
+    match port.transmit(frame, template.len()) {
+        Ok(()) => Ok(true),
+        Err(frame) => {
+            port.recycle(frame);
+            Ok(false)
+        }
+    }
+}
+
 /// No number of an earlier process.
 fn first_number() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -244,5 +266,26 @@ mod tests {
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
         assert_eq!(u16::from_be_bytes([frame[16], frame[17]]), 87);
         assert_eq!(u16::from_be_bytes([frame[38], frame[39]]), 67);
+    }
+
+    /// What a port can't take goes back to its pool, or that would run dry.
+    #[test]
+    fn a_new_frame_is_written_as_far_as_asked_and_none_is_lost() {
+        let (mut near, mut far) = MemoryPort::pair(MemoryConfig::default());
+        let mut template = template(LOCAL, REMOTE, 100);
+        template[MIN_FRAME_BYTES..].fill(9);
+        // Until the transmit ring is full.
+        while send_new(&mut near, &template, MIN_FRAME_BYTES, 7).unwrap() {}
+        assert_eq!(near.stats().frames_out, 0);
+        near.flush().unwrap();
+        let mut frames = Vec::new();
+        far.receive(&mut frames, 1);
+        template[SEQUENCE_AT..].fill(0);
+        template[MIN_FRAME_BYTES - 1] = 7;
+        assert_eq!(far.bytes(&frames[0]), template);
+        frames.drain(..).for_each(|frame| far.recycle(frame));
+        template.resize(4000, 0);
+        assert_eq!(send_new(&mut far, &template, 4000, 7).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(far.stats().frames_out, 0);
     }
 }

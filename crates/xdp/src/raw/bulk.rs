@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{BATCH, MIN_FRAME_BYTES, SPINS, first_number, number_of, put_number, template};
+use super::{BATCH, MIN_FRAME_BYTES, SPINS, first_number, number_of, put_number, send_new, template};
 use crate::facts::MacAddr;
 use crate::port::{Frame, Port};
 
@@ -179,18 +179,9 @@ impl RawSender {
 
     /// Only the headers are written: what a device carries does not depend on who fills the frames.
     fn send(&mut self, port: &mut impl Port) -> io::Result<()> {
-        let len = self.template.len();
         for _ in 0..(self.window - (self.next - self.acknowledged)).min(BATCH as u64) {
-            let Some(mut frame) = port.allocate() else { return Ok(()) };
-            let Some(bytes) = port.buffer(&mut frame).get_mut(..len) else {
-                port.recycle(frame);
-                return Err(io::ErrorKind::InvalidInput.into());
-            };
-            bytes[..MIN_FRAME_BYTES].copy_from_slice(&self.template[..MIN_FRAME_BYTES]);
-            put_number(bytes, self.next);
-            if let Err(frame) = port.transmit(frame, len) {
-                port.recycle(frame);
-                return Ok(());
+            if !send_new(port, &self.template, MIN_FRAME_BYTES, self.next)? {
+                break;
             }
             self.next += 1;
         }

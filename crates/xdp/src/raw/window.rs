@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::{BATCH, MIN_FRAME_BYTES, SPINS, first_number, number_of, put_number, template, turn_round};
+use super::{BATCH, MIN_FRAME_BYTES, SPINS, first_number, number_of, put_number, send_new, template, turn_round};
 use crate::facts::MacAddr;
 use crate::port::{Frame, Port};
 
@@ -148,18 +148,9 @@ impl RawWindow {
 
     /// Sends new frames in the places of lost ones, and at first.
     fn fill(&mut self, port: &mut impl Port) -> io::Result<()> {
-        let len = self.template.len();
         while self.next - self.awaited < self.window {
-            let Some(mut frame) = port.allocate() else { return Ok(()) };
-            let Some(bytes) = port.buffer(&mut frame).get_mut(..len) else {
-                port.recycle(frame);
-                return Err(io::ErrorKind::InvalidInput.into());
-            };
-            bytes.copy_from_slice(&self.template);
-            put_number(bytes, self.next);
-            if let Err(frame) = port.transmit(frame, len) {
-                port.recycle(frame);
-                return Ok(());
+            if !send_new(port, &self.template, self.template.len(), self.next)? {
+                break;
             }
             self.next += 1;
         }
