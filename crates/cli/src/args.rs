@@ -6,6 +6,7 @@ mod file;
 mod lab;
 mod load;
 mod load_tcp;
+mod output;
 mod pacing;
 mod parse;
 mod ping;

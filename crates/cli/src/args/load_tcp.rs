@@ -107,7 +107,7 @@ impl LoadTcpArgs {
     /// A flag of another mode would be without effect.
     fn check_modes(&self) -> Result<(), UsageError> {
         use Mode::{Bulk, Connect, Exchange, Idle};
-        let PacingArgs { rate, think_ms, ramp_up, ramp_down, requests, warmup, hgrm, hlog, csv, .. } = &self.pacing;
+        let PacingArgs { rate, think_ms, ramp_up, ramp_down, requests, warmup, output, .. } = &self.pacing;
         let asks: &[Mode] = &[Exchange, Connect];
         let given = [
             ("--request-bytes", self.request_bytes.is_some(), &[Exchange, Idle][..]),
@@ -124,9 +124,9 @@ impl LoadTcpArgs {
             ("--ramp-down", !ramp_down.is_zero(), &[Exchange, Connect, Idle]),
             ("--requests", requests.is_some(), asks),
             ("--warmup", warmup.is_some(), &[Exchange, Connect, Bulk]),
-            ("--hgrm", hgrm.is_some(), asks),
-            ("--hlog", hlog.is_some(), asks),
-            ("--csv", csv.is_some(), asks),
+            ("--hgrm", output.hgrm.is_some(), asks),
+            ("--hlog", output.hlog.is_some(), asks),
+            ("--csv", output.csv.is_some(), asks),
         ];
         if let Some((flag, _, modes)) = given.iter().find(|(_, given, modes)| *given && !modes.contains(&self.mode)) {
             let modes = modes.iter().map(|mode| format!("--mode {}", mode.name())).collect::<Vec<_>>().join(", ");

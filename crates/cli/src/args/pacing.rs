@@ -1,18 +1,17 @@
 //! When `load` sends, for how long, and what it writes: the same for whatever it sends.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::output::OutputArgs;
 use super::parse::{AddressList, parse_addresses, parse_ports, parse_ramp, parse_seconds, parse_warmup};
 use super::workload::parse_rate;
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::load::{CloseBy, Config, Pace};
-use crate::measure::{Files, Gaps, Live, Rate};
+use crate::measure::{Gaps, Rate};
 
 /// How far arrivals are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,29 +82,8 @@ pub(super) struct PacingArgs {
     #[arg(long, value_enum)]
     kernel_wait: Option<KernelWait>,
 
-    /// Write the percentiles as HdrHistogram prints them, in microseconds
-    #[arg(long, value_name = "FILE")]
-    pub(super) hgrm: Option<PathBuf>,
-
-    /// Write HdrHistogram's interval log: a histogram of nanoseconds for every second
-    #[arg(long, value_name = "FILE")]
-    pub(super) hlog: Option<PathBuf>,
-
-    /// Write a table with a line for every second
-    #[arg(long, value_name = "FILE")]
-    pub(super) csv: Option<PathBuf>,
-
-    /// Write one self-contained page with plots, for any browser
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-
-    /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
-    #[arg(long)]
-    live: bool,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 
     #[command(flatten)]
     at: StackArgs,
@@ -119,8 +97,7 @@ impl PacingArgs {
         close: Option<CloseBy>,
         pipeline: usize,
     ) -> Result<Config, UsageError> {
-        let files = Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv, report: self.report };
-        check_files(&files)?;
+        let (files, live) = (self.output.files()?, self.output.live());
         let at = self.at.resolve()?;
         if at.stack == Stack::Raw {
             return Err(UsageError("--stack raw has no connections: `load` is for the others".into()));
@@ -152,11 +129,6 @@ impl PacingArgs {
             _ => Gaps::Constant,
         };
         let think = self.think_ms.map(Duration::from_millis);
-        let live = match (self.live, std::io::stderr().is_terminal()) {
-            (true, _) => Live::Lines,
-            (false, true) => Live::InPlace,
-            (false, false) => Live::Off,
-        };
         Ok(Config {
             target,
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
@@ -174,20 +146,8 @@ impl PacingArgs {
             timeout: self.timeout_s,
             files,
             live,
-            json: self.json,
+            json: self.output.json,
             at,
         })
     }
-}
-
-/// Each is written by itself.
-pub(super) fn check_files(files: &Files) -> Result<(), UsageError> {
-    let files = [("--hgrm", &files.hgrm), ("--hlog", &files.hlog), ("--csv", &files.csv), ("--report", &files.report)];
-    for (index, (flag, file)) in files.iter().enumerate() {
-        let Some(path) = file else { continue };
-        if let Some((other, _)) = files[..index].iter().find(|(_, other)| *other == *file) {
-            return Err(UsageError(format!("{other} and {flag} can't both write to {}", path.display())));
-        }
-    }
-    Ok(())
 }

@@ -1,16 +1,14 @@
 //! `fourwave ping`.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::output::OutputArgs;
 use super::parse::parse_seconds;
 use super::workload::{RATES, Sweep, parse_sizes, parse_sweep};
 use super::{KernelWait, Stack, StackArgs, UsageError};
-use crate::measure::{Files, Live};
 use crate::ping::{self, Pace, Sizes, Step, Swept};
 
 const DEFAULT_BYTES: u32 = 64;
@@ -88,29 +86,8 @@ pub(crate) struct PingArgs {
     #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
     timeout_s: Duration,
 
-    /// Write the percentiles as HdrHistogram prints them, in microseconds
-    #[arg(long, value_name = "FILE")]
-    hgrm: Option<PathBuf>,
-
-    /// Write HdrHistogram's interval log: a histogram of nanoseconds for every second
-    #[arg(long, value_name = "FILE")]
-    hlog: Option<PathBuf>,
-
-    /// Write a table with a line for every second
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-
-    /// Write one self-contained page with plots, for any browser
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-
-    /// A line every second on stderr; without it, one that is rewritten, and only on a terminal
-    #[arg(long)]
-    live: bool,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 
     #[command(flatten)]
     at: StackArgs,
@@ -121,7 +98,7 @@ impl PingArgs {
         if self.target.port() == 0 {
             return Err(UsageError("port 0 can't be connected to".into()));
         }
-        self.check_files()?;
+        let (files, live) = (self.output.files()?, self.output.live());
         let (steps, not_raw) = (self.steps()?, self.not_raw());
         let at = self.at.resolve()?;
         if let Some(why) = not_raw.filter(|_| at.stack == Stack::Raw) {
@@ -130,11 +107,6 @@ impl PingArgs {
         let slowest = steps.iter().filter_map(|step| step.rate()).min();
         let pipeline = self.pipeline.unwrap_or(if slowest.is_some() { OPEN_PIPELINE } else { 1 });
         let default_seconds = self.count.is_none().then_some(Duration::from_secs(5));
-        let live = match (self.live, std::io::stderr().is_terminal()) {
-            (true, _) => Live::Lines,
-            (false, true) => Live::InPlace,
-            (false, false) => Live::Off,
-        };
         Ok(ping::Config {
             target: self.target,
             kernel_wait: self.kernel_wait.unwrap_or(at.kernel_wait()),
@@ -147,9 +119,9 @@ impl PingArgs {
             steps,
             swept: self.sweep.map(|sweep| sweep.what),
             timeout: self.timeout_s,
-            files: Files { hgrm: self.hgrm, hlog: self.hlog, csv: self.csv, report: self.report },
+            files,
             live,
-            json: self.json,
+            json: self.output.json,
             at,
         })
     }
@@ -187,16 +159,5 @@ impl PingArgs {
             (!matches!(self.bytes, None | Some(Sizes::One(_))), "frames of one size only: give --bytes one number"),
         ];
         refused.iter().find(|(given, _)| *given).map(|(_, why)| *why)
-    }
-
-    fn check_files(&self) -> Result<(), UsageError> {
-        let files = [("--hgrm", &self.hgrm), ("--hlog", &self.hlog), ("--csv", &self.csv), ("--report", &self.report)];
-        for (index, (flag, file)) in files.iter().enumerate() {
-            let Some(path) = file else { continue };
-            if let Some((other, _)) = files[..index].iter().find(|(_, other)| *other == *file) {
-                return Err(UsageError(format!("{other} and {flag} can't both write to {}", path.display())));
-            }
-        }
-        Ok(())
     }
 }
