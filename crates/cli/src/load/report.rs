@@ -188,3 +188,36 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use fourwave::{Duration, Instant};
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn rates_are_counts_by_the_time_and_none_of_no_time() {
+        let command = Cli::try_parse_from(["fourwave", "load", "http", "http://10.77.0.1/"]).unwrap().command;
+        let Command::Load(args) = command else { panic!("{command:?}") };
+        let (config, _) = args.resolve().unwrap();
+        let ends = Instant::ZERO + Duration::from_millis(2500);
+        let tally = Tally {
+            responses: 10,
+            connects: 5,
+            bytes_sent: 1_000_000,
+            bytes_received: 250_000_000 - 1_000_000,
+            began: Some(Instant::ZERO),
+            ended: Some(ends),
+            ..Tally::new()
+        };
+        let rates = |tally: &Tally| {
+            let report = Report::of(&config, tally, Results::default());
+            [report.requests_per_s, report.connects_per_s, report.gbit_per_s]
+        };
+        assert_eq!(rates(&tally), [4.0, 2.0, 0.8]);
+        assert_eq!(rates(&Tally { began: Some(ends), ..tally.clone() }), [0.0; 3]);
+        assert_eq!(rates(&Tally { began: None, ..tally }), [0.0; 3]);
+    }
+}

@@ -121,3 +121,34 @@ impl Tally {
         self.began.zip(self.ended).map_or(0.0, |(began, ended)| ended.saturating_since(began).as_secs_f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted() -> Tally {
+        let mut tally = Tally { requests: 9, responses: 8, connects: 2, timeouts: 3, bytes_sent: 70, ..Tally::new() };
+        Tally::record(&mut tally.latency, Duration::from_micros(5));
+        tally
+    }
+
+    /// Ended within the warm-up, it has measured nothing; but what went wrong is why.
+    #[test]
+    fn of_a_warm_up_only_what_went_wrong_counts() {
+        let tally = counted().without_warmup();
+        assert_eq!((tally.requests, tally.responses, tally.connects, tally.bytes_sent), (0, 0, 0, 0));
+        assert!(tally.is_empty() && tally.latency.is_empty() && tally.timeouts == 3);
+        let tally = Tally { began: Some(Instant::ZERO), ..counted() }.without_warmup();
+        assert_eq!((tally.responses, tally.bytes_sent, tally.latency.len(), tally.timeouts), (8, 70, 1, 3));
+    }
+
+    /// The first shard to begin and the last to end are the measurement's.
+    #[test]
+    fn shards_add_up() {
+        let at = |ms| Some(Instant::ZERO + Duration::from_millis(ms));
+        let mut all = Tally { began: at(500), ended: at(1500), ..counted() };
+        all.add(&Tally { began: at(0), ended: at(2000), ..counted() });
+        assert_eq!((all.requests, all.responses, all.timeouts, all.latency.len()), (18, 16, 6, 2));
+        assert!((all.duration_s() - 2.0).abs() < 1e-9);
+    }
+}

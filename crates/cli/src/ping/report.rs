@@ -158,3 +158,24 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn a_rate_is_the_count_by_the_time_and_none_of_no_time() {
+        let command = Cli::try_parse_from(["fourwave", "ping", "10.77.0.1:7"]).unwrap().command;
+        let Command::Ping(args) = command else { panic!("{command:?}") };
+        let config = args.resolve().unwrap();
+        let mut histogram = crate::measure::histogram();
+        histogram.record_n(5000, 10).unwrap();
+        let report = |time| Report::empty(&config, &config.steps[0]).filled(&histogram, 3, time);
+        let two = report(Duration::from_millis(2500));
+        assert_eq!((two.count, two.errors, two.duration_s, two.rate_per_s), (10, 3, 2.5, 4.0));
+        assert_eq!(report(Duration::ZERO).rate_per_s, 0.0);
+    }
+}

@@ -413,6 +413,28 @@ mod tests {
         assert_eq!((step.latency.as_ref(), step.what().as_str()), (None, "kernel (epoll)"));
     }
 
+    /// Not the rate of anything else, no division by nothing, and no time of 0 ns.
+    #[test]
+    fn nothing_answered_is_a_rate_of_nothing() {
+        let nothing = json!({"p50": 0, "p99": 0, "max": 0, "mean": 0.0});
+        for (count, rate) in [("count", "rate_per_s"), ("responses", "requests_per_s")] {
+            for (duration, connects) in [(0.0, 0.0), (5.0, 12.5)] {
+                let document = json!({"duration_s": duration, count: 0, rate: 0.0, "connects": 60, "timeouts": 7,
+                    "connects_per_s": connects, "latency_ns": nothing,
+                    "seconds": [{"at_s": 0, "length_s": 0, "count": 0, "errors": 7, "p50": 0, "max": 0}]});
+                let document = Document::of("a.json", document).unwrap();
+                let step = &document.steps[0];
+                assert_eq!((step.count, step.rate_per_s, step.errors), (0, 0.0, Some(7)), "{count}");
+                assert_eq!((step.connects_per_s, &step.latency, &step.histogram), (Some(connects), &None, &None));
+                let second = &step.seconds.seconds()[0];
+                assert_eq!((second.rate_per_s(), second.p50, second.max), (0.0, None, None));
+            }
+        }
+        // Without its rate it is not made up of anything either.
+        let document = Document::of("a.json", json!({"duration_s": 2.0, "responses": 0, "connects": 9})).unwrap();
+        assert_eq!((document.steps[0].count, document.steps[0].rate_per_s), (0, 0.0));
+    }
+
     #[test]
     fn a_sweep_is_measurements_and_what_they_share() {
         let step = |rate: u32| json!({"count": 1, "duration_s": 1, "intended_rate_per_s": rate});

@@ -328,9 +328,14 @@ mod tests {
         Document::of(name, value).unwrap()
     }
 
+    /// What is written of it, read again, which is what a page or a table shows of it at once.
     fn merged(documents: &[Document]) -> Measurement {
-        let value = json(&merge(documents).unwrap()).unwrap();
-        Document::of("merged", value).unwrap().steps.remove(0)
+        let sum = merge(documents).unwrap();
+        let read = Document::of("merged", json(&sum).unwrap()).unwrap().steps.remove(0);
+        let figures = |of: &Measurement| (of.count, of.errors, of.rate_per_s, of.intended_rate_per_s, of.duration_s);
+        assert_eq!(figures(&sum.steps[0]), figures(&read));
+        assert_eq!(sum.steps[0].latency, read.latency);
+        read
     }
 
     #[test]
