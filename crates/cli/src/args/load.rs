@@ -7,9 +7,14 @@ use clap::{Args, Subcommand};
 use super::UsageError;
 use super::load_tcp::LoadTcpArgs;
 use super::pacing::PacingArgs;
+use super::stack::with_connections;
 use super::urls::{self, Entry, parse_sha256};
 use crate::load::http::{Http, Request};
 use crate::load::{CloseBy, Config, Kind};
+
+/// What [`PacingArgs`] says of these has the other modes of `load tcp` in it.
+const CONNECTIONS: &str = "Connections, all the time; with --close at the most, 1 to 10000000 [default: 16]";
+const WARMUP: &str = "Seconds before measuring starts, 0 to 3600 [default: 0.5]";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -43,6 +48,11 @@ enum What {
     when they are due (open loop), each on the connection that has been free for longest, or on one of its own with --close;\n\
     each one's time counts from when it was due, so that a stall is in the time of every request that was due within it.\n\
     docs/LOAD.md has all of it. Ctrl-C ends it with the report so far, the files included.")]
+#[command(
+    mut_arg("stack", with_connections),
+    mut_arg("connections", |arg| arg.help(CONNECTIONS)),
+    mut_arg("warmup", |arg| arg.help(WARMUP))
+)]
 struct HttpArgs {
     /// What to ask for, such as http://10.77.0.1:8080/index.html; several, of one host, are taken in turn
     #[arg(value_name = "URL", required_unless_present = "urls")]
@@ -57,7 +67,8 @@ struct HttpArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pipeline: u32,
 
-    /// A connection for each request, and who closes it [default: connections are kept]
+    /// A connection for each request, and who closes it: the server is asked to by Connection: close [default: connections are
+    /// kept]
     #[arg(long, value_enum, value_name = "WHO")]
     close: Option<CloseBy>,
 

@@ -8,7 +8,8 @@ use fourwave::Keepalive;
 
 use super::UsageError;
 use super::pacing::PacingArgs;
-use super::parse::parse_patience;
+use super::parse::{parse_patience, parse_socket};
+use super::stack::with_connections;
 use crate::load::tcp::{Bulk, Connect, Direction, Exchange, Idle, Mode, Work};
 use crate::load::{CloseBy, Config, Kind};
 use crate::stack;
@@ -31,9 +32,10 @@ const MOST_BYTES: i64 = 1 << 30;
     opened and closed, and then another. bulk: the rate is of what the server has acknowledged, and of what came. idle: the\n\
     connections are opened, kept for the time that is given, and closed in order, with --think-ms each sends a request so\n\
     often; those that are lost are counted by the reason. Ctrl-C ends any of them with the report so far.")]
+#[command(mut_arg("stack", with_connections))]
 pub(crate) struct LoadTcpArgs {
     /// The server, such as 10.77.0.1:7 or [fd77::1]:7
-    #[arg(value_name = "ADDR:PORT")]
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_socket)]
     target: SocketAddr,
 
     /// What is done with the connections
@@ -53,7 +55,8 @@ pub(crate) struct LoadTcpArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pipeline: Option<u32>,
 
-    /// exchange: a connection for each request [default: they are kept]; connect, idle: who closes [default: client]
+    /// exchange: a connection for each request [default: they are kept]; connect, idle: who closes [default: client]. A server
+    /// does so by itself: `serve exchange --close`, for connect `serve exchange --request-bytes 0`
     #[arg(long, value_enum, value_name = "WHO")]
     close: Option<CloseBy>,
 
@@ -178,7 +181,8 @@ mod tests {
     use clap::Parser;
 
     fn resolved(flags: &str) -> Result<(crate::load::Config, Work), String> {
-        let line = format!("fourwave load tcp 10.77.0.1:7 --stack kernel {flags}");
+        let stack = if flags.contains("--stack") { "" } else { "--stack kernel" };
+        let line = format!("fourwave load tcp 10.77.0.1:7 {stack} {flags}");
         match Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?.command {
             Command::Load(args) => match args.resolve().map_err(|error| error.to_string())? {
                 (config, Kind::Tcp(work)) => Ok((config, work)),
@@ -219,6 +223,7 @@ mod tests {
             ("--mode bulk --bytes 3 --connections 4", "one for each"),
             ("--mode bulk --bytes 3 --warmup 1", "leave --warmup away"),
             ("--mode nothing", "exchange"),
+            ("--stack raw", "--stack raw has no connections"),
             ("--connections 10000001", "1..=10000000"),
         ] {
             let said = resolved(flags).map(|_| ()).unwrap_err();

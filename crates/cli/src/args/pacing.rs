@@ -70,7 +70,7 @@ pub(super) struct PacingArgs {
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub(super) seconds: Option<Duration>,
 
-    /// Seconds before measuring starts, 0 to 3600 [default: 0.5; with --bytes 0]
+    /// Seconds before measuring starts, 0 to 3600 [default: 0.5; with --mode bulk --bytes 0]
     #[arg(long, value_name = "S", value_parser = parse_warmup)]
     pub(super) warmup: Option<Duration>,
 

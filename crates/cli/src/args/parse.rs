@@ -1,6 +1,6 @@
 //! Words of the command line that are more than a number or a name.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -21,6 +21,12 @@ pub(crate) enum Queues {
     #[default]
     All,
     These(Vec<u32>),
+}
+
+/// An address and a port.
+pub(super) fn parse_socket(text: &str) -> Result<SocketAddr, String> {
+    let wrong = "give an IP address and a port, such as 10.77.0.1:7 or [fd77::1]:7; names are not looked up";
+    text.parse().map_err(|_| wrong.to_owned())
 }
 
 pub(super) fn parse_queues(text: &str) -> Result<Queues, String> {
@@ -170,6 +176,15 @@ mod tests {
         assert_eq!(parse_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
         for wrong in ["", "a", "3-1", "1,1", "1-", "0,0-3", "9999999999"] {
             assert!(parse_list(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sockets() {
+        assert_eq!(parse_socket("10.77.0.1:7").unwrap().port(), 7);
+        assert!(parse_socket("[fd77::1]:7").unwrap().is_ipv6());
+        for wrong in ["10.77.0.1", "localhost:7", "fd77::1:7", "10.77.0.1:70000", ""] {
+            assert!(parse_socket(wrong).unwrap_err().contains("such as 10.77.0.1:7 or [fd77::1]:7"), "{wrong}");
         }
     }
 

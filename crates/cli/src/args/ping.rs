@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::OutputArgs;
-use super::parse::parse_seconds;
+use super::parse::{parse_seconds, parse_socket};
 use super::workload::{RATES, Sweep, parse_sizes, parse_sweep};
 use super::{KernelWait, Stack, StackArgs, UsageError};
 use crate::ping::{self, Pace, Sizes, Step, Swept};
@@ -35,7 +35,7 @@ const OPEN_PIPELINE: u32 = 65_536;
     The far end is an echo server: `fourwave serve echo`. Ctrl-C ends it with the report so far, the files included.")]
 pub(crate) struct PingArgs {
     /// The echo server, such as 10.77.0.1:7 or [fd77::1]:7
-    #[arg(value_name = "ADDR:PORT")]
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_socket)]
     target: SocketAddr,
 
     /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]

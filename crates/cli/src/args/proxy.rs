@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use proxy::Config;
 
+use super::stack::with_connections;
 use super::{ListenArgs, Stack, StackArgs, UsageError};
 
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ use super::{ListenArgs, Stack, StackArgs, UsageError};
     deploy/proxy.toml explains every key, docs/PROXY.md what becomes of a connection. The flags of the stack can stand in a table\n\
     [stack] of the file, such as `interface = \"eth0\"`.\n\
     Says `listening on ADDR:PORT …` on stderr when it is ready.")]
+#[command(mut_arg("stack", with_connections))]
 pub(crate) struct ProxyArgs {
     /// Listeners, pools, backends, limits and timeouts (TOML)
     #[arg(short = 'c', long = "file", value_name = "FILE")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse::{parse_drain_time, parse_idle_time};
+use super::parse::{parse_drain_time, parse_idle_time, parse_socket};
 use super::{KernelWait, ListenArgs, Stack, StackArgs, UsageError};
 use crate::serve::{self, ExchangeConfig, HttpConfig, Service};
 
@@ -28,7 +28,7 @@ pub(crate) struct ServeArgs {
     service: Service,
 
     /// Address and port to listen on, such as 10.77.0.1:7 or [fd77::1]:7
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_socket)]
     listen: SocketAddr,
 
     /// How to wait with --stack kernel [default: epoll; with --idle busy: spin]

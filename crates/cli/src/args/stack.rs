@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
@@ -30,6 +31,13 @@ impl Stack {
             Self::Raw => "raw",
         }
     }
+}
+
+/// The flag of a command that needs connections: one that works without them is not offered, and is refused with the reason.
+pub(super) fn with_connections(stack: clap::Arg) -> clap::Arg {
+    let value = |stack: &Stack| stack.to_possible_value().map(|value| value.hide(*stack == Stack::Raw));
+    let values = PossibleValuesParser::new(Stack::value_variants().iter().filter_map(value));
+    stack.value_parser(values.try_map(|name| Stack::from_str(&name, false)))
 }
 
 /// How a program over kernel sockets waits for data.

@@ -29,6 +29,40 @@ fn every_public_command_explains_itself_with_examples() {
     }
 }
 
+/// Nothing is offered that is refused.
+#[test]
+fn bare_frames_are_offered_where_they_work() {
+    let mut all = Cli::command();
+    all.build();
+    let load = all.find_subcommand("load").unwrap();
+    let offers_raw =
+        |command: Option<&clap::Command>| command.unwrap().clone().render_long_help().to_string().contains("- raw:");
+    assert!(["ping", "serve"].iter().all(|name| offers_raw(all.find_subcommand(name))));
+    assert!(["http", "tcp"].iter().all(|name| !offers_raw(load.find_subcommand(name))));
+    assert!(!offers_raw(all.find_subcommand("proxy")));
+}
+
+/// A text that two commands share says nothing of what only one of them has.
+#[test]
+fn help_of_a_command_is_of_its_own_flags() {
+    let mut all = Cli::command();
+    all.build();
+    let http = all.find_subcommand("load").unwrap().find_subcommand("http").unwrap();
+    let help = http.clone().render_long_help().to_string();
+    for other in ["--bytes", "--mode", "--count"] {
+        assert!(!help.contains(other), "{other}");
+    }
+}
+
+#[test]
+fn what_is_no_address_and_port_is_said_with_one_that_is() {
+    for line in ["ping 10.77.0.1", "load tcp localhost:7", "serve echo --listen 7"] {
+        let said = parse(&format!("fourwave {line}")).unwrap_err().to_string();
+        let given = line.rsplit(' ').next().unwrap();
+        assert!(said.contains(&format!("'{given}'")) && said.contains("such as 10.77.0.1:7"), "{line}: {said}");
+    }
+}
+
 #[test]
 fn ping_runs_five_seconds_unless_counted() {
     let config = ping("fourwave ping 10.77.0.1:7").unwrap();

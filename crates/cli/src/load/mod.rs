@@ -42,7 +42,7 @@ const POOL_BYTES: usize = 4096;
 pub(crate) enum CloseBy {
     /// The client, once the response is there: TIME-WAIT is here
     Client,
-    /// The server, which is asked to (Connection: close): TIME-WAIT is there
+    /// The server, once its response is there: TIME-WAIT is there
     Server,
     /// The client, by a reset: no TIME-WAIT anywhere
     Reset,

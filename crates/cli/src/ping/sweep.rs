@@ -6,6 +6,7 @@ use std::fs::File;
 use serde::Serialize;
 
 use super::{Config, Pace, Report, Step};
+use crate::measure::Sending;
 use crate::{measure, out, report};
 
 /// What changes from one value to the next.
@@ -92,6 +93,15 @@ pub(super) fn print(
     }
 }
 
+type Count = fn(&Sending) -> u64;
+
+/// How the schedule was kept, as [`Sending`] counts it.
+const SENDING: [(&str, Count); 3] = [
+    ("late", |sending| sending.late),
+    ("held back", |sending| sending.held_back),
+    ("unsent", |sending| sending.unsent),
+];
+
 /// For people: a line per value.
 struct Table<'a> {
     swept: Swept,
@@ -104,8 +114,14 @@ impl fmt::Display for Table<'_> {
         if let Some(first) = self.reports.first() {
             writeln!(f, "{}", first.title(Some(self.swept)))?;
         }
-        let titles = [self.swept.name(), "per second", "p50", "p90", "p99", "p99.9", "max", "late", "errors"];
-        for title in titles {
+        let sendings: Vec<_> = self.reports.iter().filter_map(|report| report.sending.as_ref()).collect();
+        // Of a closed loop there is no schedule; and what is zero throughout is left away.
+        let kept: Vec<_> = SENDING
+            .iter()
+            .filter(|(title, of)| sendings.iter().any(|sending| *title == "late" || of(sending) > 0))
+            .collect();
+        let titles = [self.swept.name(), "per second", "p50", "p90", "p99", "p99.9", "max"];
+        for title in titles.into_iter().chain(kept.iter().map(|(title, _)| *title)).chain(["errors"]) {
             write!(f, "{title:>11}")?;
         }
         for report in self.reports {
@@ -118,9 +134,44 @@ impl fmt::Display for Table<'_> {
             for ns in [latency.p50, latency.p90, latency.p99, latency.p999, latency.max] {
                 write!(f, "{:>11}", out::nanoseconds(ns as f64))?;
             }
-            let late = report.sending.as_ref().map_or(0, |sending| sending.late + sending.held_back + sending.unsent);
-            write!(f, "{late:>11}{:>11}", report.errors)?;
+            for (_, of) in &kept {
+                write!(f, "{:>11}", report.sending.as_ref().map_or(0, of))?;
+            }
+            write!(f, "{:>11}", report.errors)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    /// The titles of a table of so many reports as there are values, and its last row.
+    fn table(sweep: &str, sendings: Vec<Option<Sending>>) -> (Vec<String>, Vec<String>) {
+        let command = Cli::try_parse_from(["fourwave", "ping", "10.77.0.1:7", "--sweep", sweep]).unwrap().command;
+        let Command::Ping(args) = command else { panic!("{command:?}") };
+        let config = args.resolve().unwrap();
+        let report = |(step, sending)| Report { sending, ..Report::empty(&config, step) };
+        let reports: Vec<_> = config.steps.iter().zip(sendings).map(report).collect();
+        let text = Table { swept: config.swept.unwrap(), reports: &reports }.to_string();
+        let words = |line: &str| line.split("  ").map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect();
+        (words(text.lines().nth(1).unwrap()), words(text.lines().last().unwrap()))
+    }
+
+    #[test]
+    fn late_held_back_and_unsent_are_told_apart_where_there_are_any() {
+        let sending = |late, held_back, unsent| Some(Sending { late, held_back, unsent, ..Sending::default() });
+        let ends = |words: &[String], end: &str| assert!(words.join("|").ends_with(end), "{words:?}");
+        let (titles, row) = table("rate=1,2", vec![sending(0, 0, 0), sending(3, 40, 500)]);
+        ends(&titles, "|max|late|held back|unsent|errors");
+        ends(&row, "|3|40|500|0");
+        let (titles, row) = table("rate=1,2", vec![sending(0, 0, 9), sending(1, 0, 0)]);
+        ends(&titles, "|max|late|unsent|errors");
+        ends(&row, "|1|0|0");
+        ends(&table("size=1,2", vec![None, None]).0, "|max|errors");
     }
 }

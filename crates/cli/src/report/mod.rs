@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::out;
+use crate::{out, say};
 
 pub(crate) use document::Document;
 pub(crate) use hlog::Unit;
@@ -55,6 +55,8 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     }
     if let Some(path) = &config.html {
         write_html(path, &documents)?;
+        let (results, path) = (documents.len(), path.display());
+        say!("wrote {path}: a page of {results} result{}, for any browser", if results == 1 { "" } else { "s" });
     }
     match (config.json, documents.as_slice()) {
         (true, [one]) => out::json(&merge::json(one)?)?,
@@ -95,6 +97,9 @@ fn read(name: &str, path: &Path, unit: Unit) -> anyhow::Result<Vec<Document>> {
         anyhow::anyhow!("{path} is neither a JSON document of fourwave nor an HdrHistogram interval log: {error}")
     })?;
     if let serde_json::Value::Array(several) = value {
+        if several.is_empty() {
+            bail!("{} holds no result: it is an empty array", path.display());
+        }
         let one = |(index, value)| Document::of(&format!("{name} {}", index + 1), value);
         return several.into_iter().enumerate().map(one).collect();
     }

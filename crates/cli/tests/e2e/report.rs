@@ -149,6 +149,7 @@ fn files_that_are_no_results_are_one_sentence() {
     let page = folder.path("out.html");
     for (name, contents, reason) in [
         ("empty", "", "is empty"),
+        ("nothing.json", "[]", "holds no result"),
         ("text", "hello", "is neither a JSON document of fourwave nor"),
         ("cut.json", "{\"count\": 3, \"dura", "is neither a JSON document of fourwave nor"),
         ("other.json", "{\"name\": \"x\"}", "no result of `fourwave ping`"),
