@@ -50,6 +50,8 @@ const MOST_STEPS: usize = 1000;
 const MOST: f64 = 9_007_199_254_740_992.0;
 /// A text of a file is no longer than this where it is shown.
 const MOST_CHARS: usize = 300;
+/// But for a warning: what it asks to be done is at its end.
+const MOST_OF_A_WARNING: usize = 2000;
 
 /// What one file holds, or one run.
 #[derive(Clone, Debug)]
@@ -274,8 +276,12 @@ impl Times {
 
 /// A text of a file as it may be shown: one line, not too long.
 pub(super) fn shown(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_CHARS).collect();
-    if text.chars().nth(MOST_CHARS).is_some() {
+    cut(text, MOST_CHARS)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
+    if text.chars().nth(most).is_some() {
         line.push('…');
     }
     line
@@ -378,7 +384,7 @@ fn warnings_of(name: &str, value: Option<&Value>) -> anyhow::Result<Vec<String>>
         Some(Value::Array(sentences)) => sentences,
         Some(_) => bail!("{name}: `warnings` is no array"),
     };
-    Ok(sentences.iter().filter_map(Value::as_str).take(100).map(shown).collect())
+    Ok(sentences.iter().filter_map(Value::as_str).take(100).map(|text| cut(text, MOST_OF_A_WARNING)).collect())
 }
 
 #[cfg(test)]
@@ -445,6 +451,17 @@ mod tests {
         assert!(document.steps.iter().all(|step| step.text("stack").as_deref() == Some("kernel")));
         assert!(refusal(json!({"sweep": []})).contains("1 to 1000"));
         assert!(refusal(json!({"sweep": [3]})).contains("number 1 of `sweep` is no object"));
+    }
+
+    #[test]
+    fn a_warning_is_read_to_its_end() {
+        let sentence = "it was slow ".repeat(100);
+        let document =
+            json!({"count": 1, "duration_s": 1, "warnings": [sentence, "a\nb".repeat(5000)], "stack": sentence});
+        let document = Document::of("a.json", document).unwrap();
+        let step = &document.steps[0];
+        assert_eq!((step.warnings[0].as_str(), step.warnings[1].chars().count()), (sentence.as_str(), 2001));
+        assert!(step.warnings[1].starts_with("a ba b") && step.text("stack").unwrap().chars().count() == 301);
     }
 
     #[test]
