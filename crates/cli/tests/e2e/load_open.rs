@@ -188,6 +188,18 @@ fn connections_are_opened_and_closed_evenly() {
     server.stop();
 }
 
+/// More than are begun in one turn: however short the warm-up, what is measured is of all of them.
+#[test]
+fn measuring_begins_when_all_connections_are_open() {
+    let _lab = lab();
+    let server = Server::start("http --listen 10.77.0.1:80");
+    let report = load("--connections 2000 --seconds 0.3 --warmup 0.001");
+    assert_counts(&report, &NO_ERRORS);
+    assert_counts(&report, &[("connects", 0), ("connections", 2000)]);
+    assert!(report["responses"].as_u64() > Some(0), "{report:#}");
+    server.stop();
+}
+
 /// The remote addresses of connections in TIME-WAIT at the server, how many of each.
 fn remotes(server: &Server) -> BTreeMap<String, Vec<u16>> {
     let mut found = BTreeMap::<_, Vec<u16>>::new();

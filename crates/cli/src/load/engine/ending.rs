@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use fourwave::{ConnId, Instant, Io};
 
-use super::{Load, OVERSLEEP};
+use super::{Load, MEET, OVERSLEEP};
 use crate::load::pace::{CATCH_UP, Evenly};
 use crate::load::protocol::Protocol;
 use crate::load::tally::Tally;
@@ -107,7 +107,12 @@ impl<P: Protocol> Load<P> {
         let retry = (self.missing > 0 && wanted).then_some(self.retry_at);
         let thought = self.thinking.front().map(|(until, _)| *until);
         let late = self.first.filter(|_| self.shared.start.get().is_none());
-        let late = late.map(|first| first + self.config.ramp_up.into() + self.timeout);
+        let late = late.map(|first| {
+            // Whoever waits for its own connections is woken by them.
+            let others = self.shared.connections > self.config.connections;
+            let late = first + self.config.ramp_up.into() + self.timeout;
+            if others { late.min(now + MEET) } else { late }
+        });
         let ramp = self.ramp.and_then(|ramp| ramp.next());
         [measured, retry, thought, late, ramp].into_iter().flatten().min()
     }

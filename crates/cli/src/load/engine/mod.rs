@@ -28,6 +28,8 @@ use ending::WindingDown;
 const OVERSLEEP: Duration = Duration::from_micros(1500);
 /// From the last connection to the first arrival: shards that slept are awake by then.
 const HEAD_START: Duration = Duration::from_millis(3);
+/// How long shards that wait for the connections of others sleep.
+const MEET: Duration = Duration::from_millis(1);
 
 /// Runs until it is done or the end is asked for; what was counted, and what stopped it. `server`: what `fourwave serve` calls
 /// such a server.
@@ -176,15 +178,16 @@ impl<P: Protocol> Load<P> {
         }
     }
 
-    /// When the warm-up begins, once that is known: in the first turn, but for an open loop over connections that are kept, which
-    /// waits until they are there.
+    /// When the warm-up begins, once that is known: in the first turn; but over connections that are kept when they are there,
+    /// or what is measured would be of fewer. A closed loop without a warm-up has all counted that it does.
     fn start(&mut self, io: &Io<'_>, now: Instant) -> Option<Instant> {
         if let Some(start) = self.shared.start.get() {
             return Some(*start);
         }
         let ramp_up = Duration::from(self.config.ramp_up);
         let first = self.first.unwrap_or(io.now());
-        if self.open.is_none() || self.config.close.is_some() {
+        let at_once = self.open.is_none() && self.config.warmup.is_zero();
+        if at_once || self.config.close.is_some() {
             return Some(*self.shared.start.get_or_init(|| now + ramp_up));
         }
         // Without those that will not come.
