@@ -33,6 +33,9 @@ help:
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
 	echo "make bench [ROUNDS=5]   everything side by side: bench/results/bench.md; some 15 minutes; needs root"
 	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
+	echo "make bench-memory   the core in memory, beside smoltcp: docs/PERFORMANCE.md; some 3 minutes, no root"
+	echo "make bench-icount   instructions of each operation, held against bench/icount.txt; needs valgrind, some 3 minutes, no root"
+	echo "make bench-icount-keep   the same, and what is lower or new is kept there"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
 	echo "make doc     the documentation of all crates"
 	echo "make clean   remove what was built"
@@ -165,6 +168,17 @@ build: need-cargo need-build
 bench: need-root need-cargo need-build need-namespaces
 	@cargo build --release --locked --package fourwave-cli
 	exec "$(TARGET_DIR)/release/fourwave" bench --rounds "$(ROUNDS)" --results bench/results
+
+# What is measured without a device (docs/PERFORMANCE.md). FOURWAVE_BENCH_MOST=10000000: up to ten million connections.
+bench-memory: need-cargo need-build
+	@cargo bench --locked --package fourwave-bench --bench in_memory
+	cargo run --quiet --release --locked --package fourwave-bench --example ratios
+
+bench-icount: need-cargo need-build
+	@cargo run --quiet --release --locked --package fourwave-bench --example icount
+
+bench-icount-keep: need-cargo need-build
+	@cargo run --quiet --release --locked --package fourwave-bench --example icount -- keep
 
 doc: need-cargo need-build
 	@cargo doc --workspace --no-deps --features fourwave/tokio --locked

@@ -1,0 +1,33 @@
+//! A table of the last `cargo bench`: medians, and how many times as long smoltcp takes. `make bench-memory` prints it.
+
+#[path = "../in_memory/mod.rs"]
+mod in_memory;
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<()> {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    println!("| operation | fourwave, ns | smoltcp, ns | ratio |\n|---|---:|---:|---:|");
+    for case in in_memory::cases() {
+        let id = case.id();
+        let Some(ours) = median(&target, &id, "fourwave")? else { continue };
+        let theirs = if case.theirs.is_some() { median(&target, &id, "smoltcp")? } else { None };
+        let (theirs, ratio) = match theirs {
+            Some(theirs) => (format!("{theirs:.1}"), format!("{:.2}", theirs / ours)),
+            None => (String::new(), String::new()),
+        };
+        println!("| {id} | {ours:.1} | {theirs} | {ratio} |");
+    }
+    Ok(())
+}
+
+/// What criterion keeps of its last run, nanoseconds; `None`: that was not run.
+fn median(target: &Path, id: &str, stack: &str) -> Result<Option<f64>> {
+    let file = target.join("criterion").join(id.replace('/', "_")).join(stack).join("new/estimates.json");
+    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(None) };
+    let json: serde_json::Value = serde_json::from_str(&text)?;
+    let median = json["median"]["point_estimate"].as_f64();
+    median.with_context(|| format!("{} has no median", file.display())).map(Some)
+}

@@ -1,0 +1,257 @@
+//! The other end of the wire: clients that say what is due, in frames with valid checksums, and hear what they are told.
+
+use super::{Host, Setup};
+use core::net::{IpAddr, Ipv4Addr};
+use stack::MacAddr;
+use wire::{
+    SeqNum, eth, ipv4,
+    tcp::{Flags, Header, Options, Timestamps},
+};
+
+pub const OURS: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+pub const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+/// The server's address, on a link with all clients.
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub const PREFIX_LEN: u8 = 8;
+pub const PORT: u16 = 80;
+
+/// Connections of one client address.
+const PORTS: usize = 60_000;
+/// Where the headers of IP and TCP begin.
+const IP: usize = 14;
+const TCP: usize = IP + 20;
+/// The payload of a full segment with timestamps, at an MTU of 1500.
+pub const FULL: usize = 1448;
+/// The MSS of the clients, the least that may be assumed (RFC 9293 section 3.7.1), and the payload of a segment that counts as
+/// a full one for both stacks, but takes little time to sum up.
+const MSS: u16 = 536;
+pub const MIDDLE: usize = MSS as usize;
+/// Bytes of a request, and of its response.
+pub const SMALL: usize = 64;
+
+/// The addresses that so many connections come from, and those that come and go beside them.
+pub fn addresses(connections: usize) -> impl Iterator<Item = Ipv4Addr> {
+    (0..connections / PORTS + 2).map(|n| Ipv4Addr::from_bits(0x0a01_0001 + n as u32))
+}
+
+/// A connection, as its client sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Client {
+    /// Its place among the connections there are at once.
+    pub which: u32,
+    /// What its address and port are made of.
+    pub id: u32,
+    seq: u32,
+    acked: u32,
+    echo: u32,
+}
+
+impl Client {
+    pub fn new(which: usize) -> Self {
+        Self { which: which as u32, id: which as u32, seq: 7, ..Self::default() }
+    }
+
+    fn ip(self) -> u32 {
+        0x0a01_0001 + self.id / PORTS as u32
+    }
+
+    fn port(self) -> u16 {
+        (1024 + self.id as usize % PORTS) as u16
+    }
+}
+
+/// What a client says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    Syn,
+    Ack,
+    Fin,
+    /// [`SMALL`] bytes.
+    Small,
+    /// [`MIDDLE`] bytes.
+    Middle,
+    /// [`FULL`] bytes.
+    Full,
+}
+
+/// A frame in which the numbers are overwritten.
+#[derive(Debug)]
+struct Template {
+    frame: Vec<u8>,
+    /// Where its timestamps are.
+    stamps: usize,
+    /// The sequence numbers it takes.
+    len: u32,
+}
+
+impl Template {
+    fn new(says: Says) -> Self {
+        let (flags, payload) = match says {
+            Says::Syn => (Flags::SYN, 0),
+            Says::Ack => (Flags::ACK, 0),
+            Says::Fin => (Flags::FIN | Flags::ACK, 0),
+            Says::Small => (Flags::ACK | Flags::PSH, SMALL),
+            Says::Middle => (Flags::ACK, MIDDLE),
+            Says::Full => (Flags::ACK, FULL),
+        };
+        let syn = says == Says::Syn;
+        let options = Options {
+            mss: syn.then_some(MSS),
+            window_scale: syn.then_some(7),
+            sack_permitted: syn,
+            timestamps: Some(Timestamps { val: 0, ecr: 0 }),
+            ..Options::default()
+        };
+        let zero = SeqNum::new(0);
+        let header =
+            Header { src_port: 0, dst_port: PORT, seq: zero, ack: zero, flags, window: 60_000, urgent: 0, options };
+        let mut frame = vec![0; TCP];
+        eth::Header { dst: OURS, src: PEER, vlan: None, ethertype: eth::ETHERTYPE_IPV4 }.emit(&mut frame);
+        let src = Ipv4Addr::UNSPECIFIED;
+        ipv4::Header {
+            src,
+            dst: SERVER,
+            protocol: 6,
+            ttl: 64,
+            tos: 0,
+            ident: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+        }
+        .emit(header.len() + payload, &mut frame[IP..]);
+        let mut segment = vec![7; header.len() + payload];
+        header.emit(IpAddr::V4(src), IpAddr::V4(SERVER), &mut segment);
+        frame.extend(segment);
+        // Behind MSS and SACK-Permitted in a SYN, behind two no-operations elsewhere; then kind and length.
+        let stamps = TCP + 20 + if syn { 8 } else { 4 };
+        Self { frame, stamps, len: payload as u32 + u32::from(syn || says == Says::Fin) }
+    }
+
+    #[inline]
+    fn fill(&mut self, now: u64, client: Client) {
+        let frame = &mut self.frame;
+        let [a, b, c, d] = client.ip().to_be_bytes();
+        if frame[IP + 12..IP + 16] != [a, b, c, d] {
+            let delta = replace(frame, IP + 12, client.ip());
+            correct(frame, IP + 10, delta);
+            correct(frame, TCP + 16, delta);
+        }
+        let [p0, p1] = client.port().to_be_bytes();
+        let [.., d0, d1] = u32::from(PORT).to_be_bytes();
+        let delta = replace(frame, TCP, u32::from_be_bytes([p0, p1, d0, d1]))
+            + replace(frame, TCP + 4, client.seq)
+            + replace(frame, TCP + 8, client.acked)
+            + replace(frame, self.stamps, (now / 1_000_000) as u32)
+            + replace(frame, self.stamps + 4, client.echo);
+        correct(frame, TCP + 16, delta);
+    }
+}
+
+/// Overwrites a number, and says what that does to the checksum's sum (RFC 1624).
+#[inline]
+fn replace(frame: &mut [u8], at: usize, value: u32) -> u64 {
+    let Some(place) = frame[at..].first_chunk_mut::<4>() else { return 0 };
+    let old = u32::from_be_bytes(core::mem::replace(place, value.to_be_bytes()));
+    u64::from(!old) + u64::from(value)
+}
+
+#[inline]
+fn correct(frame: &mut [u8], at: usize, delta: u64) {
+    let Some(place) = frame[at..].first_chunk_mut::<2>() else { return };
+    let mut sum = u64::from(!u16::from_be_bytes(*place)) + delta;
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    *place = (!(sum as u16)).to_be_bytes();
+}
+
+/// What the client was told in a turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heard {
+    pub frames: u32,
+    pub bytes: u32,
+    pub fin: bool,
+    pub reset: bool,
+}
+
+/// A stack, and the clients' side of the wire.
+#[derive(Debug)]
+pub struct Line<H> {
+    pub host: H,
+    /// Nanoseconds, and how many of them a turn takes.
+    pub now: u64,
+    pub step: u64,
+    templates: [Template; 6],
+}
+
+impl<H: Host> Line<H> {
+    pub fn new(setup: Setup) -> Self {
+        let all = [Says::Syn, Says::Ack, Says::Fin, Says::Small, Says::Middle, Says::Full];
+        let templates = all.map(Template::new);
+        Self { host: H::new(setup), now: 1_000_000_000, step: 10_000, templates }
+    }
+
+    /// A frame goes in.
+    #[inline]
+    pub fn say(&mut self, client: &mut Client, says: Says) {
+        let template = &mut self.templates[says as usize];
+        template.fill(self.now, *client);
+        client.seq = client.seq.wrapping_add(template.len);
+        self.host.take(self.now, &mut template.frame, client.which as usize);
+    }
+
+    /// What the stack has to say to that comes out.
+    #[inline]
+    pub fn hear(&mut self, client: &mut Client) -> Heard {
+        let mut heard = Heard::default();
+        self.host.turn(self.now, |frame| {
+            let data = usize::from(frame[TCP + 12] >> 4) * 4;
+            let len = usize::from(u16::from_be_bytes([frame[IP + 2], frame[IP + 3]]));
+            let flags = Flags::from_bits(frame[TCP + 13]);
+            let bytes = (len - 20 - data) as u32;
+            heard.frames += 1;
+            heard.bytes += bytes;
+            heard.fin |= flags.contains(Flags::FIN);
+            heard.reset |= flags.contains(Flags::RST);
+            let syn = flags.contains(Flags::SYN);
+            let number = |at: usize| u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+            if syn {
+                client.acked = number(TCP + 4);
+            }
+            client.acked = client.acked.wrapping_add(bytes + u32::from(syn) + u32::from(flags.contains(Flags::FIN)));
+            // fourwave pads before its timestamps, smoltcp behind them. A SYN's are behind what only a SYN has.
+            client.echo = match frame[TCP + 20..] {
+                [1, 1, 8, 10, ..] => number(TCP + 24),
+                [8, 10, ..] => number(TCP + 22),
+                _ => client.echo,
+            };
+        });
+        self.now += self.step;
+        heard
+    }
+
+    /// A connection is opened.
+    pub fn open(&mut self, client: &mut Client) {
+        self.say(client, Says::Syn);
+        let heard = self.hear(client);
+        assert_eq!(heard, Heard { frames: 1, ..Heard::default() }, "a SYN-ACK");
+        self.say(client, Says::Ack);
+        self.hear(client);
+    }
+
+    /// The client closes, and the server does so then.
+    pub fn close(&mut self, client: &mut Client) {
+        self.say(client, Says::Fin);
+        assert!(self.hear(client).fin, "the server's FIN");
+        self.say(client, Says::Ack);
+        assert_eq!(self.hear(client), Heard::default());
+    }
+
+    /// The server has closed: its FIN is acknowledged, and answered.
+    pub fn close_after(&mut self, client: &mut Client) {
+        self.say(client, Says::Fin);
+        let heard = self.hear(client);
+        assert_eq!(heard, Heard { frames: 1, ..Heard::default() }, "an ACK");
+    }
+}
