@@ -232,10 +232,11 @@ impl<P: Port, A: App> Worker<P, A> {
         Finished { app: self.app, counters, port: self.port.stats(), handoff }
     }
 
-    /// Looks, turns and rests, once.
+    /// Looks, turns and rests, once. The clock is read while nothing has arrived yet: a frame that comes does not wait for that,
+    /// and the turn's time is behind by what [`LOOKS`] take at most, less than a microsecond.
     fn spin(&mut self) -> io::Result<()> {
-        self.watch();
         let now = self.clock.now();
+        self.watch();
         let worked = self.turn(now)?;
         self.rest(now, worked)
     }
