@@ -563,3 +563,17 @@ fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering
     }
     Ok((steering, ports, report))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acks_are_not_gathered_by_a_loop_that_sleeps() {
+        for (idle, gathers) in [(Idle::Busy, true), (Idle::Adaptive, true), (Idle::Sleep, false)] {
+            let settings = tcp_settings(&Options { idle, ..Options::new("eth0") });
+            assert_eq!(!settings.ack_gather.is_zero(), gathers, "{idle:?}");
+            assert_eq!(Settings { ack_gather: Settings::default().ack_gather, ..settings }, Settings::default());
+        }
+    }
+}

@@ -232,11 +232,11 @@ impl<P: Port, A: App> Worker<P, A> {
         Finished { app: self.app, counters, port: self.port.stats(), handoff }
     }
 
-    /// Looks, turns and rests, once. The clock is read while nothing has arrived yet: a frame that comes does not wait for that,
-    /// and the turn's time is behind by what [`LOOKS`] take at most, less than a microsecond.
+    /// Looks, turns and rests, once. The clock is read behind the looks: a core that was taken away meanwhile would have a frame
+    /// arrive before the time it came at, and a round trip measured so stays the path's least for minutes.
     fn spin(&mut self) -> io::Result<()> {
-        let now = self.clock.now();
         self.watch();
+        let now = self.clock.now();
         let worked = self.turn(now)?;
         self.rest(now, worked)
     }

@@ -243,6 +243,10 @@ mod tests {
         assert_eq!(error.to_string(), "time_wait is 241000, allowed is 1000 to 240000 ms");
         let error = Config::new(Settings { syn_r2: Duration::from_secs(179), ..Settings::default() }).unwrap_err();
         assert_eq!(error.field, "syn_r2");
+        let gather =
+            |micros| Config::new(Settings { ack_gather: Duration::from_micros(micros), ..Settings::default() });
+        assert!(gather(0).is_ok() && gather(1000).is_ok());
+        assert_eq!(gather(1001).unwrap_err().field, "ack_gather");
     }
 
     /// The scale is for what the window may grow to (RFC 7323 section 2.2: it can't be changed later).
