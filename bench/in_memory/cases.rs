@@ -1,7 +1,11 @@
 //! What is measured.
 
 use super::{
-    Client, Fourwave, Host, Line, Says, Server, Setup, bytes, client::SMALL, shuffle, smoltcp::Smoltcp, wheels,
+    Client, Fourwave, Host, Line, Says, Server, Setup, bytes,
+    client::{LARGE, SMALL, TRAIN},
+    shuffle,
+    smoltcp::Smoltcp,
+    wheels,
 };
 
 /// Does it so many times.
@@ -31,7 +35,15 @@ type Row = (&'static str, &'static [usize], Make, Option<(Make, usize)>);
 
 const TABLE: &[Row] = &[
     ("segment", &[1, 1000, 10_000, 1_000_000, 10_000_000], segment::<Fourwave>, Some((segment::<Smoltcp>, 10_000))),
+    ("batch_segment", &[1], batch_segment::<Fourwave>, Some((batch_segment::<Smoltcp>, 1))),
+    (
+        "batch_random",
+        &[1000, 10_000, 1_000_000, 10_000_000],
+        batch_random::<Fourwave>,
+        Some((batch_random::<Smoltcp>, 10_000)),
+    ),
     ("receive", &[1], receive::<Fourwave>, Some((receive::<Smoltcp>, 1))),
+    ("bulk", &[1], bulk::<Fourwave>, Some((bulk::<Smoltcp>, 1))),
     ("request", &[1], request::<Fourwave>, Some((request::<Smoltcp>, 1))),
     ("exchange", &[1, 1000, 10_000, 1_000_000, 10_000_000], exchange::<Fourwave>, Some((exchange::<Smoltcp>, 10_000))),
     ("open_close", &[0, 1000, 1_000_000], open_close::<Fourwave>, Some((open_close::<Smoltcp>, 1000))),
@@ -87,6 +99,65 @@ fn segment<H: Host + 'static>(connections: usize) -> Run {
     turns::<H>(Setup { server: Server::Swallows, connections }, |line, client| {
         line.say(client, Says::Middle);
         assert!(line.hear(client).frames <= 1);
+    })
+}
+
+/// Frames of a batch: as many as arrive while the runtime's loop does a turn under load, or half of what it takes at most.
+const BATCH: usize = 32;
+
+/// One by one of a batch of the segments of [`segment`], which are one connection's: its ACK is one for all. The last batch
+/// is as small as it comes out.
+fn batch_segment<H: Host + 'static>(connections: usize) -> Run {
+    let (mut line, mut clients) = fleet::<H>(Setup { server: Server::Swallows, connections }, connections);
+    Box::new(move |times| {
+        let mut left = times;
+        while left > 0 {
+            let batch = left.min(BATCH as u64);
+            (0..batch).for_each(|_| line.say(&mut clients[0], Says::Middle));
+            assert!(line.hear(&mut clients[0]).frames > 0);
+            left -= batch;
+        }
+    })
+}
+
+/// The same, of a batch of as many connections, in an order that is random and stays.
+fn batch_random<H: Host + 'static>(connections: usize) -> Run {
+    let (mut line, mut clients) = fleet::<H>(Setup { server: Server::Swallows, connections }, connections);
+    line.step = line.step.min(ROUND_NS * BATCH as u64 / connections as u64).max(1);
+    shuffle(&mut clients);
+    let mut at = 0;
+    let mut run = move |times: u64| {
+        let mut left = usize::try_from(times).unwrap_or(usize::MAX);
+        while left > 0 {
+            let batch = BATCH.min(left).min(clients.len() - at);
+            let clients = &mut clients[at..at + batch];
+            clients.iter_mut().for_each(|client| line.say(client, Says::Middle));
+            assert!(line.hear_each(clients).frames <= batch as u32);
+            at = if at + batch == connections { 0 } else { at + batch };
+            left -= batch;
+        }
+    };
+    run((H::QUICK * connections) as u64);
+    Box::new(run)
+}
+
+/// A segment of a large response: a request in, which acknowledges the one before, and [`TRAIN`] full segments out.
+fn bulk<H: Host + 'static>(connections: usize) -> Run {
+    let (mut line, mut clients) = fleet::<H>(Setup { server: Server::Serves, connections }, connections);
+    // Until the congestion window takes all of it at once.
+    for _ in 0..100 {
+        line.say(&mut clients[0], Says::Small);
+        let mut bytes = line.hear(&mut clients[0]).bytes;
+        while bytes < LARGE as u32 {
+            line.say(&mut clients[0], Says::Ack);
+            bytes += line.hear(&mut clients[0]).bytes;
+        }
+    }
+    Box::new(move |times| {
+        for _ in 0..times.div_ceil(TRAIN as u64) {
+            line.say(&mut clients[0], Says::Small);
+            assert_eq!(line.hear(&mut clients[0]).bytes, LARGE as u32);
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! The other end of the wire: clients that say what is due, in frames with valid checksums, and hear what they are told.
 
-use super::{Host, Setup};
+use super::{Host, Server, Setup};
 use core::net::{IpAddr, Ipv4Addr};
 use stack::MacAddr;
 use wire::{
@@ -26,8 +26,13 @@ pub const FULL: usize = 1448;
 /// a full one for both stacks, but takes little time to sum up.
 const MSS: u16 = 536;
 pub const MIDDLE: usize = MSS as usize;
+/// The MSS of a client that is sent much: an Ethernet's.
+const MSS_OF_BULK: u16 = 1460;
 /// Bytes of a request, and of its response.
 pub const SMALL: usize = 64;
+/// Full segments of a large response, some 64 KB, and its bytes.
+pub const TRAIN: usize = 44;
+pub const LARGE: usize = TRAIN * FULL;
 
 /// The addresses that so many connections come from, and those that come and go beside them.
 pub fn addresses(connections: usize) -> impl Iterator<Item = Ipv4Addr> {
@@ -58,6 +63,37 @@ impl Client {
     fn port(self) -> u16 {
         (1024 + self.id as usize % PORTS) as u16
     }
+
+    /// A frame of the server's is for it.
+    #[inline]
+    fn is_told(self, frame: &[u8]) -> bool {
+        frame[IP + 16..IP + 20] == self.ip().to_be_bytes() && frame[TCP + 2..TCP + 4] == self.port().to_be_bytes()
+    }
+
+    /// It hears a frame.
+    #[inline]
+    fn hear(&mut self, heard: &mut Heard, frame: &[u8]) {
+        let data = usize::from(frame[TCP + 12] >> 4) * 4;
+        let len = usize::from(u16::from_be_bytes([frame[IP + 2], frame[IP + 3]]));
+        let flags = Flags::from_bits(frame[TCP + 13]);
+        let bytes = (len - 20 - data) as u32;
+        heard.frames += 1;
+        heard.bytes += bytes;
+        heard.fin |= flags.contains(Flags::FIN);
+        heard.reset |= flags.contains(Flags::RST);
+        let syn = flags.contains(Flags::SYN);
+        let number = |at: usize| u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+        if syn {
+            self.acked = number(TCP + 4);
+        }
+        self.acked = self.acked.wrapping_add(bytes + u32::from(syn) + u32::from(flags.contains(Flags::FIN)));
+        // fourwave pads before its timestamps, smoltcp behind them. A SYN's are behind what only a SYN has.
+        self.echo = match frame[TCP + 20..] {
+            [1, 1, 8, 10, ..] => number(TCP + 24),
+            [8, 10, ..] => number(TCP + 22),
+            _ => self.echo,
+        };
+    }
 }
 
 /// What a client says.
@@ -85,7 +121,7 @@ struct Template {
 }
 
 impl Template {
-    fn new(says: Says) -> Self {
+    fn new(says: Says, mss: u16) -> Self {
         let (flags, payload) = match says {
             Says::Syn => (Flags::SYN, 0),
             Says::Ack => (Flags::ACK, 0),
@@ -96,7 +132,7 @@ impl Template {
         };
         let syn = says == Says::Syn;
         let options = Options {
-            mss: syn.then_some(MSS),
+            mss: syn.then_some(mss),
             window_scale: syn.then_some(7),
             sack_permitted: syn,
             timestamps: Some(Timestamps { val: 0, ecr: 0 }),
@@ -188,7 +224,8 @@ pub struct Line<H> {
 impl<H: Host> Line<H> {
     pub fn new(setup: Setup) -> Self {
         let all = [Says::Syn, Says::Ack, Says::Fin, Says::Small, Says::Middle, Says::Full];
-        let templates = all.map(Template::new);
+        let mss = if setup.server == Server::Serves { MSS_OF_BULK } else { MSS };
+        let templates = all.map(|says| Template::new(says, mss));
         Self { host: H::new(setup), now: 1_000_000_000, step: 10_000, templates }
     }
 
@@ -205,27 +242,20 @@ impl<H: Host> Line<H> {
     #[inline]
     pub fn hear(&mut self, client: &mut Client) -> Heard {
         let mut heard = Heard::default();
+        self.host.turn(self.now, |frame| client.hear(&mut heard, frame));
+        self.now += self.step;
+        heard
+    }
+
+    /// What it has to say to several: most often in the order they are in.
+    #[inline]
+    pub fn hear_each(&mut self, clients: &mut [Client]) -> Heard {
+        let (mut heard, mut at) = (Heard::default(), 0);
         self.host.turn(self.now, |frame| {
-            let data = usize::from(frame[TCP + 12] >> 4) * 4;
-            let len = usize::from(u16::from_be_bytes([frame[IP + 2], frame[IP + 3]]));
-            let flags = Flags::from_bits(frame[TCP + 13]);
-            let bytes = (len - 20 - data) as u32;
-            heard.frames += 1;
-            heard.bytes += bytes;
-            heard.fin |= flags.contains(Flags::FIN);
-            heard.reset |= flags.contains(Flags::RST);
-            let syn = flags.contains(Flags::SYN);
-            let number = |at: usize| u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
-            if syn {
-                client.acked = number(TCP + 4);
+            while !clients[at].is_told(frame) {
+                at = if at + 1 == clients.len() { 0 } else { at + 1 };
             }
-            client.acked = client.acked.wrapping_add(bytes + u32::from(syn) + u32::from(flags.contains(Flags::FIN)));
-            // fourwave pads before its timestamps, smoltcp behind them. A SYN's are behind what only a SYN has.
-            client.echo = match frame[TCP + 20..] {
-                [1, 1, 8, 10, ..] => number(TCP + 24),
-                [8, 10, ..] => number(TCP + 22),
-                _ => client.echo,
-            };
+            clients[at].hear(&mut heard, frame);
         });
         self.now += self.step;
         heard

@@ -2,7 +2,7 @@
 
 use super::{
     Host, Server, Setup,
-    client::{OURS, PEER, PORT, PREFIX_LEN, SERVER, addresses},
+    client::{LARGE, OURS, PEER, PORT, PREFIX_LEN, SERVER, addresses},
 };
 use core::net::{IpAddr, SocketAddr};
 use stack::{
@@ -18,22 +18,24 @@ pub struct Fourwave {
 }
 
 #[derive(Debug)]
-struct Application(Server);
+struct Application(Server, Vec<u8>);
 
 impl App for Application {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
         match self.0 {
             Server::Swallows => {}
-            Server::Echoes => drop(io.set_nodelay(conn, true)),
+            Server::Echoes | Server::Serves => drop(io.set_nodelay(conn, true)),
             Server::Closes => drop(io.close(conn)),
         }
     }
 
     #[inline]
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
-        if self.0 == Server::Echoes {
-            let _ = io.send(conn, data);
-        }
+        let _ = match self.0 {
+            Server::Echoes => io.send(conn, data),
+            Server::Serves => io.send(conn, &self.1),
+            Server::Swallows | Server::Closes => Ok(0),
+        };
         data.len()
     }
 }
@@ -59,7 +61,7 @@ impl Host for Fourwave {
             shard.on_neighbour(IpAddr::V4(ip), Some(PEER));
         }
         let buffer = vec![0; shard.frame_bytes()];
-        Self { shard, app: Application(setup.server), buffer }
+        Self { shard, app: Application(setup.server, vec![7; LARGE]), buffer }
     }
 
     #[inline]

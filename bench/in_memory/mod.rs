@@ -25,6 +25,8 @@ pub enum Server {
     Echoes,
     /// It closes first, as soon as a connection is open.
     Closes,
+    /// It answers with [`client::LARGE`] bytes.
+    Serves,
 }
 
 /// What a stack is made with.

@@ -3,7 +3,7 @@
 
 use super::{
     Host, Server, Setup,
-    client::{OURS, PEER, PORT, PREFIX_LEN, SERVER, SMALL, addresses},
+    client::{LARGE, OURS, PEER, PORT, PREFIX_LEN, SERVER, SMALL, addresses},
 };
 use smoltcp::{
     iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
@@ -19,6 +19,7 @@ pub struct Smoltcp {
     sockets: SocketSet<'static>,
     handles: Vec<SocketHandle>,
     server: Server,
+    large: Vec<u8>,
 }
 
 /// One frame to be received, and as many as are sent in a turn. Nothing is copied.
@@ -121,9 +122,10 @@ impl Host for Smoltcp {
         let mut interface = Interface::new(config, &mut device, Instant::ZERO);
         interface.update_ip_addrs(|list| list.push(IpCidr::new(SERVER.into(), PREFIX_LEN)).expect("room for one"));
         let mut sockets = SocketSet::new(Vec::new());
+        let send_bytes = if setup.server == Server::Serves { LARGE } else { 2048 };
         let handles = (0..setup.connections)
             .map(|_| {
-                let mut socket = Socket::new(SocketBuffer::new(vec![0; 8192]), SocketBuffer::new(vec![0; 2048]));
+                let mut socket = Socket::new(SocketBuffer::new(vec![0; 8192]), SocketBuffer::new(vec![0; send_bytes]));
                 socket.set_nagle_enabled(false);
                 socket.set_tsval_generator(Some(|| 1));
                 socket.set_congestion_control(CongestionControl::Cubic);
@@ -131,7 +133,7 @@ impl Host for Smoltcp {
                 sockets.add(socket)
             })
             .collect();
-        let mut this = Self { device, interface, sockets, handles, server: setup.server };
+        let mut this = Self { device, interface, sockets, handles, server: setup.server, large: vec![7; LARGE] };
         this.introduce(setup);
         this
     }
@@ -140,10 +142,10 @@ impl Host for Smoltcp {
     fn take(&mut self, now: u64, frame: &mut Vec<u8>, which: usize) {
         self.receive(now, frame);
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handles[which]);
-        if self.server == Server::Echoes {
+        if matches!(self.server, Server::Echoes | Server::Serves) {
             let mut request = [0; SMALL];
             if let Ok(n @ 1..) = socket.recv_slice(&mut request) {
-                let _ = socket.send_slice(&request[..n]);
+                let _ = socket.send_slice(if self.server == Server::Serves { &self.large } else { &request[..n] });
             }
         } else {
             while let Ok(1..) = socket.recv(|data| (data.len(), data.len())) {}
