@@ -27,17 +27,10 @@ pub(crate) fn finish_with(acc: u64, bytes: &[u8]) -> u16 {
 /// sum of byte-swapped words is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
 #[inline]
 fn native(bytes: &[u8]) -> u64 {
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    let mut sum = 0;
-    for block in blocks {
-        // A chain of carries for each block, so that only its end waits for the block before.
-        let [a, b, c, d] = words(block);
-        let (block, carry) = a.carrying_add(b, false);
-        let (block, carry) = block.carrying_add(c, carry);
-        let (block, carry) = block.carrying_add(d, carry);
-        let (block, carry) = block.carrying_add(sum, carry);
-        sum = block + u64::from(carry);
-    }
+    let (blocks, rest) = bytes.as_chunks::<128>();
+    let sum = blocks.iter().fold(0, chain);
+    let (blocks, rest) = rest.as_chunks::<32>();
+    let sum = blocks.iter().fold(sum, chain);
     let (words, tail) = rest.as_chunks::<4>();
     let mut last: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     let padded = match *tail {
@@ -70,11 +63,15 @@ pub(crate) fn native_ipv4(header: &[u8; 20]) -> u64 {
     sum
 }
 
-/// The four words of a block, in the machine's own order.
+/// Adds a block as one chain of carries, so that only its end waits for the block before: the longer the block, the less often.
 #[inline]
-fn words(block: &[u8; 32]) -> [u64; 4] {
-    let [a, b, c, d, ..] = *block.as_chunks::<8>().0 else { return [0; 4] };
-    [u64::from_ne_bytes(a), u64::from_ne_bytes(b), u64::from_ne_bytes(c), u64::from_ne_bytes(d)]
+fn chain<const N: usize>(sum: u64, block: &[u8; N]) -> u64 {
+    let (mut acc, mut carry) = (0, false);
+    for word in block.as_chunks::<8>().0 {
+        (acc, carry) = u64::from_ne_bytes(*word).carrying_add(acc, carry);
+    }
+    let (acc, carry) = acc.carrying_add(sum, carry);
+    acc + u64::from(carry)
 }
 
 /// A number below 2^34 that is the same modulo 2^16 - 1.
