@@ -523,6 +523,21 @@ impl Shard {
         }
     }
 
+    /// The same for one that has heard a segment. Where that asks for nothing at once, as every second data segment, its timer is
+    /// all there is to see to.
+    #[inline]
+    fn mark_unless_quiet(&mut self, slot: u32) {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        if entry.dirty {
+            return;
+        }
+        if !entry.over && entry.conn.sent_all() {
+            Self::arm_entry(entry, slot, &mut self.wheel);
+        } else {
+            Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
+        }
+    }
+
     /// Sees to it that the wheel calls no later than the connection's first deadline.
     ///
     /// A deadline that moved away is not followed: the wheel calls at the old one and finds nothing due. So the usual

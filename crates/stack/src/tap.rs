@@ -42,6 +42,7 @@ impl Shard {
     }
 
     /// The application takes bytes that it was given in place.
+    #[inline]
     pub(crate) fn tap_read(&mut self, slot: u32, bytes: &[u8]) {
         if self.tap.is_some() && !bytes.is_empty() {
             self.tap_conn(slot, |tap, flow, _, irs| tap.read(flow, irs, bytes));

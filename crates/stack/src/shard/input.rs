@@ -316,7 +316,7 @@ impl Shard {
         if opening || link.way == Way::Handed {
             Self::note_landing(entry, link.way, &mut self.plans, &mut self.counters);
         }
-        Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
+        self.counters.count_state(&mut entry.counted, entry.conn.state());
         if let Some(reason) = outcome.dropped {
             self.counters.dropped(reason);
         }
@@ -334,6 +334,7 @@ impl Shard {
             self.deliver(now, slot, &segment.payload[at..at + len], app);
         }
         self.dispatch(now, slot, app);
+        self.mark_unless_quiet(slot);
     }
 
     fn dispatch_established(&mut self, now: Instant, slot: u32, app: &mut impl App) {
