@@ -3,7 +3,7 @@
 use crate::{flow::FlowKey, listen::ListenerId, time_wait};
 use alloc::{boxed::Box, vec::Vec};
 use tcp::HalfOpen;
-use wheel::{Instant, Wheel};
+use wheel::{Instant, Near, Wheel};
 use wire::MacAddr;
 
 /// A passive open, and where its SYN came from: the SYN-ACK returns to that station. So a SYN that nobody sent costs no
@@ -43,13 +43,13 @@ impl Record {
 pub(crate) struct HalfOpens {
     records: Vec<Option<Record>>,
     free: Vec<u32>,
-    wheel: Wheel,
+    wheel: Wheel<Near>,
     limit: u32,
 }
 
 impl HalfOpens {
     pub(crate) fn new(now: Instant, limit: u32) -> Self {
-        Self { records: Vec::new(), free: Vec::new(), wheel: Wheel::new(now), limit }
+        Self { records: Vec::new(), free: Vec::new(), wheel: Wheel::near(now), limit }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -57,7 +57,7 @@ impl HalfOpens {
     }
 
     /// Keeps a record; `None` when the limit is reached.
-    pub(crate) fn add(&mut self, record: Record, deadline: Instant) -> Option<u32> {
+    pub(crate) fn add(&mut self, now: Instant, record: Record, deadline: Instant) -> Option<u32> {
         if self.is_full() {
             return None;
         }
@@ -69,6 +69,10 @@ impl HalfOpens {
             }
         };
         self.records[slot as usize] = Some(record);
+        if self.wheel.is_empty() {
+            // Its time stands still while nobody polls it.
+            self.wheel.poll(now);
+        }
         self.wheel.start(slot, deadline);
         Some(slot)
     }
@@ -119,11 +123,11 @@ impl HalfOpens {
 mod tests {
     use super::*;
 
-    /// RFC4987-3.5-a: the record, its timer (16 bytes), its place in the table (8) and in the list of free ones (4) take 128
-    /// bytes at most.
+    /// RFC4987-3.5-a: the record, its timer (12 bytes), its place in the table (12 when that has just grown) and in the list of
+    /// free ones (4) take 128 bytes at most.
     #[test]
     fn a_record_is_small() {
         assert_eq!(size_of::<Option<Record>>(), size_of::<Record>());
-        assert_eq!(size_of::<Record>() + 16 + 8 + 4, 124);
+        assert_eq!(size_of::<Record>() + 12 + 12 + 4, 124);
     }
 }

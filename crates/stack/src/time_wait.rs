@@ -1,17 +1,19 @@
-//! TIME-WAIT records: not connections, but 40 bytes each, 16 in the wheel and 8 in the table, with a limit.
+//! TIME-WAIT records: not connections, but 38 bytes each, 12 in the wheel and 12 at most in the table, with a limit.
 
 use crate::flow::FlowKey;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tcp::TimeWait;
-use wheel::{Duration, Instant, Wheel};
+use wheel::{Duration, Instant, Near, Wheel};
 use wire::SeqNum;
 
-/// The least time between two ACKs that TIME-WAIT sends to old segments: what Linux calls the out-of-window rate limit.
-const ACK_INTERVAL_MS: u32 = 500;
+/// The least time between two ACKs that TIME-WAIT sends to old segments: half a second, what Linux calls the out-of-window rate
+/// limit. Counted in steps of 2^24 ns (16.8 ms), of which more than 30 lie between; modulo 2^16 they last for 18 minutes.
+const ACK_INTERVAL: u16 = 31;
+const NONE: u32 = u32::MAX;
 
-/// A connection in TIME-WAIT. Our address is kept by its place among the shard's own: that is what brings a record to 64
-/// bytes all told.
+/// A connection in TIME-WAIT. Our address is kept by its place among the shard's own, and its deadline is a [`Near`] one: that is what
+/// brings a record to 64 bytes all told.
 #[derive(Debug, Clone, Copy)]
 struct Packed {
     remote: Ipv6Addr,
@@ -24,9 +26,8 @@ struct Packed {
     stamped: bool,
     snd_nxt: SeqNum,
     rcv_nxt: SeqNum,
+    /// Of a slot that is free, the next one that is.
     recent: u32,
-    /// When the last ACK was sent, in milliseconds modulo 2^32.
-    acked_ms: u32,
 }
 
 /// What a record says.
@@ -44,33 +45,45 @@ pub(crate) struct TimeWaits {
     local: Vec<IpAddr>,
     /// Slots in use have a nonzero `secs`.
     records: Vec<Packed>,
-    free: Vec<u32>,
-    wheel: Wheel,
+    /// When the last ACK was sent, by slot.
+    acked: Vec<u16>,
+    /// The first free slot.
+    free: u32,
+    wheel: Wheel<Near>,
     limit: u32,
 }
 
 impl TimeWaits {
     pub(crate) fn new(now: Instant, limit: u32, local: Vec<IpAddr>) -> Self {
-        Self { local, records: Vec::new(), free: Vec::new(), wheel: Wheel::new(now), limit }
+        Self { local, records: Vec::new(), acked: Vec::new(), free: NONE, wheel: Wheel::near(now), limit }
     }
 
     /// Keeps a record until `until`; `None` when the limit is reached.
     pub(crate) fn add(&mut self, now: Instant, record: Record, until: Instant) -> Option<u32> {
-        let packed = self.pack(now, record)?;
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None if self.records.len() < self.limit as usize => {
-                self.records.push(packed);
-                u32::try_from(self.records.len() - 1).ok()?
-            }
-            None => return None,
+        let packed = self.pack(record)?;
+        // The ACK of the FIN is on its way; that of a FIN that comes again is always sent.
+        let acked = steps(now).wrapping_sub(ACK_INTERVAL);
+        let slot = if let Some(place) = self.records.get_mut(self.free as usize) {
+            let slot = core::mem::replace(&mut self.free, place.recent);
+            *place = packed;
+            self.acked[slot as usize] = acked;
+            slot
+        } else if self.records.len() < self.limit as usize {
+            self.records.push(packed);
+            self.acked.push(acked);
+            u32::try_from(self.records.len() - 1).ok()?
+        } else {
+            return None;
         };
-        self.records[slot as usize] = packed;
+        if self.wheel.is_empty() {
+            // Its time stands still while nobody polls it.
+            self.wheel.poll(now);
+        }
         self.wheel.start(slot, until);
         Some(slot)
     }
 
-    fn pack(&self, now: Instant, record: Record) -> Option<Packed> {
+    fn pack(&self, record: Record) -> Option<Packed> {
         let Record { key, time_wait, lasts } = record;
         let (local, remote) = (key.local(), key.remote());
         let place = self.local.iter().position(|ip| *ip == local.ip())?;
@@ -87,8 +100,6 @@ impl TimeWaits {
             snd_nxt: time_wait.snd_nxt,
             rcv_nxt: time_wait.rcv_nxt,
             recent: time_wait.timestamps.unwrap_or_default(),
-            // The ACK of the FIN is on its way; that of a FIN that comes again is always sent.
-            acked_ms: milliseconds(now).wrapping_sub(ACK_INTERVAL_MS),
         })
     }
 
@@ -132,19 +143,20 @@ impl TimeWaits {
 
     /// Whether an old segment is answered: not more than twice a second, so that two ends can't keep each other busy.
     pub(crate) fn may_acknowledge(&mut self, now: Instant, slot: u32) -> bool {
-        let Some(p) = self.records.get_mut(slot as usize) else { return false };
-        let may = milliseconds(now).wrapping_sub(p.acked_ms) >= ACK_INTERVAL_MS;
+        let Some(acked) = self.acked.get_mut(slot as usize) else { return false };
+        let may = steps(now).wrapping_sub(*acked) >= ACK_INTERVAL;
         if may {
-            p.acked_ms = milliseconds(now);
+            *acked = steps(now);
         }
         may
     }
 
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Record> {
         let record = self.get(slot)?;
-        self.records[slot as usize].secs = 0;
+        let place = &mut self.records[slot as usize];
+        (place.secs, place.recent) = (0, self.free);
+        self.free = slot;
         self.wheel.stop(slot);
-        self.free.push(slot);
         Some(record)
     }
 
@@ -163,7 +175,7 @@ impl TimeWaits {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.len() - self.free.len()
+        self.wheel.len()
     }
 
     /// Slots there may be: for listing.
@@ -172,9 +184,9 @@ impl TimeWaits {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // modulo 2^32
-const fn milliseconds(now: Instant) -> u32 {
-    (now.as_nanos() / 1_000_000) as u32
+#[allow(clippy::cast_possible_truncation)] // modulo 2^16
+const fn steps(now: Instant) -> u16 {
+    (now.as_nanos() >> 24) as u16
 }
 
 #[cfg(test)]
@@ -190,10 +202,11 @@ mod tests {
         Record { key, time_wait, lasts: Duration::from_secs(60) }
     }
 
-    /// Issue: at most 64 bytes. The record, its link in the wheel (two words and a deadline) and its bucket in the table.
+    /// Issue: at most 64 bytes. The record, its last ACK, its link in the wheel (two words and a deadline), and its bucket in the
+    /// table when that has just grown.
     #[test]
     fn a_record_is_small() {
-        assert_eq!(size_of::<Packed>() + 16 + 8, 64);
+        assert_eq!(size_of::<Packed>() + size_of::<u16>() + 12 + 12, 62);
     }
 
     #[test]
@@ -210,6 +223,31 @@ mod tests {
         let end = Instant::ZERO + Duration::from_secs(61);
         assert_eq!(core::iter::from_fn(|| all.expire(end)).count(), 3);
         assert_eq!((all.len(), all.get(0).is_none()), (0, true));
+    }
+
+    /// Whatever comes and goes, no slot is used twice and none is lost; a record that is not polled for years lasts as long.
+    #[test]
+    fn slots_that_are_free_are_used_again() {
+        let mut all = TimeWaits::new(Instant::ZERO, 4, LOCAL.to_vec());
+        let mut now = Instant::ZERO + Duration::from_secs(1 << 30);
+        for round in 0..100_u32 {
+            let slots: Vec<_> = (0..5)
+                .map(|n| {
+                    all.add(now, record(0, &std::format!("10.0.0.2:{}", n + 1), None), now + Duration::from_secs(60))
+                })
+                .collect();
+            assert_eq!((all.len(), all.slots(), slots[4]), (4, 4, None));
+            let mut taken: Vec<_> = slots[..4].iter().flatten().copied().collect();
+            taken.sort_unstable();
+            assert_eq!(taken, [0, 1, 2, 3]);
+            for n in [round % 4, (round + 1 + round % 3) % 4] {
+                assert!(all.remove(n).is_some() && all.remove(n).is_none() && all.until(n).is_none());
+            }
+            now += Duration::from_millis(59_999);
+            assert!(all.expire(now).is_none());
+            now += Duration::from_millis(2);
+            assert_eq!(core::iter::from_fn(|| all.expire(now)).count(), 2);
+        }
     }
 
     #[test]

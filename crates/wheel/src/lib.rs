@@ -12,4 +12,4 @@ mod time;
 mod wheel;
 
 pub use time::{Duration, Instant};
-pub use wheel::Wheel;
+pub use wheel::{Deadline, Near, Wheel};

@@ -1,18 +1,87 @@
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::Instant;
 
-/// A tick is 2^10 ns = 1.024 µs.
-const TICK_BITS: u32 = 10;
 /// A level has 2^6 slots: as many as a word has bits.
 const SLOT_BITS: u32 = 6;
 const SLOTS: u32 = 1 << SLOT_BITS;
 /// Nine levels cover the 54 bits of an instant's ticks; a deadline in the last tick of all rounds up into the tenth.
 const LEVELS: u32 = 10;
+/// A tick is 2^10 ns = 1.024 µs.
+const TICK_BITS: u32 = 10;
 /// The first links are the slots' sentinels, the keys' come after.
 const SENTINELS: u32 = LEVELS * SLOTS;
 /// The successor of a timer that isn't armed.
 const NIL: u32 = u32::MAX;
+
+/// How a wheel keeps deadlines: as an [`Instant`], or [`Near`].
+pub trait Deadline: Copy + fmt::Debug + private::Sealed {
+    /// Of a timer that isn't armed.
+    #[doc(hidden)]
+    const NONE: Self;
+    #[doc(hidden)]
+    fn keep(deadline: Instant, position: u64) -> Self;
+    /// The first tick that begins at or after the deadline; of an armed timer it is not behind the position.
+    #[doc(hidden)]
+    fn tick(self, position: u64) -> u64;
+    #[doc(hidden)]
+    fn instant(self, position: u64) -> Instant;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for crate::Instant {}
+    impl Sealed for super::Near {}
+}
+
+/// To the nanosecond, as far ahead as there is time.
+impl Deadline for Instant {
+    const NONE: Self = Self::ZERO;
+
+    #[inline]
+    fn keep(deadline: Instant, _: u64) -> Self {
+        deadline
+    }
+
+    #[inline]
+    fn tick(self, _: u64) -> u64 {
+        ceil_tick(self)
+    }
+
+    #[inline]
+    fn instant(self, _: u64) -> Instant {
+        self
+    }
+}
+
+/// A deadline in half the bytes: its tick, modulo 2^32.
+///
+/// So it can be 73 minutes ahead of the wheel's time, which is what [`Wheel::poll`] was told last; a later one is taken for that.
+#[derive(Clone, Copy, Debug)]
+pub struct Near(u32);
+
+impl Deadline for Near {
+    const NONE: Self = Self(0);
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // modulo 2^32, as what it is compared with
+    fn keep(deadline: Instant, position: u64) -> Self {
+        let ahead = ceil_tick(deadline).saturating_sub(position).min(u32::MAX.into());
+        Self((position as u32).wrapping_add(ahead as u32))
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // modulo 2^32
+    fn tick(self, position: u64) -> u64 {
+        position + u64::from(self.0.wrapping_sub(position as u32))
+    }
+
+    #[inline]
+    fn instant(self, position: u64) -> Instant {
+        begin_of(self.tick(position))
+    }
+}
 
 /// A hierarchical timing wheel (Varghese & Lauck 1987, scheme 7), with one timer per key.
 ///
@@ -20,6 +89,8 @@ const NIL: u32 = u32::MAX;
 /// no more than five links of 16 bytes. A timer that is armed far ahead starts on a coarse level and moves at most once
 /// per level on its way to the finest one, where a slot is one tick of 1.024 µs. A word per level says which slots are in
 /// use, so stretches of time in which nothing is due are skipped however long they are.
+///
+/// [`Wheel::near`] makes one whose links are 12 bytes, for records of which there are millions.
 ///
 /// Timers of one tick expire in an order that depends only on the calls made, in general the order they were started in.
 ///
@@ -29,8 +100,8 @@ const NIL: u32 = u32::MAX;
 /// every one of a higher level, and no slot in use lies behind the position: the lowest bit of the lowest level in use is
 /// always the next thing to do.
 #[derive(Clone, Debug)]
-pub struct Wheel {
-    links: Vec<Link>,
+pub struct Wheel<D: Deadline = Instant> {
+    links: Vec<Link<D>>,
     /// Per level, a bit for each slot that holds a timer.
     occupied: [u64; LEVELS as usize],
     /// A bit for each level that has a slot in use.
@@ -44,18 +115,18 @@ pub struct Wheel {
 
 /// A timer's place in the circular list of its slot; of a sentinel, the list's two ends.
 #[derive(Clone, Copy, Debug)]
-struct Link {
-    deadline: Instant,
+struct Link<D> {
+    deadline: D,
     next: u32,
     prev: u32,
 }
 
-impl Link {
-    const UNARMED: Self = Self { deadline: Instant::ZERO, next: NIL, prev: NIL };
+impl<D: Deadline> Link<D> {
+    const UNARMED: Self = Self { deadline: D::NONE, next: NIL, prev: NIL };
 }
 
 impl Wheel {
-    /// The keys a wheel can have are below this number.
+    /// The keys a wheel of either kind can have are below this number.
     pub const MAX_KEYS: u32 = NIL - SENTINELS;
 
     /// An empty wheel, whose time begins at `start`.
@@ -67,6 +138,20 @@ impl Wheel {
     /// An empty wheel, whose time begins at `start`, with memory set aside for the keys below `keys`.
     #[must_use]
     pub fn with_capacity(start: Instant, keys: usize) -> Self {
+        Self::begin(start, keys)
+    }
+}
+
+impl Wheel<Near> {
+    /// An empty wheel of [`Near`] deadlines, whose time begins at `start`.
+    #[must_use]
+    pub fn near(start: Instant) -> Self {
+        Self::begin(start, 0)
+    }
+}
+
+impl<D: Deadline> Wheel<D> {
+    fn begin(start: Instant, keys: usize) -> Self {
         let mut links = Vec::with_capacity(keys.saturating_add(SENTINELS as usize));
         links.extend((0..SENTINELS).map(|slot| Link { next: slot, prev: slot, ..Link::UNARMED }));
         let position = floor_tick(start);
@@ -76,7 +161,7 @@ impl Wheel {
     /// Arms the timer of `key`, or moves it if it is armed. A `deadline` in the past is due at once.
     ///
     /// # Panics
-    /// When `key` is not below [`MAX_KEYS`](Self::MAX_KEYS).
+    /// When `key` is not below [`MAX_KEYS`](Wheel::MAX_KEYS).
     #[inline]
     pub fn start(&mut self, key: u32, deadline: Instant) {
         let index = self.index_of(key).unwrap_or_else(|| self.grow(key));
@@ -85,7 +170,7 @@ impl Wheel {
         } else {
             self.armed += 1;
         }
-        self.links[index as usize].deadline = deadline;
+        self.links[index as usize].deadline = D::keep(deadline, self.position);
         self.link(index);
     }
 
@@ -106,12 +191,12 @@ impl Wheel {
         self.index_of(key).is_some_and(|index| self.is_linked(index))
     }
 
-    /// The deadline of `key`, to the nanosecond as it was given; `None` when it isn't armed.
+    /// The deadline of `key`, to the nanosecond as it was given; `None` when it isn't armed. Of [`Near`] ones, the tick.
     #[inline]
     #[must_use]
     pub fn deadline(&self, key: u32) -> Option<Instant> {
         let index = self.index_of(key).filter(|&index| self.is_linked(index))?;
-        Some(self.links[index as usize].deadline)
+        Some(self.links[index as usize].deadline.instant(self.position))
     }
 
     /// How many timers are armed.
@@ -162,7 +247,7 @@ impl Wheel {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
         let (_, tick) = self.next_slot()?;
-        Some(Instant::from_nanos(tick.saturating_mul(1 << TICK_BITS)))
+        Some(begin_of(tick))
     }
 
     /// The next slot in use and the tick at which it begins.
@@ -195,7 +280,7 @@ impl Wheel {
     /// Appends a timer to the slot that its deadline belongs to, seen from the position.
     #[inline]
     fn link(&mut self, index: u32) {
-        let tick = ceil_tick(self.links[index as usize].deadline).max(self.position);
+        let tick = self.links[index as usize].deadline.tick(self.position).max(self.position);
         let differing = tick ^ self.position;
         // The lowest bit is set so that a tick equal to the position is on level 0.
         let level = (differing | 1).ilog2() / SLOT_BITS;
@@ -257,7 +342,7 @@ impl Wheel {
     /// Makes links for all keys up to `key`.
     #[cold]
     fn grow(&mut self, key: u32) -> u32 {
-        assert!(key < Self::MAX_KEYS, "a wheel's keys are small numbers");
+        assert!(key < Wheel::MAX_KEYS, "a wheel's keys are small numbers");
         let index = key + SENTINELS;
         self.links.resize(index as usize + 1, Link::UNARMED);
         index
@@ -276,13 +361,18 @@ const fn ceil_tick(deadline: Instant) -> u64 {
     deadline.as_nanos().div_ceil(1 << TICK_BITS)
 }
 
+#[inline]
+const fn begin_of(tick: u64) -> Instant {
+    Instant::from_nanos(tick.saturating_mul(1 << TICK_BITS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_timer_costs_sixteen_bytes() {
-        assert_eq!(size_of::<Link>(), 16);
+    fn a_timer_costs_sixteen_bytes_or_twelve() {
+        assert_eq!((size_of::<Link<Instant>>(), size_of::<Link<Near>>()), (16, 12));
         assert_eq!(Wheel::with_capacity(Instant::ZERO, 1000).links.capacity(), 1000 + SENTINELS as usize);
     }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use wheel::{Duration, Instant, Wheel};
 
 const TICK: u64 = 1024;
+const MINUTE: u64 = 60 * 1_000_000_000;
 const DAY: u64 = 86_400 * 1_000_000_000;
 const YEAR: u64 = 365 * DAY;
 
@@ -209,6 +210,41 @@ proptest! {
         prop_assert!(deadlines.is_empty());
     }
 
+    /// [`Near`](wheel::Near) deadlines beside a map: never early, less than a tick late, wherever the wheel's time is modulo 2^32 ticks.
+    #[test]
+    fn a_wheel_of_near_deadlines_does_what_a_sorted_map_does(
+        start in span().prop_map(|s| s % (100 * YEAR)),
+        ops in prop::collection::vec((0..KEYS, 0..4u8, prop_oneof![0..4 * TICK, 0..MINUTE, 0..70 * MINUTE]), 1..200)
+    ) {
+        let mut wheel = Wheel::near(at(start));
+        let (mut now, mut deadlines) = (start, BTreeMap::new());
+        for (key, op, span) in ops {
+            match op {
+                0 => prop_assert_eq!(wheel.stop(key), deadlines.remove(&key).is_some()),
+                1 | 2 => {
+                    // Some in the past.
+                    let deadline = (now + span).saturating_sub(u64::from(key == 0) * MINUTE);
+                    wheel.start(key, at(deadline));
+                    deadlines.insert(key, deadline.max(now / TICK * TICK));
+                    let end = deadlines[&key].next_multiple_of(TICK);
+                    prop_assert_eq!(wheel.deadline(key), Some(at(end)));
+                }
+                _ => {
+                    now = wheel.next_wakeup().filter(|_| key % 2 == 0).map_or(now + span, |wakeup| wakeup.as_nanos().max(now));
+                    for key in std::iter::from_fn(|| wheel.poll(at(now))) {
+                        let deadline = deadlines.remove(&key).expect("armed");
+                        prop_assert!(deadline <= now, "{key} is early");
+                    }
+                    let late = deadlines.values().find(|deadline| **deadline + TICK <= now);
+                    prop_assert_eq!(late, None);
+                }
+            }
+            prop_assert_eq!(wheel.len(), deadlines.len());
+            let earliest = deadlines.values().min().map(|deadline| at(deadline.next_multiple_of(TICK).max(now)));
+            prop_assert!(wheel.next_wakeup().is_none() == earliest.is_none() && wheel.next_wakeup() <= earliest);
+        }
+    }
+
     #[test]
     fn the_same_calls_give_the_same_order(ops in prop::collection::vec((0..KEYS, span()), 1..60)) {
         let order = || {
@@ -236,6 +272,16 @@ fn fires_in_the_first_tick_at_or_after_its_deadline() {
         assert_eq!(wheel.poll(at(due)), Some(0), "{deadline}");
         assert_eq!(wheel.poll(at(due)), None, "{deadline}");
     }
+}
+
+/// 2^32 ticks are 73 minutes.
+#[test]
+fn what_is_too_far_for_a_near_deadline_is_taken_for_the_farthest() {
+    let mut wheel = Wheel::near(at(DAY));
+    wheel.start(0, at(YEAR));
+    let end = DAY / TICK * TICK + u64::from(u32::MAX) * TICK;
+    assert_eq!(wheel.deadline(0), Some(at(end)));
+    assert_eq!((wheel.poll(at(end - 1)), wheel.poll(at(end))), (None, Some(0)));
 }
 
 /// An idle wheel keeps up with the time: what is started next stands as low as it can.

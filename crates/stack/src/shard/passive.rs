@@ -68,7 +68,7 @@ impl Shard {
         let header = half.syn_ack(&env, start.timestamp_offset);
         let Link { src: mac, vlan, .. } = knocker.link;
         let record = Record::new(knocker.key, half, listener, (mac, vlan), knocker.old.map(Box::new));
-        let slot = self.half_opens.add(record, half.deadline(&self.config.tcp)).ok_or(Refusal::BacklogFull)?;
+        let slot = self.half_opens.add(now, record, half.deadline(&self.config.tcp)).ok_or(Refusal::BacklogFull)?;
         self.table.insert(knocker.hash, Owner::HalfOpen(slot));
         self.listeners.begin(listener);
         self.counters.opened += 1;
