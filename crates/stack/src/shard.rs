@@ -2,6 +2,7 @@
 //! are made, told of and freed.
 
 mod claim;
+mod connections;
 mod foreign;
 mod icmp;
 mod input;
@@ -40,6 +41,7 @@ use crate::{
     timers::Timers,
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use connections::Connections;
 use core::net::{IpAddr, SocketAddr};
 use foreign::Foreign;
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
@@ -99,19 +101,12 @@ pub(crate) struct Entry {
     astray: bool,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u32,
-    entry: Option<Entry>,
-}
-
 /// One shard. See the [crate's documentation](crate).
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
     routes: Routes,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    conns: Connections,
     table: FlowTable,
     time_waits: TimeWaits,
     half_opens: HalfOpens,
@@ -163,8 +158,7 @@ impl Shard {
         let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
         Ok(Self {
             routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
-            slots: Vec::new(),
-            free: Vec::new(),
+            conns: Connections::new(config.tcp.clone(), config.addresses.iter().map(|a| a.ip).collect()),
             table: FlowTable::new(table),
             time_waits: TimeWaits::new(now, config.max_time_wait, config.addresses.iter().map(|a| a.ip).collect()),
             half_opens: HalfOpens::new(now, config.max_half_open),
@@ -219,7 +213,7 @@ impl Shard {
 
     /// Those of the stack's own.
     fn own_connections(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.conns.len()
     }
 
     /// Passive opens in SYN-RECEIVED.
@@ -276,6 +270,8 @@ impl Shard {
         while let Some(slot) = self.wheel.poll(now) {
             self.on_timer(now, slot, app);
         }
+        let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        self.conns.settle(&env, &mut self.wheel);
         if self.half_open() > 0 {
             self.advance_half_opens(now);
         }
@@ -322,7 +318,7 @@ impl Shard {
         let slot = conn.slot;
         let Some(entry) = self.current(conn).filter(|e| e.next_hop == ip) else { return };
         if matches!(entry.conn.state(), tcp::State::SynSent | tcp::State::SynReceived) {
-            let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+            let Some(entry) = self.conns.get_mut(slot) else { return };
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.fail(&mut env, Error::HostUnreachable);
             self.dispatch(now, slot, app);
@@ -338,7 +334,7 @@ impl Shard {
     }
 
     fn on_timer(&mut self, now: Instant, slot: u32, app: &mut impl App) {
-        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         entry.armed = None;
         if entry.unread_end {
             if entry.conn.unread() == 0 {
@@ -349,7 +345,7 @@ impl Shard {
         if core::mem::take(&mut entry.fresh) {
             self.catch_up(now, slot, app);
         }
-        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         let due = entry.conn.poll_timeout().is_some_and(|at| at <= now);
         if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
@@ -423,7 +419,7 @@ impl Shard {
         for listener in self.listeners.ids() {
             let _ = self.close_listener(now, listener);
         }
-        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+        for slot in 0..self.conns.slots() {
             if !self.entry(slot).is_some_and(|entry| entry.conn.lingers()) {
                 let _ = self.close(now, self.id(slot));
             }
@@ -436,7 +432,7 @@ impl Shard {
     /// The end of the time for an orderly one: every connection that is left is reset.
     pub fn abort_all(&mut self, now: Instant) {
         self.forget_half_opens(now, |_| true);
-        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
+        for slot in 0..self.conns.slots() {
             if let Some(entry) = self.entry(slot) {
                 entry.dead = false;
             }
@@ -457,12 +453,12 @@ impl Shard {
     }
 
     fn entry(&mut self, slot: u32) -> Option<&mut Entry> {
-        self.slots.get_mut(slot as usize)?.entry.as_mut()
+        self.conns.get_mut(slot)
     }
 
     /// The entry a handle was made for, if it still is.
     fn current(&mut self, conn: ConnId) -> Option<&mut Entry> {
-        self.slots.get_mut(conn.slot as usize).filter(|s| s.generation == conn.generation)?.entry.as_mut()
+        self.conns.current(conn)
     }
 
     /// The entry of a living handle.
@@ -471,7 +467,7 @@ impl Shard {
     }
 
     fn id(&self, slot: u32) -> ConnId {
-        ConnId { slot, generation: self.slots.get(slot as usize).map_or(0, |s| s.generation) }
+        ConnId { slot, generation: self.conns.generation(slot) }
     }
 
     /// Runs a verb of a connection; it may have something to send afterwards.
@@ -482,8 +478,7 @@ impl Shard {
         conn: ConnId,
         verb: impl FnOnce(&mut Connection, &mut Env<'_>) -> R,
     ) -> Result<R, Error> {
-        let slot = self.slots.get_mut(conn.slot as usize).filter(|s| s.generation == conn.generation);
-        let entry = slot.and_then(|s| s.entry.as_mut()).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
+        let entry = self.conns.current(conn).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let result = verb(&mut entry.conn, &mut env);
         if entry.unread_end && entry.conn.unread() == 0 {
@@ -502,15 +497,15 @@ impl Shard {
     }
 
     pub(crate) fn addresses(&self, conn: ConnId) -> Result<(SocketAddr, SocketAddr), Error> {
-        let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
-        let entry = slot.and_then(|s| s.entry.as_ref()).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
-        Ok((entry.key.local(), entry.key.remote()))
+        let lives = self.conns.generation(conn.slot) == conn.generation && !self.conns.is_dead(conn.slot);
+        let key = self.conns.key(conn.slot).filter(|_| lives).ok_or(Error::NotConnected)?;
+        Ok((key.local(), key.remote()))
     }
 
     /// Puts a connection to which something has happened into the queue of those that may have something to send, and
     /// counts it under its state.
     fn mark(&mut self, slot: u32) {
-        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
     }
 
@@ -543,7 +538,7 @@ impl Shard {
     /// A deadline that moved away is not followed: the wheel calls at the old one and finds nothing due. So the usual
     /// segment, which moves the retransmission timer by a little, does not touch the wheel.
     fn arm(&mut self, slot: u32) {
-        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         Self::arm_entry(entry, slot, &mut self.wheel);
     }
 
@@ -561,12 +556,10 @@ impl Shard {
 mod tests {
     use super::*;
 
-    /// Hot structs have their sizes written down: one that grows is looked at. (256 bytes for an idle connection, all told,
-    /// is the aim of an issue of its own.)
+    /// Hot structs have their sizes written down: one that grows is looked at.
     #[test]
     fn sizes() {
         assert_eq!(size_of::<Connection>(), 528);
         assert_eq!(size_of::<Entry>(), 640);
-        assert_eq!(size_of::<Slot>(), 648);
     }
 }

@@ -12,6 +12,11 @@ pub(crate) struct ChallengeLimit {
 }
 
 impl ChallengeLimit {
+    /// None was sent in this interval, or it is over.
+    pub(crate) fn is_at_rest(&self, now: Instant, config: &Config) -> bool {
+        self.sent == 0 || now - self.began >= config.challenge_interval
+    }
+
     /// Whether one more may be sent at `now`: [`challenge_acks`](crate::Settings::challenge_acks) per
     /// [`challenge_interval`](crate::Settings::challenge_interval).
     pub(crate) fn allow(&mut self, now: Instant, config: &Config) -> bool {

@@ -10,6 +10,7 @@ mod linger;
 mod path;
 mod predicted;
 mod quick_ack;
+mod rest;
 mod segment;
 mod silence;
 mod urgent;
@@ -30,6 +31,7 @@ use crate::{
 use alloc::boxed::Box;
 use extras::Extras;
 pub use inspect::Numbers;
+pub use rest::Resting;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
@@ -187,6 +189,13 @@ struct Pending {
     peer_closed: bool,
     time_wait: bool,
     closed: Option<Option<Error>>,
+}
+
+impl Pending {
+    const fn any(&self) -> bool {
+        let flags = self.established | self.readable | self.writable | self.peer_closed | self.time_wait;
+        flags || self.closed.is_some()
+    }
 }
 
 impl Connection {

@@ -50,6 +50,15 @@ impl Echo {
         self.on = true;
     }
 
+    /// Whether ECN is in use, and whether acknowledgments echo a mark.
+    pub(crate) const fn rest(self) -> (bool, bool) {
+        (self.on, self.echoes)
+    }
+
+    pub(crate) const fn woken(on: bool, echoes: bool) -> Self {
+        Self { on, marked: false, echoes }
+    }
+
     /// The packet that comes next, or is being processed, carries CE, or doesn't.
     pub(crate) fn packet(&mut self, marked: bool) {
         self.marked = marked;

@@ -87,6 +87,11 @@ impl Prober {
         Verdict::Probe
     }
 
+    /// A probe is due.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.due
+    }
+
     /// A probe is due: once.
     pub(crate) fn take_probe(&mut self) -> bool {
         core::mem::take(&mut self.due)

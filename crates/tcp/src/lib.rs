@@ -41,6 +41,7 @@ mod pool;
 mod recv;
 mod send;
 mod soft;
+mod stamp;
 mod state;
 mod time_wait;
 
@@ -48,7 +49,7 @@ pub mod testing;
 
 pub use closed::{Knock, Reset, answer_closed, answer_listen};
 pub use config::{Config, ConfigError, Congestion, Settings};
-pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Start};
+pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Resting, Start};
 pub use cookie::{CookieOptions, Cookies, Family};
 pub use ecn::Ecn;
 pub use env::Env;

@@ -41,6 +41,10 @@ impl Linger {
         self.outcome = None;
     }
 
+    pub(crate) const fn has_outcome(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     pub(crate) fn take_outcome(&mut self) -> Option<Option<Error>> {
         self.outcome.take()
     }

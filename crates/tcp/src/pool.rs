@@ -438,6 +438,11 @@ impl ByteQueue {
         if self.head == self.tail { self.tail_used.into() } else { pool.links[self.head as usize].end }
     }
 
+    /// Whether it holds nothing, not even room for more.
+    pub(crate) const fn is_vacant(&self) -> bool {
+        self.len == 0 && self.head == NONE
+    }
+
     /// Removes the first `n` bytes (at most all).
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // within a chunk

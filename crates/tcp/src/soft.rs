@@ -57,6 +57,10 @@ impl Soft {
         (self.icmp, self.silent, self.tell_icmp, self.tell_silent) = (None, false, false, false);
     }
 
+    pub(crate) const fn has_report(&self) -> bool {
+        self.tell_icmp || self.tell_silent
+    }
+
     pub(crate) fn take_report(&mut self) -> Option<SoftError> {
         if core::mem::take(&mut self.tell_icmp) {
             return self.icmp.map(SoftError::Icmp);

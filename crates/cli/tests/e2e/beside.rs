@@ -143,10 +143,12 @@ fn all_at_once(family: Family, queues: usize) {
     // the second answer finds nobody. Nor does a FIN of wrk's, sent again, that comes behind its reset. It is so without us.
     let strayed = Capture::of_the_kernel_beside_us(|| load(family)).lines();
     assert!(strayed.is_empty(), "the kernel had {} of our packets:\n{}", strayed.len(), strayed.join("\n"));
+    // The client ends with an answer under way on each of its connections, which is a reset. On two busy processors what it
+    // sent before may come behind that, and finds a listener and no connection.
+    let late = counter(&server, "listen_reset");
     let counted = TROUBLE.map(|name| (name, counter(&server, name)));
-    assert_eq!(counted, TROUBLE.map(|name| (name, 0)));
-    // The client ends with an answer under way on each of its connections, which is a reset.
-    assert!(counter(&server, "failed") <= 16);
+    assert_eq!(counted, [("resets_out", late), ("no_endpoint", 0), ("not_our_address", 0)]);
+    assert!(late <= 16 && counter(&server, "failed") <= 16);
     server.assert_empty();
     server.stop();
     assert_no_program();

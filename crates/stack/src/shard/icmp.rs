@@ -72,7 +72,7 @@ impl Shard {
         let key =
             FlowKey::new(SocketAddr::new(quoted.src, quoted.src_port), SocketAddr::new(quoted.dst, quoted.dst_port));
         let same = |owner| match owner {
-            Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == key),
+            Owner::Connection(slot) => self.conns.is(slot, &key),
             Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == key),
             Owner::TimeWait(_) => false,
         };
@@ -85,7 +85,7 @@ impl Shard {
             // A SYN-ACK is never too big.
             _ => return Err(Refusal::IcmpQuote.into()),
         };
-        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Err(Refusal::IcmpQuote.into()) };
+        let Some(entry) = self.conns.get_mut(slot) else { return Err(Refusal::IcmpQuote.into()) };
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let taken = match report {
             Report::Error(error) => entry.conn.on_icmp(&mut env, quoted.seq, error),
@@ -109,7 +109,7 @@ impl Shard {
 
     /// A new connection begins with what is known of its path.
     pub(super) fn begin_with_path(&mut self, now: Instant, slot: u32) {
-        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         if let Some((mss, until)) = self.path_mtus.get(now, entry.key.remote().ip()) {
             entry.conn.set_path_mss(mss, until);
         }

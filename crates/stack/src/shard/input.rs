@@ -294,7 +294,7 @@ impl Shard {
     fn look_up(&mut self, key: &FlowKey) -> (Option<Owner>, u32) {
         let hash = self.table.hash(key);
         let same = |owner| match owner {
-            Owner::Connection(slot) => self.slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
+            Owner::Connection(slot) => self.conns.is(slot, key),
             Owner::TimeWait(slot) => self.time_waits.is(slot, key),
             Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == *key),
         };
@@ -308,7 +308,7 @@ impl Shard {
     /// A segment of a connection.
     pub(super) fn segment(&mut self, now: Instant, link: &Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
         self.counters.segments_in += 1;
-        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         let opening = !entry.told || entry.conn.state() == tcp::State::SynSent;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);
@@ -363,7 +363,7 @@ impl Shard {
             return;
         }
         let id = self.id(slot);
-        let Some(Entry { conn, dead, .. }) = self.slots[slot as usize].entry.as_mut() else { return };
+        let Some(Entry { conn, dead, .. }) = self.conns.get_mut(slot) else { return };
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         if !*dead && !conn.lingers() {
             conn.keep(&mut env, rest);

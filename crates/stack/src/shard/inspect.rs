@@ -15,8 +15,15 @@ impl Shard {
     /// Says what should hold and does not, and of which connection.
     pub fn invariants(&self) -> Result<(), String> {
         let mut states = [0u64; State::ALL.len()];
-        for (slot, place) in (0u32..).zip(&self.slots) {
-            let Some(entry) = &place.entry else { continue };
+        for slot in 0..self.conns.slots() {
+            if let Some((key, info)) = self.conns.resting_info(slot) {
+                let listed = self.table.find(self.table.hash(&key), |owner| owner == Owner::Connection(slot));
+                if listed.is_none() || info.timer.map(|(_, at)| at) != self.wheel.deadline(slot) {
+                    return Err(format!("what rests is in table and wheel: {} {}", key.local(), key.remote()));
+                }
+                states[info.state as usize] += 1;
+            }
+            let Some(entry) = self.conns.awake(slot) else { continue };
             let conn = &entry.conn;
             let wrong = |what: &str| Err(format!("{what}: {} {} {conn:?}", entry.key.local(), entry.key.remote()));
             if let Err(what) = conn.invariants() {
@@ -48,19 +55,18 @@ impl Shard {
 
     /// A connection's flow and both initial sequence numbers.
     pub(crate) fn identity(&self, slot: u32) -> Option<(FlowKey, (SeqNum, SeqNum))> {
-        let entry = self.slots.get(slot as usize)?.entry.as_ref()?;
-        Some((entry.key, entry.conn.initial_numbers()))
+        Some((self.conns.key(slot)?, self.conns.initial_numbers(slot)?))
     }
 
     /// Whether a connection's application gets to read what the peer sends.
-    pub(crate) fn reads(&self, slot: u32) -> bool {
-        let entry = self.slots.get(slot as usize).and_then(|place| place.entry.as_ref());
+    pub(crate) fn reads(&mut self, slot: u32) -> bool {
+        let entry = self.conns.get_mut(slot);
         entry.is_some_and(|e| e.told && !e.dead && !e.conn.is_read_shut() && !e.conn.lingers())
     }
 
     /// A copy of the first `most` octets that a connection's application has not read, or of all.
     pub(crate) fn queued(&mut self, conn: ConnId, most: usize) -> Option<Vec<u8>> {
-        let entry = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation)?.entry.as_ref()?;
+        let entry = self.conns.current(conn)?;
         let env = Env { now: Instant::ZERO, config: &self.config.tcp, pool: &mut self.pool };
         Some(entry.conn.queued(&env, most))
     }

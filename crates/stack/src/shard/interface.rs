@@ -1,6 +1,6 @@
 //! What changes about the interface while the shard runs: routes, MTU, addresses, and what the kernel thinks of neighbours.
 
-use super::{ConnId, Env, Instant, IpAddr, MacAddr, Route, Routes, Shard};
+use super::{ConnId, Env, FlowKey, Instant, IpAddr, MacAddr, Route, Routes, Shard};
 use alloc::vec::Vec;
 
 /// The least MTU that is worked with: what every station takes (RFC 791 section 3.1).
@@ -35,9 +35,10 @@ impl Shard {
     /// try, within what was agreed when they were opened.
     pub fn set_mtu(&mut self, now: Instant, mtu: u16) {
         self.config.mtu = mtu.max(LEAST_MTU);
-        for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            let Some(entry) = self.slots[slot as usize].entry.as_mut() else { continue };
-            let mss = self.config.mtu - if entry.key.remote().is_ipv4() { 40 } else { 60 };
+        let mtu = self.config.mtu;
+        let mss = |key: &FlowKey| mtu - if key.remote().is_ipv4() { 40 } else { 60 };
+        for slot in 0..self.conns.slots() {
+            let Some((mss, entry)) = self.conns.with_link_mss(slot, mss) else { continue };
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.set_link_mss(&mut env, mss);
             self.mark(slot);

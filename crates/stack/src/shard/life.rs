@@ -1,6 +1,6 @@
 //! How a connection is made, told of, turned into a TIME-WAIT record, and freed.
 
-use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard, Slot};
+use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard};
 use crate::{
     ports::Use,
     reply::{Body, Reply},
@@ -78,10 +78,10 @@ impl Shard {
     /// search begins, that of a connection in TIME-WAIT for which a new one is safe: both sides used timestamps, and the clock
     /// has moved on since (RFC 6191 in the other direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
     fn choose_port(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Option<(FlowKey, Option<u32>)> {
-        let (table, slots, time_waits, half_opens) = (&self.table, &self.slots, &self.time_waits, &self.half_opens);
+        let (table, conns, time_waits, half_opens) = (&self.table, &self.conns, &self.time_waits, &self.half_opens);
         let used = |key: &FlowKey| {
             let same = |owner| match owner {
-                Owner::Connection(slot) => slots[slot as usize].entry.as_ref().is_some_and(|e| e.key == *key),
+                Owner::Connection(slot) => conns.is(slot, key),
                 Owner::TimeWait(slot) => time_waits.is(slot, key),
                 Owner::HalfOpen(slot) => half_opens.get(slot).is_some_and(|r| r.key == *key),
             };
@@ -120,14 +120,7 @@ impl Shard {
         }
         let hash = entry.hash;
         entry.flow_label = self.table.label(&entry.key);
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(Slot::default());
-                u32::try_from(self.slots.len() - 1).ok()?
-            }
-        };
-        self.slots[slot as usize].entry = Some(entry);
+        let slot = self.conns.insert(entry)?;
         self.table.insert(hash, Owner::Connection(slot));
         Some(slot)
     }
@@ -323,22 +316,18 @@ impl Shard {
 
     /// Nothing is left to send: a connection that is over is freed, any other waits for its timer.
     pub(super) fn settle(&mut self, now: Instant, slot: u32) {
-        let Some(place) = self.slots.get_mut(slot as usize) else { return };
-        if !place.entry.as_ref().is_some_and(|e| e.over) {
+        if !self.entry(slot).is_some_and(|e| e.over) {
             return self.arm(slot);
         }
         if self.tap.is_some() {
             self.tap_conn(slot, |tap, flow, iss, irs| tap.gone(flow, iss, irs));
         }
-        let Some(place) = self.slots.get_mut(slot as usize) else { return };
-        if let Some(mut entry) = place.entry.take() {
+        if let Some(mut entry) = self.conns.remove(slot) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.release(&mut env);
             self.counters.count_state(&mut entry.counted, tcp::State::Closed);
         }
-        place.generation = ConnId::next_generation(place.generation);
         self.wheel.stop(slot);
-        self.free.push(slot);
     }
 }
 

@@ -46,7 +46,7 @@ impl Shard {
     /// Adds up to `max` slots' connections, then those in SYN-RECEIVED, then TIME-WAIT records, then connections over the kernel's sockets, to
     /// `out`; `None` when the listing is complete.
     pub fn list(&self, now: Instant, cursor: Cursor, max: u32, out: &mut Vec<ConnectionInfo>) -> Option<Cursor> {
-        let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        let slots = self.conns.slots();
         if cursor.connection < slots {
             let end = cursor.connection.saturating_add(max).min(slots);
             out.extend((cursor.connection..end).filter_map(|slot| self.connection_info(now, slot)));
@@ -68,15 +68,15 @@ impl Shard {
     }
 
     fn connection_info(&self, now: Instant, slot: u32) -> Option<ConnectionInfo> {
-        let entry = self.slots[slot as usize].entry.as_ref().filter(|e| !e.over && !e.unread_end)?;
-        let info = entry.conn.info();
+        let awake = self.conns.awake(slot).filter(|e| !e.over && !e.unread_end).map(|e| (e.key, e.conn.info()));
+        let (key, info) = awake.or_else(|| self.conns.resting_info(slot))?;
         if info.state == State::Closed {
             // It was reset before it was accepted.
             return None;
         }
         Some(ConnectionInfo {
-            local: entry.key.local(),
-            remote: entry.key.remote(),
+            local: key.local(),
+            remote: key.remote(),
             state: info.state,
             send_queue_bytes: info.send_queue_bytes,
             receive_queue_bytes: info.receive_queue_bytes,

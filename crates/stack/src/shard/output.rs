@@ -124,7 +124,7 @@ impl Shard {
     /// One segment of a connection.
     fn turn(&mut self, now: Instant, slot: u32, frame: &mut [u8]) -> Turn {
         let epoch = self.neighbours.epoch();
-        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Turn::Idle };
+        let Some(entry) = self.conns.get_mut(slot) else { return Turn::Idle };
         if entry.over {
             // Its last ACK goes where the others went; one whose neighbour was never found has nothing to say.
             if entry.epoch.is_none() {
@@ -138,7 +138,7 @@ impl Shard {
                 None => return Turn::Waiting,
             }
         }
-        let Some(entry) = self.slots[slot as usize].entry.as_mut() else { return Turn::Idle };
+        let Some(entry) = self.conns.get_mut(slot) else { return Turn::Idle };
         let (src, dst) = entry.key.addresses();
         let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src) };
         let at = link.len() + ip_len(src);
@@ -171,7 +171,7 @@ impl Shard {
 
     /// What a connection has to send can't leave: its timers run all the same.
     fn hold_up(&mut self, now: Instant, slot: u32) {
-        if let Some(entry) = self.slots[slot as usize].entry.as_mut() {
+        if let Some(entry) = self.conns.get_mut(slot) {
             entry.conn.held_up(&Env { now, config: &self.config.tcp, pool: &mut self.pool });
         }
         self.arm(slot);

@@ -53,6 +53,16 @@ impl Cubic {
         }
     }
 
+    pub(crate) const fn slow_start(&mut self) -> &mut SlowStart {
+        &mut self.slow
+    }
+
+    /// Slow start, if that is all there was. (Times mean nothing before a stage of congestion avoidance has begun.)
+    pub(crate) const fn only_slow_start(&self) -> Option<&SlowStart> {
+        let untouched = !(self.started || self.timed_out) && self.w_max == 0 && self.prior == 0;
+        if untouched { Some(&self.slow) } else { None }
+    }
+
     /// A stage of congestion avoidance begins (section 4.2).
     fn start(&mut self, now: Instant, cwnd: u32, mss: u32) {
         (self.epoch, self.started) = (now, true);
@@ -98,7 +108,11 @@ impl Cubic {
     }
 
     /// The time since the last acknowledgment does not count.
+    #[inline]
     fn pause(&mut self, now: Instant) {
+        if !self.started {
+            return;
+        }
         self.epoch += now - self.heard;
         self.heard = now;
     }

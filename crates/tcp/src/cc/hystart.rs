@@ -2,6 +2,7 @@
 //! time rises, before the queue that makes it rise is full.
 
 use super::{Acked, Window};
+use crate::config::Config;
 use wheel::Duration;
 use wire::SeqNum;
 
@@ -26,16 +27,53 @@ pub(crate) struct SlowStart {
     hystart: bool,
     /// The sender paces: L is infinite.
     paced: bool,
+    /// A round has begun: there is a `window_end`.
+    counts: bool,
     /// RTT samples of this round.
     samples: u8,
     /// Rounds begun in conservative slow start; 0 outside of it.
     css_rounds: u8,
-    /// The round ends when this is acknowledged (`windowEnd`); `None` before the first.
-    window_end: Option<SeqNum>,
+    /// The round ends when this is acknowledged (`windowEnd`).
+    window_end: SeqNum,
     last_round_min: u32,
     round_min: u32,
     /// `cssBaselineMinRtt`.
     baseline: u32,
+}
+
+/// That of a connection at rest.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    samples: u8,
+    css_rounds: u8,
+    counts: bool,
+    window_end: SeqNum,
+    last_round_min: u32,
+    round_min: u32,
+    baseline: u32,
+}
+
+impl SlowStart {
+    /// What is kept of it, if it is as `config` says.
+    pub(crate) fn resting(&self, config: &Config) -> Option<Resting> {
+        let Self { hystart, paced, counts, samples, css_rounds, window_end, last_round_min, round_min, baseline } =
+            *self;
+        let kept = Resting { samples, css_rounds, counts, window_end, last_round_min, round_min, baseline };
+        (hystart == config.hystart && paced == config.pacing).then_some(kept)
+    }
+}
+
+impl Resting {
+    pub(crate) const fn none() -> Self {
+        let window_end = SeqNum::new(0);
+        Self { samples: 0, css_rounds: 0, counts: false, window_end, last_round_min: 0, round_min: 0, baseline: 0 }
+    }
+
+    pub(crate) fn wake(self, config: &Config) -> SlowStart {
+        let Self { samples, css_rounds, counts, window_end, last_round_min, round_min, baseline } = self;
+        let (hystart, paced) = (config.hystart, config.pacing);
+        SlowStart { hystart, paced, counts, samples, css_rounds, window_end, last_round_min, round_min, baseline }
+    }
 }
 
 impl SlowStart {
@@ -43,9 +81,10 @@ impl SlowStart {
         Self {
             hystart,
             paced,
+            counts: false,
             samples: 0,
             css_rounds: 0,
-            window_end: None,
+            window_end: SeqNum::new(0),
             last_round_min: NONE,
             round_min: NONE,
             baseline: NONE,
@@ -80,10 +119,7 @@ impl SlowStart {
 
     /// Section 4.2.
     fn observe(&mut self, window: &mut Window, acked: &Acked) {
-        let round_ends = match self.window_end {
-            Some(end) => acked.una.after_eq(end),
-            None => false,
-        };
+        let round_ends = self.counts && acked.una.after_eq(self.window_end);
         if let Some(rtt) = acked.rtt {
             self.round_min = self.round_min.min(u32::try_from(rtt.as_nanos()).unwrap_or(NONE));
             self.samples = self.samples.saturating_add(1);
@@ -98,8 +134,8 @@ impl SlowStart {
                 (self.css_rounds, self.baseline) = (1, self.round_min);
             }
         }
-        if round_ends || self.window_end.is_none() {
-            self.window_end = Some(acked.snd_nxt);
+        if round_ends || !self.counts {
+            (self.window_end, self.counts) = (acked.snd_nxt, true);
         }
         if round_ends {
             (self.last_round_min, self.round_min, self.samples) = (self.round_min, NONE, 0);
@@ -169,7 +205,7 @@ mod tests {
 
         /// The rest of a round: up to SND.NXT as it was when the one before ended. Returns its acknowledgments.
         fn round(&mut self, rtt: Duration) -> u32 {
-            let acks = self.slow.window_end.unwrap_or(self.snd_nxt).since(self.una) / MSS;
+            let acks = if self.slow.counts { self.slow.window_end } else { self.snd_nxt }.since(self.una) / MSS;
             for _ in 0..acks {
                 self.ack(MSS, Some(rtt));
             }
@@ -259,7 +295,7 @@ mod tests {
         path.round(ms(100));
         for rtt in [200, 400, 800] {
             let before = path.window.cwnd;
-            let end = path.slow.window_end.expect("a round is under way");
+            let end = path.slow.window_end;
             let mut acks = 0;
             while path.una.before(end) {
                 path.ack(MSS, (acks < 7).then(|| ms(rtt)));

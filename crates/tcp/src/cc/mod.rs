@@ -13,6 +13,7 @@ use crate::config::{Config, Congestion as Kind};
 use cubic::Cubic;
 use hystart::SlowStart;
 use newreno::NewReno;
+pub(crate) use rest::Resting;
 pub(crate) use usage::Usage;
 use wheel::{Duration, Instant};
 use wire::SeqNum;
@@ -103,6 +104,8 @@ macro_rules! dispatch {
         }
     };
 }
+
+mod rest;
 
 /// The congestion window of a connection and who steers it.
 #[derive(Debug, Clone)]

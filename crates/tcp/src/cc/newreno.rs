@@ -13,6 +13,15 @@ impl NewReno {
     pub(crate) const fn new(slow: SlowStart) -> Self {
         Self { slow, credit: 0 }
     }
+
+    pub(crate) const fn slow_start(&mut self) -> &mut SlowStart {
+        &mut self.slow
+    }
+
+    /// Slow start, if that is all there was.
+    pub(crate) fn only_slow_start(&self) -> Option<&SlowStart> {
+        (self.credit == 0).then_some(&self.slow)
+    }
 }
 
 impl Control for NewReno {

@@ -22,6 +22,13 @@ pub(super) struct Extras {
 }
 
 impl Extras {
+    /// Nothing waits to be told.
+    pub(super) fn is_quiet(&self) -> bool {
+        let Self { suspect, path_mss, urgent, soft, linger, keepalive, .. } = self;
+        let probes = keepalive.as_ref().is_some_and(Prober::is_due);
+        !suspect && !probes && path_mss.is_none() && urgent.is_none() && !soft.has_report() && !linger.has_outcome()
+    }
+
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         if core::mem::take(&mut self.suspect) {
             return Some(Event::Suspect);
@@ -48,9 +55,7 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn may_have_events(&self) -> bool {
-        let e = &self.events;
-        let flags = e.established | e.readable | e.writable | e.peer_closed | e.time_wait;
-        flags || e.closed.is_some() || self.extras.is_some()
+        self.events.any() || self.extras.is_some()
     }
 
     /// A segment was processed, or not.

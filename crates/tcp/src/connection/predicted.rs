@@ -76,6 +76,8 @@ mod tests {
         Pass(u32),
         Shutdown(bool),
         Close,
+        /// Rests, if it can: to wake at once.
+        Rest,
     }
 
     fn mostly<T: Clone + core::fmt::Debug + 'static>(
@@ -119,6 +121,7 @@ mod tests {
             1 => (1u32..2_000_000).prop_map(Op::Pass),
             1 => any::<bool>().prop_map(Op::Shutdown),
             1 => Just(Op::Close),
+            5 => Just(Op::Rest),
         ]
     }
 
@@ -126,8 +129,10 @@ mod tests {
         conn: Connection,
         pool: Pool,
         short: bool,
-        /// How often the short way was gone.
+        rests: bool,
+        /// How often the short way was gone, and how often it was at rest.
         predicted: usize,
+        rested: usize,
     }
 
     impl Twin {
@@ -158,12 +163,12 @@ mod tests {
             };
             let _ = conn.on_segment(&mut env, &Segment { header, payload: &[] });
             assert_eq!(conn.poll_event(), Some(Event::Established));
-            Self { conn, pool, short, predicted: 0 }
+            Self { conn, pool, short, rests: false, predicted: 0, rested: 0 }
         }
 
         /// Returns what it says, for comparing.
         fn apply(&mut self, now: Instant, config: &Config, op: &Op) -> Vec<std::string::String> {
-            let Self { conn, pool, short, predicted } = self;
+            let Self { conn, pool, short, rests, predicted, rested } = self;
             let mut env = Env { now, config, pool };
             let mut said = Vec::new();
             match *op {
@@ -219,6 +224,18 @@ mod tests {
                     }
                 }
                 Op::Shutdown(read) => conn.shutdown(&mut env, if read { Half::Read } else { Half::Write }),
+                Op::Rest if conn.is_at_rest(&env) && conn.sizes.settled().is_some() => {
+                    *rested += 1;
+                    if *rests {
+                        let resting = conn.rest(&env).expect("it is at rest");
+                        said.push(format!("{:?} {:?}", resting.info(), resting.initial_numbers()));
+                        *conn = resting.wake(config);
+                    } else {
+                        conn.calm();
+                        said.push(format!("{:?} {:?}", conn.info(), conn.initial_numbers()));
+                    }
+                }
+                Op::Rest => {}
                 Op::Close => said.push(format!("{:?}", conn.close(&mut env))),
             }
             while let Some(event) = conn.poll_event() {
@@ -248,6 +265,66 @@ mod tests {
                 prop_assert_eq!(short.apply(now, &config, &op), long.apply(now, &config, &op));
             }
         }
+    }
+
+    proptest! {
+        /// Whatever came before, a connection that rests wakes as it was.
+        #[test]
+        fn who_rests_wakes_as_it_was(
+            ops in proptest::collection::vec(op(), 1..200),
+            timestamps in mostly(true, Just(false)),
+            sack: bool,
+        ) {
+            let config = Config::default();
+            let mut sleeper = Twin { rests: true, ..Twin::new(&config, true, timestamps, sack) };
+            let mut other = Twin::new(&config, true, timestamps, sack);
+            let mut now = Instant::ZERO + Duration::from_millis(10);
+            for op in ops {
+                if let Op::Pass(micros) = op {
+                    now += Duration::from_micros(micros.into());
+                }
+                prop_assert_eq!(sleeper.apply(now, &config, &op), other.apply(now, &config, &op));
+            }
+        }
+    }
+
+    /// Requests and answers, and a rest behind each: what is forgotten of places in the stream is not missed. And a loss, which
+    /// is remembered.
+    #[test]
+    fn a_connection_rests_between_requests() {
+        let config = Config::default();
+        let mut twin = Twin { rests: true, ..Twin::new(&config, true, true, true) };
+        let arrive = |len, ack| Op::Arrive {
+            seq: 0,
+            len,
+            flags: USUAL.0,
+            ack,
+            window: 60_000,
+            age: Some(1),
+            block: None,
+            left: 0,
+        };
+        let mut now = Instant::ZERO;
+        let all = (255, 0);
+        for round in 1..20 {
+            let turn = [arrive(64, all), Op::Write(3000), Op::Transmit, arrive(0, all), Op::Rest];
+            for op in turn {
+                now += Duration::from_millis(1);
+                twin.apply(now, &config, &op);
+            }
+            assert_eq!(twin.rested, round);
+            if round == 10 {
+                twin.apply(now, &config, &Op::Write(3000));
+                twin.apply(now, &config, &Op::Transmit);
+                while twin.conn.info().retransmits == 0 {
+                    now += Duration::from_millis(100);
+                    twin.apply(now, &config, &Op::Pass(0));
+                    twin.apply(now, &config, &Op::Transmit);
+                }
+                twin.apply(now, &config, &arrive(0, all));
+            }
+        }
+        assert!(twin.conn.info().retransmits > 0);
     }
 
     /// A request, the acknowledgment of the answer with the next request, an acknowledgment alone.

@@ -71,6 +71,16 @@ impl Autotune {
         Self { buffer, space: buffer.min(10 * mss), from: rcv_nxt, edge, began: milliseconds(now), arrived: 0 }
     }
 
+    /// The buffer, and the most the application has taken in a round trip: what outlives a rest.
+    pub(crate) const fn sizes(&self) -> (u32, u32) {
+        (self.buffer, self.space)
+    }
+
+    /// With these sizes a measurement begins at `since`.
+    pub(crate) fn resumed((buffer, space): (u32, u32), since: Instant, rcv_nxt: SeqNum, edge: SeqNum) -> Self {
+        Self { buffer, space, from: rcv_nxt, edge, began: milliseconds(since), arrived: 0 }
+    }
+
     /// Bytes the buffer may hold now. It never falls.
     pub(crate) const fn buffer(&self) -> u32 {
         self.buffer

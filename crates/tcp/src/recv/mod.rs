@@ -6,6 +6,7 @@ pub(crate) mod autotune;
 mod inspect;
 pub(crate) mod paws;
 mod reassembly;
+pub(crate) mod rest;
 pub(crate) mod urgent;
 mod window;
 

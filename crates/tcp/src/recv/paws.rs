@@ -1,5 +1,6 @@
 //! The timestamps option, and PAWS: RFC 7323 sections 3 to 5.
 
+use crate::stamp::Stamp;
 use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::Timestamps};
 
@@ -89,6 +90,32 @@ impl Clock {
     /// TS.Recent: what TIME-WAIT must remember (RFC 6191).
     pub(crate) fn recent(&self) -> Option<u32> {
         self.peer.as_ref().map(|peer| peer.recent)
+    }
+}
+
+/// The timestamps of a connection at rest: as many bytes as they take.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    offset: u32,
+    recent: u32,
+    last_ack_sent: SeqNum,
+    recent_at: Stamp,
+}
+
+impl Clock {
+    pub(crate) fn rest(&self) -> Resting {
+        let Self { offset, ref peer } = *self;
+        let (recent, last_ack_sent) = peer.as_ref().map(|p| (p.recent, p.last_ack_sent)).unwrap_or_default();
+        let recent_at = peer.as_ref().map_or(Instant::ZERO, |p| p.recent_at);
+        Resting { offset, recent, last_ack_sent, recent_at: Stamp::of(recent_at) }
+    }
+}
+
+impl Resting {
+    pub(crate) fn wake(self, is_on: bool) -> Clock {
+        let Self { offset, recent, last_ack_sent, recent_at } = self;
+        let recent_at = recent_at.instant();
+        Clock { offset, peer: is_on.then_some(Peer { recent, recent_at, last_ack_sent }) }
     }
 }
 

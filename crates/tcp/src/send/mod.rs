@@ -14,6 +14,7 @@ pub(crate) mod pmtu;
 mod prr;
 mod rack;
 mod recovery;
+pub(crate) mod rest;
 mod rto;
 mod scoreboard;
 mod tlp;
@@ -487,6 +488,11 @@ impl Sender {
     /// Nothing is queued, nothing outstanding.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.snd_una == self.snd_max && !self.has_unsent()
+    }
+
+    /// When data was sent last.
+    pub(crate) const fn last_sent(&self) -> Instant {
+        self.last_sent
     }
 
     /// Since when the peer has not acknowledged anything of what is outstanding; means something while a timer runs.

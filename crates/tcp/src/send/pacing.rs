@@ -37,6 +37,11 @@ impl Pacer {
         self.left == 0 && now < self.next
     }
 
+    /// Nothing waits, and the pause behind the last burst is over.
+    pub(super) fn is_at_rest(&self, now: Instant) -> bool {
+        !self.waiting && self.next <= now
+    }
+
     /// A segment does wait.
     pub(super) fn wait(&mut self) {
         (self.waiting, self.behind) = (true, true);

@@ -41,6 +41,16 @@ impl Sizes {
         }
     }
 
+    /// All that was sent is acknowledged: the largest size is all there is to know.
+    pub(crate) fn settled(&self) -> Option<u16> {
+        (self.sent == self.acked).then_some(self.sent)
+    }
+
+    /// The largest segment that was sent had this size, and is acknowledged.
+    pub(crate) fn of(size: u16) -> Self {
+        Self { sent: size, acked: size, end: SeqNum::default() }
+    }
+
     /// Nothing larger than `size` is sent any more.
     fn limit(&mut self, size: u16) {
         (self.sent, self.acked) = (self.sent.min(size), self.acked.min(size));

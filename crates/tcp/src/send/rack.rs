@@ -1,6 +1,9 @@
 //! RACK: loss is inferred from the time since a segment was sent (RFC 8985 section 6). The scoreboard has the times.
 
-use super::scoreboard::{Delivered, Transmission};
+use super::{
+    rest::short,
+    scoreboard::{Delivered, Transmission},
+};
 use wheel::{Duration, Instant};
 use wire::SeqNum;
 
@@ -12,7 +15,7 @@ const PERSIST: u8 = 16;
 const MIN_RTT_FOR: Duration = Duration::from_secs(300);
 
 /// What RACK knows of the path: kept as long as the connection.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Path {
     /// The least round-trip time, and when it was measured; zero if none was.
     min_rtt: Duration,
@@ -31,6 +34,16 @@ pub(crate) struct Path {
 impl Path {
     pub(crate) const fn min_rtt(&self) -> Duration {
         self.min_rtt
+    }
+
+    /// The least round-trip time in nanoseconds, and when it was measured, if there is nothing else to keep.
+    pub(crate) fn resting(&self) -> Option<(u32, Instant)> {
+        let min_rtt = short(self.min_rtt)?;
+        (Self::woken(min_rtt, self.measured) == *self).then_some((min_rtt, self.measured))
+    }
+
+    pub(crate) fn woken(min_rtt: u32, measured: Instant) -> Self {
+        Self { min_rtt: Duration::from_nanos(min_rtt.into()), measured, ..Self::default() }
     }
 
     /// The farthest reordering seen, segments, and how many acknowledgments showed any.

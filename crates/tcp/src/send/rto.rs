@@ -1,5 +1,6 @@
 //! The retransmission timeout of RFC 6298.
 
+use super::rest::short;
 use crate::config::Config;
 use wheel::Duration;
 
@@ -9,7 +10,7 @@ const GRANULARITY: Duration = Duration::from_nanos(1024);
 const AFTER_LOST_SYN: Duration = Duration::from_secs(3);
 
 /// SRTT, RTTVAR, and the back-off.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rto {
     /// There was a sample.
     measured: bool,
@@ -94,6 +95,23 @@ impl Rto {
         self.forget_back_off();
     }
 
+    /// SRTT and RTTVAR in nanoseconds, zero before the first sample, if all the rest follows from them.
+    pub(crate) fn resting(&self, config: &Config) -> Option<(u32, u32)> {
+        let (srtt, rttvar) = (short(self.srtt)?, short(self.rttvar)?);
+        (Self::woken(self.measured.then_some((srtt, rttvar)), config) == *self).then_some((srtt, rttvar))
+    }
+
+    /// That of SRTT and RTTVAR in nanoseconds, if there was a sample.
+    pub(crate) fn woken(measured: Option<(u32, u32)>, config: &Config) -> Self {
+        let mut rto = Self::new(config);
+        if let Some((srtt, rttvar)) = measured {
+            rto.measured = true;
+            (rto.srtt, rto.rttvar) = (Duration::from_nanos(srtt.into()), Duration::from_nanos(rttvar.into()));
+            rto.compute(config);
+        }
+        rto
+    }
+
     /// RFC 6298 (2.2) and (2.3).
     pub(crate) fn sample(&mut self, r: Duration, config: &Config) {
         if !self.measured {
@@ -104,12 +122,16 @@ impl Rto {
             self.rttvar = (self.rttvar * 3 + error) / 4;
             self.srtt = (self.srtt * 7 + r) / 8;
         }
+        self.compute(config);
+        self.backoff = 0;
+    }
+
+    fn compute(&mut self, config: &Config) {
         // Linux's floor lies under the variance alone, so that the timeout exceeds the round trip by the time a peer may sit
         // on its ACK: with both under one floor each delayed ACK of a path of 180 ms would be a timeout. It never falls
         // below `min_rto`, as (2.4) asks.
         let rto = self.srtt + (self.rttvar * 4).max(config.min_rto).max(GRANULARITY);
         self.rto = rto.min(config.max_rto);
-        self.backoff = 0;
     }
 }
 

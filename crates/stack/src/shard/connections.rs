@@ -1,0 +1,361 @@
+//! Where a shard's connections are kept: those that have something to do in full, side by side, and of the others, which may be
+//! ten million, what they have to remember.
+//!
+//! A connection is woken by whoever asks for it, and put to rest again by a hand that goes round (the clock algorithm of page
+//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). That costs some hundred
+//! nanoseconds, so it is not done before there are more than [`AWAKE`] in full.
+
+use super::{Entry, life::new_entry};
+use crate::{flow::FlowKey, handle::ConnId};
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use tcp::{Config, Env, Info};
+use wheel::Wheel;
+use wire::{MacAddr, SeqNum};
+
+/// Connections that are kept in full however idle they are: as many as a cache of some MiB has room for.
+const AWAKE: usize = 4096;
+/// Steps of the hand for each connection that was opened or woken.
+const STEPS: u32 = 4;
+/// No VLAN tag: the identifier 4095 is reserved (IEEE 802.1Q).
+const NO_VLAN: u16 = u16::MAX;
+
+/// A connection at rest.
+#[derive(Debug)]
+struct Resting {
+    conn: tcp::Resting,
+    generation: u32,
+    remote: [u8; 16],
+    remote_port: u16,
+    local_port: u16,
+    /// Our address: its place among the shard's.
+    local: u16,
+    vlan: u16,
+    hash: u32,
+    flow_label: u32,
+    mac: MacAddr,
+    time_wait_secs: u8,
+    dscp: u8,
+    plan: u8,
+    astray: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Vacant {
+        generation: u32,
+    },
+    /// Its place among those in full.
+    Awake {
+        generation: u32,
+        at: u32,
+    },
+    Resting(Resting),
+}
+
+/// A connection in full.
+#[derive(Debug)]
+struct Awake {
+    entry: Entry,
+    slot: u32,
+    /// It was asked for since the hand came by last.
+    used: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Connections {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    awake: Vec<Awake>,
+    most_awake: usize,
+    hand: usize,
+    /// Connections that were opened or woken since the hand moved last.
+    came: u32,
+    config: Config,
+    /// Our addresses, as the shard's configuration has them.
+    local: Vec<IpAddr>,
+}
+
+impl Place {
+    const fn generation(&self) -> u32 {
+        match self {
+            Self::Vacant { generation } | Self::Awake { generation, .. } => *generation,
+            Self::Resting(resting) => resting.generation,
+        }
+    }
+}
+
+impl Resting {
+    fn key(&self, local: &[IpAddr]) -> FlowKey {
+        let ip = local.get(usize::from(self.local)).copied().unwrap_or(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED));
+        let remote = IpAddr::from(self.remote).to_canonical();
+        FlowKey::of(ip, self.local_port, remote, self.remote_port)
+    }
+
+    fn wake(self, config: &Config, local: &[IpAddr]) -> Entry {
+        let key = self.key(local);
+        let conn = self.conn.wake(config);
+        Entry {
+            told: true,
+            counted: conn.state(),
+            // No later than when the wheel calls.
+            armed: conn.poll_timeout(),
+            time_wait_secs: self.time_wait_secs,
+            mac: self.mac,
+            vlan: (self.vlan != NO_VLAN).then_some(self.vlan),
+            dscp: self.dscp,
+            flow_label: self.flow_label,
+            plan: self.plan,
+            astray: self.astray,
+            // The way is looked for again before anything is sent.
+            ..new_entry(key, self.hash, conn, key.remote().ip())
+        }
+    }
+}
+
+impl Entry {
+    /// Nobody but the peer and the application has anything to do with it now.
+    fn is_alone(&self) -> bool {
+        let busy = self.queued | self.fresh | self.dead | self.over | self.unread_end;
+        let waits = self.waits | self.starved | self.dirty;
+        self.told && !busy && !waits && self.counted == self.conn.state()
+    }
+}
+
+impl Connections {
+    pub(super) fn new(config: Config, local: Vec<IpAddr>) -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            awake: Vec::new(),
+            most_awake: AWAKE,
+            hand: 0,
+            came: 0,
+            config,
+            local,
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Slots there may be, for listing.
+    pub(super) fn slots(&self) -> u32 {
+        u32::try_from(self.places.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry) -> Option<u32> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.places.push(Place::Vacant { generation: 0 });
+                u32::try_from(self.places.len() - 1).ok()?
+            }
+        };
+        let generation = self.places[slot as usize].generation();
+        self.awaken(slot, generation, entry);
+        Some(slot)
+    }
+
+    fn awaken(&mut self, slot: u32, generation: u32, entry: Entry) {
+        // There are no more than slots.
+        let at = u32::try_from(self.awake.len()).unwrap_or(u32::MAX);
+        self.awake.push(Awake { entry, slot, used: true });
+        self.places[slot as usize] = Place::Awake { generation, at };
+        self.came = self.came.saturating_add(1);
+    }
+
+    /// A connection in full: one at rest is woken.
+    #[inline]
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        let at = match self.places.get(slot as usize)? {
+            Place::Awake { at, .. } => *at,
+            Place::Resting(_) => self.wake(slot),
+            Place::Vacant { .. } => return None,
+        };
+        let awake = self.awake.get_mut(at as usize)?;
+        awake.used = true;
+        Some(&mut awake.entry)
+    }
+
+    #[inline(never)] // the rare case
+    fn wake(&mut self, slot: u32) -> u32 {
+        let place = &mut self.places[slot as usize];
+        let generation = place.generation();
+        let Place::Resting(resting) = core::mem::replace(place, Place::Vacant { generation }) else { return u32::MAX };
+        let entry = resting.wake(&self.config, &self.local);
+        self.awaken(slot, generation, entry);
+        u32::try_from(self.awake.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// A connection that is in full already.
+    pub(super) fn awake(&self, slot: u32) -> Option<&Entry> {
+        let Place::Awake { at, .. } = self.places.get(slot as usize)? else { return None };
+        self.awake.get(*at as usize).map(|awake| &awake.entry)
+    }
+
+    /// The generation of a slot.
+    #[inline]
+    pub(super) fn generation(&self, slot: u32) -> u32 {
+        self.places.get(slot as usize).map_or(0, Place::generation)
+    }
+
+    /// The connection a handle was made for, if it still is.
+    #[inline]
+    pub(super) fn current(&mut self, conn: ConnId) -> Option<&mut Entry> {
+        if self.generation(conn.slot) != conn.generation {
+            return None;
+        }
+        self.get_mut(conn.slot)
+    }
+
+    /// Whether a slot's connection has this key.
+    #[inline]
+    pub(super) fn is(&self, slot: u32, key: &FlowKey) -> bool {
+        match self.places.get(slot as usize) {
+            Some(Place::Awake { at, .. }) => self.awake.get(*at as usize).is_some_and(|awake| awake.entry.key == *key),
+            Some(Place::Resting(resting)) => resting.key(&self.local) == *key,
+            _ => false,
+        }
+    }
+
+    /// Its handle is dead, or it has none.
+    pub(super) fn is_dead(&self, slot: u32) -> bool {
+        self.awake(slot).is_some_and(|entry| entry.dead)
+    }
+
+    pub(super) fn key(&self, slot: u32) -> Option<FlowKey> {
+        match self.places.get(slot as usize)? {
+            Place::Awake { at, .. } => self.awake.get(*at as usize).map(|awake| awake.entry.key),
+            Place::Resting(resting) => Some(resting.key(&self.local)),
+            Place::Vacant { .. } => None,
+        }
+    }
+
+    /// The initial sequence numbers of both sides.
+    pub(super) fn initial_numbers(&self, slot: u32) -> Option<(SeqNum, SeqNum)> {
+        match self.places.get(slot as usize)? {
+            Place::Awake { at, .. } => self.awake.get(*at as usize).map(|awake| awake.entry.conn.initial_numbers()),
+            Place::Resting(resting) => Some(resting.conn.initial_numbers()),
+            Place::Vacant { .. } => None,
+        }
+    }
+
+    /// What a connection at rest is shown as.
+    pub(super) fn resting_info(&self, slot: u32) -> Option<(FlowKey, Info)> {
+        let Place::Resting(resting) = self.places.get(slot as usize)? else { return None };
+        Some((resting.key(&self.local), resting.conn.info()))
+    }
+
+    /// Wakes it only if that is of interest to it: a segment on our link carries `mss` now.
+    pub(super) fn with_link_mss(&mut self, slot: u32, mss: impl FnOnce(&FlowKey) -> u16) -> Option<(u16, &mut Entry)> {
+        let mss = mss(&self.key(slot)?);
+        if let Some(Place::Resting(resting)) = self.places.get(slot as usize)
+            && !resting.conn.minds_link_mss(mss)
+        {
+            return None;
+        }
+        self.get_mut(slot).map(|entry| (mss, entry))
+    }
+
+    /// A connection is gone; its handle is dead.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Entry> {
+        // Nobody removes what rests.
+        self.get_mut(slot)?;
+        let Place::Awake { generation, at } = self.places[slot as usize] else { return None };
+        let entry = self.take_out(at as usize);
+        self.places[slot as usize] = Place::Vacant { generation: ConnId::next_generation(generation) };
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    /// Out of those in full; the last one takes its place.
+    fn take_out(&mut self, at: usize) -> Entry {
+        let Awake { entry, .. } = self.awake.swap_remove(at);
+        if let Some(moved) = self.awake.get(at)
+            && let Place::Awake { at: place, .. } = &mut self.places[moved.slot as usize]
+        {
+            *place = u32::try_from(at).unwrap_or(u32::MAX);
+        }
+        entry
+    }
+
+    /// Puts connections to rest if there are too many in full: some steps for each that has come.
+    #[inline]
+    pub(super) fn settle(&mut self, env: &Env<'_>, wheel: &mut Wheel) {
+        if self.awake.len() > self.most_awake {
+            self.go_round(env, wheel);
+        }
+    }
+
+    fn go_round(&mut self, env: &Env<'_>, wheel: &mut Wheel) {
+        for _ in 0..core::mem::take(&mut self.came).saturating_mul(STEPS).saturating_add(1) {
+            if self.awake.len() <= self.most_awake {
+                return;
+            }
+            if self.hand >= self.awake.len() {
+                self.hand = 0;
+            }
+            let at = self.hand;
+            if core::mem::take(&mut self.awake[at].used) || !self.rest(at, env, wheel) {
+                self.hand += 1;
+            }
+        }
+    }
+
+    /// False if it has something to do.
+    fn rest(&mut self, at: usize, env: &Env<'_>, wheel: &mut Wheel) -> bool {
+        let Awake { entry, slot, .. } = &mut self.awake[at];
+        let slot = *slot;
+        let (ours, remote) = (entry.key.local(), entry.key.remote());
+        let place = self.local.iter().position(|ip| *ip == ours.ip()).and_then(|at| u16::try_from(at).ok());
+        let (Some(local), true) = (place, entry.is_alone()) else { return false };
+        let Some(conn) = entry.conn.rest(env) else { return false };
+        match conn.deadline() {
+            Some(deadline) if entry.armed == Some(deadline) => {}
+            Some(deadline) => wheel.start(slot, deadline),
+            None if entry.armed.is_some() => {
+                wheel.stop(slot);
+            }
+            None => {}
+        }
+        let resting = Resting {
+            conn,
+            generation: self.places[slot as usize].generation(),
+            remote: mapped(remote),
+            remote_port: remote.port(),
+            local_port: ours.port(),
+            local,
+            vlan: entry.vlan.unwrap_or(NO_VLAN),
+            hash: entry.hash,
+            flow_label: entry.flow_label,
+            mac: entry.mac,
+            time_wait_secs: entry.time_wait_secs,
+            dscp: entry.dscp,
+            plan: entry.plan,
+            astray: entry.astray,
+        };
+        self.take_out(at);
+        self.places[slot as usize] = Place::Resting(resting);
+        true
+    }
+
+    /// How many are kept in full however idle they are: for tests.
+    pub(super) fn set_most_awake(&mut self, most: usize) {
+        self.most_awake = most;
+    }
+
+    /// How many are in full.
+    pub(super) fn awake_len(&self) -> usize {
+        self.awake.len()
+    }
+}
+
+fn mapped(remote: SocketAddr) -> [u8; 16] {
+    match remote.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
