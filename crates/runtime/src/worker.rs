@@ -288,6 +288,7 @@ impl<P: Port, A: App> Worker<P, A> {
             self.port.receive(&mut self.received, room);
         }
         let taken = self.received.len();
+        self.shard.look_ahead(self.received.iter().map(|frame| self.port.bytes(frame)));
         for frame in self.received.drain(..) {
             let bytes = self.port.bytes(&frame);
             let placed = self.shard.on_frame(now, bytes, &mut self.app);

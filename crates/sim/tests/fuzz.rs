@@ -228,6 +228,7 @@ fn shard(input: &mut Input<'_>, n: u8) -> Shard {
         ..Settings::default()
     };
     config.tcp = TcpConfig::new(settings).expect("valid");
+    config.most_awake = if shape & 64 == 0 { 4096 } else { 0 };
     config.pool_bytes = if sizes >> 6 == 3 { 32 << 10 } else { 1 << 20 };
     Shard::new(config, Instant::ZERO).expect("valid")
 }

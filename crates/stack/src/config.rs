@@ -43,6 +43,10 @@ pub struct ShardConfig {
     pub ports: RangeInclusive<u16>,
     /// Connections, in any state but TIME-WAIT and the SYN-RECEIVED of a passive open. 1 to 2^30.
     pub max_connections: u32,
+    /// Connections that are kept in full whatever they do. Of those beyond that who has nothing to send, to read, to acknowledge
+    /// or to wait for is put to rest: it takes a third of the memory, and some 100 ns to be made whole again by the next segment
+    /// or call. 0 to 2^30; 4096 by default, which a cache of some MiB has room for.
+    pub most_awake: u32,
     /// Passive opens in SYN-RECEIVED, of all listeners together. 1 to 2^24.
     pub max_half_open: u32,
     /// TIME-WAIT records. 1 to 2^30.
@@ -76,6 +80,7 @@ impl ShardConfig {
             hop_limit: 64,
             ports: DEFAULT_PORTS,
             max_connections: 1 << 20,
+            most_awake: 4096,
             max_half_open: 1 << 18,
             max_time_wait: 1 << 20,
             max_timers: 1 << 22,
@@ -97,6 +102,7 @@ impl ShardConfig {
         within("mtu", self.mtu.into(), 576..=65_535, "576 to 65,535 bytes")?;
         within("hop_limit", self.hop_limit.into(), 1..=255, "1 to 255")?;
         within("max_connections", self.max_connections.into(), 1..=1 << 30, "1 to 2^30")?;
+        within("most_awake", self.most_awake.into(), 0..=1 << 30, "0 to 2^30")?;
         within("max_half_open", self.max_half_open.into(), 1..=1 << 24, "1 to 2^24")?;
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
         within("max_timers", self.max_timers.into(), 0..=1 << 30, "0 to 2^30")?;

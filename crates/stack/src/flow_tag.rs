@@ -17,7 +17,8 @@ pub fn flow_tag(frame: &[u8]) -> Option<u64> {
     Some(tag.finish())
 }
 
-fn flow_of(frame: &[u8]) -> Option<FlowKey> {
+/// The flow a frame belongs to, if it is of one.
+pub(crate) fn flow_of(frame: &[u8]) -> Option<FlowKey> {
     let (link, packet) = eth::Header::parse(frame).ok()?;
     match link.ethertype {
         eth::ETHERTYPE_IPV4 => {

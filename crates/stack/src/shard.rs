@@ -1,6 +1,7 @@
 //! A shard's state, and the verbs of its owner. `input` has what frames do, `output` what is sent, `life` how connections
 //! are made, told of and freed.
 
+mod ahead;
 mod claim;
 mod connections;
 mod foreign;
@@ -40,6 +41,7 @@ use crate::{
     time_wait::TimeWaits,
     timers::Timers,
 };
+use ahead::Ahead;
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use connections::Connections;
 use core::net::{IpAddr, SocketAddr};
@@ -108,6 +110,7 @@ pub struct Shard {
     routes: Routes,
     conns: Connections,
     table: FlowTable,
+    ahead: Ahead,
     time_waits: TimeWaits,
     half_opens: HalfOpens,
     cookies: Cookies,
@@ -158,8 +161,13 @@ impl Shard {
         let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
         Ok(Self {
             routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
-            conns: Connections::new(config.tcp.clone(), config.addresses.iter().map(|a| a.ip).collect()),
+            conns: Connections::new(
+                config.tcp.clone(),
+                config.most_awake,
+                config.addresses.iter().map(|a| a.ip).collect(),
+            ),
             table: FlowTable::new(table),
+            ahead: Ahead::default(),
             time_waits: TimeWaits::new(now, config.max_time_wait, config.addresses.iter().map(|a| a.ip).collect()),
             half_opens: HalfOpens::new(now, config.max_half_open),
             cookies: Cookies::new(cookies),

@@ -140,6 +140,17 @@ impl FlowTable {
         self.recent = Some((flow, slot));
     }
 
+    /// Owners.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Reads what a look-up of this hash reads first, so that it is in a cache then; what it read means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u32) -> u32 {
+        self.bucket(self.home(hash)).owner
+    }
+
     /// The owner with this hash for which `same` holds.
     #[inline]
     pub(crate) fn find(&self, hash: u32, same: impl Fn(Owner) -> bool) -> Option<Owner> {

@@ -76,9 +76,11 @@ pub(crate) fn config(rng: &mut Rng, n: u8) -> ShardConfig {
         ecn: rng.pick(&[Ecn::Off, Ecn::Answer, Ecn::Ask]),
         congestion: rng.pick(&[Congestion::Cubic, Congestion::NewReno]),
         delayed_ack: Duration::from_millis(rng.pick(&[0, 1, 40, 400])),
+        ack_gather: Duration::from_micros(rng.pick(&[0, 20, 20, 1000])),
         ..Settings::default()
     };
     config.tcp = TcpConfig::new(settings).expect("valid");
+    config.most_awake = rng.pick(&[0, 1, 4096]);
     config.pool_bytes = rng.pick(&[32 << 10, 256 << 10, 16 << 20]);
     config
 }

@@ -3,7 +3,7 @@
 //!
 //! A connection is woken by whoever asks for it, and put to rest again by a hand that goes round (the clock algorithm of page
 //! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). That costs some hundred
-//! nanoseconds, so it is not done before there are more than [`AWAKE`] in full.
+//! nanoseconds, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full.
 
 use super::{Entry, life::new_entry};
 use crate::{flow::FlowKey, handle::ConnId};
@@ -13,8 +13,6 @@ use tcp::{Config, Env, Info};
 use wheel::Wheel;
 use wire::{MacAddr, SeqNum};
 
-/// Connections that are kept in full however idle they are: as many as a cache of some MiB has room for.
-const AWAKE: usize = 4096;
 /// Steps of the hand for each connection that was opened or woken.
 const STEPS: u32 = 4;
 /// No VLAN tag: the identifier 4095 is reserved (IEEE 802.1Q).
@@ -123,12 +121,12 @@ impl Entry {
 }
 
 impl Connections {
-    pub(super) fn new(config: Config, local: Vec<IpAddr>) -> Self {
+    pub(super) fn new(config: Config, most_awake: u32, local: Vec<IpAddr>) -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),
             awake: Vec::new(),
-            most_awake: AWAKE,
+            most_awake: most_awake as usize,
             hand: 0,
             came: 0,
             config,
@@ -188,6 +186,23 @@ impl Connections {
         let entry = resting.wake(&self.config, &self.local);
         self.awaken(slot, generation, entry);
         u32::try_from(self.awake.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Reads a slot, so that it is in a cache when it is asked for; what it read means nothing.
+    #[inline]
+    pub(super) fn touch_place(&self, slot: u32) -> u32 {
+        match self.places.get(slot as usize) {
+            Some(Place::Awake { at, .. }) => *at,
+            // Its first line and its last.
+            Some(Place::Resting(resting)) => resting.hash ^ resting.conn.touch(),
+            _ => 0,
+        }
+    }
+
+    /// The same of a connection in full: the lines that a segment needs.
+    #[inline]
+    pub(super) fn touch(&self, slot: u32) -> u32 {
+        self.awake(slot).map_or(0, |entry| entry.hash ^ u32::from(entry.dscp) ^ entry.conn.touch())
     }
 
     /// A connection that is in full already.
@@ -340,16 +355,6 @@ impl Connections {
         self.take_out(at);
         self.places[slot as usize] = Place::Resting(resting);
         true
-    }
-
-    /// How many are kept in full however idle they are: for tests.
-    pub(super) fn set_most_awake(&mut self, most: usize) {
-        self.most_awake = most;
-    }
-
-    /// How many are in full.
-    pub(super) fn awake_len(&self) -> usize {
-        self.awake.len()
     }
 }
 

@@ -292,7 +292,7 @@ impl Shard {
 
     /// Who has this key, and its hash.
     fn look_up(&mut self, key: &FlowKey) -> (Option<Owner>, u32) {
-        let hash = self.table.hash(key);
+        let hash = self.ahead.take(key).unwrap_or_else(|| self.table.hash(key));
         let same = |owner| match owner {
             Owner::Connection(slot) => self.conns.is(slot, key),
             Owner::TimeWait(slot) => self.time_waits.is(slot, key),

@@ -99,6 +99,13 @@ impl Connection {
             && self.challenge.is_at_rest(env.now, env.config)
     }
 
+    /// Reads a little of each cache line that a segment needs, so that they are there then; what it read means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self) -> u32 {
+        self.snd.touch() ^ self.rcv.buffer() ^ self.rcv.rcv_nxt().value() ^ u32::from(self.mss)
+    }
+
     /// Forgets what means nothing any more.
     pub(super) fn calm(&mut self) {
         self.snd.calm();
@@ -110,6 +117,13 @@ impl Connection {
 }
 
 impl Resting {
+    /// Reads a little of each cache line, so that they are there when it is woken; what it read means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self) -> u32 {
+        self.snd.iss().value() ^ self.rcv.buffer() ^ u32::from(self.flags)
+    }
+
     /// The state: ESTABLISHED or CLOSE-WAIT.
     #[must_use]
     pub const fn state(&self) -> State {
