@@ -530,7 +530,7 @@ impl Shard {
     /// all there is to see to.
     #[inline]
     fn mark_unless_quiet(&mut self, slot: u32) {
-        let Some(entry) = self.slots.get_mut(slot as usize).and_then(|s| s.entry.as_mut()) else { return };
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         if entry.dirty {
             return;
         }
