@@ -1,10 +1,10 @@
 //! What names a connection: both addresses and both ports.
 
-use core::hash::Hasher;
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A connection's key, from our side. IPv4 addresses are kept v4-mapped (`::ffff:a.b.c.d`): 36 bytes for either family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowKey {
     local: Ipv6Addr,
     remote: Ipv6Addr,
@@ -47,22 +47,6 @@ impl FlowKey {
         (self.local_port, self.remote_port)
     }
 
-    /// Addresses and ports for a keyed hash. Of IPv4 only what it has, so half the rounds; the message is then of another length
-    /// than any of IPv6. Words of known size leave nothing of the hash's buffering.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)] // the low word of both halves
-    pub(crate) fn hash_into(&self, hasher: &mut impl Hasher) {
-        let (local, remote) = (self.local.to_bits(), self.remote.to_bits());
-        if self.is_ipv4() {
-            hasher.write_u64((local as u64) << 32 | (remote as u64 & 0xffff_ffff));
-        } else {
-            for word in [local >> 64, local, remote >> 64, remote] {
-                hasher.write_u64(word as u64);
-            }
-        }
-        hasher.write_u32(u32::from(self.local_port) << 16 | u32::from(self.remote_port));
-    }
-
     /// Whether it is a connection of IPv4.
     #[must_use]
     #[inline]
@@ -74,6 +58,24 @@ impl FlowKey {
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
         SocketAddr::new(self.remote.to_canonical(), self.remote_port)
+    }
+}
+
+impl Hash for FlowKey {
+    /// Addresses and ports for a keyed hash. Of IPv4 only what it has, so half the rounds; the message is then of another length
+    /// than any of IPv6. Words of known size leave nothing of the hash's buffering.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the low word of both halves
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let (local, remote) = (self.local.to_bits(), self.remote.to_bits());
+        if self.is_ipv4() {
+            hasher.write_u64((local as u64) << 32 | (remote as u64 & 0xffff_ffff));
+        } else {
+            for word in [local >> 64, local, remote >> 64, remote] {
+                hasher.write_u64(word as u64);
+            }
+        }
+        hasher.write_u32(u32::from(self.local_port) << 16 | u32::from(self.remote_port));
     }
 }
 

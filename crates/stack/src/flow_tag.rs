@@ -1,7 +1,7 @@
 //! A frame's flow, by a number: for tables of what is only a hint.
 
 use crate::flow::FlowKey;
-use core::hash::Hasher;
+use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use wire::{eth, icmpv4, icmpv6, ip, ipv4, ipv6, quoted::Quoted};
 
@@ -13,7 +13,7 @@ use wire::{eth, icmpv4, icmpv6, ip, ipv4, ipv6, quoted::Quoted};
 pub fn flow_tag(frame: &[u8]) -> Option<u64> {
     let key = flow_of(frame)?;
     let mut tag = Tag(0);
-    key.hash_into(&mut tag);
+    key.hash(&mut tag);
     Some(tag.finish())
 }
 
@@ -103,7 +103,7 @@ mod tests {
         let local = "10.0.0.1:80".parse().expect("an address");
         let low = (0..20_000_u16).map(|port| {
             let mut tag = Tag(0);
-            FlowKey::new(local, ([10, 0, 0, 2], port).into()).hash_into(&mut tag);
+            FlowKey::new(local, ([10, 0, 0, 2], port).into()).hash(&mut tag);
             tag.finish() & 0xffff
         });
         let different = low.collect::<BTreeSet<_>>().len();

@@ -12,7 +12,7 @@
 
 use crate::flow::FlowKey;
 use alloc::{boxed::Box, vec::Vec};
-use core::hash::Hasher;
+use core::hash::{Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
 /// Who a table entry belongs to.
@@ -117,7 +117,7 @@ impl FlowTable {
     fn hash64(&self, flow: &FlowKey) -> u64 {
         let (k0, k1) = self.key;
         let mut hasher = SipHasher13::new_with_keys(k0, k1);
-        flow.hash_into(&mut hasher);
+        flow.hash(&mut hasher);
         hasher.finish()
     }
 

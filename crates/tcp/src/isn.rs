@@ -1,12 +1,14 @@
-//! Initial sequence numbers: RFC 9293 section 3.4.1 and RFC 6528, ISN = M + F(connection, secret).
+//! Initial sequence numbers: RFC 9293 section 3.4.1 and RFC 6528, ISN = M + F(connection, secret). And the offset of timestamps,
+//! which is drawn with F.
+//!
+//! Both come from one hash: F is its lower half, the offset its upper one. `SipHash` with a secret key is a pseudorandom function of
+//! 64 bits, so neither half tells anything of the other, or of another connection's: to who sees one the other is as good as drawn
+//! by a key of its own.
 
 use core::hash::{Hash, Hasher};
 use siphasher::sip::SipHasher24;
 use wheel::Instant;
 use wire::SeqNum;
-
-/// Keeps what the two functions hash apart.
-const TIMESTAMP: u8 = b'T';
 
 /// The generator of a shard's initial sequence numbers; the key must come from the system's random source.
 #[derive(Debug, Clone)]
@@ -23,21 +25,25 @@ impl IsnGenerator {
 
     /// The ISN of `connection` (its addresses and ports) at `now`: a clock of 4 µs steps plus a keyed hash.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // M and F are taken modulo 2^32
     pub fn isn(&self, now: Instant, connection: &impl Hash) -> SeqNum {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        connection.hash(&mut hasher);
-        SeqNum::new(hasher.finish() as u32) + (now.as_nanos() / 4000) as u32
+        self.isn_and_offset(now, connection).0
     }
 
     /// What is added to the timestamp clock of `connection` (RFC 7323 section 5.4): nobody outside can tell it, and it is the
     /// same for every incarnation, so that a new one's timestamps are later than the old one's (RFC 6191).
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // the clock is taken modulo 2^32
     pub fn timestamp_offset(&self, connection: &impl Hash) -> u32 {
+        self.isn_and_offset(Instant::ZERO, connection).1
+    }
+
+    /// [`isn`](Self::isn) and [`timestamp_offset`](Self::timestamp_offset), for half of what both cost.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // M and F are taken modulo 2^32
+    pub fn isn_and_offset(&self, now: Instant, connection: &impl Hash) -> (SeqNum, u32) {
         let mut hasher = SipHasher24::new_with_key(&self.key);
-        (TIMESTAMP, connection).hash(&mut hasher);
-        hasher.finish() as u32
+        connection.hash(&mut hasher);
+        let hash = hasher.finish();
+        (SeqNum::new(hash as u32) + (now.as_nanos() / 4000) as u32, (hash >> 32) as u32)
     }
 }
 
@@ -71,5 +77,8 @@ mod tests {
         assert_ne!(generator.timestamp_offset(&(1, 2)), generator.timestamp_offset(&(1, 3)));
         assert_ne!(generator.timestamp_offset(&(1, 2)), other.timestamp_offset(&(1, 2)));
         assert_ne!(generator.timestamp_offset(&(1, 2)), generator.isn(Instant::ZERO, &(1, 2)).value());
+        let later = Instant::ZERO + Duration::from_secs(5);
+        let both = (generator.isn(later, &(1, 2)), generator.timestamp_offset(&(1, 2)));
+        assert_eq!(generator.isn_and_offset(later, &(1, 2)), both);
     }
 }

@@ -76,10 +76,11 @@ impl Shard {
             Owner::HalfOpen(slot) => self.half_opens.get(slot).is_some_and(|r| r.key == key),
             Owner::TimeWait(_) => false,
         };
-        let slot = match (self.table.find(self.table.hash(&key), same), &report) {
+        let hash = self.table.hash(&key);
+        let slot = match (self.table.find(hash, same), &report) {
             (Some(Owner::Connection(slot)), _) => slot,
             (Some(Owner::HalfOpen(slot)), Report::Error(error)) => {
-                return Ok(self.icmp_in_syn_received(now, slot, quoted.seq, *error)?);
+                return Ok(self.icmp_in_syn_received(now, slot, hash, quoted.seq, *error)?);
             }
             (None, _) if self.may_be_elsewhere(way) => return Err(Rejected::Elsewhere),
             // A SYN-ACK is never too big.

@@ -17,8 +17,8 @@ impl Shard {
     pub(super) fn start(&self, now: Instant, key: &FlowKey) -> Start {
         let (headers, default_peer_mss) = if key.remote().is_ipv4() { (40, 536) } else { (60, 1220) };
         let mss = self.config.mtu.saturating_sub(headers).max(64);
-        let timestamp_offset = self.isn.timestamp_offset(key);
-        Start { iss: self.isn.isn(now, key), mss, default_peer_mss, timestamp_offset }
+        let (iss, timestamp_offset) = self.isn.isn_and_offset(now, key);
+        Start { iss, mss, default_peer_mss, timestamp_offset }
     }
 
     /// RFC 9293 MUST-46: no connection to a broadcast or multicast address; nor to nobody's, our own, or port 0.
@@ -119,7 +119,9 @@ impl Shard {
             return None;
         }
         let hash = entry.hash;
-        entry.flow_label = self.table.label(&entry.key);
+        if !entry.key.is_ipv4() {
+            entry.flow_label = self.table.label(&entry.key);
+        }
         let slot = self.conns.insert(entry)?;
         self.table.insert(hash, Owner::Connection(slot));
         Some(slot)

@@ -132,27 +132,27 @@ impl Shard {
         knocker: &Knocker<'_>,
         app: &mut impl App,
     ) -> Result<(), Refusal> {
-        let offset = self.isn.timestamp_offset(&knocker.key);
         let Some(record) = self.half_opens.get_mut(slot) else { return Ok(()) };
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let answer = record.half.on_segment(&env, knocker.segment);
         let (half, listener) = (record.half, record.listener);
+        let offset = || self.isn.timestamp_offset(&knocker.key);
         let (key, Link { src: mac, vlan, .. }) = (&knocker.key, knocker.link);
         match answer {
             HalfOpenAnswer::Complete => {
                 // As in Linux (tcp_abort_on_overflow = 0): without room the ACK is dropped, and our SYN-ACK goes out again.
                 self.has_room(listener)?;
-                self.remove_half_open(slot);
+                self.remove_half_open(slot, knocker.hash);
                 return self.complete(now, listener, knocker, &half, app);
             }
             HalfOpenAnswer::Ignore(reason) => self.counters.dropped(reason),
             HalfOpenAnswer::Ack(reason) => {
-                let header = half.ack(&env, offset);
+                let header = half.ack(&env, offset());
                 self.counters.dropped(reason);
                 self.answer(key, mac, vlan, header);
             }
             HalfOpenAnswer::SynAckAgain => {
-                let header = half.syn_ack(&env, offset);
+                let header = half.syn_ack(&env, offset());
                 self.counters.dropped(DropReason::OutOfWindow);
                 self.answer(key, mac, vlan, header);
             }
@@ -160,7 +160,7 @@ impl Shard {
                 self.counters.dropped(DropReason::AckUnacceptable);
                 self.reset(mac, vlan, key.local(), key.remote(), reset);
             }
-            HalfOpenAnswer::Forget => self.forget(now, slot),
+            HalfOpenAnswer::Forget => self.forget(now, slot, knocker.hash),
         }
         self.counters.segments_in += 1;
         Ok(())
@@ -171,6 +171,7 @@ impl Shard {
         &mut self,
         now: Instant,
         slot: u32,
+        hash: u32,
         seq: SeqNum,
         error: IcmpError,
     ) -> Result<(), Refusal> {
@@ -179,7 +180,7 @@ impl Shard {
         }
         self.counters.icmp_in += 1;
         if error.is_hard() {
-            self.forget(now, slot);
+            self.forget(now, slot, hash);
         }
         Ok(())
     }
@@ -208,6 +209,8 @@ impl Shard {
             ..new_entry(knocker.key, knocker.hash, conn, next_hop)
         };
         let slot = self.insert(entry).ok_or(Refusal::ConnectionsFull)?;
+        // Most often its next segment is the next that comes.
+        self.table.remember(knocker.key, slot);
         self.begin_with_path(now, slot);
         self.segment(now, &knocker.link, slot, knocker.segment, app);
         Ok(())
@@ -231,7 +234,8 @@ impl Shard {
             let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             if record.half.timeouts() >= patience || !record.half.on_timeout(&env) {
                 self.counters.half_open_expired += 1;
-                self.forget(now, slot);
+                let hash = self.table.hash(&record.key);
+                self.forget(now, slot, hash);
                 continue;
             }
             if young {
@@ -246,9 +250,8 @@ impl Shard {
         }
     }
 
-    fn remove_half_open(&mut self, slot: u32) -> Option<Record> {
+    fn remove_half_open(&mut self, slot: u32, hash: u32) -> Option<Record> {
         let record = self.half_opens.remove(slot)?;
-        let hash = self.table.hash(&record.key);
         self.table.remove(hash, Owner::HalfOpen(slot));
         self.listeners.end(record.listener, record.half.timeouts() == 0);
         self.counters.count_state(&mut { State::SynReceived }, State::Closed);
@@ -256,17 +259,17 @@ impl Shard {
     }
 
     /// Nothing comes of a passive open: the incarnation in TIME-WAIT whose place it took is back.
-    fn forget(&mut self, now: Instant, slot: u32) {
-        if let Some(record) = self.remove_half_open(slot) {
-            let hash = self.table.hash(&record.key);
+    fn forget(&mut self, now: Instant, slot: u32, hash: u32) {
+        if let Some(record) = self.remove_half_open(slot, hash) {
             self.resume_time_wait(now, hash, record.old.map(|old| *old));
         }
     }
 
     pub(super) fn forget_half_opens(&mut self, now: Instant, which: impl Fn(&Record) -> bool) {
         for slot in 0..self.half_opens.slots() {
-            if self.half_opens.get(slot).is_some_and(&which) {
-                self.forget(now, slot);
+            if let Some(record) = self.half_opens.get(slot).filter(|record| which(record)) {
+                let hash = self.table.hash(&record.key);
+                self.forget(now, slot, hash);
             }
         }
     }
