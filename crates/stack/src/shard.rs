@@ -527,14 +527,14 @@ impl Shard {
     }
 
     /// The same for one that has heard a segment. Where that asks for nothing at once, as every second data segment, its timer is
-    /// all there is to see to.
+    /// all there is to see to. Another state does: it is counted, and who was just made has its next hop to find.
     #[inline]
     fn mark_unless_quiet(&mut self, slot: u32) {
         let Some(entry) = self.conns.get_mut(slot) else { return };
         if entry.dirty {
             return;
         }
-        if !entry.over && entry.conn.sent_all() {
+        if !entry.over && entry.counted == entry.conn.state() && entry.conn.sent_all() {
             Self::arm_entry(entry, slot, &mut self.wheel);
         } else {
             Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);

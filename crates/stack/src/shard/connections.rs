@@ -144,6 +144,7 @@ impl Connections {
         u32::try_from(self.places.len()).unwrap_or(u32::MAX)
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, entry: Entry) -> Option<u32> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -157,6 +158,7 @@ impl Connections {
         Some(slot)
     }
 
+    #[inline]
     fn awaken(&mut self, slot: u32, generation: u32, entry: Entry) {
         // There are no more than slots.
         let at = u32::try_from(self.awake.len()).unwrap_or(u32::MAX);
@@ -276,25 +278,26 @@ impl Connections {
     }
 
     /// A connection is gone; its handle is dead.
-    pub(super) fn remove(&mut self, slot: u32) -> Option<Entry> {
+    pub(super) fn remove(&mut self, slot: u32) {
         // Nobody removes what rests.
-        self.get_mut(slot)?;
-        let Place::Awake { generation, at } = self.places[slot as usize] else { return None };
-        let entry = self.take_out(at as usize);
-        self.places[slot as usize] = Place::Vacant { generation: ConnId::next_generation(generation) };
+        let Some(Place::Awake { generation, at }) = self.places.get(slot as usize) else { return };
+        let (generation, at) = (ConnId::next_generation(*generation), *at as usize);
+        self.take_out(at);
+        self.places[slot as usize] = Place::Vacant { generation };
         self.free.push(slot);
-        Some(entry)
     }
 
-    /// Out of those in full; the last one takes its place.
-    fn take_out(&mut self, at: usize) -> Entry {
-        let Awake { entry, .. } = self.awake.swap_remove(at);
+    /// Out of those in full; the last one takes its place. Where it is that one itself nothing is copied.
+    fn take_out(&mut self, at: usize) {
+        if at + 1 == self.awake.len() {
+            return self.awake.truncate(at);
+        }
+        self.awake.swap_remove(at);
         if let Some(moved) = self.awake.get(at)
             && let Place::Awake { at: place, .. } = &mut self.places[moved.slot as usize]
         {
             *place = u32::try_from(at).unwrap_or(u32::MAX);
         }
-        entry
     }
 
     /// Puts connections to rest if there are too many in full: some steps for each that has come.

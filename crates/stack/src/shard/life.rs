@@ -324,11 +324,12 @@ impl Shard {
         if self.tap.is_some() {
             self.tap_conn(slot, |tap, flow, iss, irs| tap.gone(flow, iss, irs));
         }
-        if let Some(mut entry) = self.conns.remove(slot) {
+        if let Some(entry) = self.conns.get_mut(slot) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.release(&mut env);
             self.counters.count_state(&mut entry.counted, tcp::State::Closed);
         }
+        self.conns.remove(slot);
         self.wheel.stop(slot);
     }
 }
