@@ -131,7 +131,7 @@ fn batch_random<H: Host + 'static>(connections: usize) -> Run {
         while left > 0 {
             let batch = BATCH.min(left).min(clients.len() - at);
             let clients = &mut clients[at..at + batch];
-            clients.iter_mut().for_each(|client| line.say(client, Says::Middle));
+            line.say_each(clients, Says::Middle);
             assert!(line.hear_each(clients).frames <= batch as u32);
             at = if at + batch == connections { 0 } else { at + batch };
             left -= batch;

@@ -111,7 +111,7 @@ pub enum Says {
 }
 
 /// A frame in which the numbers are overwritten.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Template {
     frame: Vec<u8>,
     /// Where its timestamps are.
@@ -219,6 +219,8 @@ pub struct Line<H> {
     pub now: u64,
     pub step: u64,
     templates: [Template; 6],
+    /// The frames of a batch, all of one kind.
+    batch: Vec<Template>,
 }
 
 impl<H: Host> Line<H> {
@@ -226,7 +228,7 @@ impl<H: Host> Line<H> {
         let all = [Says::Syn, Says::Ack, Says::Fin, Says::Small, Says::Middle, Says::Full];
         let mss = if setup.server == Server::Serves { MSS_OF_BULK } else { MSS };
         let templates = all.map(|says| Template::new(says, mss));
-        Self { host: H::new(setup), now: 1_000_000_000, step: 10_000, templates }
+        Self { host: H::new(setup), now: 1_000_000_000, step: 10_000, templates, batch: Vec::new() }
     }
 
     /// A frame goes in.
@@ -236,6 +238,23 @@ impl<H: Host> Line<H> {
         template.fill(self.now, *client);
         client.seq = client.seq.wrapping_add(template.len);
         self.host.take(self.now, &mut template.frame, client.which as usize);
+    }
+
+    /// A frame of each goes in, a batch that is there at once. Always of the same kind.
+    #[inline]
+    pub fn say_each(&mut self, clients: &mut [Client], says: Says) {
+        while self.batch.len() < clients.len() {
+            self.batch.push(self.templates[says as usize].clone());
+        }
+        for (client, template) in clients.iter_mut().zip(&mut self.batch) {
+            template.fill(self.now, *client);
+            client.seq = client.seq.wrapping_add(template.len);
+        }
+        let batch = &mut self.batch[..clients.len()];
+        self.host.look_ahead(batch.iter().map(|template| &*template.frame));
+        for (client, template) in clients.iter().zip(batch) {
+            self.host.take(self.now, &mut template.frame, client.which as usize);
+        }
     }
 
     /// What the stack has to say to that comes out.

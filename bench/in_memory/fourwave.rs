@@ -70,6 +70,11 @@ impl Host for Fourwave {
     }
 
     #[inline]
+    fn look_ahead<'a>(&mut self, frames: impl ExactSizeIterator<Item = &'a [u8]>) {
+        self.shard.look_ahead(frames);
+    }
+
+    #[inline]
     fn turn(&mut self, now: u64, mut sent: impl FnMut(&[u8])) {
         let now = Instant::from_nanos(now);
         self.shard.advance(now, &mut self.app);

@@ -44,6 +44,8 @@ pub trait Host {
     fn new(setup: Setup) -> Self;
     /// A frame arrives, of the connection with this number: who has to look for news among their sockets is told where.
     fn take(&mut self, now: u64, frame: &mut Vec<u8>, which: usize);
+    /// These frames arrive next.
+    fn look_ahead<'a>(&mut self, _: impl ExactSizeIterator<Item = &'a [u8]>) {}
     /// The rest of a turn of the loop: timers fire, and what is to be sent is shown.
     fn turn(&mut self, now: u64, sent: impl FnMut(&[u8]));
 }
