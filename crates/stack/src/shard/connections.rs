@@ -8,6 +8,7 @@
 use super::{Entry, life::new_entry};
 use crate::{flow::FlowKey, handle::ConnId};
 use alloc::vec::Vec;
+use core::hint::black_box;
 use core::net::{IpAddr, SocketAddr};
 use tcp::{Config, Env, Info};
 use wheel::Wheel;
@@ -15,6 +16,8 @@ use wire::{MacAddr, SeqNum};
 
 /// Steps of the hand for each connection that was opened or woken.
 const STEPS: u32 = 4;
+/// Connections that the hand looks at together.
+const PIECE: usize = 16;
 /// No VLAN tag: the identifier 4095 is reserved (IEEE 802.1Q).
 const NO_VLAN: u16 = u16::MAX;
 
@@ -51,10 +54,9 @@ enum Place {
     Resting(Resting),
 }
 
-/// A connection in full.
+/// Of a connection in full.
 #[derive(Debug)]
-struct Awake {
-    entry: Entry,
+struct Mark {
     slot: u32,
     /// It was asked for since the hand came by last.
     used: bool,
@@ -64,7 +66,9 @@ struct Awake {
 pub(super) struct Connections {
     places: Vec<Place>,
     free: Vec<u32>,
-    awake: Vec<Awake>,
+    awake: Vec<Entry>,
+    /// Of those, in the same order: the hand looks at these alone, most of the time.
+    marks: Vec<Mark>,
     most_awake: usize,
     hand: usize,
     /// Connections that were opened or woken since the hand moved last.
@@ -84,6 +88,12 @@ impl Place {
 }
 
 impl Resting {
+    /// Reads a little of each of its lines; what it read means nothing.
+    #[inline]
+    fn touch(&self) -> u32 {
+        self.hash ^ u32::from(self.remote[0]) ^ u32::from(self.plan) ^ self.conn.touch()
+    }
+
     fn key(&self, local: &[IpAddr]) -> FlowKey {
         let ip = local.get(usize::from(self.local)).copied().unwrap_or(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED));
         let remote = IpAddr::from(self.remote).to_canonical();
@@ -112,6 +122,12 @@ impl Resting {
 }
 
 impl Entry {
+    /// Reads a little of the lines that a segment needs; what it read means nothing.
+    #[inline]
+    fn touch(&self) -> u32 {
+        self.hash ^ u32::from(self.dscp) ^ u32::from(self.dead) ^ self.conn.touch()
+    }
+
     /// Nobody but the peer and the application has anything to do with it now.
     fn is_alone(&self) -> bool {
         let busy = self.queued | self.fresh | self.dead | self.over | self.unread_end;
@@ -126,6 +142,7 @@ impl Connections {
             places: Vec::new(),
             free: Vec::new(),
             awake: Vec::new(),
+            marks: Vec::new(),
             most_awake: most_awake as usize,
             hand: 0,
             came: 0,
@@ -162,7 +179,8 @@ impl Connections {
     fn awaken(&mut self, slot: u32, generation: u32, entry: Entry) {
         // There are no more than slots.
         let at = u32::try_from(self.awake.len()).unwrap_or(u32::MAX);
-        self.awake.push(Awake { entry, slot, used: true });
+        self.awake.push(entry);
+        self.marks.push(Mark { slot, used: true });
         self.places[slot as usize] = Place::Awake { generation, at };
         self.came = self.came.saturating_add(1);
     }
@@ -175,9 +193,8 @@ impl Connections {
             Place::Resting(_) => self.wake(slot),
             Place::Vacant { .. } => return None,
         };
-        let awake = self.awake.get_mut(at as usize)?;
-        awake.used = true;
-        Some(&mut awake.entry)
+        self.marks.get_mut(at as usize)?.used = true;
+        self.awake.get_mut(at as usize)
     }
 
     #[inline(never)] // the rare case
@@ -195,8 +212,7 @@ impl Connections {
     pub(super) fn touch_place(&self, slot: u32) -> u32 {
         match self.places.get(slot as usize) {
             Some(Place::Awake { at, .. }) => *at,
-            // Its first line and its last.
-            Some(Place::Resting(resting)) => resting.hash ^ resting.conn.touch(),
+            Some(Place::Resting(resting)) => resting.touch(),
             _ => 0,
         }
     }
@@ -204,13 +220,13 @@ impl Connections {
     /// The same of a connection in full: the lines that a segment needs.
     #[inline]
     pub(super) fn touch(&self, slot: u32) -> u32 {
-        self.awake(slot).map_or(0, |entry| entry.hash ^ u32::from(entry.dscp) ^ entry.conn.touch())
+        self.awake(slot).map_or(0, Entry::touch)
     }
 
     /// A connection that is in full already.
     pub(super) fn awake(&self, slot: u32) -> Option<&Entry> {
         let Place::Awake { at, .. } = self.places.get(slot as usize)? else { return None };
-        self.awake.get(*at as usize).map(|awake| &awake.entry)
+        self.awake.get(*at as usize)
     }
 
     /// The generation of a slot.
@@ -232,7 +248,7 @@ impl Connections {
     #[inline]
     pub(super) fn is(&self, slot: u32, key: &FlowKey) -> bool {
         match self.places.get(slot as usize) {
-            Some(Place::Awake { at, .. }) => self.awake.get(*at as usize).is_some_and(|awake| awake.entry.key == *key),
+            Some(Place::Awake { at, .. }) => self.awake.get(*at as usize).is_some_and(|entry| entry.key == *key),
             Some(Place::Resting(resting)) => resting.key(&self.local) == *key,
             _ => false,
         }
@@ -245,7 +261,7 @@ impl Connections {
 
     pub(super) fn key(&self, slot: u32) -> Option<FlowKey> {
         match self.places.get(slot as usize)? {
-            Place::Awake { at, .. } => self.awake.get(*at as usize).map(|awake| awake.entry.key),
+            Place::Awake { at, .. } => self.awake.get(*at as usize).map(|entry| entry.key),
             Place::Resting(resting) => Some(resting.key(&self.local)),
             Place::Vacant { .. } => None,
         }
@@ -254,7 +270,7 @@ impl Connections {
     /// The initial sequence numbers of both sides.
     pub(super) fn initial_numbers(&self, slot: u32) -> Option<(SeqNum, SeqNum)> {
         match self.places.get(slot as usize)? {
-            Place::Awake { at, .. } => self.awake.get(*at as usize).map(|awake| awake.entry.conn.initial_numbers()),
+            Place::Awake { at, .. } => self.awake.get(*at as usize).map(|entry| entry.conn.initial_numbers()),
             Place::Resting(resting) => Some(resting.conn.initial_numbers()),
             Place::Vacant { .. } => None,
         }
@@ -289,11 +305,12 @@ impl Connections {
 
     /// Out of those in full; the last one takes its place. Where it is that one itself nothing is copied.
     fn take_out(&mut self, at: usize) {
+        self.marks.swap_remove(at);
         if at + 1 == self.awake.len() {
             return self.awake.truncate(at);
         }
         self.awake.swap_remove(at);
-        if let Some(moved) = self.awake.get(at)
+        if let Some(moved) = self.marks.get(at)
             && let Place::Awake { at: place, .. } = &mut self.places[moved.slot as usize]
         {
             *place = u32::try_from(at).unwrap_or(u32::MAX);
@@ -308,29 +325,38 @@ impl Connections {
         }
     }
 
+    #[inline(never)] // of no interest to few connections
     fn go_round(&mut self, env: &Env<'_>, wheel: &mut Wheel) {
-        for _ in 0..core::mem::take(&mut self.came).saturating_mul(STEPS).saturating_add(1) {
-            if self.awake.len() <= self.most_awake {
-                return;
-            }
+        let mut steps = core::mem::take(&mut self.came).saturating_mul(STEPS).saturating_add(1) as usize;
+        while steps > 0 && self.awake.len() > self.most_awake {
             if self.hand >= self.awake.len() {
                 self.hand = 0;
             }
-            let at = self.hand;
-            if core::mem::take(&mut self.awake[at].used) || !self.rest(at, env, wheel) {
-                self.hand += 1;
+            // A piece at a time, so that what is not in a cache is asked for all at once.
+            let end = self.awake.len().min(self.hand + steps.min(PIECE));
+            let piece = self.hand..end;
+            steps -= piece.len();
+            let touched = piece.clone().filter(|at| !self.marks[*at].used).fold(0, |sum, at| {
+                sum ^ self.awake[at].touch() ^ self.places[self.marks[at].slot as usize].generation()
+            });
+            black_box(touched);
+            self.hand = end;
+            // From behind: the last one of all takes the place of one that goes.
+            for at in piece.rev() {
+                if !core::mem::take(&mut self.marks[at].used) {
+                    self.rest(at, env, wheel);
+                }
             }
         }
     }
 
-    /// False if it has something to do.
-    fn rest(&mut self, at: usize, env: &Env<'_>, wheel: &mut Wheel) -> bool {
-        let Awake { entry, slot, .. } = &mut self.awake[at];
-        let slot = *slot;
+    /// Puts it to rest unless it has something to do.
+    fn rest(&mut self, at: usize, env: &Env<'_>, wheel: &mut Wheel) {
+        let (entry, slot) = (&mut self.awake[at], self.marks[at].slot);
         let (ours, remote) = (entry.key.local(), entry.key.remote());
         let place = self.local.iter().position(|ip| *ip == ours.ip()).and_then(|at| u16::try_from(at).ok());
-        let (Some(local), true) = (place, entry.is_alone()) else { return false };
-        let Some(conn) = entry.conn.rest(env) else { return false };
+        let (Some(local), true) = (place, entry.is_alone()) else { return };
+        let Some(conn) = entry.conn.rest(env) else { return };
         match conn.deadline() {
             Some(deadline) if entry.armed == Some(deadline) => {}
             Some(deadline) => wheel.start(slot, deadline),
@@ -357,7 +383,6 @@ impl Connections {
         };
         self.take_out(at);
         self.places[slot as usize] = Place::Resting(resting);
-        true
     }
 }
 

@@ -121,7 +121,8 @@ impl Resting {
     #[inline]
     #[must_use]
     pub fn touch(&self) -> u32 {
-        self.snd.iss().value() ^ self.rcv.buffer() ^ u32::from(self.flags)
+        let ends = u32::from(self.flags) ^ u32::from(self.size) ^ u32::from(self.aside.is_some());
+        self.snd.touch() ^ self.rcv.buffer() ^ self.clock.touch() ^ ends
     }
 
     /// The state: ESTABLISHED or CLOSE-WAIT.

@@ -112,6 +112,10 @@ impl Clock {
 }
 
 impl Resting {
+    pub(crate) const fn touch(&self) -> u32 {
+        self.recent
+    }
+
     pub(crate) fn wake(self, is_on: bool) -> Clock {
         let Self { offset, recent, last_ack_sent, recent_at } = self;
         let recent_at = recent_at.instant();
