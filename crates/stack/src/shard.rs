@@ -530,11 +530,13 @@ impl Shard {
     /// all there is to see to. Another state does: it is counted, and who was just made has its next hop to find.
     #[inline]
     fn mark_unless_quiet(&mut self, slot: u32) {
+        let epoch = self.neighbours.epoch();
         let Some(entry) = self.conns.get_mut(slot) else { return };
         if entry.dirty {
             return;
         }
-        if !entry.over && entry.counted == entry.conn.state() && entry.conn.sent_all() {
+        // Who has not found its way yet looks for it before there is something to send.
+        if entry.epoch == Some(epoch) && !entry.over && entry.counted == entry.conn.state() && entry.conn.sent_all() {
             Self::arm_entry(entry, slot, &mut self.wheel);
         } else {
             Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);

@@ -6,8 +6,8 @@ impl Shard {
     /// A connection has sent one segment again and again: its next hop is asked for its MAC address anew. The one we have
     /// stays in use meanwhile: the fault may lie anywhere on the path.
     pub(super) fn suspect(&mut self, now: Instant, slot: u32) {
-        let Some(entry) = self.entry(slot) else { return };
-        let next_hop = entry.next_hop;
+        let Some(remote) = self.conns.key(slot).map(|key| key.remote().ip()) else { return };
+        let Some(next_hop) = self.routes.next_hop(remote) else { return };
         let question = self.neighbours.suspect(now, next_hop);
         self.ask_for(question);
     }
