@@ -38,7 +38,7 @@ pub(crate) use raw::RawArgs;
 pub(crate) use report::ReportArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
-pub(crate) use tcp::{Congestion, Ecn, ListenArgs, SynCookies, TcpArgs, TcpConfig};
+pub(crate) use tcp::{Congestion, Ecn, ListenArgs, Profile, SynCookies, TcpArgs, TcpConfig};
 pub(crate) use through::ThroughArgs;
 
 /// A TCP/IP stack in user space, on AF_XDP.

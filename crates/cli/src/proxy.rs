@@ -102,7 +102,7 @@ fn builder(config: &Config) -> anyhow::Result<fourwave::Stack> {
 
 fn connections(at: &StackConfig) -> Connections {
     let (keepalive, user_timeout) = stack::Accepted::of(&at.tcp).settings();
-    Connections { listen: stack::listen_options(&at.tcp), keepalive, user_timeout }
+    Connections { listen: stack::listen_options(&at.tcp), keepalive, user_timeout, profile: stack::profile(&at.tcp) }
 }
 
 /// Reads the file again, and does what it says from now on; nothing has changed after an error.

@@ -10,7 +10,8 @@ use fourwave::control::Count;
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{
-    self, Congestion, CopyMode, Ecn, Idle, KernelWait, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum, XdpMode,
+    self, Congestion, CopyMode, Ecn, Idle, KernelWait, Profile, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum,
+    XdpMode,
 };
 use crate::stop::Stop;
 
@@ -134,15 +135,34 @@ pub(crate) fn listen_options(tcp: &TcpConfig) -> ListenOptions {
             SynCookies::Always => fourwave::SynCookies::Always,
             SynCookies::From(n) => fourwave::SynCookies::From(n),
         },
+        profile: profile(tcp).unwrap_or(default.profile),
         ..default
     }
 }
 
-/// What is set for each connection that is accepted.
+/// What is set for each connection that is accepted, whatever its application has set of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Accepted {
     keepalive: Option<Keepalive>,
     user_timeout: Option<fourwave::Duration>,
+    profile: Option<fourwave::Profile>,
+}
+
+/// What was typed, as the stack calls it.
+pub(crate) const fn profile(tcp: &TcpConfig) -> Option<fourwave::Profile> {
+    match tcp.profile {
+        None => None,
+        Some(Profile::Latency) => Some(fourwave::Profile::Latency),
+        Some(Profile::Throughput) => Some(fourwave::Profile::Throughput),
+    }
+}
+
+/// Sets up a connection of a client that asks: nothing it sends is held back, unless it was typed what the connection is for.
+pub(crate) fn set_asking(io: &mut Io<'_>, conn: ConnId, tcp: &TcpConfig) {
+    let _ = match profile(tcp) {
+        None => io.set_nodelay(conn, true),
+        Some(profile) => io.set_profile(conn, profile),
+    };
 }
 
 impl Accepted {
@@ -152,6 +172,7 @@ impl Accepted {
         Self {
             keepalive: keepalive.map(|idle| Keepalive { idle, interval: idle.min(default.interval), ..default }),
             user_timeout: tcp.user_timeout.map(duration),
+            profile: profile(tcp),
         }
     }
 
@@ -161,6 +182,9 @@ impl Accepted {
     }
 
     pub(crate) fn set(&self, io: &mut Io<'_>, conn: ConnId) {
+        if let Some(profile) = self.profile {
+            let _ = io.set_profile(conn, profile);
+        }
         if self.keepalive.is_some() {
             let _ = io.set_keepalive(conn, self.keepalive);
         }

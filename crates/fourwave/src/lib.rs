@@ -34,8 +34,8 @@ pub use builder::Stack;
 pub use runtime::stack::{
     App, Bytes, ConfigError, Congestion, ConnId, ConnMap, ConnectError, Counters, DEFAULT_PORTS, Dad, Detail, Duration,
     Ecn, Error as ConnectionError, Half, IcmpError, Info, Instant, Io, Keepalive, ListenError, ListenOptions,
-    ListenerId, MacAddr, Message, Place, PoolCounters, Recovery, Refusal, Settings, SocketCounters, SoftError, State,
-    SynCookies, TimerId, TooManyTimers, Via,
+    ListenerId, MacAddr, Message, Place, PoolCounters, Profile, Recovery, Refusal, Settings, SocketCounters, SoftError,
+    State, SynCookies, TimerId, TooManyTimers, Via,
 };
 pub use runtime::xdp::{AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
 pub use runtime::{

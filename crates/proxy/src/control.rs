@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use fourwave::{ConnId, ConnectError, Duration, Io, Keepalive, ListenOptions, Message, Place, Via};
+use fourwave::{ConnId, ConnectError, Duration, Io, Keepalive, ListenOptions, Message, Place, Profile, Via};
 use serde::Serialize;
 
 use crate::app::{Proxy, Told};
@@ -23,22 +23,33 @@ pub struct Connections {
     pub keepalive: Option<Keepalive>,
     /// How long a peer may acknowledge nothing; `None`: as the stack has it.
     pub user_timeout: Option<Duration>,
+    /// What they are for; `None`: what is to go leaves at once, and acknowledgments wait for it.
+    pub profile: Option<Profile>,
 }
 
 impl Connections {
     /// Sets a connection up.
     pub(crate) fn set(&self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = io.set_nodelay(conn, true);
-        // The other side's answer is often less than a round trip away: it can carry the acknowledgment. (The kernel would wait
-        // for it for 40 ms.)
-        if conn.via() == Via::Stack {
-            let _ = io.set_quick_ack(conn, false);
+        if let Some(profile) = self.profile {
+            let _ = io.set_profile(conn, profile);
+        } else {
+            Self::pass_on(io, conn);
         }
         if self.keepalive.is_some() {
             let _ = io.set_keepalive(conn, self.keepalive);
         }
         if self.user_timeout.is_some() {
             let _ = io.set_user_timeout(conn, self.user_timeout);
+        }
+    }
+
+    /// What is right for most: all that comes is passed on at once.
+    fn pass_on(io: &mut Io<'_>, conn: ConnId) {
+        let _ = io.set_nodelay(conn, true);
+        // The other side's answer is often less than a round trip away: it can carry the acknowledgment. (The kernel would wait
+        // for it for 40 ms.)
+        if conn.via() == Via::Stack {
+            let _ = io.set_quick_ack(conn, false);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Detail, Error, Half, Info, Keepalive, SoftError, State};
+use tcp::{Detail, Error, Half, Info, Keepalive, Profile, SoftError, State};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
@@ -465,6 +465,19 @@ impl Io<'_> {
             return self.shard.sockets()?.set(conn, SocketOption::QuickAck(on));
         }
         self.shard.with(self.now, conn, |c, env| c.set_quick_ack(env, on))
+    }
+
+    /// What the connection is for ([`Profile`]): sets Nagle's algorithm, quick acknowledgments and the cork, whatever was set
+    /// before, and how bursts leave and acknowledgments are gathered. What is set behind it holds. Of one over the kernel's
+    /// sockets it is `TCP_NODELAY`, `TCP_CORK` and `TCP_QUICKACK`, the last for the moment only.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] for a dead handle.
+    pub fn set_profile(&mut self, conn: ConnId, profile: Profile) -> Result<(), Error> {
+        if conn.is_kernel() {
+            return self.shard.sockets()?.set(conn, SocketOption::Profile(profile));
+        }
+        self.shard.with(self.now, conn, |c, env| c.set_profile(env, profile))
     }
 
     /// What `fourwave ss` shows.

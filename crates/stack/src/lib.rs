@@ -61,7 +61,7 @@ pub use timers::{TimerId, TooManyTimers};
 pub use bytes::Bytes;
 pub use tcp::{
     Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, PoolCounters,
-    Recovery, Settings, SoftError, State,
+    Profile, Recovery, Settings, SoftError, State,
 };
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

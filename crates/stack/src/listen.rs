@@ -3,7 +3,7 @@
 use crate::handle::{ConnId, Via};
 use alloc::{collections::VecDeque, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{ConfigError, Cookies};
+use tcp::{ConfigError, Cookies, Profile};
 use wheel::{Duration, Instant};
 
 /// A listener of a shard. The id of one that was closed names no other.
@@ -71,11 +71,19 @@ pub struct ListenOptions {
     pub time_wait: Option<Duration>,
     /// When SYNs are answered by cookies.
     pub syn_cookies: SynCookies,
+    /// What its connections are for, until [`Io::set_profile`](crate::Io::set_profile) says otherwise.
+    pub profile: Profile,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096, accept_queue: None, time_wait: None, syn_cookies: SynCookies::WhenFull }
+        Self {
+            backlog: 4096,
+            accept_queue: None,
+            time_wait: None,
+            syn_cookies: SynCookies::WhenFull,
+            profile: Profile::Balanced,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Detail, Error, Half, Info, Keepalive, SoftError};
+use tcp::{Detail, Error, Half, Info, Keepalive, Profile, SoftError};
 use wheel::{Duration, Instant};
 
 /// What [`Sockets::next_event`] tells, to be passed on to the application.
@@ -57,6 +57,8 @@ pub enum SocketOption {
     Nodelay(bool),
     /// [`Io::set_quick_ack`](crate::Io::set_quick_ack).
     QuickAck(bool),
+    /// [`Io::set_profile`](crate::Io::set_profile).
+    Profile(Profile),
     /// [`Io::set_cork`](crate::Io::set_cork).
     Cork(bool),
     /// [`Io::set_linger`](crate::Io::set_linger).

@@ -703,7 +703,7 @@ proptest! {
         moves in prop::collection::vec(moves(), 1..80),
         close in any::<bool>(),
     ) {
-        let options = ListenOptions { backlog, accept_queue, time_wait: None, syn_cookies: cookies };
+        let options = ListenOptions { backlog, accept_queue, syn_cookies: cookies, ..ListenOptions::default() };
         let mut bench = Bench::new(v6, options);
         bench.app.waits = true;
         let (listener, mut iss) = (bench.listener, [0u32; 4]);

@@ -9,6 +9,7 @@ mod keepalive;
 mod linger;
 mod path;
 mod predicted;
+mod profile;
 mod quick_ack;
 mod rest;
 mod segment;
@@ -378,11 +379,6 @@ impl Connection {
     /// The connection is over by a fault outside of it: the path says that the peer can't be reached.
     pub fn fail(&mut self, env: &mut Env<'_>, error: Error) {
         self.finish(env, Some(error));
-    }
-
-    /// Switches Nagle's algorithm off (RFC 9293 MUST-17).
-    pub fn set_nodelay(&mut self, on: bool) {
-        self.snd.set_nodelay(on);
     }
 
     /// What there is to send can't leave: the next hop is not known. R2 runs all the same.

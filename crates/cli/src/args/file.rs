@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_queues, parse_time_wait};
 use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
 use super::{
-    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Queues, Stack, SynCookies, TcpArgs, TxChecksum,
-    UsageError, XdpMode,
+    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Profile, Queues, Stack, SynCookies, TcpArgs,
+    TxChecksum, UsageError, XdpMode,
 };
 
 /// What a file may say: the flags of [`super::StackArgs`] and [`ListenArgs`] by their own names. What is for listening has
@@ -42,6 +42,7 @@ pub(super) struct FileArgs {
     receive_buffer: Option<u32>,
     #[serde(default, deserialize_with = "buffer")]
     send_buffer: Option<u32>,
+    profile: Option<Profile>,
     #[serde(default, deserialize_with = "backlog")]
     backlog: Option<u32>,
     syn_cookies: Option<SynCookies>,
@@ -74,6 +75,7 @@ impl FileArgs {
             min_rto: self.min_rto,
             receive_buffer: self.receive_buffer,
             send_buffer: self.send_buffer,
+            profile: self.profile,
         }
     }
 
@@ -188,12 +190,14 @@ mod tests {
         assert_eq!(file.tx_checksum, Some(TxChecksum::Offload));
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
-             keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n",
+             keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n\
+             profile = \"throughput\"\n",
         )
         .unwrap();
         assert_eq!((file.ecn, file.congestion), (Some(Ecn::Ask), Some(Congestion::Newreno)));
         assert_eq!((file.time_wait, file.min_rto), (Some(Duration::from_millis(1500)), Some(Duration::from_millis(5))));
         assert_eq!((file.receive_buffer, file.send_buffer), (Some(4096), Some(8192)));
+        assert_eq!(file.profile, Some(Profile::Throughput));
         assert_eq!((file.backlog, file.syn_cookies), (Some(100), Some(SynCookies::From(50))));
         let times = [60, 30].map(|s| Some(Duration::from_secs(s)));
         assert_eq!([file.keepalive, file.user_timeout], times);

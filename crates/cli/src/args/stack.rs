@@ -114,7 +114,7 @@ pub(crate) enum TxChecksum {
 /// Whose TCP, and where and how the stack runs, as far as it was typed.
 #[derive(Clone, Debug, Args)]
 #[command(
-    next_help_heading = "The stack (with --stack kernel only --cores, --idle and --keep-privileges have an effect)"
+    next_help_heading = "The stack (with --stack kernel only --cores, --idle, --profile and --keep-privileges have an effect)"
 )]
 pub(crate) struct StackArgs {
     /// These flags from a TOML file, such as `interface = "eth0"`; flags win over the file

@@ -44,6 +44,16 @@ pub(crate) enum SynCookies {
     From(u32),
 }
 
+/// What connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Profile {
+    /// Nothing waits: no Nagle, each batch acknowledged at once, small bursts
+    Latency,
+    /// Few frames: Nagle, ACKs that wait and are gathered, more queued
+    Throughput,
+}
+
 /// Of every connection, as far as it was typed.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct TcpArgs {
@@ -72,6 +82,10 @@ pub(crate) struct TcpArgs {
     /// [default: 33554432]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(buffers()))]
     pub(super) send_buffer: Option<u32>,
+
+    /// What connections are for; without it they are balanced, and what a command sends at once is not held back
+    #[arg(long, value_enum)]
+    pub(super) profile: Option<Profile>,
 }
 
 fn buffers() -> std::ops::RangeInclusive<i64> {
@@ -112,6 +126,7 @@ pub(crate) struct TcpConfig {
     pub(crate) min_rto: Option<Duration>,
     pub(crate) receive_buffer: Option<u32>,
     pub(crate) send_buffer: Option<u32>,
+    pub(crate) profile: Option<Profile>,
     pub(crate) backlog: Option<u32>,
     pub(crate) syn_cookies: SynCookies,
     pub(crate) keepalive: Option<Duration>,
@@ -128,6 +143,7 @@ impl TcpArgs {
             min_rto: self.min_rto.or(other.min_rto),
             receive_buffer: self.receive_buffer.or(other.receive_buffer),
             send_buffer: self.send_buffer.or(other.send_buffer),
+            profile: self.profile.or(other.profile),
         }
     }
 }
@@ -153,6 +169,7 @@ impl TcpConfig {
             min_rto: tcp.min_rto,
             receive_buffer: tcp.receive_buffer,
             send_buffer: tcp.send_buffer,
+            profile: tcp.profile,
             backlog: listen.backlog,
             syn_cookies: listen.syn_cookies.unwrap_or(SynCookies::WhenFull),
             keepalive: listen.keepalive,

@@ -155,13 +155,13 @@ fn connections_are_as_the_flags_say_then_the_file_then_the_defaults() {
     let plain = "fourwave serve echo --listen 10.77.0.1:7";
     let tcp = serve(plain).unwrap().at.tcp;
     assert_eq!((tcp.time_wait, tcp.backlog, tcp.keepalive, tcp.user_timeout), (None, None, None, None));
-    assert_eq!((tcp.min_rto, tcp.receive_buffer, tcp.send_buffer), (None, None, None));
+    assert_eq!((tcp.min_rto, tcp.receive_buffer, tcp.send_buffer, tcp.profile), (None, None, None, None));
     assert_eq!((tcp.ecn, tcp.congestion, tcp.syn_cookies), (Ecn::Answer, Congestion::Cubic, SynCookies::WhenFull));
 
     let path = std::env::temp_dir().join(format!("fourwave-tcp-{}.toml", std::process::id()));
     std::fs::write(&path, "backlog = 9\nsyn-cookies = \"never\"\nkeepalive = 7\nsend-buffer = 9999\n").unwrap();
     let flags = "--time-wait 1 --ecn ask --congestion newreno --syn-cookies 5 --user-timeout 2.5 \
-                 --min-rto 0.001 --receive-buffer 1073741824";
+                 --min-rto 0.001 --receive-buffer 1073741824 --profile latency";
     let tcp = serve(&format!("{plain} {flags} --config {}", path.display())).unwrap().at.tcp;
     std::fs::remove_file(&path).unwrap();
     assert_eq!((tcp.ecn, tcp.congestion, tcp.syn_cookies), (Ecn::Ask, Congestion::Newreno, SynCookies::From(5)));
@@ -169,6 +169,7 @@ fn connections_are_as_the_flags_say_then_the_file_then_the_defaults() {
     assert_eq!((tcp.time_wait, tcp.user_timeout), (seconds(1000), seconds(2500)));
     assert_eq!((tcp.backlog, tcp.keepalive), (Some(9), seconds(7000)));
     assert_eq!((tcp.min_rto, tcp.receive_buffer, tcp.send_buffer), (seconds(1), Some(1 << 30), Some(9999)));
+    assert_eq!(tcp.profile, Some(Profile::Latency));
 }
 
 #[test]
@@ -184,6 +185,7 @@ fn connections_out_of_range_are_usage_errors_that_say_what_is_allowed() {
         ("--user-timeout 86401", "1 to 86400"),
         ("--ecn on", "answer"),
         ("--congestion bbr", "newreno"),
+        ("--profile fast", "[possible values: latency, throughput]"),
         ("--min-rto 0.0005", "0.001 to 1"),
         ("--min-rto 1.5", "0.001 to 1"),
         ("--receive-buffer 4095", "4096..=1073741824"),

@@ -553,7 +553,7 @@ fn ahead(at: Instant) -> Instant {
 
 impl App for Ping {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = io.set_nodelay(conn, true);
+        stack::set_asking(io, conn, &self.config.at.tcp);
         if let Some(at) = self.link(conn).filter(|_| !self.done) {
             self.links[at].open = true;
             self.course.opened(self.clock.now());

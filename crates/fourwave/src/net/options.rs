@@ -1,6 +1,6 @@
 //! Options of a stream, from its user to its shard: without a lock.
 
-use crate::{Duration, Keepalive};
+use crate::{Duration, Keepalive, Profile};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,11 @@ pub(crate) struct Options {
     user_timeout: AtomicU64,
     /// Probes, interval and idle time; 0: none.
     keepalive: AtomicU64,
+    /// Its place in [`PROFILES`].
+    profile: AtomicU64,
 }
+
+const PROFILES: [Profile; 3] = [Profile::Balanced, Profile::Latency, Profile::Throughput];
 
 impl Options {
     pub(crate) fn set_user_timeout(&self, time: Option<Duration>) {
@@ -27,6 +31,16 @@ impl Options {
     /// The user's, if the shard hasn't seen it yet.
     pub(crate) fn user_timeout(&self) -> Option<Option<Duration>> {
         changed(&self.user_timeout).map(|ms| (ms > 0).then(|| Duration::from_millis(ms)))
+    }
+
+    pub(crate) fn set_profile(&self, profile: Profile) {
+        let place = PROFILES.iter().position(|p| *p == profile).unwrap_or(0);
+        self.profile.store(place as u64 | CHANGED, Ordering::Release);
+    }
+
+    /// As [`user_timeout`](Self::user_timeout).
+    pub(crate) fn profile(&self) -> Option<Profile> {
+        changed(&self.profile).and_then(|place| PROFILES.get(usize::try_from(place).ok()?).copied())
     }
 
     pub(crate) fn set_keepalive(&self, settings: Option<WholeKeepalive>) {
@@ -121,6 +135,11 @@ mod tests {
         }
         options.set_keepalive(None);
         assert_eq!(options.keepalive(), Some(None));
+        assert_eq!(options.profile(), None);
+        for profile in PROFILES {
+            options.set_profile(profile);
+            assert_eq!((options.profile(), options.profile()), (Some(profile), None));
+        }
     }
 
     /// include/net/tcp.h of Linux: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.

@@ -191,6 +191,9 @@ impl Side {
         let state = self.shared.state();
         if state & OPTIONS != 0 {
             self.shared.unset(OPTIONS);
+            if let Some(profile) = self.shared.options.profile() {
+                let _ = io.set_profile(self.conn, profile);
+            }
             let _ = io.set_nodelay(self.conn, self.shared.state() & NODELAY != 0);
             if let Some(time) = self.shared.options.user_timeout() {
                 let _ = io.set_user_timeout(self.conn, time);

@@ -366,6 +366,12 @@ impl Stream {
         self.shared.tell_shard();
     }
 
+    /// Nagle's algorithm is part of it, and may be set otherwise behind it.
+    pub(crate) fn set_profile(&self, profile: crate::Profile) {
+        self.shared.options.set_profile(profile);
+        self.set_nodelay(profile == crate::Profile::Latency);
+    }
+
     pub(crate) fn nodelay(&self) -> bool {
         self.shared.state() & NODELAY != 0
     }

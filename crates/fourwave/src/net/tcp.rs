@@ -4,7 +4,7 @@ use super::handle::Net;
 use super::listening::Listener;
 use super::options::{WholeKeepalive, check_user_timeout, set_kernels_keepalive};
 use super::stream::Stream;
-use crate::Keepalive;
+use crate::{Keepalive, Profile};
 use mio::{Interest, Registry, Token, event};
 use socket2::SockRef;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -123,6 +123,21 @@ impl TcpStream {
             StreamOf::Kernel(stream) => stream.set_nodelay(nodelay),
             StreamOf::Stack(stream) => {
                 stream.set_nodelay(nodelay);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the connection is for, where shorter waits cost frames and fewer frames cost waits. Nagle's algorithm is part of it,
+    /// and may be set otherwise behind it; of the kernel's stream nothing else is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_profile(&self, profile: Profile) -> io::Result<()> {
+        match &self.0 {
+            StreamOf::Kernel(stream) => stream.set_nodelay(profile == Profile::Latency),
+            StreamOf::Stack(stream) => {
+                stream.set_profile(profile);
                 Ok(())
             }
         }

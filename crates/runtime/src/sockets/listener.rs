@@ -3,7 +3,7 @@
 use super::{errors, open};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
-use stack::ListenOptions;
+use stack::{ListenOptions, Profile};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -46,6 +46,10 @@ impl Listener {
         }
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&fd, true)?;
+        }
+        if options.profile == Profile::Latency {
+            // What it accepts has it from here.
+            sockopt::set_tcp_nodelay(&fd, true)?;
         }
         net::bind(&fd, &address)?;
         let backlog = options.accept_queue.unwrap_or(options.backlog);

@@ -6,7 +6,7 @@ use super::soft::Soft;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use stack::{
-    Detail, Duration, Error, Half, IcmpError, Info, Instant, Keepalive, Recovery, Sending, SocketOption, State,
+    Detail, Duration, Error, Half, IcmpError, Info, Instant, Keepalive, Profile, Recovery, Sending, SocketOption, State,
 };
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -575,6 +575,7 @@ impl Socket {
         let _ = match option {
             SocketOption::Nodelay(on) => sockopt::set_tcp_nodelay(fd, on),
             SocketOption::QuickAck(on) => sockopt::set_tcp_quickack(fd, on),
+            SocketOption::Profile(profile) => set_profile(fd, profile),
             SocketOption::Cork(on) => sockopt::set_tcp_cork(fd, on),
             SocketOption::Linger(time) => {
                 self.linger = time;
@@ -696,6 +697,12 @@ fn micros(us: u32) -> Duration {
 fn user_timeout_ms(time: Option<Duration>) -> u32 {
     let most = u32::try_from(i32::MAX).unwrap_or(u32::MAX);
     time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(most).clamp(1, most))
+}
+
+fn set_profile(fd: &OwnedFd, profile: Profile) -> rustix::io::Result<()> {
+    sockopt::set_tcp_cork(fd, false)?;
+    sockopt::set_tcp_nodelay(fd, profile == Profile::Latency)?;
+    sockopt::set_tcp_quickack(fd, profile != Profile::Throughput)
 }
 
 fn set_keepalive(fd: &OwnedFd, settings: Keepalive) -> rustix::io::Result<()> {

@@ -7,8 +7,8 @@ use crate::{
 };
 use sim::{Dumbbell, Host, LinkConfig, LinkCounters, LinkId, Loss, Node, Nodes, Rng, Topology, World};
 use stack::{
-    Congestion, Duration, Ecn, Instant, ListenOptions, LocalAddress, MacAddr, Settings, Shard, ShardConfig, SynCookies,
-    TcpConfig,
+    Congestion, Duration, Ecn, Instant, ListenOptions, LocalAddress, MacAddr, Profile, Settings, Shard, ShardConfig,
+    SynCookies, TcpConfig,
 };
 use std::{
     cell::RefCell,
@@ -87,11 +87,18 @@ pub(crate) fn config(rng: &mut Rng, n: u8) -> ShardConfig {
 
 pub(crate) fn options(rng: &mut Rng) -> ListenOptions {
     let cookies = [SynCookies::Never, SynCookies::WhenFull, SynCookies::From(1), SynCookies::Always];
+    let backlog = rng.pick(&[1, 2, 3, 16]);
     ListenOptions {
-        backlog: rng.pick(&[1, 2, 3, 16]),
+        backlog,
         accept_queue: rng.pick(&[None, None, Some(0), Some(1), Some(3)]),
         time_wait: rng.percent(30).then(|| Duration::from_secs(1 + rng.below(10))),
         syn_cookies: rng.pick(&cookies),
+        // Of what was drawn, so that worlds are otherwise what they were.
+        profile: match backlog % 3 {
+            0 => Profile::Balanced,
+            1 => Profile::Latency,
+            _ => Profile::Throughput,
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     time_wait,
 };
 use alloc::boxed::Box;
-use tcp::{Connection, DropReason, Family, HalfOpen, HalfOpenAnswer, IcmpError, State};
+use tcp::{Connection, DropReason, Family, HalfOpen, HalfOpenAnswer, IcmpError, Profile, State};
 use wire::{
     MacAddr, SeqNum,
     tcp::{Flags, Header, Segment},
@@ -285,6 +285,12 @@ impl Shard {
     pub(super) fn on_opened(&mut self, now: Instant, slot: u32, listener: ListenerId, app: &mut impl App) {
         self.counters.accepted += 1;
         let id = self.id(slot);
+        let profile = self.listeners.get_mut(listener).map_or(Profile::Balanced, |l| l.options.profile);
+        if profile != Profile::Balanced
+            && let Some(entry) = self.conns.get_mut(slot)
+        {
+            entry.conn.set_profile(&Env { now, config: &self.config.tcp, pool: &mut self.pool }, profile);
+        }
         let queues = |l: &Listener| l.options.accept_queue.is_some();
         let Some(queue) = self.listeners.get_mut(listener).filter(|l| queues(l)).map(|l| &mut l.queue) else {
             if let Some(entry) = self.entry(slot) {

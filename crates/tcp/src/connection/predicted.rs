@@ -45,7 +45,7 @@ impl Connection {
 mod tests {
     use super::super::{Event, Half, Header, Options, Start};
     use super::*;
-    use crate::{config::Config, pool::Pool};
+    use crate::{config::Config, pool::Pool, profile::Profile};
     use proptest::prelude::*;
     use std::{format, vec, vec::Vec};
     use wheel::{Duration, Instant};
@@ -78,6 +78,7 @@ mod tests {
         Close,
         /// Rests, if it can: to wake at once.
         Rest,
+        Profile(Profile),
     }
 
     fn mostly<T: Clone + core::fmt::Debug + 'static>(
@@ -122,6 +123,7 @@ mod tests {
             1 => any::<bool>().prop_map(Op::Shutdown),
             1 => Just(Op::Close),
             5 => Just(Op::Rest),
+            1 => prop_oneof![Just(Profile::Balanced), Just(Profile::Latency), Just(Profile::Throughput)].prop_map(Op::Profile),
         ]
     }
 
@@ -236,6 +238,7 @@ mod tests {
                     }
                 }
                 Op::Rest => {}
+                Op::Profile(profile) => conn.set_profile(&env, profile),
                 Op::Close => said.push(format!("{:?}", conn.close(&mut env))),
             }
             while let Some(event) = conn.poll_event() {

@@ -11,6 +11,7 @@ use crate::{
     ecn::Echo,
     keepalive::Prober,
     negotiation::TIMESTAMPS_BYTES,
+    profile::Profile,
     recv::{self, paws},
     send::{self, pmtu::Sizes},
     state::State,
@@ -43,6 +44,8 @@ const SCALED: u8 = 4;
 const STAMPED: u8 = 8;
 const ECN: u8 = 16;
 const ECHOES: u8 = 32;
+const LATENCY: u8 = 64;
+const THROUGHPUT: u8 = 128;
 
 /// What few connections have.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ impl Connection {
         let extras = self.extras.take();
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let (ecn, echoes) = self.echo.rest();
+        let profile = self.rcv.profile();
         let aside = extras.is_some() || unusual.is_some() || late.is_some();
         Some(Resting {
             snd,
@@ -82,7 +86,9 @@ impl Connection {
                 | flag(self.scaled, SCALED)
                 | flag(self.clock.is_on(), STAMPED)
                 | flag(ecn, ECN)
-                | flag(echoes, ECHOES),
+                | flag(echoes, ECHOES)
+                | flag(profile == Profile::Latency, LATENCY)
+                | flag(profile == Profile::Throughput, THROUGHPUT),
             aside: aside.then(|| Box::new(Aside { extras, unusual, since: late })),
         })
     }
@@ -191,6 +197,11 @@ impl Resting {
         let since = self.since();
         let (extras, unusual) = self.aside.map_or((None, None), |aside| (aside.extras, aside.unusual));
         let is = |flag: u8| self.flags & flag != 0;
+        let profile = match (is(LATENCY), is(THROUGHPUT)) {
+            (true, _) => Profile::Latency,
+            (_, true) => Profile::Throughput,
+            _ => Profile::Balanced,
+        };
         Connection {
             state: self.state,
             passive: is(PASSIVE),
@@ -201,8 +212,8 @@ impl Resting {
             events: Pending::default(),
             mss: self.mss,
             default_peer_mss: self.default_peer_mss,
-            rcv: self.rcv.wake(self.mss, self.snd.last_sent()),
-            snd: self.snd.wake(unusual, config),
+            rcv: self.rcv.wake(self.mss, self.snd.last_sent(), profile),
+            snd: self.snd.wake(unusual, config, profile),
             clock: self.clock.wake(is(STAMPED)),
             echo: Echo::woken(is(ECN), is(ECHOES)),
             challenge: ChallengeLimit::default(),

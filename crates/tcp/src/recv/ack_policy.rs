@@ -4,6 +4,8 @@
 //! arrive in a round trip that one in eight keeps that clock as well, and within a few microseconds, the ACKs between are left
 //! out: they cost both ends more than the segments do. (What Linux with GRO comes to.)
 
+use crate::profile::Profile;
+
 /// What an arriving data segment asks of the acknowledgment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ack {
@@ -21,11 +23,17 @@ pub(crate) enum Ack {
 /// one segment is all that is under way, a delayed ACK would stop the peer for its whole time (as Linux).
 const QUICK: u8 = 16;
 
+/// All of them are: nothing waits.
+const ALWAYS: u8 = u8::MAX;
+
 /// Full-sized segments that one ACK is for at most, ...
 const GATHERED: u8 = 8;
 const GAP: u8 = 1;
 /// ... and ACKs that a round trip has at least: twice as many samples as RFC 9406 section 4.3 wants of each.
 const ACKS: u32 = 16;
+/// Where it is for throughput: twice as many segments, and as many samples as wanted.
+const GATHERED_FOR_THROUGHPUT: u8 = 16;
+const ACKS_FOR_THROUGHPUT: u32 = 8;
 
 #[derive(Debug, Clone)]
 pub(crate) struct AckPolicy {
@@ -34,7 +42,7 @@ pub(crate) struct AckPolicy {
     /// The largest segment seen: what the peer takes for full-sized. At least 536.
     full: u16,
     quick: u8,
-    /// Full-sized segments that one ACK is for, 2 to [`GATHERED`]; [`GAP`], for as many as 2, where something was lost in this
+    /// Full-sized segments that one ACK is for, 2 to [`GATHERED`] or [`GATHERED_FOR_THROUGHPUT`]; [`GAP`], for as many as 2, where something was lost in this
     /// round trip or the one before.
     gathered: u8,
 }
@@ -52,7 +60,7 @@ impl AckPolicy {
         self.pending = self.pending.saturating_add(len);
         self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
         if !regular {
-            (self.quick, self.gathered) = (QUICK, GAP);
+            (self.quick, self.gathered) = (self.quick.max(QUICK), GAP);
         }
         // SHLD-19: an ACK for at least every second full-sized segment.
         let full = u32::from(self.full);
@@ -60,7 +68,7 @@ impl AckPolicy {
             return Ack::Now;
         }
         let quick = self.quick > 0;
-        self.quick = self.quick.saturating_sub(1);
+        self.quick -= u8::from(quick && self.quick != ALWAYS);
         match (self.pending >= 2 * full, quick) {
             (true, true) => Ack::Now,
             (true, false) => Ack::Gather,
@@ -71,9 +79,21 @@ impl AckPolicy {
 
     /// A round trip is over, and the sender has settled at so many bytes in each; `None`: it has not, it is in slow start, and
     /// HyStart++ counts on our ACKs.
-    pub(crate) fn on_round(&mut self, settled: Option<u32>) {
-        let segments = settled.filter(|_| self.gathered != GAP).unwrap_or(0) / u32::from(self.full) / ACKS;
-        self.gathered = u8::try_from(segments).unwrap_or(GATHERED).clamp(2, GATHERED);
+    pub(crate) fn on_round(&mut self, settled: Option<u32>, profile: Profile) {
+        let (most, acks) = match profile {
+            Profile::Throughput => (GATHERED_FOR_THROUGHPUT, ACKS_FOR_THROUGHPUT),
+            Profile::Balanced | Profile::Latency => (GATHERED, ACKS),
+        };
+        let segments = settled.filter(|_| self.gathered != GAP).unwrap_or(0) / u32::from(self.full) / acks;
+        self.gathered = u8::try_from(segments).unwrap_or(most).clamp(2, most);
+    }
+
+    /// For latency every segment is acknowledged at once from now on.
+    pub(crate) fn set_profile(&mut self, profile: Profile) {
+        self.quick = match profile {
+            Profile::Latency => ALWAYS,
+            Profile::Balanced | Profile::Throughput => self.quick.min(QUICK),
+        };
     }
 
     /// Bytes in order that wait for their acknowledgment.
@@ -90,6 +110,7 @@ impl AckPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     /// SHLD-19, RFC5681-4.2-b.
     #[test]
@@ -108,7 +129,7 @@ mod tests {
         for (segments, per_ack) in [(0, 2), (10, 2), (32, 2), (48, 3), (64, 4), (128, 8), (10_000, 8)] {
             let mut policy = AckPolicy { quick: 0, ..AckPolicy::default() };
             policy.full = 1000;
-            policy.on_round(Some(segments * 1000));
+            policy.on_round(Some(segments * 1000), Profile::Balanced);
             let mut arrive = || policy.on_data(1000, 1460, true);
             assert_eq!(arrive(), Ack::Delay);
             for _ in 2..per_ack {
@@ -117,17 +138,46 @@ mod tests {
             assert_eq!(arrive(), Ack::Now, "{segments}");
             // In slow start each second one counts, and behind a loss, when the window is small.
             policy.sent();
-            policy.on_round(None);
+            policy.on_round(None, Profile::Balanced);
             assert_eq!(policy.on_data(1000, 1460, true), Ack::Delay);
             assert_eq!(policy.on_data(1000, 1460, true), Ack::Now);
-            policy.on_round(Some(segments * 1000));
+            policy.on_round(Some(segments * 1000), Profile::Balanced);
             assert_eq!(policy.on_data(1000, 1460, false), Ack::Now);
             assert_eq!((policy.gathered, policy.quick), (GAP, QUICK));
-            policy.on_round(Some(segments * 1000));
+            policy.on_round(Some(segments * 1000), Profile::Balanced);
             assert_eq!(policy.gathered, 2);
-            policy.on_round(Some(segments * 1000));
+            policy.on_round(Some(segments * 1000), Profile::Balanced);
             assert_eq!(u32::from(policy.gathered), per_ack);
         }
+    }
+
+    /// RFC 9406 section 4.3 wants eight samples of a round trip: so many ACKs it has.
+    #[test]
+    fn for_throughput_one_ack_in_sixteen() {
+        for (segments, per_ack) in [(15, 2), (32, 4), (64, 8), (128, 16), (10_000, 16)] {
+            let mut policy = AckPolicy { quick: 0, ..AckPolicy::default() };
+            policy.full = 1000;
+            policy.on_round(Some(segments * 1000), Profile::Throughput);
+            let answers: Vec<_> = (0..per_ack).map(|_| policy.on_data(1000, 1460, true)).collect();
+            assert_eq!(answers.iter().position(|ack| *ack == Ack::Now), Some(per_ack - 1), "{segments}");
+        }
+    }
+
+    /// Not even losses end it, which bring quick ACKs for a time only.
+    #[test]
+    fn for_latency_each_segment_has_its_ack() {
+        let mut policy = AckPolicy::default();
+        policy.set_profile(Profile::Latency);
+        for n in 0..1000 {
+            assert_eq!(policy.on_data(10, 1460, n % 100 != 7), if n % 100 == 7 { Ack::Now } else { Ack::Quick });
+            policy.sent();
+        }
+        policy.set_profile(Profile::Balanced);
+        for _ in 0..QUICK {
+            assert_eq!(policy.on_data(10, 1460, true), Ack::Quick);
+            policy.sent();
+        }
+        assert_eq!(policy.on_data(10, 1460, true), Ack::Delay);
     }
 
     /// A peer that is down to a window of one segment would wait 40 ms for each: 16 segments are acknowledged one by one behind

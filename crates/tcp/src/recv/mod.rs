@@ -14,6 +14,7 @@ use crate::{
     env::Env,
     negotiation::Negotiated,
     pool::{ByteQueue, Pool},
+    profile::Profile,
 };
 use acceptability::{Acceptable, Window};
 use ack_policy::{Ack, AckPolicy};
@@ -65,11 +66,20 @@ pub(crate) struct Receiver {
     tune: Autotune,
     /// When the delayed ACK is due; [`Instant::MAX`]: there is none.
     delayed: Instant,
-    ack_now: bool,
-    /// The same, and only for the peer's sake.
-    ack_quick: bool,
+    /// An ACK is to go out.
+    ack: Due,
     /// Answers are waited for instead.
     awaits_answer: bool,
+    profile: Profile,
+}
+
+/// Whether an ACK goes out at the end of this batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    No,
+    /// For the peer's sake only: an answer that is about to come would do as well.
+    Quick,
+    Now,
 }
 
 /// How long an answer is waited for where one is likely to come, so that one segment does for both: what another host of the
@@ -93,9 +103,9 @@ impl Receiver {
             policy: AckPolicy::default(),
             tune: Autotune::new(Instant::ZERO, 0, 0, SeqNum::default(), SeqNum::default()),
             delayed: Instant::MAX,
-            ack_now: false,
-            ack_quick: false,
+            ack: Due::No,
             awaits_answer: false,
+            profile: Profile::Balanced,
         }
     }
 
@@ -127,7 +137,7 @@ impl Receiver {
     fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
         if self.sack && start != end {
             self.duplicate = (start, end);
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
     }
 
@@ -225,12 +235,12 @@ impl Receiver {
         match taken {
             Taken::Nothing => {}
             Taken::InPlace | Taken::Queued => self.note_data(env, segment.payload()),
-            Taken::Kept | Taken::NoMemory => self.ack_now = true,
+            Taken::Kept | Taken::NoMemory => self.ack = Due::Now,
         }
         let carries = !segment.payload().is_empty() || segment.fin();
         if carries && self.fin_at().is_some_and(|at| at != self.rcv_nxt) {
             // Out of order: RFC 5681 section 4.2. (Two that answered each other's bare ACKs so would never end.)
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
         self.release_filled();
         taken
@@ -242,7 +252,7 @@ impl Receiver {
         self.measure(env, self.rcv_nxt, payload, clue);
         let taken = self.take_next(env.pool, payload);
         if taken == Taken::NoMemory {
-            self.ack_now = true;
+            self.ack = Due::Now;
         } else {
             self.note_data(env, payload);
         }
@@ -252,7 +262,7 @@ impl Receiver {
     /// Data has come in order: when is it to be acknowledged?
     fn note_data(&mut self, env: &Env<'_>, payload: &[u8]) {
         match self.policy.on_data(length(payload), self.mss, self.reassembly.is_none()) {
-            Ack::Now => self.ack_now = true,
+            Ack::Now => self.ack = Due::Now,
             Ack::Gather => self.gather(env),
             Ack::Quick => self.ack_quickly(env),
             Ack::Delay => self.delay(env, env.config.delayed_ack),
@@ -263,7 +273,7 @@ impl Receiver {
     fn gather(&mut self, env: &Env<'_>) {
         let time = env.config.ack_gather.min(env.config.delayed_ack);
         if time.is_zero() || self.edge.since(self.rcv_nxt) < self.policy.pending() {
-            self.ack_now = true;
+            self.ack = Due::Now;
         } else {
             self.delay(env, time);
         }
@@ -275,7 +285,7 @@ impl Receiver {
         let (len, taken) = (length(payload), self.rcv_nxt - self.queue.len());
         let arrival = Arrival { now: env.now, clue, len, end: seq + len, edge: self.edge, taken };
         if let Some(measured) = self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) {
-            self.policy.on_round(measured.settled);
+            self.policy.on_round(measured.settled, self.profile);
             if measured.verdict == Verdict::Held {
                 env.pool.count(|c| c.growth_held += 1);
             }
@@ -317,7 +327,7 @@ impl Receiver {
         }
         if let Some(runs) = &mut self.reassembly {
             self.rcv_nxt += runs.advance(pool, self.rcv_nxt, &mut self.queue);
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
         Taken::Queued
     }
@@ -365,7 +375,7 @@ impl Receiver {
         if may_follow {
             self.ack_quickly(env);
         } else {
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
     }
 
@@ -373,7 +383,9 @@ impl Receiver {
         if self.awaits_answer {
             self.delay(env, SOON.min(env.config.delayed_ack));
         } else {
-            self.ack_quick = true;
+            if self.ack == Due::No {
+                self.ack = Due::Quick;
+            }
         }
     }
 
@@ -385,8 +397,24 @@ impl Receiver {
     /// [`SOON`].
     pub(crate) fn set_quick_ack(&mut self, env: &Env<'_>, on: bool) {
         self.awaits_answer = !on;
-        if !on && core::mem::take(&mut self.ack_quick) {
+        if !on && self.ack == Due::Quick {
+            self.ack = Due::No;
             self.ack_quickly(env);
+        }
+    }
+
+    /// What was set last.
+    pub(crate) const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Sets what a profile sets of acknowledgments: those that wait for a frame to go with, and how many segments each is for.
+    pub(crate) fn set_profile(&mut self, env: &Env<'_>, profile: Profile) {
+        self.profile = profile;
+        self.policy.set_profile(profile);
+        self.set_quick_ack(env, profile != Profile::Throughput);
+        if profile == Profile::Latency && self.policy.pending() > 0 {
+            self.ack = Due::Now;
         }
     }
 
@@ -402,7 +430,7 @@ impl Receiver {
         let kept = self.queue.push(pool, rest);
         if kept < rest.len() {
             self.rcv_nxt = self.rcv_nxt - length(&rest[kept..]);
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
     }
 
@@ -415,17 +443,17 @@ impl Receiver {
     pub(crate) fn consume(&mut self, env: &mut Env<'_>, n: u32, still_open: bool) {
         self.queue.consume(env.pool, n);
         if still_open && window::worth_an_update(self.situation(env)) {
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
     }
 
     /// An ACK should go out at the end of the batch.
     pub(crate) fn request_ack(&mut self) {
-        self.ack_now = true;
+        self.ack = Due::Now;
     }
 
     pub(crate) const fn ack_wanted(&self) -> bool {
-        self.ack_now || self.ack_quick
+        !matches!(self.ack, Due::No)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -435,7 +463,7 @@ impl Receiver {
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         if self.delayed <= now {
             self.delayed = Instant::MAX;
-            self.ack_now = true;
+            self.ack = Due::Now;
         }
     }
 
@@ -480,7 +508,7 @@ impl Receiver {
 
     /// The acknowledgment has gone out, or will never.
     pub(crate) fn answered(&mut self) {
-        (self.ack_now, self.ack_quick) = (false, false);
+        self.ack = Due::No;
         self.delayed = Instant::MAX;
         self.duplicate = NOTHING;
         self.policy.sent();

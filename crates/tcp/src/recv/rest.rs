@@ -1,7 +1,7 @@
 //! The receiving half of a connection at rest: all is read and acknowledged.
 
-use super::{NOTHING, Receiver, ack_policy::AckPolicy, autotune::Autotune};
-use crate::pool::ByteQueue;
+use super::{Due, NOTHING, Receiver, ack_policy::AckPolicy, autotune::Autotune};
+use crate::{pool::ByteQueue, profile::Profile};
 use wheel::Instant;
 use wire::SeqNum;
 
@@ -66,7 +66,7 @@ impl Resting {
     }
 
     /// The receiver of a connection that announced `mss`, as it was [calmed](Receiver::calm) with `since`.
-    pub(crate) fn wake(self, mss: u16, since: Instant) -> Receiver {
+    pub(crate) fn wake(self, mss: u16, since: Instant, profile: Profile) -> Receiver {
         Receiver {
             irs: self.irs,
             rcv_nxt: self.rcv_nxt,
@@ -82,9 +82,9 @@ impl Resting {
             policy: self.policy,
             tune: Autotune::resumed((self.buffer, self.space), since, self.rcv_nxt, self.edge),
             delayed: Instant::MAX,
-            ack_now: false,
-            ack_quick: false,
+            ack: Due::No,
             awaits_answer: self.awaits_answer,
+            profile,
         }
     }
 }

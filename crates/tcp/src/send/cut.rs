@@ -5,7 +5,7 @@ use super::{
     frto::Frto,
     nagle::{self, Decision},
 };
-use crate::env::Env;
+use crate::{env::Env, profile::Profile};
 use wire::SeqNum;
 
 /// The next segment to send: `len` bytes from `seq` on, and FIN behind them.
@@ -173,8 +173,12 @@ impl Sender {
     }
 
     /// Segments that leave at once, at most: what the rate of the path takes in a millisecond, at least two unless more are
-    /// configured, and never more than half of the window (as Linux's segmentation offload).
+    /// configured, and never more than half of the window (as Linux's segmentation offload). For latency
+    /// it is the least: the peer's interface hands on what it has the sooner.
     pub(super) fn burst_limit(&self, env: &Env<'_>, mss: u32) -> u8 {
+        if self.profile == Profile::Latency {
+            return env.config.min_burst;
+        }
         let srtt = self.rto.srtt().map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
         let most = (0xffff / mss).clamp(2, 255);
         // Twice the window each round trip while it doubles.

@@ -25,6 +25,7 @@ use crate::{
     cc::{Congestion, Usage},
     env::Env,
     pool::{ByteQueue, Cursor},
+    profile::Profile,
 };
 pub(crate) use acknowledge::Ack;
 use alloc::boxed::Box;
@@ -77,6 +78,7 @@ pub(crate) struct Sender {
     shift: u8,
     fin: Fin,
     nodelay: bool,
+    profile: Profile,
     cork: cork::Cork,
     /// The peer sends SACK blocks.
     sack: bool,
@@ -135,6 +137,7 @@ impl Sender {
             shift: 0,
             fin: Fin::No,
             nodelay: false,
+            profile: Profile::Balanced,
             cork: cork::Cork::default(),
             sack: false,
             ecn: false,
@@ -219,6 +222,14 @@ impl Sender {
         if on {
             self.uncork_once();
         }
+    }
+
+    /// Sets what a profile sets of the sending half.
+    pub(crate) fn set_profile(&mut self, profile: Profile) {
+        self.profile = profile;
+        self.burst_limit = 0;
+        self.set_cork(false);
+        self.set_nodelay(profile == Profile::Latency);
     }
 
     /// FIN follows what is queued.

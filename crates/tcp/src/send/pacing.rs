@@ -6,7 +6,7 @@
 //! than what a timer is late by.
 
 use super::{Cut, Sender};
-use crate::{cc::initial_window, env::Env};
+use crate::{cc::initial_window, env::Env, profile::Profile};
 use wheel::{Duration, Instant};
 
 /// A burst is what the rate takes in this time, as Linux has it (`sk_pacing_shift`), ...
@@ -56,8 +56,9 @@ impl Pacer {
         self.waiting &= now < self.next;
     }
 
-    /// `bytes` were sent. `rate` is asked for, in bytes per second, when a burst begins.
-    fn sent(&mut self, now: Instant, bytes: u32, mss: u32, rate: impl FnOnce() -> u64) {
+    /// `bytes` were sent. A burst has `most` bytes, but two segments in any case; `rate` is asked for, in bytes per
+    /// second, when one begins.
+    fn sent(&mut self, now: Instant, bytes: u32, mss: u32, most: u64, rate: impl FnOnce() -> u64) {
         if now < self.next {
             if self.left == 0 {
                 // What does not wait takes its time all the same.
@@ -69,7 +70,7 @@ impl Pacer {
         // What an earlier burst has left is forgotten, but for the time its successor is late by.
         let rate = rate();
         let late = if self.behind { (now - self.next).min(LATE) } else { Duration::ZERO };
-        let burst = bytes_in(BURST, rate).min(MOST).max(2 * u64::from(mss));
+        let burst = bytes_in(BURST, rate).min(most).max(2 * u64::from(mss));
         self.next = now + time(burst, rate);
         self.left = u32::try_from(burst + bytes_in(late, rate)).unwrap_or(u32::MAX).saturating_sub(bytes);
         (self.waiting, self.behind) = (false, false);
@@ -107,7 +108,8 @@ impl Sender {
             return;
         }
         let Some(srtt) = self.rto.srtt() else { return };
-        self.pacer.sent(env.now, bytes, mss, || self.congestion.pacing_rate(srtt));
+        let most = if self.profile == Profile::Latency { 0 } else { MOST };
+        self.pacer.sent(env.now, bytes, mss, most, || self.congestion.pacing_rate(srtt));
     }
 }
 
@@ -124,6 +126,10 @@ mod tests {
 
     /// Sends whenever it is allowed to; a timer is late by `late`. Returns when each segment left, in microseconds.
     fn send(pacer: &mut Pacer, rate: u64, segments: usize, begin: Instant, late: Duration) -> Vec<u64> {
+        send_in(pacer, MOST, rate, segments, begin, late)
+    }
+
+    fn send_in(pacer: &mut Pacer, most: u64, rate: u64, segments: usize, begin: Instant, late: Duration) -> Vec<u64> {
         let mut now = begin;
         let mut times = vec![];
         while times.len() < segments {
@@ -133,7 +139,7 @@ mod tests {
                 pacer.on_timeout(now);
                 assert_eq!(pacer.deadline(), None);
             } else {
-                pacer.sent(now, MSS, MSS, || rate);
+                pacer.sent(now, MSS, MSS, most, || rate);
                 times.push((now - Instant::ZERO).as_micros());
             }
         }
@@ -145,6 +151,13 @@ mod tests {
     fn slow_paths_get_two_segments_at_a_time() {
         let times = send(&mut Pacer::default(), 1_000_000, 6, us(0), Duration::ZERO);
         assert_eq!(times, [0, 0, 2000, 2000, 4000, 4000]);
+    }
+
+    /// 10 MB/s: a segment takes 100 µs.
+    #[test]
+    fn for_latency_two_segments_at_a_time_on_any_path() {
+        let times = send_in(&mut Pacer::default(), 0, 10_000_000, 6, us(0), Duration::ZERO);
+        assert_eq!(times, [0, 0, 200, 200, 400, 400]);
     }
 
     /// 10 MB/s: ten segments each millisecond. 1 GB/s: 64 KiB, 66 segments, each 65.5 µs.
@@ -162,7 +175,7 @@ mod tests {
     fn what_does_not_wait_is_counted() {
         let mut pacer = Pacer::default();
         for _ in 0..3 {
-            pacer.sent(us(0), MSS, MSS, || 1_000_000);
+            pacer.sent(us(0), MSS, MSS, MOST, || 1_000_000);
         }
         assert!(pacer.holds(us(2999)) && !pacer.holds(us(3000)));
     }

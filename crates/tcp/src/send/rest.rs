@@ -5,6 +5,7 @@ use crate::{
     cc::{self, Congestion, Usage},
     config::Config,
     pool::{ByteQueue, Cursor},
+    profile::Profile,
     stamp::Stamp,
 };
 use wheel::{Duration, Instant};
@@ -161,7 +162,7 @@ impl Resting {
         unusual.map_or((srtt, cwnd, ssthresh), |u| (u.rto.srtt(), u.congestion.window(), u.congestion.ssthresh()))
     }
 
-    pub(crate) fn wake(self, unusual: Option<Unusual>, config: &Config) -> Sender {
+    pub(crate) fn wake(self, unusual: Option<Unusual>, config: &Config, profile: Profile) -> Sender {
         let flags = self.flags;
         let is = |flag: u8| flags & flag != 0;
         let (una, last_sent) = (self.snd_una, self.last_sent());
@@ -188,6 +189,7 @@ impl Resting {
             shift: self.shift,
             fin: Fin::No,
             nodelay: is(NODELAY),
+            profile,
             cork: self.cork,
             sack: is(SACK),
             ecn: is(ECN),

@@ -64,12 +64,8 @@ impl Sender {
     #[inline]
     pub(super) fn limit(&self, env: &Env<'_>) -> u32 {
         let sacked = self.flight.as_ref().map_or(0, |f| f.board.sacked());
-        autotune::limit(
-            self.congestion.window(),
-            sacked,
-            env.config.send_buffer_start_bytes,
-            env.config.send_buffer_bytes,
-        )
+        let start = autotune::start(self.profile, env.config.send_buffer_start_bytes);
+        autotune::limit(self.congestion.window(), sacked, start, env.config.send_buffer_bytes)
     }
 
     /// There is room worth telling an application that waits. `referring`: what it waits to send is held by reference.

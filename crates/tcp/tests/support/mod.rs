@@ -5,6 +5,7 @@
 //! out <SEQ=101><ACK=306><CTL=ACK> STATE                the endpoint's next segment
 //! connect 100 | listen 300 400 | established 300 100   ISS; one ISS per passive open; SND.NXT and RCV.NXT
 //! send 10 | read 5 | shutdown | shutdown-read | shutdown-both | close | abort | nodelay | quick-ack off | lazy
+//! profile latency|throughput|balanced
 //! timer 200ms | wait 24h                               the next deadline is 200 ms ahead and fires; time passes
 //! user-timeout 5s|never|off | soft-errors off | soft-error none | hear-soft
 //! keepalive 60s 10s 3 | keepalive default | keepalive off
@@ -26,7 +27,7 @@
 use std::collections::VecDeque;
 use tcp::{
     Answer, Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, IcmpError, Keepalive, Knock,
-    Outcome, Pool, Reset, Settings, Start, State, TimeWait, answer_closed, answer_listen,
+    Outcome, Pool, Profile, Reset, Settings, Start, State, TimeWait, answer_closed, answer_listen,
 };
 use wheel::{Duration, Instant};
 use wire::{
@@ -558,6 +559,15 @@ impl Endpoint {
             "batch" => self.batch = true,
             "turn" => self.batch = false,
             "nodelay" => self.verb(|c, _| c.set_nodelay(true)),
+            "profile" => {
+                let profile = match words[1] {
+                    "latency" => Profile::Latency,
+                    "throughput" => Profile::Throughput,
+                    "balanced" => Profile::Balanced,
+                    other => panic!("profile {other}"),
+                };
+                self.verb(|c, env| c.set_profile(env, profile));
+            }
             "quick-ack" => self.verb(|c, env| c.set_quick_ack(env, words[1] == "on")),
             "shutdown" => self.verb(|c, env| c.shutdown(env, Half::Write)),
             "shutdown-read" => self.verb(|c, env| c.shutdown(env, Half::Read)),

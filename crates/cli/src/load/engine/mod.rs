@@ -217,7 +217,7 @@ impl<P: Protocol> Load<P> {
 
 impl<P: Protocol> App for Load<P> {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let _ = io.set_nodelay(conn, true);
+        stack::set_asking(io, conn, &self.config.at.tcp);
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.connected = true;
         let (since, intended) = (client.since, client.intended);

@@ -385,7 +385,7 @@ impl App for Load {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let Some(link) = self.links.get_mut(conn) else { return };
         link.phase = Phase::Open;
-        let _ = io.set_nodelay(conn, true);
+        stack::set_asking(io, conn, &self.config.at.tcp);
         let _ = io.set_keepalive(conn, Some(self.idle.keepalive));
         self.times.connect_latency.saturating_record(io.now().saturating_since(link.since).as_nanos());
         self.times.established = Some(io.now());

@@ -5,6 +5,7 @@ use super::super::stream::Stream;
 use super::super::tcp::{TTL, only_ttl};
 use super::tcp::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::{Net, Of, addresses, cooperate, read_tries, readies, reads, write_tries, writes};
+use crate::Profile;
 use ::tokio::io::{Interest, ReadBuf};
 use ::tokio::net::{ToSocketAddrs, lookup_host};
 use std::future::poll_fn;
@@ -188,6 +189,21 @@ impl TcpStream {
             Of::Kernel(stream) => stream.set_nodelay(nodelay),
             Of::Stack(stream) => {
                 stream.set_nodelay(nodelay);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the connection is for, where shorter waits cost frames and fewer frames cost waits. Nagle's algorithm is part of it,
+    /// and may be set otherwise behind it; of the kernel's stream nothing else is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_profile(&self, profile: Profile) -> io::Result<()> {
+        match &self.0 {
+            Of::Kernel(stream) => stream.set_nodelay(profile == Profile::Latency),
+            Of::Stack(stream) => {
+                stream.set_profile(profile);
                 Ok(())
             }
         }
