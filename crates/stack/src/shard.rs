@@ -527,16 +527,15 @@ impl Shard {
     }
 
     /// The same for one that has heard a segment. Where that asks for nothing at once, as every second data segment, its timer is
-    /// all there is to see to. Another state does: it is counted, and who was just made has its next hop to find.
+    /// all there is to see to.
     #[inline]
     fn mark_unless_quiet(&mut self, slot: u32) {
-        let epoch = self.neighbours.epoch();
         let Some(entry) = self.conns.get_mut(slot) else { return };
         if entry.dirty {
             return;
         }
-        // Who has not found its way yet looks for it before there is something to send.
-        if entry.epoch == Some(epoch) && !entry.over && entry.counted == entry.conn.state() && entry.conn.sent_all() {
+        if !entry.over && entry.conn.sent_all() {
+            self.counters.count_state(&mut entry.counted, entry.conn.state());
             Self::arm_entry(entry, slot, &mut self.wheel);
         } else {
             Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);

@@ -212,6 +212,8 @@ impl Shard {
         // Most often its next segment is the next that comes.
         self.table.remember(knocker.key, slot);
         self.begin_with_path(now, slot);
+        // It has nothing to send, but its next hop to find.
+        self.mark(slot);
         self.segment(now, &knocker.link, slot, knocker.segment, app);
         Ok(())
     }
