@@ -212,8 +212,10 @@ impl Shard {
         // Most often its next segment is the next that comes.
         self.table.remember(knocker.key, slot);
         self.begin_with_path(now, slot);
-        // It has nothing to send, but its next hop to find.
-        self.mark(slot);
+        if self.neighbours.known(next_hop).is_none() {
+            // It has nothing to send, but a neighbour to ask for.
+            self.mark(slot);
+        }
         self.segment(now, &knocker.link, slot, knocker.segment, app);
         Ok(())
     }
