@@ -85,7 +85,7 @@ impl Bench {
     fn hear(&mut self) -> Vec<(Header, usize)> {
         self.shard.advance(self.now, &mut self.app);
         let sent: Vec<_> = drain(&mut self.shard, self.now).iter().filter_map(|frame| segment_of(frame)).collect();
-        self.ack += sent.iter().map(|(_, len)| *len as u32).sum::<u32>();
+        self.ack += sent.iter().map(|(_, len)| u32::try_from(*len).expect("a segment")).sum::<u32>();
         sent
     }
 

@@ -381,11 +381,6 @@ impl Connection {
         self.finish(env, Some(error));
     }
 
-    /// What there is to send can't leave: the next hop is not known. R2 runs all the same.
-    pub fn held_up(&mut self, env: &Env<'_>) {
-        self.snd.held_up(env);
-    }
-
     // What is to be done.
 
     /// Writes the next segment's payload into `out`, leaving room for the header before it, and returns the header.

@@ -1,5 +1,7 @@
 //! What a profile sets, in segments.
 
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod support;
 use support::{case, case_with};
 use wheel::Duration;

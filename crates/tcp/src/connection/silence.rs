@@ -6,6 +6,11 @@ use super::{Connection, Duration, Env, Error, Instant, SoftError, State};
 const R1: u8 = 3;
 
 impl Connection {
+    /// What there is to send can't leave: the next hop is not known. R2 runs all the same.
+    pub fn held_up(&mut self, env: &Env<'_>) {
+        self.snd.held_up(env);
+    }
+
     /// R2 of this connection: how long what is sent may stay unacknowledged, the peer's window closed, or keep-alives
     /// unanswered. `None`, the default: as configured. [`Duration::MAX`]: for ever; but a connection that the application
     /// has closed is not held longer than the configured limit for such.

@@ -2,6 +2,7 @@
 //! takes that back, or for one retransmission timeout (as Linux's `TCP_CORK` and `MSG_MORE`).
 
 use super::Sender;
+use crate::profile::Profile;
 
 /// Whatever the application sends may be added to.
 const ON: u8 = 1;
@@ -29,6 +30,21 @@ impl Cork {
 }
 
 impl Sender {
+    pub(crate) fn set_nodelay(&mut self, on: bool) {
+        self.nodelay = on;
+        if on {
+            self.uncork_once();
+        }
+    }
+
+    /// Sets what a profile sets of the sending half.
+    pub(crate) fn set_profile(&mut self, profile: Profile) {
+        self.profile = profile;
+        self.burst_limit = 0;
+        self.set_cork(false);
+        self.set_nodelay(profile == Profile::Latency);
+    }
+
     /// What is pushed next is the end of something, or `more` that belongs to it follows.
     pub(crate) fn follows(&mut self, more: bool) {
         let said = if more { MORE | KEPT } else { 0 };

@@ -217,21 +217,6 @@ impl Sender {
         self.queue.len().min(self.snd_max.since(self.snd_una)).min(self.mss.into())
     }
 
-    pub(crate) fn set_nodelay(&mut self, on: bool) {
-        self.nodelay = on;
-        if on {
-            self.uncork_once();
-        }
-    }
-
-    /// Sets what a profile sets of the sending half.
-    pub(crate) fn set_profile(&mut self, profile: Profile) {
-        self.profile = profile;
-        self.burst_limit = 0;
-        self.set_cork(false);
-        self.set_nodelay(profile == Profile::Latency);
-    }
-
     /// FIN follows what is queued.
     pub(crate) fn close(&mut self) {
         if self.fin == Fin::No {
