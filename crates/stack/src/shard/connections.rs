@@ -201,8 +201,16 @@ impl Connections {
             Place::Resting(_) => self.wake(slot),
             Place::Vacant { .. } => return None,
         };
-        self.marks.get_mut(at as usize)?.used = true;
         self.awake.get_mut(at as usize)
+    }
+
+    /// As [`get_mut`](Self::get_mut), for the peer or the application: the hand passes it by once.
+    #[inline]
+    pub(super) fn use_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        if let Place::Awake { at, .. } = self.places.get(slot as usize)? {
+            self.marks.get_mut(*at as usize)?.used = true;
+        }
+        self.get_mut(slot)
     }
 
     #[inline(never)] // the rare case
@@ -249,7 +257,7 @@ impl Connections {
         if self.generation(conn.slot) != conn.generation {
             return None;
         }
-        self.get_mut(conn.slot)
+        self.use_mut(conn.slot)
     }
 
     /// Whether a slot's connection has this key.

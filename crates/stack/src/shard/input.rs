@@ -308,7 +308,7 @@ impl Shard {
     /// A segment of a connection.
     pub(super) fn segment(&mut self, now: Instant, link: &Link, slot: u32, segment: &Segment<'_>, app: &mut impl App) {
         self.counters.segments_in += 1;
-        let Some(entry) = self.conns.get_mut(slot) else { return };
+        let Some(entry) = self.conns.use_mut(slot) else { return };
         let opening = !entry.told || entry.conn.state() == tcp::State::SynSent;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);

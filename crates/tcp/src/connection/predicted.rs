@@ -168,9 +168,29 @@ mod tests {
             Self { conn, pool, short, rests: false, predicted: 0, rested: 0 }
         }
 
+        /// Rests, if it can, and wakes; or forgets what it would.
+        fn rest(&mut self, now: Instant, config: &Config) -> Vec<std::string::String> {
+            let Self { conn, pool, rests, rested, .. } = self;
+            let env = Env { now, config, pool };
+            if !conn.is_at_rest(&env) || conn.sizes.settled().is_none() {
+                return Vec::new();
+            }
+            *rested += 1;
+            let seen;
+            if *rests {
+                let resting = conn.rest(&env).expect("it is at rest");
+                seen = (resting.info(), resting.initial_numbers());
+                *conn = resting.wake(config);
+            } else {
+                conn.calm();
+                seen = (conn.info(), conn.initial_numbers());
+            }
+            vec![format!("{seen:?}"), format!("{conn:?}")]
+        }
+
         /// Returns what it says, for comparing.
         fn apply(&mut self, now: Instant, config: &Config, op: &Op) -> Vec<std::string::String> {
-            let Self { conn, pool, short, rests, predicted, rested } = self;
+            let Self { conn, pool, short, predicted, .. } = self;
             let mut env = Env { now, config, pool };
             let mut said = Vec::new();
             match *op {
@@ -226,18 +246,7 @@ mod tests {
                     }
                 }
                 Op::Shutdown(read) => conn.shutdown(&mut env, if read { Half::Read } else { Half::Write }),
-                Op::Rest if conn.is_at_rest(&env) && conn.sizes.settled().is_some() => {
-                    *rested += 1;
-                    if *rests {
-                        let resting = conn.rest(&env).expect("it is at rest");
-                        said.push(format!("{:?} {:?}", resting.info(), resting.initial_numbers()));
-                        *conn = resting.wake(config);
-                    } else {
-                        conn.calm();
-                        said.push(format!("{:?} {:?}", conn.info(), conn.initial_numbers()));
-                    }
-                }
-                Op::Rest => {}
+                Op::Rest => return self.rest(now, config),
                 Op::Profile(profile) => conn.set_profile(&env, profile),
                 Op::Close => said.push(format!("{:?}", conn.close(&mut env))),
             }
