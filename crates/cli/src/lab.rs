@@ -1,11 +1,13 @@
-//! The lab: two network namespaces joined by a veth pair.
+//! The lab: two network namespaces joined by a veth pair, or by a path that loses frames.
 //!
 //! Names and addresses are fixed, so that examples can be typed as they are written. Building is idempotent: what is
 //! there is compared with what is asked for, and anything else (another size, half of it left by a crash) is taken away
 //! and built anew.
 
 mod inspect;
+mod lossy;
 
+use std::fmt;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -54,11 +56,23 @@ pub(crate) struct LabConfig {
     pub(crate) queues: u32,
     /// Bytes per packet.
     pub(crate) mtu: u32,
+    /// Frames that are lost each way, of a million.
+    pub(crate) loss_ppm: u32,
 }
 
 impl Default for LabConfig {
     fn default() -> Self {
-        Self { queues: 1, mtu: 1500 }
+        Self { queues: 1, mtu: 1500, loss_ppm: 0 }
+    }
+}
+
+impl fmt::Display for LabConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} queue(s), mtu {}", self.queues, self.mtu)?;
+        if self.loss_ppm > 0 {
+            write!(f, ", {} % of the frames lost each way", f64::from(self.loss_ppm) / 1e4)?;
+        }
+        Ok(())
     }
 }
 
@@ -98,8 +112,8 @@ pub(crate) fn run(args: &LabArgs) -> anyhow::Result<()> {
                 Found::Other => "was incomplete or different, and is built anew",
             };
             out::result(&format!(
-                "the lab {how}: {} {} {}/24 <-> {} {} {}/24, {} queue(s), mtu {}",
-                A.namespace, A.interface, A.ipv4, B.namespace, B.interface, B.ipv4, config.queues, config.mtu
+                "the lab {how}: {} {} {}/24 <-> {} {} {}/24, {config}",
+                A.namespace, A.interface, A.ipv4, B.namespace, B.interface, B.ipv4
             ));
             Ok(())
         }
@@ -121,7 +135,7 @@ fn print_status(status: &Status, json: bool) -> anyhow::Result<()> {
         return out::json(status);
     }
     match (status.up, status.config) {
-        (true, Some(config)) => out::result(&format!("the lab is up: {} queue(s), mtu {}", config.queues, config.mtu)),
+        (true, Some(config)) => out::result(&format!("the lab is up: {config}")),
         _ if status.problems.is_empty() => out::result("there is no lab: `fourwave lab up`"),
         _ => {
             out::result("the lab is incomplete, `fourwave lab up` repairs it:");
@@ -203,6 +217,10 @@ impl Lab {
             }
             run_quietly("ip", &["netns", "delete", end.namespace]).context("cannot take the lab down")?;
         }
+        if lossy::exists() {
+            anything = true;
+            run_quietly("ip", &["netns", "delete", lossy::NAMESPACE]).context("cannot take the lab down")?;
+        }
         Ok(anything)
     }
 
@@ -273,6 +291,21 @@ fn build(config: LabConfig) -> anyhow::Result<()> {
         run_quietly("ip", &["-n", end.namespace, "link", "set", "lo", "up"])?;
         quiet_ipv6(end)?;
     }
+    if config.loss_ppm > 0 {
+        lossy::build(config)?
+    } else {
+        join(config)?
+    }
+    for end in [A, B] {
+        addresses(end)?;
+        offloads_off(end)?;
+        run_quietly("ip", &["-n", end.namespace, "link", "set", end.interface, "up"])?;
+    }
+    Ok(())
+}
+
+/// The veth pair.
+fn join(config: LabConfig) -> anyhow::Result<()> {
     let (queues, mtu) = (config.queues.to_string(), config.mtu.to_string());
     let sizes = ["mtu", &mtu, "numtxqueues", &queues, "numrxqueues", &queues];
     // Both ends are made where they belong: a crash leaves nothing in the host's own namespace.
@@ -280,13 +313,7 @@ fn build(config: LabConfig) -> anyhow::Result<()> {
     link.extend(sizes);
     link.extend(["type", "veth", "peer", "name", B.interface, "netns", B.namespace]);
     link.extend(sizes);
-    run_quietly("ip", &link)?;
-    for end in [A, B] {
-        addresses(end)?;
-        offloads_off(end)?;
-        run_quietly("ip", &["-n", end.namespace, "link", "set", end.interface, "up"])?;
-    }
-    Ok(())
+    run_quietly("ip", &link)
 }
 
 /// No router solicitations, no autoconfiguration, no duplicate address detection: the lab has no router, and packets that
@@ -345,6 +372,6 @@ fn run_quietly(program: &str, args: &[&str]) -> anyhow::Result<()> {
 }
 
 fn missing(program: &str) -> anyhow::Error {
-    let package = if program == "ip" { "iproute2" } else { program };
+    let package = if ["ip", "tc"].contains(&program) { "iproute2" } else { program };
     anyhow::anyhow!("the `{program}` command is missing: install it with `apt-get install {package}`")
 }

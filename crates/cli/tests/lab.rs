@@ -40,6 +40,40 @@ fn up_and_down_are_idempotent() {
     assert_down();
 }
 
+/// A tenth of the frames each way: of 2000 pings 1620 come back, and from 1500 to 1740 in all but one of 10^10 runs (seven
+/// standard deviations).
+#[test]
+fn a_lossy_path_loses_what_it_is_to() {
+    let _turn = LabTurn::take();
+    ok(&["lab", "up", "--loss", "10%"]);
+    let loss = || json(&ok(&["lab", "status", "--json"]))["config"]["loss_ppm"].as_u64();
+    assert_eq!(loss(), Some(100_000));
+    assert!(ok(&["lab", "status"]).contains("10 % of the frames lost each way"));
+    let index = || sh("ip -n fw-a -o link show fw-a0").stdout;
+    let before = index();
+    ok(&["lab", "up", "--loss", "10%"]);
+    assert_eq!(index(), before, "it was left alone");
+    // Who is whose neighbour is known for good, so that nothing but pings is lost.
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let mac = String::from_utf8(sh(&format!("ip netns exec fw-{to} cat /sys/class/net/fw-{to}0/address")).stdout);
+        let number = if to == "a" { 1 } else { 2 };
+        let set = format!("neighbour replace 10.77.0.{number} lladdr {} dev fw-{from}0", mac.unwrap().trim());
+        assert!(sh(&format!("ip -n fw-{from} {set}")).status.success(), "{set}");
+    }
+    let pings = sh("ip netns exec fw-b ping -q -c 2000 -i 0.002 -W 1 10.77.0.1").stdout;
+    let said = String::from_utf8(pings).unwrap();
+    let came: u32 = said.split(", ").find_map(|part| part.strip_suffix(" received")).unwrap().parse().unwrap();
+    assert!((1500..=1740).contains(&came), "{said}");
+    ok(&["lab", "up"]);
+    assert_eq!(loss(), Some(0));
+    assert!(!namespaces().contains("fw-m"));
+    ok(&["lab", "down"]);
+    assert_down();
+    for wrong in ["51%", "-1%", "much"] {
+        assert_eq!(run(&["lab", "up", &format!("--loss={wrong}")]).status.code(), Some(2), "{wrong}");
+    }
+}
+
 #[test]
 fn both_families_reach_the_other_end() {
     let _turn = LabTurn::take();
@@ -64,6 +98,10 @@ fn what_a_crash_left_is_repaired_and_removed() {
         "fourwave lab up && ip -n fw-a address flush dev fw-a0",
         "fourwave lab up && ip -n fw-a link set fw-a0 down",
         "fourwave lab up && ip netns exec fw-b ethtool -K fw-b0 gro on tx on",
+        "fourwave lab up --loss 1% && ip -n fw-m link delete fw-ma",
+        "fourwave lab up --loss 1% && tc -n fw-m filter delete dev fw-mb ingress prio 1",
+        "fourwave lab up --loss 1% && ip -n fw-m link set dev fw-mb nomaster",
+        "fourwave lab up --loss 1% && ip netns delete fw-a && ip netns delete fw-b",
     ];
     for damage in damages {
         let damage = damage.replace("fourwave", common::FOURWAVE);

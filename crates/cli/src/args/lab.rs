@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::parse::{Loss, parse_loss};
 use super::{Stack, UsageError};
 use crate::lab::LabConfig;
 use crate::{bench, demo};
@@ -12,6 +13,7 @@ use crate::{bench, demo};
 #[command(after_help = "Examples:\n  \
     fourwave lab up\n  \
     fourwave lab up --queues 2 --mtu 3000\n  \
+    fourwave lab up --loss 1%\n  \
     ip netns exec fw-b ping 10.77.0.1\n  \
     fourwave lab down\n\n\
     fw-a has fw-a0 (10.77.0.1/24, fd77::1/64), fw-b has fw-b0 (10.77.0.2/24, fd77::2/64). Transmit checksums, TSO, GSO\n\
@@ -45,11 +47,15 @@ pub(crate) struct LabUpArgs {
     /// Bytes per packet; above 3818 each is in several AF_XDP buffers, which takes Linux 6.6
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65535))]
     pub(crate) mtu: u32,
+
+    /// Frames that are lost, by chance, as many each way, 0% to 50%: a namespace between the ends, fw-m, drops them
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = parse_loss)]
+    pub(crate) loss: Loss,
 }
 
 impl LabUpArgs {
     pub(crate) fn resolve(&self) -> LabConfig {
-        LabConfig { queues: self.queues, mtu: self.mtu }
+        LabConfig { queues: self.queues, mtu: self.mtu, loss_ppm: self.loss.0 }
     }
 }
 

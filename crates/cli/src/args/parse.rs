@@ -60,6 +60,19 @@ pub(super) fn parse_list(text: &str) -> Result<NumberList, String> {
     Ok(NumberList(numbers))
 }
 
+/// Of a million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss(pub(crate) u32);
+
+/// A share given as `1%` or `0.05%`, to a millionth.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 500000")]
+pub(super) fn parse_loss(text: &str) -> Result<Loss, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    let percent = percent.filter(|percent| (0.0..=50.0).contains(percent));
+    let percent = percent.ok_or("give a share from 0% to 50%, such as 1% or 0.05%")?;
+    Ok(Loss((percent * 1e4).round() as u32))
+}
+
 /// Addresses given as `10.0.0.1,10.0.0.5-10.0.0.9`: at least one, none twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AddressList(pub(crate) Vec<IpAddr>);
@@ -176,6 +189,16 @@ mod tests {
         assert_eq!(parse_list("0,2-4").unwrap().0, [0, 2, 3, 4]);
         for wrong in ["", "a", "3-1", "1,1", "1-", "0,0-3", "9999999999"] {
             assert!(parse_list(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn losses() {
+        for (text, ppm) in [("0%", 0), ("1%", 10_000), ("0.05", 500), ("50 %", 500_000)] {
+            assert_eq!(parse_loss(text), Ok(Loss(ppm)), "{text}");
+        }
+        for wrong in ["", "%", "50.1%", "-1", "nan", "1e9", "a lot"] {
+            assert!(parse_loss(wrong).unwrap_err().contains("0% to 50%"), "{wrong}");
         }
     }
 

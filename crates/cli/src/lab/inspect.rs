@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::{A, B, End, LabConfig, NAMESPACES, OFFLOADS, Status, ipv6, output_of};
+use super::{A, B, End, LabConfig, NAMESPACES, OFFLOADS, Status, ipv6, lossy, output_of};
 
 /// Looks at both ends.
 pub(crate) fn status() -> anyhow::Result<Status> {
     let named = |end: End| Path::new(NAMESPACES).join(end.namespace).exists();
-    if !named(A) && !named(B) {
+    if !named(A) && !named(B) && !lossy::exists() {
         return Ok(Status { up: false, config: None, problems: Vec::new() });
     }
     let mut problems = Vec::new();
@@ -26,7 +26,14 @@ pub(crate) fn status() -> anyhow::Result<Status> {
     {
         problems.push("the ends have different mtu or queues".to_owned());
     }
-    Ok(Status { up: problems.is_empty(), config: configs.first().copied(), problems })
+    let mut config = configs.first().copied();
+    if lossy::exists() {
+        match lossy::inspect(&mut problems) {
+            Ok(loss_ppm) => config = config.map(|config| LabConfig { loss_ppm, ..config }),
+            Err(error) => problems.push(format!("{}: {error:#}", lossy::NAMESPACE)),
+        }
+    }
+    Ok(Status { up: problems.is_empty(), config, problems })
 }
 
 fn inspect_end(end: End, problems: &mut Vec<String>) -> anyhow::Result<LabConfig> {
@@ -58,7 +65,7 @@ fn inspect_end(end: End, problems: &mut Vec<String>) -> anyhow::Result<LabConfig
     if receive != transmit {
         problems.push(format!("{interface} has {receive} receive and {transmit} transmit queues"));
     }
-    Ok(LabConfig { queues: receive, mtu: number("mtu")? })
+    Ok(LabConfig { queues: receive, mtu: number("mtu")?, loss_ppm: 0 })
 }
 
 fn has_address(link: &Value, address: &str, bits: u64) -> bool {
