@@ -10,7 +10,7 @@ use super::UsageError;
 use super::pacing::PacingArgs;
 use super::parse::{parse_patience, parse_socket};
 use super::stack::with_connections;
-use crate::load::tcp::{Bulk, Connect, Direction, Exchange, Idle, Mode, Work};
+use crate::load::tcp::{Bulk, Churn, Connect, Direction, Exchange, Idle, Mode, Work};
 use crate::load::{CloseBy, Config, Kind};
 use crate::stack;
 
@@ -27,11 +27,13 @@ const MOST_BYTES: i64 = 1 << 30;
     fourwave load tcp 10.77.0.1:19 --mode bulk --direction down --connections 4            with `serve chargen`\n  \
     fourwave load tcp 10.77.0.1:7 --mode bulk --direction both --bytes 1000000000          with `serve echo`\n  \
     fourwave load tcp 10.77.0.1:7 --mode idle --address 10.77.0.8/24 --connections 20000 --ramp-up 5 --think-ms 1000\n  \
+    fourwave load tcp 10.77.0.1:7 --mode idle --connections 1000 --probe-ms 10 --churn 10000 --json > idle.json\n  \
     fourwave load tcp 127.0.0.1:7 --stack kernel --requests 100000\n\n\
     exchange: each connection sends a request, waits for the whole response and sends the next. connect: a connection is\n\
     opened and closed, and then another. bulk: the rate is of what the server has acknowledged, and of what came. idle: the\n\
     connections are opened, kept for the time that is given, and closed in order, with --think-ms each sends a request so\n\
-    often; those that are lost are counted by the reason. Ctrl-C ends any of them with the report so far.")]
+    often; those that are lost are counted by the reason; with --churn others come and go beside them first, and --probe-ms\n\
+    says how long a request takes meanwhile. Ctrl-C ends any of them with the report so far.")]
 #[command(mut_arg("stack", with_connections))]
 pub(crate) struct LoadTcpArgs {
     /// The server, such as 10.77.0.1:7 or [fd77::1]:7
@@ -42,11 +44,11 @@ pub(crate) struct LoadTcpArgs {
     #[arg(long, value_enum, default_value = "exchange")]
     mode: Mode,
 
-    /// exchange, and idle with --think-ms: bytes of a request, 1 to 1073741824 [default: 64]
+    /// exchange, and idle where it asks: bytes of a request, 1 to 1073741824 [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BYTES))]
     request_bytes: Option<u32>,
 
-    /// exchange, and idle with --think-ms: bytes of a response, 1 to 1073741824 [default: the request comes back, and is
+    /// exchange, and idle where it asks: bytes of a response, 1 to 1073741824 [default: the request comes back, and is
     /// compared]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BYTES))]
     response_bytes: Option<u32>,
@@ -64,6 +66,23 @@ pub(crate) struct LoadTcpArgs {
     /// least; nine questions without an answer end a connection [default: 60]
     #[arg(long, value_name = "S", value_parser = parse_patience)]
     keepalive: Option<Duration>,
+
+    /// idle: one connection more asks every so many milliseconds, from the first SYN to the last FIN, 1 to 60000: how long a
+    /// user waits meanwhile
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    probe_ms: Option<u64>,
+
+    /// idle: once all are there, so many connections more are opened, ask once, and are closed; the time counts behind them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    churn: Option<u64>,
+
+    /// idle: so many of them a second, 1 to 10000000 [default: as many as the server takes]
+    #[arg(long, value_name = "N", requires = "churn", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    churn_rate: Option<u32>,
+
+    /// idle: the server's process, if it is on this machine: its memory is reported as well
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    server_pid: Option<u32>,
 
     /// bulk: which way the bytes go [default: up]
     #[arg(long, value_enum)]
@@ -118,6 +137,9 @@ impl LoadTcpArgs {
             ("--pipeline", self.pipeline.is_some(), &[Exchange]),
             ("--close", self.close.is_some(), &[Exchange, Connect, Idle]),
             ("--keepalive", self.keepalive.is_some(), &[Idle]),
+            ("--probe-ms", self.probe_ms.is_some(), &[Idle]),
+            ("--churn", self.churn.is_some(), &[Idle]),
+            ("--server-pid", self.server_pid.is_some(), &[Idle]),
             ("--direction", self.direction.is_some(), &[Bulk]),
             ("--bytes", self.bytes.is_some(), &[Bulk]),
             ("--verify", self.verify, &[Bulk]),
@@ -136,8 +158,9 @@ impl LoadTcpArgs {
             return Err(UsageError(format!("{flag} is for {modes}")));
         }
         let messages = self.request_bytes.is_some() || self.response_bytes.is_some();
-        if self.mode == Idle && messages && think_ms.is_none() {
-            return Err(UsageError("idle connections say nothing without --think-ms".into()));
+        let says = think_ms.is_some() || self.probe_ms.is_some() || self.churn.is_some();
+        if self.mode == Idle && messages && !says {
+            return Err(UsageError("idle connections say nothing without --think-ms, --probe-ms or --churn".into()));
         }
         if self.mode == Idle && self.close == Some(CloseBy::Server) {
             return Err(UsageError("idle connections are closed from here: --close is client or reset".into()));
@@ -169,6 +192,9 @@ impl LoadTcpArgs {
         Idle {
             keepalive: Keepalive { idle: silence, interval: silence.min(default.interval), ..default },
             exchange: self.exchange(),
+            probe: self.probe_ms.map(Duration::from_millis),
+            churn: self.churn.map(|connections| Churn { connections, rate: self.churn_rate }),
+            server_pid: self.server_pid,
         }
     }
 }
@@ -217,6 +243,10 @@ mod tests {
             ("--mode connect --request-bytes 5", "--request-bytes is for --mode exchange, --mode idle"),
             ("--mode idle --warmup 1", "--warmup is for"),
             ("--mode idle --request-bytes 5", "without --think-ms"),
+            ("--mode connect --probe-ms 5", "--probe-ms is for --mode idle"),
+            ("--churn 5", "--churn is for --mode idle"),
+            ("--mode idle --churn-rate 5", "--churn"),
+            ("--server-pid 5", "--server-pid is for --mode idle"),
             ("--mode idle --close server", "client or reset"),
             ("--close client --pipeline 2", "leave --close away"),
             ("--mode bulk --verify", "nothing does"),

@@ -3,13 +3,18 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place, Running};
 use hdrhistogram::Histogram;
 
-use super::idle_report::{Count, Counts, Report, Resident, Watch};
+use super::churn::{self, Churned, Churning};
+use super::counts::{Count, Counts};
+use super::idle_report::Report;
+use super::probe::{self, Probe};
+use super::timeline::{Looked, Part, Probed, Resident, Watch};
+use super::window::Window;
 use super::{Idle, part};
 use crate::args::Stack;
 use crate::load::pace::Evenly;
@@ -21,7 +26,7 @@ use crate::{ping, stack};
 
 /// Connections of a shard that are being opened, or closed, at once: what a SYN queue and a ring take without a loss.
 const WINDOW: usize = 256;
-/// Messages of a shard that are sent in one turn.
+/// Messages of a shard that are under way at once: more are not lost, but wait their turn.
 const MESSAGES: usize = 1024;
 /// How often a shard looks whether the others have their connections.
 const LOOK: Duration = Duration::from_millis(10);
@@ -31,35 +36,63 @@ pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<(
     let mut measurement = Run::begin(super::COMMAND);
     let builder = super::builder(config)?.drain_time(stack::duration(config.ramp_down + config.timeout));
     let shared = Arc::new(Shared::default());
-    let watch = Watch::start(config.live, config.connections, Arc::clone(&shared.counts))?;
+    let looked = Looked {
+        connections: config.connections,
+        counts: Arc::clone(&shared.counts),
+        churn: Arc::clone(&shared.churn),
+        probed: idle.probe.map(|_| Arc::clone(&shared.probed)),
+        server: idle.server_pid,
+    };
+    let mut watch = None;
     let make = |place: Place| {
         shared.busy.store(place.count.into(), Ordering::Relaxed);
         Load::new(config, idle, place, Arc::clone(&shared))
     };
     let (mut times, mut failure) = (Times::new(), None);
-    let ready = |running: &Running<Load>| tracing::info!("{}", stack::place(running));
+    let ready = |running: &Running<Load>| {
+        tracing::info!("{}", stack::place(running));
+        watch = Some(Watch::start(config.live, looked));
+    };
     let (loads, counts) = stack::run_and_count(builder, make, stop, ready)?;
     measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
+    let mut probed = None;
     for load in loads {
         times.add(&load.times);
+        probed = probed.or(load.probe.map(|probe| probe.tally));
         failure = failure.or(load.failure);
     }
-    watch.finish();
+    let timeline = watch.context("the stack ended before it began")??.finish()?;
     if let Some(error) = failure.take_if(|_| shared.counts.get(Count::Established) == 0) {
         return Err(error);
     }
-    let mut report = Report::of(config, idle, &shared.counts, &times, &measurement);
+    let measured =
+        Measured { counts: &shared.counts, churn: &shared.churn, times: &times, timeline: &timeline, probed };
+    let mut report = Report::of(config, idle, &measured, &measurement);
     report.warn(&measurement);
     let told = tell(config, super::COMMAND, page, &report);
     failure.map_or(Ok(()), Err).and(told)
+}
+
+/// What a run has come to.
+pub(super) struct Measured<'a> {
+    pub(super) counts: &'a Counts,
+    pub(super) churn: &'a Counts,
+    pub(super) times: &'a Times,
+    pub(super) timeline: &'a super::timeline::Timeline,
+    pub(super) probed: Option<probe::Tally>,
 }
 
 /// What the shards know of each other.
 #[derive(Debug, Default)]
 struct Shared {
     counts: Arc<Counts>,
+    /// Of short connections.
+    churn: Arc<Counts>,
+    probed: Arc<Probed>,
     /// Connections that are open, or won't be.
     settled: AtomicUsize,
+    /// Short ones that are gone.
+    churned: AtomicU64,
     /// Shards that are not done.
     busy: AtomicUsize,
 }
@@ -79,6 +112,10 @@ pub(super) struct Times {
     /// Memory of this process before the first connection, and at the end of the time.
     pub(super) resident_before: u64,
     pub(super) resident: u64,
+    /// The server's alike.
+    pub(super) server_before: u64,
+    pub(super) server: u64,
+    pub(super) churned: Churned,
 }
 
 impl Times {
@@ -92,6 +129,9 @@ impl Times {
             ended: None,
             resident_before: 0,
             resident: 0,
+            server_before: 0,
+            server: 0,
+            churned: Churned::new(),
         }
     }
 
@@ -105,6 +145,9 @@ impl Times {
         self.ended = self.ended.max(other.ended);
         self.resident_before = self.resident_before.max(other.resident_before);
         self.resident = self.resident.max(other.resident);
+        self.server_before = self.server_before.max(other.server_before);
+        self.server = self.server.max(other.server);
+        self.churned.add(&other.churned);
     }
 }
 
@@ -121,6 +164,14 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Link {
     phase: Phase,
+    /// It asks once and is closed.
+    short: bool,
+    /// It counts in the window.
+    fresh: bool,
+    /// Its message counts in the window of those.
+    asking: bool,
+    /// It has answered since there was nothing but holding to do.
+    answers: bool,
     /// When the SYN went, or the message.
     since: Instant,
     /// Bytes of the message that there was no room for.
@@ -132,8 +183,10 @@ struct Link {
 struct Load {
     config: Config,
     idle: Idle,
-    /// One shard asks for all.
-    resident: Option<Resident>,
+    place: Place,
+    /// One shard asks for all: of this process, and of the server's.
+    resident: Option<Memory>,
+    probe: Option<Probe>,
     timeout: Duration,
     think: Option<Duration>,
     times: Times,
@@ -145,15 +198,34 @@ struct Load {
     /// Begun, and neither open nor failed; until when each of them may be.
     connecting: VecDeque<(Instant, ConnId)>,
     opening: usize,
+    window: Window,
+    messages: Window,
+    churning: Option<Churning>,
     /// When each connection is to say something next.
     due: VecDeque<(Instant, ConnId)>,
     ending: Option<Ending>,
     /// Of the addresses to connect from, the next one.
     source: usize,
     reached: bool,
+    /// From when on nothing but holding them is left to do, and the last turn.
+    quiet: Option<Instant>,
+    turned: Instant,
     done: bool,
     shared: Arc<Shared>,
     failure: Option<anyhow::Error>,
+}
+
+/// Memory in RAM: of this process, and of the server's.
+#[derive(Debug)]
+struct Memory {
+    here: Resident,
+    there: Option<Resident>,
+}
+
+impl Memory {
+    fn now(&mut self) -> [u64; 2] {
+        [self.here.bytes(), self.there.as_mut().map_or(0, Resident::bytes)]
+    }
 }
 
 /// Connections that are closed in order, some at a time.
@@ -164,15 +236,18 @@ struct Ending {
     /// Of those that are left, so many may be closed by now.
     may: usize,
     under_way: usize,
-    /// When the last of them ended.
+    /// When the last of them ended, and since when there is none.
     moved: Instant,
+    last: Option<Instant>,
 }
 
 impl Load {
     fn new(config: &Config, idle: &Idle, place: Place, shared: Arc<Shared>) -> Self {
         let connections = part(config.connections as u64, place.index, place.count);
+        let (first, probed) = (place.index == 0, Arc::clone(&shared.probed));
         Self {
-            resident: (place.index == 0).then(Resident::new),
+            resident: first.then(|| Memory { here: Resident::here(), there: idle.server_pid.map(Resident::of) }),
+            probe: idle.probe.filter(|_| first).map(|every| Probe::new(config, every, &idle.exchange, probed)),
             timeout: stack::duration(config.timeout),
             think: match config.pace {
                 Pace::Closed { think } => think.map(Duration::from),
@@ -185,11 +260,17 @@ impl Load {
             missing: 0,
             connecting: VecDeque::new(),
             opening: 0,
+            window: Window::new(WINDOW),
+            messages: Window::new(MESSAGES),
+            churning: None,
             due: VecDeque::new(),
             ending: None,
             source: 0,
             reached: false,
+            quiet: None,
+            turned: Instant::ZERO,
             done: false,
+            place,
             shared,
             failure: None,
             config: config.clone(),
@@ -197,32 +278,84 @@ impl Load {
         }
     }
 
-    fn count(&self, what: Count) {
-        self.shared.counts.add(what, 1);
+    /// Of those that stay, or of short ones.
+    fn counts(&self, short: bool) -> &Counts {
+        if short { &self.shared.churn } else { &self.shared.counts }
     }
 
     fn open(&mut self, io: &mut Io<'_>) {
-        while self.missing > 0 && self.opening < WINDOW {
+        while self.missing > 0 && self.window.has_room() {
             match super::connect(&self.config, &mut self.source, io) {
                 Ok(conn) => {
-                    let link = Link { phase: Phase::Connecting, since: io.now(), unsent: 0, reader: <_>::default() };
-                    self.links.insert(conn, link);
+                    self.begun(io.now(), conn, false);
                     self.connecting.push_back((io.now() + self.timeout, conn));
                     (self.opening, self.missing) = (self.opening + 1, self.missing - 1);
                 }
                 // None will come free: those that are there stay.
                 Err(ConnectError::NoPort | ConnectError::TooMany) if self.reached => {
                     self.missing -= 1;
-                    self.not_opened(Count::NoPort);
+                    self.shared.counts.add(Count::NoPort, 1);
+                    self.shared.settled.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => return self.fail(io, anyhow!("cannot connect to {}: {error}", self.config.target)),
             }
         }
     }
 
-    fn not_opened(&mut self, why: Count) {
-        self.count(why);
-        self.shared.settled.fetch_add(1, Ordering::Relaxed);
+    fn begun(&mut self, now: Instant, conn: ConnId, short: bool) {
+        let link = Link {
+            phase: Phase::Connecting,
+            short,
+            fresh: true,
+            asking: false,
+            answers: false,
+            since: now,
+            unsent: 0,
+            reader: <_>::default(),
+        };
+        self.links.insert(conn, link);
+        self.window.begin(now, conn);
+    }
+
+    /// Lets short connections come and go, once all others are there.
+    fn churn(&mut self, io: &mut Io<'_>) {
+        let Some(churn) = self.idle.churn.filter(|_| self.times.holds.is_some() && self.quiet.is_none()) else {
+            return;
+        };
+        let (now, mut late) = (io.now(), Vec::new());
+        let churning = self.churning.get_or_insert_with(|| {
+            let own = part(churn.connections, self.place.index, self.place.count);
+            self.times.churned.began = Some(now);
+            let memory = self.resident.as_mut().map_or([0; 2], Memory::now);
+            (self.times.churned.resident[0], self.times.churned.server_resident[0]) = memory.into();
+            self.window = Window::new(churn::WINDOW);
+            Churning::new(churn, own, now)
+        });
+        while let Some(conn) = churning.expired(now, |conn| self.links.get(conn).is_some()) {
+            let why = match self.links.get(conn).map(|link| link.phase) {
+                Some(Phase::Connecting) => Count::NoAnswer,
+                Some(Phase::Ending) => Count::NotInOrder,
+                _ => Count::Unanswered,
+            };
+            late.push((conn, why));
+        }
+        for (conn, why) in late {
+            let _ = io.abort(conn);
+            self.gone(now, conn, why);
+        }
+        while self.window.has_room() && self.churning.as_mut().is_some_and(|churning| churning.wants(now)) {
+            match super::connect(&self.config, &mut self.source, io) {
+                Ok(conn) => {
+                    self.begun(now, conn, true);
+                    self.churning.iter_mut().for_each(|churning| churning.begin(now, conn, self.timeout));
+                }
+                Err(_) if self.churning.as_mut().is_some_and(|churning| churning.held_up(now, self.timeout)) => {
+                    self.shared.churn.add(Count::NoPort, 1);
+                    self.shared.churned.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// Gives up on what has been opening for too long.
@@ -230,10 +363,8 @@ impl Load {
         while let Some((_, conn)) = self.connecting.front().copied().filter(|(until, _)| io.now() >= *until) {
             self.connecting.pop_front();
             if self.links.get(conn).is_some_and(|link| link.phase == Phase::Connecting) {
-                self.links.remove(conn);
+                self.gone(io.now(), conn, Count::NoAnswer);
                 let _ = io.abort(conn);
-                self.opening -= 1;
-                self.not_opened(Count::NoAnswer);
                 if !self.reached {
                     let (target, seconds) = (self.config.target, self.config.timeout.as_secs_f64());
                     self.fail(io, anyhow!("{target} did not answer within {seconds} s: check that it is up"));
@@ -245,19 +376,14 @@ impl Load {
     /// Says something over those whose time it is.
     fn speak(&mut self, io: &mut Io<'_>) {
         let Some(think) = self.think else { return };
-        for _ in 0..MESSAGES {
+        while self.messages.has_room() {
             let Some((due, conn)) = self.due.front().copied().filter(|(due, _)| io.now() >= *due) else { return };
             self.due.pop_front();
             let Some(link) = self.links.get_mut(conn) else { continue };
             match link.phase {
-                Phase::Open => {
-                    let all = u32::try_from(self.idle.exchange.bytes(()).len()).unwrap_or(u32::MAX);
-                    (link.phase, link.since, link.unsent) = (Phase::Asked, io.now(), all);
-                    self.count(Count::Requests);
-                    self.push(io, conn);
-                }
+                Phase::Open => self.ask(io, conn),
                 Phase::Asked if io.now() >= link.since + self.timeout => {
-                    self.lost(io, conn, Count::Unanswered);
+                    self.gone(io.now(), conn, Count::Unanswered);
                     let _ = io.abort(conn);
                     continue;
                 }
@@ -269,6 +395,20 @@ impl Load {
         }
     }
 
+    fn ask(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let Some(link) = self.links.get_mut(conn) else { return };
+        let all = u32::try_from(self.idle.exchange.bytes(()).len()).unwrap_or(u32::MAX);
+        (link.phase, link.unsent) = (Phase::Asked, all);
+        // The time of a short one is from its SYN on.
+        let short = link.short;
+        if !short {
+            (link.since, link.asking) = (io.now(), true);
+            self.messages.begin(io.now(), conn);
+        }
+        self.counts(short).add(Count::Requests, 1);
+        self.push(io, conn);
+    }
+
     fn push(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let Some(link) = self.links.get_mut(conn).filter(|link| link.unsent > 0) else { return };
         let all = self.idle.exchange.bytes(());
@@ -276,28 +416,74 @@ impl Load {
         // Its end is told as well, with the reason.
         let sent = io.send(conn, rest).unwrap_or(0);
         link.unsent -= u32::try_from(sent).unwrap_or(u32::MAX).min(link.unsent);
-        self.shared.counts.add(Count::BytesSent, sent as u64);
+        let short = link.short;
+        self.counts(short).add(Count::BytesSent, sent as u64);
     }
 
-    fn take(&mut self, io: &Io<'_>, conn: ConnId, data: &[u8]) {
-        self.shared.counts.add(Count::BytesReceived, data.len() as u64);
+    fn take(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) {
+        let Some(link) = self.links.get_mut(conn) else { return };
+        let (short, since) = (link.short, link.since);
+        let counts = if short { &self.shared.churn } else { &self.shared.counts };
+        counts.add(Count::BytesReceived, data.len() as u64);
         // What was not asked for is heard and forgotten.
-        let Some(link) = self.links.get_mut(conn).filter(|link| link.phase == Phase::Asked) else { return };
+        if link.phase != Phase::Asked {
+            return;
+        }
         if let (_, Step::Whole(answer)) = self.idle.exchange.read(&mut link.reader, (), data) {
+            if std::mem::take(&mut link.asking) {
+                self.messages.done();
+            }
             link.phase = Phase::Open;
-            self.times.latency.saturating_record(io.now().saturating_since(link.since).as_nanos());
-            self.count(Count::Responses);
-            if !answer.expected {
-                self.count(Count::Unexpected);
+            link.answers = self.quiet.is_some_and(|quiet| since >= quiet);
+            counts.add(Count::Responses, 1);
+            counts.add(Count::Unexpected, u64::from(!answer.expected));
+            let latency = if short { &mut self.times.churned.latency } else { &mut self.times.latency };
+            latency.saturating_record(io.now().saturating_since(since).as_nanos());
+            if short {
+                self.shut(io, conn);
             }
         }
     }
 
-    /// A connection has not lasted.
-    fn lost(&mut self, io: &Io<'_>, conn: ConnId, why: Count) {
-        self.links.remove(conn);
-        self.count(why);
-        tracing::debug!(connection = conn.index(), ?why, now = ?io.now(), "lost");
+    /// Our FIN.
+    fn shut(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let Some(link) = self.links.get_mut(conn) else { return };
+        link.phase = Phase::Ending;
+        let short = link.short;
+        let again = io.info(conn).map_or(0, |info| info.retransmits);
+        self.counts(short).add(Count::Retransmits, again.into());
+        let _ = io.shutdown(conn, Half::Write);
+    }
+
+    /// A connection is there no more, or never was.
+    fn gone(&mut self, now: Instant, conn: ConnId, why: Count) {
+        let Some(link) = self.links.remove(conn) else { return };
+        if link.fresh {
+            self.window.done();
+        }
+        if link.asking {
+            self.messages.done();
+        }
+        self.counts(link.short).add(why, 1);
+        if link.short {
+            self.churning.iter_mut().for_each(|churning| churning.under_way -= 1);
+            self.times.churned.ended = Some(now);
+            self.shared.churned.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        match link.phase {
+            Phase::Connecting => {
+                self.opening -= 1;
+                self.shared.settled.fetch_add(1, Ordering::Relaxed);
+            }
+            Phase::Ending => {
+                let ending = self.ending.iter_mut();
+                ending.for_each(|ending| (ending.under_way, ending.moved) = (ending.under_way.saturating_sub(1), now));
+            }
+            Phase::Open | Phase::Asked => {
+                tracing::debug!(connection = conn.index(), ?why, ?now, "lost");
+            }
+        }
     }
 
     fn fail(&mut self, io: &mut Io<'_>, failure: anyhow::Error) {
@@ -311,53 +497,60 @@ impl Load {
         if self.ending.is_some() || self.done {
             return;
         }
-        self.times.ended = Some(io.now());
-        self.times.resident = self.resident.as_mut().map_or(0, Resident::bytes);
-        (self.missing, self.ramp) = (0, Some(Evenly::new(0, std::time::Duration::ZERO, io.now())));
-        let left: Vec<_> = self.links.iter().map(|(conn, _)| conn).collect();
-        let evenly = Evenly::new(left.len(), self.config.ramp_down, io.now());
-        self.ending = Some(Ending { left, evenly, may: 0, under_way: 0, moved: io.now() });
+        let now = io.now();
+        self.times.ended = Some(now);
+        (self.times.resident, self.times.server) = self.resident.as_mut().map_or([0; 2], Memory::now).into();
+        (self.missing, self.ramp) = (0, Some(Evenly::new(0, std::time::Duration::ZERO, now)));
+        // What was to come and go comes no more.
+        self.churning = None;
+        let (mut left, mut answering) = (Vec::new(), 0);
+        for (conn, link) in self.links.iter() {
+            answering += u64::from(link.answers);
+            left.push(conn);
+        }
+        self.shared.counts.add(Count::Answering, answering);
+        self.window = Window::new(WINDOW);
+        let evenly = Evenly::new(left.len(), self.config.ramp_down, now);
+        self.ending = Some(Ending { left, evenly, may: 0, under_way: 0, moved: now, last: None });
         self.close(io);
     }
 
     /// Goes on closing; behind the last one it is over.
     fn close(&mut self, io: &mut Io<'_>) {
-        let Some(ending) = &mut self.ending else { return };
-        ending.may += ending.evenly.due(io.now());
-        while ending.under_way < WINDOW && ending.may > 0 {
+        let now = io.now();
+        let Some(mut ending) = self.ending.take() else { return };
+        ending.may += ending.evenly.due(now);
+        while self.window.has_room() && ending.may > 0 {
             let Some(conn) = ending.left.pop() else { break };
             ending.may -= 1;
             let Some(link) = self.links.get_mut(conn) else { continue };
-            if link.phase == Phase::Connecting || self.config.close == Some(CloseBy::Reset) {
+            if link.short || link.phase == Phase::Connecting || self.config.close == Some(CloseBy::Reset) {
                 self.links.remove(conn);
                 let _ = io.abort(conn);
             } else {
-                link.phase = Phase::Ending;
+                link.fresh = true;
                 ending.under_way += 1;
-                let _ = io.shutdown(conn, Half::Write);
+                self.window.begin(now, conn);
+                self.shut(io, conn);
             }
         }
         if ending.under_way == 0 {
-            ending.moved = io.now();
+            ending.moved = now;
         }
-        let stuck = io.now() >= ending.moved + self.timeout;
-        if (ending.left.is_empty() && ending.under_way == 0 || stuck) && !self.done {
+        let all = ending.left.is_empty() && ending.under_way == 0;
+        // The probe goes last.
+        let probes = all && self.probe.as_mut().is_some_and(|probe| probe.end(io));
+        let waits = *ending.last.get_or_insert(now) + self.timeout;
+        if !all {
+            ending.last = None;
+        }
+        let stuck = now >= ending.moved + self.timeout || probes && now >= waits;
+        self.ending = Some(ending);
+        if (all && !probes || stuck) && !self.done {
             self.done = true;
             if self.shared.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
                 io.finish();
             }
-        }
-    }
-
-    /// The server has closed too.
-    fn ended(&mut self, io: &mut Io<'_>, conn: ConnId, why: Count) {
-        self.links.remove(conn);
-        self.count(why);
-        if let Some(ending) = &mut self.ending {
-            (ending.under_way, ending.moved) = (ending.under_way.saturating_sub(1), io.now());
-        }
-        if !self.done {
-            self.close(io);
         }
     }
 
@@ -372,73 +565,121 @@ impl Load {
         }
     }
 
-    /// All connections of all shards are there, or won't be.
+    /// Since when all connections of all shards are there, or won't be.
     fn holds(&mut self, now: Instant) -> Option<Instant> {
         if self.times.holds.is_none() && self.shared.settled.load(Ordering::Relaxed) >= self.config.connections {
             self.times.holds = Some(now);
         }
         self.times.holds
     }
+
+    /// Since when nothing but holding them is left to do: what was to come and go has.
+    fn quiet(&mut self, now: Instant) -> Option<Instant> {
+        let holds = self.holds(now)?;
+        if self.quiet.is_none() {
+            let Some(churn) = self.idle.churn else {
+                self.quiet = Some(holds);
+                return self.quiet;
+            };
+            // Each shard has begun its part.
+            let over = self.shared.churned.load(Ordering::Relaxed) >= churn.connections;
+            if over && self.churning.is_some() {
+                self.quiet = Some(now);
+                let memory = self.resident.as_mut().map_or([0; 2], Memory::now);
+                (self.times.churned.resident[1], self.times.churned.server_resident[1]) = memory.into();
+            }
+        }
+        self.quiet
+    }
+
+    fn part(&self) -> Part {
+        match (self.ending.is_some(), self.quiet, self.times.holds) {
+            (true, ..) => Part::RampDown,
+            (_, Some(_), _) => Part::Hold,
+            (_, None, Some(_)) => Part::Churn,
+            (_, None, None) => Part::RampUp,
+        }
+    }
 }
 
 impl App for Load {
     fn on_connected(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.is(conn)) {
+            return probe.on_connected(io, conn);
+        }
         let Some(link) = self.links.get_mut(conn) else { return };
+        let (short, since) = (link.short, link.since);
         link.phase = Phase::Open;
         stack::set_asking(io, conn, &self.config.at.tcp);
+        self.counts(short).add(Count::Established, 1);
+        if short {
+            return self.ask(io, conn);
+        }
+        if self.links.get_mut(conn).is_some_and(|link| std::mem::take(&mut link.fresh)) {
+            self.window.done();
+        }
         let _ = io.set_keepalive(conn, Some(self.idle.keepalive));
-        self.times.connect_latency.saturating_record(io.now().saturating_since(link.since).as_nanos());
+        self.times.connect_latency.saturating_record(io.now().saturating_since(since).as_nanos());
         self.times.established = Some(io.now());
         (self.opening, self.reached) = (self.opening - 1, true);
         if let Some(think) = self.think {
             self.due.push_back((io.now() + think, conn));
         }
-        self.count(Count::Established);
         self.shared.settled.fetch_add(1, Ordering::Relaxed);
     }
 
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
-        self.take(io, conn, data);
+        let part = self.part();
+        match self.probe.as_mut().filter(|probe| probe.is(conn)) {
+            Some(probe) => probe.on_data(io.now(), part, data),
+            None => self.take(io, conn, data),
+        }
         data.len()
     }
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        self.push(io, conn);
-    }
-
-    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        let Some(link) = self.links.get(conn) else {
-            let _ = io.close(conn);
-            return;
-        };
-        // Behind our FIN it is to; that its own is there is told when both are.
-        if link.phase != Phase::Ending {
-            self.lost(io, conn, Count::Closed);
-            let _ = io.close(conn);
+        match self.probe.as_mut().filter(|probe| probe.is(conn)) {
+            Some(probe) => probe.on_writable(io, conn),
+            None => self.push(io, conn),
         }
     }
 
+    fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        // Behind our FIN it is to; that its own is there is told when both are.
+        match self.links.get(conn) {
+            Some(link) if link.phase == Phase::Ending => return,
+            Some(_) => self.gone(io.now(), conn, Count::Closed),
+            None => match self.probe.as_mut().filter(|probe| probe.is(conn)) {
+                Some(probe) if probe.is_ending() => return,
+                Some(probe) => probe.on_closed(io.now()),
+                None => {}
+            },
+        }
+        let _ = io.close(conn);
+    }
+
     fn on_closed(&mut self, io: &mut Io<'_>, conn: ConnId, error: Option<ConnectionError>) {
-        let Some(link) = self.links.get(conn) else { return };
-        match (link.phase, error) {
-            (Phase::Ending, None) => self.ended(io, conn, Count::InOrder),
-            (Phase::Ending, Some(_)) => self.ended(io, conn, Count::NotInOrder),
-            (Phase::Connecting, error) => {
-                self.links.remove(conn);
-                self.opening -= 1;
-                self.not_opened(match error {
-                    Some(ConnectionError::Refused | ConnectionError::Reset) => Count::Refused,
-                    Some(ConnectionError::TimedOut) => Count::NoAnswer,
-                    _ => Count::Unreachable,
-                });
-                if let Some(error) = error.filter(|_| !self.reached) {
-                    self.fail(io, self.sentence(error));
-                }
-            }
-            (_, None) => self.lost(io, conn, Count::Closed),
-            (_, Some(ConnectionError::Reset)) => self.lost(io, conn, Count::Reset),
-            (_, Some(ConnectionError::TimedOut)) => self.lost(io, conn, Count::TimedOut),
-            (_, Some(_)) => self.lost(io, conn, Count::Broken),
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.is(conn)) {
+            probe.on_closed(io.now());
+            return self.close(io);
+        }
+        let Some(link) = self.links.get(conn).copied() else { return };
+        let why = match (link.phase, error) {
+            (Phase::Ending, None) => Count::InOrder,
+            (Phase::Ending, Some(_)) => Count::NotInOrder,
+            (Phase::Connecting, Some(ConnectionError::Refused | ConnectionError::Reset)) => Count::Refused,
+            (Phase::Connecting, Some(ConnectionError::TimedOut)) => Count::NoAnswer,
+            (Phase::Connecting, _) => Count::Unreachable,
+            (_, None) => Count::Closed,
+            (_, Some(ConnectionError::Reset)) => Count::Reset,
+            (_, Some(ConnectionError::TimedOut)) => Count::TimedOut,
+            (_, Some(_)) => Count::Broken,
+        };
+        self.gone(io.now(), conn, why);
+        match error {
+            Some(error) if link.phase == Phase::Connecting && !self.reached => self.fail(io, self.sentence(error)),
+            _ if link.phase == Phase::Ending && !self.done => self.close(io),
+            _ => {}
         }
     }
 
@@ -450,13 +691,23 @@ impl App for Load {
         if self.done {
             return;
         }
-        if self.ending.is_some() {
-            return self.close(io);
-        }
         let now = io.now();
+        self.turned = now;
+        if self.reached {
+            let links = &mut self.links;
+            self.window.age(now, |conn| links.get_mut(conn).is_some_and(|link| std::mem::take(&mut link.fresh)));
+            self.messages.age(now, |conn| links.get_mut(conn).is_some_and(|link| std::mem::take(&mut link.asking)));
+        }
         if self.times.began.is_none() {
             self.times.began = Some(now);
-            self.times.resident_before = self.resident.as_mut().map_or(0, Resident::bytes);
+            let memory = self.resident.as_mut().map_or([0; 2], Memory::now);
+            (self.times.resident_before, self.times.server_before) = memory.into();
+        }
+        if let Some(probe) = &mut self.probe {
+            probe.on_turn(&self.config, &mut self.source, io);
+        }
+        if self.ending.is_some() {
+            return self.close(io);
         }
         let (connections, over) = (self.connections, self.config.ramp_up);
         self.missing += self.ramp.get_or_insert_with(|| Evenly::new(connections, over, now)).due(now);
@@ -464,28 +715,36 @@ impl App for Load {
         self.give_up(io);
         self.speak(io);
         let duration = self.config.duration.map(Duration::from);
-        if self.holds(now).zip(duration).is_some_and(|(holds, duration)| now >= holds + duration) {
-            self.end(io);
+        if self.quiet(now).zip(duration).is_some_and(|(quiet, duration)| now >= quiet + duration) {
+            return self.end(io);
         }
+        self.churn(io);
     }
 
     fn wake_at(&self) -> Option<Instant> {
         if self.done {
             return None;
         }
+        let probe = self.probe.as_ref().and_then(Probe::next);
+        let window = self.window.next().filter(|_| self.reached);
         if let Some(ending) = &self.ending {
             let closes = if ending.may > 0 { None } else { ending.evenly.next() };
-            return [Some(ending.moved + self.timeout), closes].into_iter().flatten().min();
+            return [Some(ending.moved + self.timeout), closes, probe, window].into_iter().flatten().min();
         }
-        let Some(began) = self.times.began else { return Some(Instant::ZERO) };
+        if self.times.began.is_none() {
+            return Some(Instant::ZERO);
+        }
         let ramp = self.ramp.and_then(|ramp| ramp.next());
         let connecting = self.connecting.front().map(|(until, _)| *until);
-        let due = self.due.front().map(|(due, _)| *due);
-        let holds = match self.times.holds {
-            Some(holds) => self.config.duration.map(|duration| holds + duration.into()),
-            // Other shards are not asked before ours are there.
-            None => (self.opening == 0 && self.missing == 0).then(|| self.times.established.unwrap_or(began) + LOOK),
+        let due = self.messages.next().or_else(|| self.due.front().map(|(due, _)| *due));
+        let churn = self.churning.as_ref().filter(|_| self.quiet.is_none()).and_then(Churning::next);
+        let waits_for_others = match self.times.holds {
+            Some(_) => self.quiet.is_none(),
+            // Not before ours are there.
+            None => self.opening == 0 && self.missing == 0,
         };
-        [ramp, connecting, due, holds].into_iter().flatten().min()
+        let look = waits_for_others.then(|| self.turned + LOOK);
+        let ends = self.quiet.zip(self.config.duration).map(|(quiet, duration)| quiet + duration.into());
+        [ramp, connecting, due, churn, look, ends, probe, window].into_iter().flatten().min()
     }
 }

@@ -1,158 +1,21 @@
-//! What `load tcp --mode idle` counts and reports.
+//! What `load tcp --mode idle` reports.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Idle;
-use super::idle::Times;
+use super::churn::Churned;
+use super::counts::{Count, Counts};
+use super::idle::Measured;
+use super::probe::Tally;
+use super::timeline::{PARTS, Part, Sample};
 use crate::args::Stack;
 use crate::load::Config;
-use crate::measure::{self, Latency, Live, Results, Run, Seconds};
-use crate::out::{self, Progress};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Count {
-    /// Connections that were open.
-    Established,
-    /// Those that were not: the server refused them,
-    Refused,
-    /// it did not answer,
-    NoAnswer,
-    /// it could not be reached,
-    Unreachable,
-    /// or there was no local port, or no room.
-    NoPort,
-    /// Those that did not last: the server closed them,
-    Closed,
-    /// it reset them,
-    Reset,
-    /// it was silent, to keep-alives or to what was sent,
-    TimedOut,
-    /// a message was not answered in time,
-    Unanswered,
-    /// or they ended by anything else.
-    Broken,
-    /// Those that did last and were closed at the end: both FINs came through, or not.
-    InOrder,
-    NotInOrder,
-    /// Messages.
-    Requests,
-    Responses,
-    Unexpected,
-    BytesSent,
-    BytesReceived,
-}
-
-const COUNTS: usize = Count::BytesReceived as usize + 1;
-const NOT_OPENED: [(&str, Count); 4] = [
-    ("refused", Count::Refused),
-    ("no_answer", Count::NoAnswer),
-    ("unreachable", Count::Unreachable),
-    ("no_port", Count::NoPort),
-];
-const LOST: [(&str, Count); 5] = [
-    ("closed_by_server", Count::Closed),
-    ("reset", Count::Reset),
-    ("timed_out", Count::TimedOut),
-    ("unanswered", Count::Unanswered),
-    ("broken", Count::Broken),
-];
-
-/// Of all shards together.
-#[derive(Debug, Default)]
-pub(super) struct Counts([AtomicU64; COUNTS]);
-
-impl Counts {
-    pub(super) fn add(&self, what: Count, n: u64) {
-        self.0[what as usize].fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self, what: Count) -> u64 {
-        self.0[what as usize].load(Ordering::Relaxed)
-    }
-
-    fn sum(&self, of: &[(&str, Count)]) -> u64 {
-        of.iter().map(|(_, what)| self.get(*what)).sum()
-    }
-
-    /// Those that are not none.
-    fn by_name(&self, of: &[(&'static str, Count)]) -> BTreeMap<&'static str, u64> {
-        of.iter().map(|(name, what)| (*name, self.get(*what))).filter(|(_, n)| *n > 0).collect()
-    }
-}
-
-/// A line every second.
-#[derive(Debug)]
-pub(super) struct Watch(Option<(Sender<()>, JoinHandle<()>)>);
-
-impl Watch {
-    pub(super) fn start(live: Live, connections: usize, counts: Arc<Counts>) -> anyhow::Result<Self> {
-        if live == Live::Off {
-            return Ok(Self(None));
-        }
-        let (sender, end) = mpsc::channel();
-        let watch = move || {
-            if let Err(error) = fourwave::drop_privileges() {
-                tracing::warn!("{error}");
-            }
-            let (mut progress, began) = (Progress::new(), Instant::now());
-            while end.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
-                let line = format!("{:4.0} s  {}", began.elapsed().as_secs_f64(), line(&counts, connections));
-                match live {
-                    Live::Lines => progress.done(&line),
-                    _ => progress.now(&line),
-                }
-            }
-        };
-        Ok(Self(Some((sender, thread::Builder::new().name("watch".into()).spawn(watch)?))))
-    }
-
-    pub(super) fn finish(self) {
-        if let Some((sender, thread)) = self.0 {
-            drop(sender);
-            let _ = thread.join();
-        }
-    }
-}
-
-fn line(counts: &Counts, connections: usize) -> String {
-    let (established, lost, failed) = (counts.get(Count::Established), counts.sum(&LOST), counts.sum(&NOT_OPENED));
-    let responses = counts.get(Count::Responses);
-    format!("{established} of {connections} established  {lost} lost  {failed} failed  {responses} answers")
-}
-
-/// Memory of this process that is in RAM.
-#[derive(Debug)]
-pub(super) struct Resident {
-    /// Open from the start: when it is wanted there may be no descriptor left.
-    status: Option<File>,
-}
-
-impl Resident {
-    pub(super) fn new() -> Self {
-        Self { status: File::open("/proc/self/status").ok() }
-    }
-
-    pub(super) fn bytes(&mut self) -> u64 {
-        let mut status = String::new();
-        let read = self.status.as_mut().map(|file| file.rewind().and_then(|()| file.read_to_string(&mut status)));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        read.and(kib).unwrap_or(0) << 10
-    }
-}
+use crate::measure::{self, Latency, Results, Run, Seconds};
+use crate::out;
 
 /// The document of `load tcp --mode idle --json`.
 #[derive(Debug, Serialize)]
@@ -196,22 +59,145 @@ pub(super) struct Report {
     /// Memory of this process in RAM, before the first connection and at the end of the time.
     resident_bytes_before: u64,
     resident_bytes: u64,
+    /// The most of any second.
+    resident_bytes_peak: u64,
+    /// What one of them takes, without that of the process.
+    bytes_per_connection: u64,
+    /// The server's alike, if its process was named.
+    #[serde(flatten)]
+    server: Option<Server>,
+    /// Connections that were there at the end of the time and had answered since the others, and the churn, were done.
+    answering: u64,
+    /// Segments that were sent again, of those that lasted.
+    retransmits: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    churn: Option<Churn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<Probe>,
+    /// Each second from the first SYN to the last FIN.
+    timeline: Vec<Sample>,
     #[serde(flatten)]
     results: Results,
 }
 
+/// Memory of the server's process.
+#[derive(Debug, Serialize)]
+struct Server {
+    server_resident_bytes_before: u64,
+    server_resident_bytes: u64,
+    server_resident_bytes_peak: u64,
+    server_bytes_per_connection: u64,
+}
+
+/// Short connections that came and went beside the others.
+#[derive(Debug, Serialize)]
+struct Churn {
+    connections: u64,
+    /// Opened, answered, and closed with FINs both ways.
+    done: u64,
+    failed: u64,
+    /// By the reason.
+    failed_by: BTreeMap<&'static str, u64>,
+    unexpected: u64,
+    duration_s: f64,
+    per_s: f64,
+    retransmits: u64,
+    /// From the SYN to the answer.
+    latency_ns: Latency,
+    resident_bytes_before: u64,
+    resident_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_resident_bytes_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_resident_bytes: Option<u64>,
+}
+
+/// A connection of its own that asks all the time.
+#[derive(Debug, Serialize)]
+struct Probe {
+    every_ms: f64,
+    requests: u64,
+    responses: u64,
+    /// Requests of connections that were lost, and how often that was.
+    lost: u64,
+    failures: u64,
+    /// From when a request was due to its answer: of all, and while others were opened, came and went, were there, were closed.
+    latency_ns: Latency,
+    ramp_up_ns: Latency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    churn_ns: Option<Latency>,
+    hold_ns: Latency,
+    ramp_down_ns: Latency,
+}
+
+impl Probe {
+    fn of(every: std::time::Duration, tally: Tally, by_part: &[Histogram<u64>; PARTS], churns: bool) -> Self {
+        let mut all = measure::histogram();
+        for part in by_part {
+            // Of equal bounds.
+            let _ = all.add(part);
+        }
+        let of = |part: Part| Latency::of(&by_part[part as usize]);
+        Self {
+            every_ms: every.as_secs_f64() * 1e3,
+            requests: tally.asked,
+            responses: tally.answered,
+            lost: tally.lost,
+            failures: tally.failures,
+            latency_ns: Latency::of(&all),
+            ramp_up_ns: of(Part::RampUp),
+            churn_ns: churns.then(|| of(Part::Churn)),
+            hold_ns: of(Part::Hold),
+            ramp_down_ns: of(Part::RampDown),
+        }
+    }
+}
+
+impl Churn {
+    fn of(churn: super::Churn, counts: &Counts, churned: &Churned, with_server: bool) -> Self {
+        let (done, duration_s) = (counts.get(Count::InOrder), seconds(churned.began, churned.ended));
+        let mut failed_by = counts.not_opened_by();
+        failed_by.extend(counts.lost_by());
+        let not_in_order = counts.get(Count::NotInOrder);
+        if not_in_order > 0 {
+            failed_by.insert("not_in_order", not_in_order);
+        }
+        Self {
+            connections: churn.connections,
+            done,
+            failed: failed_by.values().sum(),
+            failed_by,
+            unexpected: counts.get(Count::Unexpected),
+            duration_s,
+            per_s: per_s(done, duration_s),
+            retransmits: counts.get(Count::Retransmits),
+            latency_ns: Latency::of(&churned.latency),
+            resident_bytes_before: churned.resident[0],
+            resident_bytes: churned.resident[1],
+            server_resident_bytes_before: with_server.then_some(churned.server_resident[0]),
+            server_resident_bytes: with_server.then_some(churned.server_resident[1]),
+        }
+    }
+}
+
+fn seconds(from: Option<fourwave::Instant>, until: Option<fourwave::Instant>) -> f64 {
+    from.zip(until).map_or(0.0, |(from, until)| until.saturating_since(from).as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+fn per_s(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
 impl Report {
-    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-    pub(super) fn of(config: &Config, _: &Idle, counts: &Counts, times: &Times, run: &Run) -> Self {
-        let seconds = |from: Option<fourwave::Instant>, until: Option<fourwave::Instant>| {
-            from.zip(until).map_or(0.0, |(from, until)| until.saturating_since(from).as_secs_f64())
-        };
+    pub(super) fn of(config: &Config, idle: &Idle, measured: &Measured<'_>, run: &Run) -> Self {
+        let Measured { counts, churn, times, timeline, probed } = *measured;
         let established_in_s = seconds(times.began, times.established);
         let duration_s = seconds(times.holds, times.ended);
         // Messages go from the first connection on.
         let total_s = seconds(times.began, times.ended);
-        let rate = |count: u64, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let (established, lost) = (counts.get(Count::Established), counts.sum(&LOST));
+        let (established, lost) = (counts.get(Count::Established), counts.lost());
+        let each = |before: u64, with: u64| with.saturating_sub(before) / established.max(1);
         let (sent, received) = (counts.get(Count::BytesSent), counts.get(Count::BytesReceived));
         let mut results = run.results(&times.latency, Seconds::default());
         results.connect_histogram = Some(measure::encoded(&times.connect_latency));
@@ -224,27 +210,43 @@ impl Report {
             established,
             lasted: established - lost,
             lost,
-            lost_by: counts.by_name(&LOST),
-            failed_by: counts.by_name(&NOT_OPENED),
+            lost_by: counts.lost_by(),
+            failed_by: counts.not_opened_by(),
             ended_in_order: counts.get(Count::InOrder),
             established_in_s,
             requests: counts.get(Count::Requests),
             responses: counts.get(Count::Responses),
             unexpected: counts.get(Count::Unexpected),
             connects: established,
-            connect_errors: counts.sum(&NOT_OPENED),
+            connect_errors: counts.not_opened(),
             timeouts: counts.get(Count::TimedOut) + counts.get(Count::Unanswered) + counts.get(Count::NoAnswer),
             resets: counts.get(Count::Reset),
             bytes_sent: sent,
             bytes_received: received,
             duration_s,
-            requests_per_s: rate(counts.get(Count::Responses), total_s),
-            connects_per_s: rate(established, established_in_s),
-            gbit_per_s: rate((sent + received) * 8, total_s) / 1e9,
+            requests_per_s: per_s(counts.get(Count::Responses), total_s),
+            connects_per_s: per_s(established, established_in_s),
+            gbit_per_s: per_s((sent + received) * 8, total_s) / 1e9,
             latency_ns: Latency::of(&times.latency),
             connect_latency_ns: Latency::of(&times.connect_latency),
             resident_bytes_before: times.resident_before,
             resident_bytes: times.resident,
+            resident_bytes_peak: timeline.peak(),
+            bytes_per_connection: each(times.resident_before, times.resident),
+            server: idle.server_pid.map(|_| Server {
+                server_resident_bytes_before: times.server_before,
+                server_resident_bytes: times.server,
+                server_resident_bytes_peak: timeline.server_peak().unwrap_or(0),
+                server_bytes_per_connection: each(times.server_before, times.server),
+            }),
+            answering: counts.get(Count::Answering),
+            retransmits: counts.get(Count::Retransmits),
+            churn: idle.churn.map(|wanted| Churn::of(wanted, churn, &times.churned, idle.server_pid.is_some())),
+            probe: idle
+                .probe
+                .zip(probed)
+                .map(|(every, tally)| Probe::of(every, tally, &timeline.probe, idle.churn.is_some())),
+            timeline: timeline.samples.clone(),
             results,
         }
     }
@@ -252,6 +254,9 @@ impl Report {
     /// Says what the figures may be wrong by.
     pub(super) fn warn(&mut self, run: &Run) {
         measure::warn_of_all(&run.complaints(), std::iter::once(&mut self.results));
+        if self.server.as_ref().is_some_and(|server| server.server_resident_bytes_peak == 0) {
+            self.results.warn("no memory can be read of the process that --server-pid names".into());
+        }
         if let Some(no_port) = self.failed_by.get("no_port") {
             let sentence = format!(
                 "no local port, or no room, was left for {no_port} connections: give the stack an address and all ports of \
@@ -285,16 +290,30 @@ impl fmt::Display for Report {
             "  {lasted} lasted {:.2} s, {lost} lost{by}; {} ended in order",
             self.duration_s, self.ended_in_order
         )?;
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let each = self.resident_bytes.saturating_sub(self.resident_bytes_before) / self.established.max(1);
-        write!(
-            f,
-            "  memory here: {:.1} MiB before, {:.1} MiB with them ({each} bytes each)",
-            mib(self.resident_bytes_before),
-            mib(self.resident_bytes)
-        )?;
+        let (before, with, each) = (self.resident_bytes_before, self.resident_bytes, self.bytes_per_connection);
+        write!(f, "  memory here: {} before, {} with them ({each} bytes each)", mib(before), mib(with))?;
+        if let Some(server) = &self.server {
+            let (before, with) = (server.server_resident_bytes_before, server.server_resident_bytes);
+            let each = server.server_bytes_per_connection;
+            write!(f, "\n  the server's: {} before, {} with them ({each} bytes each)", mib(before), mib(with))?;
+        }
+        if let Some(churn) = &self.churn {
+            let Churn { done, connections, duration_s, per_s, failed, failed_by, retransmits, .. } = churn;
+            write!(
+                f,
+                "\n  churn: {done} of {connections} came and went in {duration_s:.2} s, {per_s:.0}/s; {failed} failed{}, \
+                 {retransmits} segments sent again; memory here {} before, {} behind it",
+                named(failed_by),
+                mib(churn.resident_bytes_before),
+                mib(churn.resident_bytes)
+            )?;
+        }
         if self.requests > 0 {
-            write!(f, "\n  {} messages, {} answers", self.requests, self.responses)?;
+            write!(
+                f,
+                "\n  {} messages, {} answers; {} answer at the end",
+                self.requests, self.responses, self.answering
+            )?;
         }
         for (name, latency) in [("answer", &self.latency_ns), ("connect", &self.connect_latency_ns)] {
             if latency.max > 0 {
@@ -302,6 +321,27 @@ impl fmt::Display for Report {
                 write!(f, "\n  {name:<8} p50 {}, p99 {}, max {}", all[0], all[1], all[2])?;
             }
         }
+        self.probe.as_ref().map_or(Ok(()), |probe| probe.fmt(f))
+    }
+}
+
+impl fmt::Display for Probe {
+    #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { every_ms, requests, responses, lost, .. } = self;
+        write!(f, "\n  the probe, each {every_ms} ms: {responses} of {requests} answered, {lost} lost")?;
+        let parts = [("ramp-up", Some(&self.ramp_up_ns)), ("churn", self.churn_ns.as_ref())];
+        let parts = parts.into_iter().chain([("hold", Some(&self.hold_ns)), ("ramp-down", Some(&self.ramp_down_ns))]);
+        for (name, latency) in parts {
+            let Some(latency) = latency.filter(|latency| latency.max > 0) else { continue };
+            let all = [latency.p50, latency.p99, latency.p999, latency.max].map(|ns| out::nanoseconds(ns as f64));
+            write!(f, "\n    {name:<9} p50 {}, p99 {}, p99.9 {}, max {}", all[0], all[1], all[2], all[3])?;
+        }
         Ok(())
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people, to a tenth")]
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -2,11 +2,18 @@
 
 mod bulk;
 mod bulk_report;
+mod churn;
 mod connections;
+mod counts;
 mod exchange;
 mod idle;
 mod idle_report;
+mod probe;
 mod seconds;
+mod timeline;
+mod window;
+
+use std::time::Duration;
 
 use clap::ValueEnum;
 use fourwave::Keepalive;
@@ -14,6 +21,7 @@ use fourwave::Keepalive;
 use super::{builder, connect};
 
 pub(super) use bulk::run as bulk;
+pub(crate) use churn::Churn;
 pub(crate) use connections::Connect;
 pub(crate) use exchange::Exchange;
 use exchange::Reader;
@@ -105,6 +113,12 @@ pub(crate) struct Idle {
     pub(crate) keepalive: Keepalive,
     /// What is sent now and then, if anything is.
     pub(crate) exchange: Exchange,
+    /// How often the probe connection asks, if there is one.
+    pub(crate) probe: Option<Duration>,
+    /// Short connections beside them.
+    pub(crate) churn: Option<Churn>,
+    /// Whose memory is reported as well.
+    pub(crate) server_pid: Option<u32>,
 }
 
 /// A shard's part of something that all of them do together.
