@@ -19,6 +19,7 @@ const MOST_ON_A_PAGE: usize = 16;
     fourwave report fourwave.json kernel.json --label fourwave --label 'Linux, epoll' --html compare.html\n  \
     fourwave report host1.json host2.json host3.json --merge --json > all.json\n  \
     fourwave report host*.hlog --merge --hlog all.hlog --html all.html\n  \
+    fourwave report idle.json --svg idle.svg\n  \
     fourwave report other-tool.hlog --hlog-unit us\n\n\
     Reads what `fourwave ping --json` and `fourwave load … --json` print, sweeps too, and HdrHistogram interval logs of any\n\
     tool. The first is what the others are compared with. With --merge they are added up: histograms exactly, counts, and the\n\
@@ -35,6 +36,10 @@ pub(crate) struct ReportArgs {
     /// Write one self-contained page with plots, for any browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+
+    /// Write one picture of the first result's connections, memory and probe over time, of `load tcp --mode idle`
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
     /// Add the results up to one
     #[arg(long)]
@@ -67,8 +72,10 @@ impl ReportArgs {
         if !self.labels.is_empty() && self.labels.len() != count {
             return Err(UsageError(format!("--label is given {} time(s) for {count} file(s)", self.labels.len())));
         }
-        for out in [&self.html, &self.hlog].into_iter().flatten() {
-            if self.files.contains(out) || self.html == self.hlog {
+        let outs = [&self.html, &self.svg, &self.hlog];
+        for out in outs.into_iter().flatten() {
+            let twice = outs.iter().filter(|other| other.as_ref() == Some(out)).count() > 1;
+            if self.files.contains(out) || twice {
                 return Err(UsageError(format!("{} is read or written twice", out.display())));
             }
         }
@@ -77,6 +84,7 @@ impl ReportArgs {
             files: names.into_iter().zip(self.files).collect(),
             merge: self.merge,
             html: self.html,
+            svg: self.svg,
             hlog: self.hlog,
             hlog_unit: self.hlog_unit,
             json: self.json,

@@ -5,10 +5,11 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
 
 use super::encoded;
+use super::moments::Moment;
 use super::series::{Second, Series};
 
 /// What adds up when results do. Of them, the second list is what went wrong, where there is no `errors`.
-pub(super) const COUNTS: [&str; 21] = [
+pub(super) const COUNTS: [&str; 22] = [
     "count",
     "errors",
     "connections",
@@ -30,6 +31,7 @@ pub(super) const COUNTS: [&str; 21] = [
     "lasted",
     "lost",
     "ended_in_order",
+    "answering",
 ];
 const ERRORS: [&str; 7] = ["connect_errors", "timeouts", "resets", "cut_off", "malformed", "unexpected", "changed"];
 /// What is large, or a figure, and no setting.
@@ -97,6 +99,8 @@ pub(super) struct Measurement {
     pub(super) histogram: Option<Histogram<u64>>,
     pub(super) connect_histogram: Option<Histogram<u64>>,
     pub(super) seconds: Series,
+    /// Of idle connections.
+    pub(super) moments: Vec<Moment>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -143,7 +147,8 @@ impl Measurement {
         let (histogram, connect_histogram) = (raw.remove("histogram"), raw.remove("connect_histogram"));
         // The seconds of what is carried in bulk: of no use but beside each other, and large.
         raw.remove("throughput");
-        let (seconds, warnings) = (raw.remove("seconds"), raw.get("warnings"));
+        let (seconds, timeline) = (raw.remove("seconds"), raw.remove("timeline"));
+        let warnings = raw.get("warnings");
         let read = Fields { name, map: &raw };
         let known = ["count", "responses", "connects"].iter().any(|key| raw.contains_key(*key));
         if !known || !raw.contains_key("duration_s") {
@@ -186,6 +191,7 @@ impl Measurement {
             histogram,
             connect_histogram,
             seconds: seconds_of(name, seconds)?,
+            moments: moments_of(name, timeline)?,
             warnings: warnings_of(name, warnings)?,
             raw,
         })
@@ -378,6 +384,38 @@ fn seconds_of(name: &str, value: Option<Value>) -> anyhow::Result<Series> {
     Ok(series)
 }
 
+fn moments_of(name: &str, value: Option<Value>) -> anyhow::Result<Vec<Moment>> {
+    let rows = match value {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(rows)) => rows,
+        Some(_) => bail!("{name}: `timeline` is no array"),
+    };
+    let moment = |row: &Value| {
+        let Value::Object(map) = row else { bail!("{name}: `timeline` has something that is no object") };
+        let read = Fields { name, map };
+        let count = |key: &str| Ok::<_, anyhow::Error>(read.count(key)?.unwrap_or_default());
+        let nothing = Map::new();
+        let probe = Fields { name, map: map.get("probe").and_then(Value::as_object).unwrap_or(&nothing) };
+        let answers = probe.count("count")?.unwrap_or_default();
+        let time = |key: &str| Ok::<_, anyhow::Error>(probe.count(key)?.filter(|_| answers > 0));
+        Ok(Moment {
+            at_s: read.number("at_s")?.unwrap_or_default(),
+            length_s: read.number("length_s")?.unwrap_or(1.0),
+            open: count("open")?,
+            opened: count("opened")?,
+            closed: count("closed")?,
+            lost: count("lost")?,
+            churned: count("churned")?,
+            resident_bytes: count("resident_bytes")?,
+            server_resident_bytes: read.count("server_resident_bytes")?,
+            p50: time("p50")?,
+            p99: time("p99")?,
+            max: time("max")?,
+        })
+    };
+    rows.iter().map(moment).collect()
+}
+
 fn warnings_of(name: &str, value: Option<&Value>) -> anyhow::Result<Vec<String>> {
     let sentences = match value {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -482,6 +520,8 @@ mod tests {
         assert!(with("seconds", json!({"at_s": 1})).contains("`seconds` is no array"));
         assert!(with("seconds", json!([1])).contains("`seconds` has something"));
         assert!(with("seconds", json!([{"at_s": -1}])).contains("`at_s` is -1"));
+        assert!(with("timeline", json!(3)).contains("`timeline` is no array"));
+        assert!(with("timeline", json!([{"open": -1}])).contains("`open` is -1"));
         assert!(with("warnings", json!("loud")).contains("`warnings` is no array"));
         assert!(refusal(json!([1, 2])).contains("a.json is JSON, but no result of fourwave"));
         assert!(refusal(json!({"hello": 1})).contains("no result of `fourwave ping` or `fourwave load`"));

@@ -139,6 +139,8 @@ fn sum(parts: &[Part<'_>]) -> anyhow::Result<Measurement> {
         histogram,
         connect_histogram,
         seconds: seconds(parts, &time),
+        // Each has its own time line.
+        moments: Vec::new(),
         warnings,
     })
 }

@@ -5,6 +5,7 @@ mod encoded;
 mod hlog;
 mod join;
 mod merge;
+mod moments;
 mod page;
 mod series;
 mod table;
@@ -35,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) files: Vec<(String, PathBuf)>,
     pub(crate) merge: bool,
     pub(crate) html: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
     pub(crate) hlog: Option<PathBuf>,
     pub(crate) hlog_unit: Unit,
     pub(crate) json: bool,
@@ -58,10 +60,18 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         let (results, path) = (documents.len(), path.display());
         say!("wrote {path}: a page of {results} result{}, for any browser", if results == 1 { "" } else { "s" });
     }
+    if let Some(path) = &config.svg {
+        let Some(picture) = documents.first().and_then(page::picture) else {
+            bail!("--svg is of a result with a time line, as `load tcp --mode idle --json` prints it");
+        };
+        std::fs::write(path, picture).with_context(|| format!("{}: can't be written", path.display()))?;
+    }
     match (config.json, documents.as_slice()) {
         (true, [one]) => out::json(&merge::json(one)?)?,
         (true, several) => out::json(&several.iter().map(merge::json).collect::<anyhow::Result<Vec<_>>>()?)?,
-        (false, all) if config.html.is_none() || config.merge => out::result(&Table(all).to_string()),
+        (false, all) if config.html.is_none() && config.svg.is_none() || config.merge => {
+            out::result(&Table(all).to_string())
+        }
         (false, _) => {}
     }
     Ok(())

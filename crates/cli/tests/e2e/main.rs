@@ -8,6 +8,7 @@ mod bench;
 mod beside;
 mod capture;
 mod checksums;
+mod churn;
 mod clients;
 mod configuration;
 mod connections;

@@ -18,6 +18,7 @@ pub(super) enum Kind {
     Nanoseconds,
     Number,
     Seconds,
+    Bytes,
     /// Decades of 1/(1-q).
     Percentile,
 }
@@ -107,6 +108,7 @@ impl Axis {
             Kind::Nanoseconds => time(value),
             Kind::Number => count(value),
             Kind::Seconds => format!("{} s", trimmed(value)),
+            Kind::Bytes => bytes(value),
             Kind::Percentile => percent(value),
         }
     }
@@ -158,6 +160,25 @@ fn count(value: f64) -> String {
         value if value < 1e9 => format!("{} M", trimmed(value / 1e6)),
         value => format!("{} G", trimmed(value / 1e9)),
     }
+}
+
+fn bytes(value: f64) -> String {
+    let (value, unit) = in_bytes(value);
+    if value == 0.0 { "0".to_owned() } else { format!("{} {unit}", trimmed(value)) }
+}
+
+fn in_bytes(value: f64) -> (f64, &'static str) {
+    match value {
+        value if value < 1e6 => (value / 1e3, "kB"),
+        value if value < 1e9 => (value / 1e6, "MB"),
+        value => (value / 1e9, "GB"),
+    }
+}
+
+/// A size for people.
+pub(super) fn exact_bytes(value: f64) -> String {
+    let (value, unit) = in_bytes(value);
+    format!("{value:.2} {unit}")
 }
 
 /// Of decades of 1/(1-q): 2 is 99 %.

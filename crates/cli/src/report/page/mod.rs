@@ -2,6 +2,7 @@
 //! pointer's label. Well-formed as XML too, so that other programs can read it.
 
 mod axis;
+mod connections;
 mod figures;
 mod plot;
 mod plots;
@@ -9,6 +10,8 @@ mod plots;
 use std::fmt::Write;
 
 use super::document::{Document, Measurement};
+
+pub(super) use connections::picture;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -54,6 +57,7 @@ pub(super) fn html(documents: &[Document]) -> String {
     }
     plots::percentiles(&mut out, &shown);
     plots::over_time(&mut out, &shown);
+    connections::over_time(&mut out, &shown);
     figures::settings(&mut out, documents);
     let _ = write!(
         out,

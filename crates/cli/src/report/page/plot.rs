@@ -64,6 +64,12 @@ impl Plot {
         self.drawn(&ticks(wide, 4)) + &self.drawn(&ticks(narrow, 4))
     }
 
+    /// For wide windows alone, of a size in pixels.
+    pub(super) fn wide(&self, width: f64, height: f64) -> String {
+        let size = Size { class: "wide", width, height, left: 74.0, ticks: (9, 4) };
+        self.drawn(&size).replacen("<svg ", &format!("<svg width=\"{width}\" height=\"{height}\" "), 1)
+    }
+
     fn drawn(&self, size: &Size) -> String {
         let Size { class, width, height, .. } = size;
         let id = format!("{}-{class}", self.id);

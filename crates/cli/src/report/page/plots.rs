@@ -19,7 +19,7 @@ type Field = (&'static str, &'static str, fn(&Second) -> Option<f64>);
 /// Of a measurement.
 type Swept = (&'static str, &'static str, fn(&Measurement) -> Option<f64>, Kind);
 
-fn section(out: &mut String, id: &str, title: &str, text: &str) {
+pub(super) fn section(out: &mut String, id: &str, title: &str, text: &str) {
     let text = if text.is_empty() { String::new() } else { format!("<p class=\"dim\">{text}</p>\n") };
     let _ = write!(out, "<section aria-labelledby=\"{id}\"><h2 id=\"{id}\">{title}</h2>\n{text}");
 }
@@ -108,7 +108,7 @@ fn described(one: &Shown<'_>) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a plot has a thousand pixels")]
-fn to_f64(value: u64) -> f64 {
+pub(super) fn to_f64(value: u64) -> f64 {
     value as f64
 }
 
