@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -33,6 +33,7 @@ help:
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
 	echo "make bench [ROUNDS=5]   everything side by side: bench/results/bench.md; some 15 minutes; needs root"
 	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
+	echo "make bench-million   a million connections over AF_XDP, and a million more that come and go: some 6 minutes, 4 GB; needs root"
 	echo "make bench-memory   the core in memory, beside smoltcp: docs/PERFORMANCE.md; some 3 minutes, no root"
 	echo "make bench-icount   instructions of each operation, held against bench/icount.txt; needs valgrind, some 3 minutes, no root"
 	echo "make bench-icount-keep   the same, and what is lower or new is kept there"
@@ -168,6 +169,12 @@ build: need-cargo need-build
 bench: need-root need-cargo need-build need-namespaces
 	@cargo build --release --locked --package fourwave-cli
 	exec "$(TARGET_DIR)/release/fourwave" bench --rounds "$(ROUNDS)" --results bench/results
+
+# CONNECTIONS=100000 for fewer; bench/README.md has what came of it.
+CONNECTIONS := 1000000
+bench-million: need-root need-cargo need-build need-namespaces
+	@cargo build --release --locked --package fourwave-cli
+	exec bench/million.sh "$(TARGET_DIR)/release/fourwave" bench/results "$(CONNECTIONS)"
 
 # What is measured without a device (docs/PERFORMANCE.md). FOURWAVE_BENCH_MOST=10000000: up to ten million connections.
 bench-memory: need-cargo need-build
