@@ -103,6 +103,14 @@ pub(crate) struct Entry {
     astray: bool,
 }
 
+impl Entry {
+    /// False when [`Shard::dispatch_all`] would do nothing.
+    #[inline]
+    const fn may_tell(&self) -> bool {
+        self.queued || self.conn.may_have_events()
+    }
+}
+
 /// One shard. See the [crate's documentation](crate).
 #[derive(Debug)]
 pub struct Shard {
@@ -535,7 +543,6 @@ impl Shard {
             return;
         }
         if !entry.over && entry.conn.sent_all() {
-            self.counters.count_state(&mut entry.counted, entry.conn.state());
             Self::arm_entry(entry, slot, &mut self.wheel);
         } else {
             Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);

@@ -207,10 +207,13 @@ impl Connections {
     /// As [`get_mut`](Self::get_mut), for the peer or the application: the hand passes it by once.
     #[inline]
     pub(super) fn use_mut(&mut self, slot: u32) -> Option<&mut Entry> {
-        if let Place::Awake { at, .. } = self.places.get(slot as usize)? {
-            self.marks.get_mut(*at as usize)?.used = true;
-        }
-        self.get_mut(slot)
+        let at = match self.places.get(slot as usize)? {
+            Place::Awake { at, .. } => *at as usize,
+            // It is used by being woken.
+            _ => return self.get_mut(slot),
+        };
+        self.marks.get_mut(at)?.used = true;
+        self.awake.get_mut(at)
     }
 
     #[inline(never)] // the rare case

@@ -313,6 +313,7 @@ impl Shard {
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         entry.conn.congestion_experienced(link.marked);
         let outcome = entry.conn.on_segment(&mut env, segment);
+        let urgent = entry.conn.may_have_urgent();
         if opening || link.way == Way::Handed {
             Self::note_landing(entry, link.way, &mut self.plans, &mut self.counters);
         }
@@ -330,10 +331,15 @@ impl Shard {
                 // The application must know of the connection before it gets its data.
                 self.dispatch_established(now, slot, app);
             }
-            self.dispatch_urgent(now, slot, app);
+            if urgent {
+                self.dispatch_urgent(now, slot, app);
+            }
             self.deliver(now, slot, &segment.payload[at..at + len], app);
         }
-        self.dispatch(now, slot, app);
+        let Some(entry) = self.entry(slot) else { return };
+        if entry.may_tell() {
+            self.dispatch_all(now, slot, app);
+        }
         self.mark_unless_quiet(slot);
     }
 
@@ -353,9 +359,11 @@ impl Shard {
     /// Hands bytes over in place, and keeps what the application leaves.
     fn deliver(&mut self, now: Instant, slot: u32, data: &[u8], app: &mut impl App) {
         let mut taken = 0;
+        let Some(entry) = self.entry(slot) else { return };
         // Who lingers hears of the outcome and of nothing else.
-        if !self.entry(slot).is_some_and(|e| e.conn.lingers()) {
-            self.tell(now, slot, app, |app, io, conn| taken = app.on_data(io, conn, data).min(data.len()));
+        if entry.told && !entry.dead && !entry.conn.lingers() {
+            let conn = self.id(slot);
+            taken = self.call(now, |io| app.on_data(io, conn, data)).min(data.len());
         }
         self.tap_read(slot, &data[..taken]);
         let rest = &data[taken..];

@@ -130,13 +130,13 @@ impl Shard {
     /// Tells the application, and itself, what has happened to a connection: most often nothing.
     #[inline]
     pub(super) fn dispatch(&mut self, now: Instant, slot: u32, app: &mut impl App) {
-        if self.entry(slot).is_some_and(|e| e.queued || e.conn.may_have_events()) {
+        if self.entry(slot).is_some_and(|e| e.may_tell()) {
             self.dispatch_all(now, slot, app);
         }
     }
 
     #[inline(never)] // so that what every segment asks is asked where it is
-    fn dispatch_all(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+    pub(super) fn dispatch_all(&mut self, now: Instant, slot: u32, app: &mut impl App) {
         while let Some(entry) = self.entry(slot) {
             if entry.queued {
                 return self.park(slot);

@@ -54,7 +54,7 @@ impl Connection {
     /// False when [`poll_event`](Self::poll_event) would return `None`, and it need not be called; true says nothing.
     #[inline]
     #[must_use]
-    pub fn may_have_events(&self) -> bool {
+    pub const fn may_have_events(&self) -> bool {
         self.events.any() || self.extras.is_some()
     }
 

@@ -25,6 +25,13 @@ impl Connection {
         self.extras.as_ref().and_then(|x| x.urgent_in.ahead(self.read_to()))
     }
 
+    /// False when [`take_urgent`](Self::take_urgent) would return `None`; true says nothing.
+    #[inline]
+    #[must_use]
+    pub const fn may_have_urgent(&self) -> bool {
+        self.extras.is_some()
+    }
+
     /// Takes [`Event::Urgent`](super::Event::Urgent) before its turn: it must be told before data that came with it.
     pub fn take_urgent(&mut self) -> Option<u32> {
         self.extras.as_mut().and_then(|x| x.urgent.take())
