@@ -114,7 +114,7 @@ fn batch_segment<H: Host + 'static>(connections: usize) -> Run {
         while left > 0 {
             let batch = left.min(BATCH as u64);
             (0..batch).for_each(|_| line.say(&mut clients[0], Says::Middle));
-            assert!(line.hear(&mut clients[0]).frames > 0);
+            assert!(line.hear(&mut clients[0]).frames > 0 || batch == 1);
             left -= batch;
         }
     })
