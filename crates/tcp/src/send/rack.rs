@@ -258,4 +258,16 @@ mod tests {
         latest.advance(&nothing(), at(90));
         assert_eq!(latest.rtt(), MS * 49);
     }
+
+    /// A rest keeps the least round-trip time alone: what was seen of reordering makes a path that is kept in full.
+    #[test]
+    fn a_path_that_reorders_is_not_left_out() {
+        let at = Instant::ZERO + Duration::from_secs(9);
+        let mut path = Path::default();
+        path.sample(Duration::from_micros(70), at);
+        assert_eq!(path.resting(), Some((70_000, at)));
+        assert_eq!(Path::woken(70_000, at), path);
+        path.reordering = 1;
+        assert_eq!(path.resting(), None);
+    }
 }

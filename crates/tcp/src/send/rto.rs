@@ -202,4 +202,23 @@ mod tests {
         rto.established(&config);
         assert_eq!(rto.timeout(&config), Duration::from_secs(3));
     }
+
+    /// A rest keeps SRTT and RTTVAR, if the timeout is what follows from them: not behind a lost SYN, nor backed off, nor on a
+    /// path of seconds.
+    #[test]
+    fn what_does_not_follow_is_not_left_out() {
+        let config = Config::default();
+        let mut rto = Rto::new(&config);
+        assert_eq!(rto.resting(&config), Some((0, 0)));
+        rto.back_off();
+        rto.established(&config);
+        assert_eq!((rto.timeout(&config), rto.resting(&config)), (Duration::from_secs(3), None));
+        rto.sample(Duration::from_millis(8), &config);
+        assert_eq!(rto.resting(&config), Some((8_000_000, 4_000_000)));
+        assert_eq!(Rto::woken(Some((8_000_000, 4_000_000)), &config), rto);
+        rto.back_off();
+        assert_eq!(rto.resting(&config), None);
+        rto.sample(Duration::from_secs(50), &config);
+        assert_eq!(rto.resting(&config), None);
+    }
 }
