@@ -61,6 +61,38 @@ impl FlowKey {
     }
 }
 
+/// A key in 22 bytes, for what there are millions of: our address by its place among the shard's own
+/// ([`ShardConfig::addresses`](crate::ShardConfig::addresses)), which who keeps it has at hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CompactKey {
+    remote: Ipv6Addr,
+    remote_port: u16,
+    local_port: u16,
+    local: u16,
+}
+
+impl CompactKey {
+    /// `None` if our address is none of `ours`.
+    pub(crate) fn of(key: &FlowKey, ours: &[IpAddr]) -> Option<Self> {
+        let local = key.local.to_canonical();
+        let place = ours.iter().position(|ip| *ip == local)?;
+        let FlowKey { remote, local_port, remote_port, .. } = *key;
+        Some(Self { remote, remote_port, local_port, local: u16::try_from(place).ok()? })
+    }
+
+    /// Reads a little of it, so that it is in a cache; what it read means nothing.
+    #[inline]
+    pub(crate) const fn touch(&self) -> u32 {
+        self.remote_port as u32
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, ours: &[IpAddr]) -> Option<FlowKey> {
+        let local = mapped(*ours.get(usize::from(self.local))?);
+        Some(FlowKey { local, remote: self.remote, local_port: self.local_port, remote_port: self.remote_port })
+    }
+}
+
 impl Hash for FlowKey {
     /// Addresses and ports for a keyed hash. Of IPv4 only what it has, so half the rounds; the message is then of another length
     /// than any of IPv6. Words of known size leave nothing of the hash's buffering.

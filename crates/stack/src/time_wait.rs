@@ -1,8 +1,8 @@
 //! TIME-WAIT records: not connections, but 38 bytes each, 12 in the wheel and 12 at most in the table, with a limit.
 
-use crate::flow::FlowKey;
+use crate::flow::{CompactKey, FlowKey};
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::IpAddr;
 use tcp::TimeWait;
 use wheel::{Duration, Instant, Near, Wheel};
 use wire::SeqNum;
@@ -16,11 +16,7 @@ const NONE: u32 = u32::MAX;
 /// brings a record to 64 bytes all told.
 #[derive(Debug, Clone, Copy)]
 struct Packed {
-    remote: Ipv6Addr,
-    remote_port: u16,
-    local_port: u16,
-    /// Our address: its place in [`ShardConfig::addresses`](crate::ShardConfig::addresses).
-    local: u16,
+    key: CompactKey,
     /// 2MSL, in seconds: 1 to 240.
     secs: u8,
     stamped: bool,
@@ -85,16 +81,8 @@ impl TimeWaits {
 
     fn pack(&self, record: Record) -> Option<Packed> {
         let Record { key, time_wait, lasts } = record;
-        let (local, remote) = (key.local(), key.remote());
-        let place = self.local.iter().position(|ip| *ip == local.ip())?;
         Some(Packed {
-            remote: match remote.ip() {
-                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-                IpAddr::V6(ip) => ip,
-            },
-            remote_port: remote.port(),
-            local_port: local.port(),
-            local: u16::try_from(place).ok()?,
+            key: CompactKey::of(&key, &self.local)?,
             secs: u8::try_from(lasts.as_millis().div_ceil(1000)).unwrap_or(u8::MAX).max(1),
             stamped: time_wait.timestamps.is_some(),
             snd_nxt: time_wait.snd_nxt,
@@ -114,8 +102,7 @@ impl TimeWaits {
 
     pub(crate) fn get(&self, slot: u32) -> Option<Record> {
         let p = self.packed(slot)?;
-        let local = SocketAddr::new(*self.local.get(usize::from(p.local))?, p.local_port);
-        let key = FlowKey::new(local, SocketAddr::new(p.remote.to_canonical(), p.remote_port));
+        let key = p.key.key(&self.local)?;
         let timestamps = p.stamped.then_some(p.recent);
         let time_wait = TimeWait { snd_nxt: p.snd_nxt, rcv_nxt: p.rcv_nxt, timestamps };
         Some(Record { key, time_wait, lasts: Duration::from_secs(p.secs.into()) })
@@ -192,6 +179,7 @@ const fn steps(now: Instant) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::{Ipv6Addr, SocketAddr};
 
     const LOCAL: [IpAddr; 2] =
         [IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1))];

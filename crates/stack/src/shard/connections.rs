@@ -2,14 +2,17 @@
 //! ten million, what they have to remember.
 //!
 //! A connection is woken by whoever asks for it, and put to rest again by a hand that goes round (the clock algorithm of page
-//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). That costs some hundred
-//! nanoseconds, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full.
+//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). The two cost 2,300
+//! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full.
 
 use super::{Entry, life::new_entry};
-use crate::{flow::FlowKey, handle::ConnId};
+use crate::{
+    flow::{CompactKey, FlowKey},
+    handle::ConnId,
+};
 use alloc::vec::Vec;
 use core::hint::black_box;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use tcp::{Config, Env, Info};
 use wheel::Wheel;
 use wire::{MacAddr, SeqNum};
@@ -29,11 +32,7 @@ const ASTRAY: u8 = 0x80;
 struct Resting {
     conn: tcp::Resting,
     generation: u32,
-    remote: [u8; 16],
-    remote_port: u16,
-    local_port: u16,
-    /// Our address: its place among the shard's.
-    local: u16,
+    key: CompactKey,
     hash: u32,
     /// The IPv6 flow label, and in the lower 12 bits the VLAN: [`NO_VLAN`] or the tag.
     label_and_vlan: u32,
@@ -81,7 +80,7 @@ pub(super) struct Connections {
     came: u32,
     config: Config,
     /// Our addresses, as the shard's configuration has them.
-    local: Vec<IpAddr>,
+    ours: Vec<IpAddr>,
 }
 
 impl Place {
@@ -97,20 +96,14 @@ impl Resting {
     /// Reads a little of each of its lines; what it read means nothing.
     #[inline]
     fn touch(&self) -> u32 {
-        self.hash ^ u32::from(self.remote[0]) ^ u32::from(self.plan) ^ self.conn.touch()
-    }
-
-    fn key(&self, local: &[IpAddr]) -> FlowKey {
-        let ip = local.get(usize::from(self.local)).copied().unwrap_or(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED));
-        let remote = IpAddr::from(self.remote).to_canonical();
-        FlowKey::of(ip, self.local_port, remote, self.remote_port)
+        self.hash ^ self.key.touch() ^ u32::from(self.plan) ^ self.conn.touch()
     }
 
     #[allow(clippy::cast_possible_truncation)] // the lower bits
-    fn wake(self, config: &Config, local: &[IpAddr]) -> Entry {
-        let key = self.key(local);
+    fn wake(self, config: &Config, ours: &[IpAddr]) -> Option<Entry> {
+        let key = self.key.key(ours)?;
         let conn = self.conn.wake(config);
-        Entry {
+        Some(Entry {
             told: true,
             counted: conn.state(),
             // No later than when the wheel calls.
@@ -125,7 +118,7 @@ impl Resting {
             astray: self.dscp & ASTRAY != 0,
             // Its next hop means something while it is opened.
             ..new_entry(key, self.hash, conn, key.remote().ip())
-        }
+        })
     }
 }
 
@@ -145,7 +138,7 @@ impl Entry {
 }
 
 impl Connections {
-    pub(super) fn new(config: Config, most_awake: u32, local: Vec<IpAddr>) -> Self {
+    pub(super) fn new(config: Config, most_awake: u32, ours: Vec<IpAddr>) -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),
@@ -155,7 +148,7 @@ impl Connections {
             hand: 0,
             came: 0,
             config,
-            local,
+            ours,
         }
     }
 
@@ -198,7 +191,7 @@ impl Connections {
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
         let at = match self.places.get(slot as usize)? {
             Place::Awake { at, .. } => *at,
-            Place::Resting(_) => self.wake(slot),
+            Place::Resting(_) => self.wake(slot)?,
             Place::Vacant { .. } => return None,
         };
         self.awake.get_mut(at as usize)
@@ -217,13 +210,14 @@ impl Connections {
     }
 
     #[inline(never)] // the rare case
-    fn wake(&mut self, slot: u32) -> u32 {
+    fn wake(&mut self, slot: u32) -> Option<u32> {
         let place = &mut self.places[slot as usize];
         let generation = place.generation();
-        let Place::Resting(resting) = core::mem::replace(place, Place::Vacant { generation }) else { return u32::MAX };
-        let entry = resting.wake(&self.config, &self.local);
+        let Place::Resting(resting) = core::mem::replace(place, Place::Vacant { generation }) else { return None };
+        // Its address is one of ours, or it would not have been put to rest.
+        let entry = resting.wake(&self.config, &self.ours)?;
         self.awaken(slot, generation, entry);
-        u32::try_from(self.awake.len() - 1).unwrap_or(u32::MAX)
+        u32::try_from(self.awake.len() - 1).ok()
     }
 
     /// Reads a slot, so that it is in a cache when it is asked for; what it read means nothing.
@@ -268,7 +262,7 @@ impl Connections {
     pub(super) fn is(&self, slot: u32, key: &FlowKey) -> bool {
         match self.places.get(slot as usize) {
             Some(Place::Awake { at, .. }) => self.awake.get(*at as usize).is_some_and(|entry| entry.key == *key),
-            Some(Place::Resting(resting)) => resting.key(&self.local) == *key,
+            Some(Place::Resting(resting)) => resting.key.key(&self.ours) == Some(*key),
             _ => false,
         }
     }
@@ -281,7 +275,7 @@ impl Connections {
     pub(super) fn key(&self, slot: u32) -> Option<FlowKey> {
         match self.places.get(slot as usize)? {
             Place::Awake { at, .. } => self.awake.get(*at as usize).map(|entry| entry.key),
-            Place::Resting(resting) => Some(resting.key(&self.local)),
+            Place::Resting(resting) => resting.key.key(&self.ours),
             Place::Vacant { .. } => None,
         }
     }
@@ -298,7 +292,7 @@ impl Connections {
     /// What a connection at rest is shown as.
     pub(super) fn resting_info(&self, slot: u32) -> Option<(FlowKey, Info)> {
         let Place::Resting(resting) = self.places.get(slot as usize)? else { return None };
-        Some((resting.key(&self.local), resting.conn.info()))
+        Some((resting.key.key(&self.ours)?, resting.conn.info()))
     }
 
     /// Wakes it only if that is of interest to it: a segment on our link carries `mss` now.
@@ -372,9 +366,7 @@ impl Connections {
     /// Puts it to rest unless it has something to do.
     fn rest(&mut self, at: usize, env: &Env<'_>, wheel: &mut Wheel) {
         let (entry, slot) = (&mut self.awake[at], self.marks[at].slot);
-        let (ours, remote) = (entry.key.local(), entry.key.remote());
-        let place = self.local.iter().position(|ip| *ip == ours.ip()).and_then(|at| u16::try_from(at).ok());
-        let (Some(local), true) = (place, entry.is_alone()) else { return };
+        let Some(key) = CompactKey::of(&entry.key, &self.ours).filter(|_| entry.is_alone()) else { return };
         let Some(conn) = entry.conn.rest(env) else { return };
         match conn.deadline() {
             Some(deadline) if entry.armed == Some(deadline) => {}
@@ -387,10 +379,7 @@ impl Connections {
         let resting = Resting {
             conn,
             generation: self.places[slot as usize].generation(),
-            remote: mapped(remote),
-            remote_port: remote.port(),
-            local_port: ours.port(),
-            local,
+            key,
             hash: entry.hash,
             label_and_vlan: entry.flow_label << 12 | u32::from(entry.vlan.map_or(NO_VLAN, |vlan| vlan & NO_VLAN)),
             epoch: entry.epoch.unwrap_or(NO_EPOCH),
@@ -404,21 +393,82 @@ impl Connections {
     }
 }
 
-fn mapped(remote: SocketAddr) -> [u8; 16] {
-    match remote.ip() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        IpAddr::V6(ip) => ip.octets(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::SocketAddr;
+    use std::{format, string::String, vec};
+    use tcp::{Connection, Pool, Start, State, testing::segment};
+    use wheel::Instant;
+    use wire::tcp::Flags;
 
     /// 256 bytes for an idle connection, all told: its place, 16 in the wheel, 13.3 at most in the table.
     #[test]
     fn what_rests_is_small() {
         assert_eq!(size_of::<Place>(), 224);
         assert!(size_of::<Place>() + 16 + 14 <= 256);
+    }
+
+    /// Established, as whoever opens it.
+    fn connection(config: &Config, pool: &mut Pool) -> Connection {
+        let mut env = Env { now: Instant::ZERO, config, pool };
+        let iss = SeqNum::new(100);
+        let start = Start { iss, mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
+        let mut conn = Connection::connect(&env, start);
+        let mut out = [0; 2048];
+        while conn.poll_transmit(&mut env, &mut out).is_some() {}
+        let _ = conn.on_segment(&mut env, &segment(Flags::SYN | Flags::ACK, 300, 101, &[]));
+        while conn.poll_transmit(&mut env, &mut out).is_some() {}
+        while conn.poll_event().is_some() {}
+        conn
+    }
+
+    /// What the shard knows of it; TCP's own part has a test of its own.
+    fn shards(entry: Option<&mut Entry>) -> (String, String) {
+        let all = format!("{:?}", entry.expect("it is there"));
+        let (front, rest) = all.split_once(", conn: ").expect("a connection");
+        let (_, back) = rest.split_once(", listener: ").expect("a listener");
+        (front.into(), back.into())
+    }
+
+    /// What the shard knows of a connection comes back whole, as of one with everything as of one with nothing; but for the next
+    /// hop, which is looked for while a connection is opened.
+    #[test]
+    fn who_is_woken_is_who_it_was() {
+        let (config, mut pool) = (Config::default(), Pool::new(1 << 20));
+        let ours: Vec<IpAddr> = vec![[10, 0, 0, 1].into(), "fd77::1".parse().expect("an address")];
+        for (n, ip) in ours.iter().enumerate() {
+            let remote: SocketAddr = ["10.0.0.9:80", "[fd77::9]:80"][n].parse().expect("an address");
+            let key = FlowKey::new(SocketAddr::new(*ip, 4000), remote);
+            let plain = || {
+                let conn = connection(&config, &mut Pool::new(1 << 20));
+                let entry = new_entry(key, 0xdead_beef, conn, remote.ip());
+                Entry { told: true, counted: State::Established, ..entry }
+            };
+            let all = Entry {
+                time_wait_secs: 240,
+                mac: MacAddr([2, 3, 4, 5, 6, 7]),
+                epoch: Some(7),
+                vlan: Some(4094),
+                dscp: 63,
+                flow_label: 0xf_ffff,
+                plan: 255,
+                astray: true,
+                ..plain()
+            };
+            for entry in [plain(), all] {
+                let mut conns = Connections::new(config.clone(), 0, ours.clone());
+                let slot = conns.insert(entry).expect("room");
+                let mut wheel = Wheel::new(Instant::ZERO);
+                let before = shards(conns.get_mut(slot));
+                for _ in 0..2 {
+                    let env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
+                    conns.settle(&env, &mut wheel);
+                }
+                assert!(conns.awake(slot).is_none() && conns.is(slot, &key) && conns.key(slot) == Some(key));
+                assert_eq!(shards(conns.get_mut(slot)), before);
+                assert!(conns.awake(slot).is_some());
+            }
+        }
     }
 }

@@ -131,12 +131,6 @@ impl Resting {
         self.snd.touch() ^ self.rcv.buffer() ^ self.clock.touch() ^ ends
     }
 
-    /// The state: ESTABLISHED or CLOSE-WAIT.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
-    }
-
     /// As [`Connection::initial_numbers`].
     #[must_use]
     pub const fn initial_numbers(&self) -> (SeqNum, SeqNum) {
@@ -147,12 +141,6 @@ impl Resting {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.aside.as_ref()?.extras.as_ref()?.keepalive.as_ref().map(Prober::deadline)
-    }
-
-    /// As [`Connection::is_read_shut`].
-    #[must_use]
-    pub const fn is_read_shut(&self) -> bool {
-        self.flags & READ_SHUT != 0
     }
 
     /// Whether [`Connection::set_link_mss`] would do anything.
@@ -235,5 +223,6 @@ mod tests {
     fn sizes() {
         assert_eq!(size_of::<Resting>(), 176);
         assert_eq!(size_of::<Connection>(), 528);
+        assert_eq!(size_of::<Aside>(), 168);
     }
 }

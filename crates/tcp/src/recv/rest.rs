@@ -28,7 +28,6 @@ impl Receiver {
             && self.delayed == Instant::MAX
             && !self.ack_wanted()
             && !self.reports()
-            && self.policy.pending() == 0
     }
 
     /// Forgets what means nothing while the receiver [is at rest](Self::is_at_rest); the measurement of the receive buffer

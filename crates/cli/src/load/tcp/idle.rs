@@ -1,5 +1,8 @@
 //! Connections that are there, and now and then say something.
 
+mod closing;
+mod course;
+
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -9,17 +12,19 @@ use anyhow::{Context, anyhow};
 use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place, Running};
 use hdrhistogram::Histogram;
 
+use closing::Ending;
+
 use super::churn::{self, Churned, Churning};
 use super::counts::{Count, Counts};
 use super::idle_report::Report;
 use super::probe::{self, Probe};
-use super::timeline::{Looked, Part, Probed, Resident, Watch};
+use super::timeline::{Looked, Probed, Resident, Watch};
 use super::window::Window;
 use super::{Idle, part};
 use crate::args::Stack;
 use crate::load::pace::Evenly;
 use crate::load::protocol::{Protocol, Step};
-use crate::load::{CloseBy, Config, Pace, tell};
+use crate::load::{Config, Pace, tell};
 use crate::measure::{self, Run};
 use crate::stop::Stop;
 use crate::{ping, stack};
@@ -226,19 +231,6 @@ impl Memory {
     fn now(&mut self) -> [u64; 2] {
         [self.here.bytes(), self.there.as_mut().map_or(0, Resident::bytes)]
     }
-}
-
-/// Connections that are closed in order, some at a time.
-#[derive(Debug)]
-struct Ending {
-    left: Vec<ConnId>,
-    evenly: Evenly,
-    /// Of those that are left, so many may be closed by now.
-    may: usize,
-    under_way: usize,
-    /// When the last of them ended, and since when there is none.
-    moved: Instant,
-    last: Option<Instant>,
 }
 
 impl Load {
@@ -492,68 +484,6 @@ impl Load {
         io.finish();
     }
 
-    /// The time is over: all are closed.
-    fn end(&mut self, io: &mut Io<'_>) {
-        if self.ending.is_some() || self.done {
-            return;
-        }
-        let now = io.now();
-        self.times.ended = Some(now);
-        (self.times.resident, self.times.server) = self.resident.as_mut().map_or([0; 2], Memory::now).into();
-        (self.missing, self.ramp) = (0, Some(Evenly::new(0, std::time::Duration::ZERO, now)));
-        // What was to come and go comes no more.
-        self.churning = None;
-        let (mut left, mut answering) = (Vec::new(), 0);
-        for (conn, link) in self.links.iter() {
-            answering += u64::from(link.answers);
-            left.push(conn);
-        }
-        self.shared.counts.add(Count::Answering, answering);
-        self.window = Window::new(WINDOW);
-        let evenly = Evenly::new(left.len(), self.config.ramp_down, now);
-        self.ending = Some(Ending { left, evenly, may: 0, under_way: 0, moved: now, last: None });
-        self.close(io);
-    }
-
-    /// Goes on closing; behind the last one it is over.
-    fn close(&mut self, io: &mut Io<'_>) {
-        let now = io.now();
-        let Some(mut ending) = self.ending.take() else { return };
-        ending.may += ending.evenly.due(now);
-        while self.window.has_room() && ending.may > 0 {
-            let Some(conn) = ending.left.pop() else { break };
-            ending.may -= 1;
-            let Some(link) = self.links.get_mut(conn) else { continue };
-            if link.short || link.phase == Phase::Connecting || self.config.close == Some(CloseBy::Reset) {
-                self.links.remove(conn);
-                let _ = io.abort(conn);
-            } else {
-                link.fresh = true;
-                ending.under_way += 1;
-                self.window.begin(now, conn);
-                self.shut(io, conn);
-            }
-        }
-        if ending.under_way == 0 {
-            ending.moved = now;
-        }
-        let all = ending.left.is_empty() && ending.under_way == 0;
-        // The probe goes last.
-        let probes = all && self.probe.as_mut().is_some_and(|probe| probe.end(io));
-        let waits = *ending.last.get_or_insert(now) + self.timeout;
-        if !all {
-            ending.last = None;
-        }
-        let stuck = now >= ending.moved + self.timeout || probes && now >= waits;
-        self.ending = Some(ending);
-        if (all && !probes || stuck) && !self.done {
-            self.done = true;
-            if self.shared.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
-                io.finish();
-            }
-        }
-    }
-
     /// Why the server could not be reached at all, and what to do about it.
     fn sentence(&self, error: ConnectionError) -> anyhow::Error {
         let target = self.config.target;
@@ -562,42 +492,6 @@ impl Load {
                 "{target} refused the connection: start a server there, such as `fourwave serve echo --listen {target}`"
             ),
             kind => ping::sentence(target, &kind.into()),
-        }
-    }
-
-    /// Since when all connections of all shards are there, or won't be.
-    fn holds(&mut self, now: Instant) -> Option<Instant> {
-        if self.times.holds.is_none() && self.shared.settled.load(Ordering::Relaxed) >= self.config.connections {
-            self.times.holds = Some(now);
-        }
-        self.times.holds
-    }
-
-    /// Since when nothing but holding them is left to do: what was to come and go has.
-    fn quiet(&mut self, now: Instant) -> Option<Instant> {
-        let holds = self.holds(now)?;
-        if self.quiet.is_none() {
-            let Some(churn) = self.idle.churn else {
-                self.quiet = Some(holds);
-                return self.quiet;
-            };
-            // Each shard has begun its part.
-            let over = self.shared.churned.load(Ordering::Relaxed) >= churn.connections;
-            if over && self.churning.is_some() {
-                self.quiet = Some(now);
-                let memory = self.resident.as_mut().map_or([0; 2], Memory::now);
-                (self.times.churned.resident[1], self.times.churned.server_resident[1]) = memory.into();
-            }
-        }
-        self.quiet
-    }
-
-    fn part(&self) -> Part {
-        match (self.ending.is_some(), self.quiet, self.times.holds) {
-            (true, ..) => Part::RampDown,
-            (_, Some(_), _) => Part::Hold,
-            (_, None, Some(_)) => Part::Churn,
-            (_, None, None) => Part::RampUp,
         }
     }
 }
