@@ -6,8 +6,8 @@
 #[path = "../in_memory/mod.rs"]
 mod in_memory;
 
-use criterion::{Bencher, Criterion, criterion_group, criterion_main};
-use in_memory::Run;
+use criterion::{Bencher, Criterion, SamplingMode, criterion_group, criterion_main};
+use in_memory::{MANY, Run};
 use std::time::{Duration, Instant};
 
 /// The most connections or timers that are measured if nothing else is said.
@@ -25,6 +25,11 @@ fn all(criterion: &mut Criterion) {
     let most = std::env::var("FOURWAVE_BENCH_MOST").map_or(MOST, |most| most.parse().expect("a number"));
     for case in in_memory::cases().iter().filter(|case| case.size <= most) {
         let mut group = criterion.benchmark_group(case.id());
+        if case.size >= MANY {
+            // Every connection has five turns and more: so long it takes until its timers have expired once.
+            let time = Duration::from_secs(1) + Duration::from_micros(2) * u32::try_from(case.size).unwrap_or(u32::MAX);
+            group.measurement_time(time).sampling_mode(SamplingMode::Flat);
+        }
         // What a case needs is made when it is its turn, and is gone before the next one.
         let mut run = None;
         group.bench_function("fourwave", |b| time(b, run.get_or_insert_with(|| (case.ours)(case.size))));

@@ -1,4 +1,4 @@
-//! A table of the last `cargo bench`: medians, and how many times as long smoltcp takes. `make bench-memory` prints it.
+//! A table of the last `cargo bench`: medians, of what comes in waves ([`in_memory::MANY`]) means, and how many times as long smoltcp takes. `make bench-memory` prints it.
 
 #[path = "../in_memory/mod.rs"]
 mod in_memory;
@@ -12,8 +12,8 @@ fn main() -> Result<()> {
     println!("| operation | fourwave, ns | smoltcp, ns | ratio |\n|---|---:|---:|---:|");
     for case in in_memory::cases() {
         let id = case.id();
-        let Some(ours) = median(&target, &id, "fourwave")? else { continue };
-        let theirs = if case.theirs.is_some() { median(&target, &id, "smoltcp")? } else { None };
+        let Some(ours) = typical(&target, &id, case.size, "fourwave")? else { continue };
+        let theirs = if case.theirs.is_some() { typical(&target, &id, case.size, "smoltcp")? } else { None };
         let (theirs, ratio) = match theirs {
             Some(theirs) => (format!("{theirs:.1}"), format!("{:.2}", theirs / ours)),
             None => (String::new(), String::new()),
@@ -24,10 +24,11 @@ fn main() -> Result<()> {
 }
 
 /// What criterion keeps of its last run, nanoseconds; `None`: that was not run.
-fn median(target: &Path, id: &str, stack: &str) -> Result<Option<f64>> {
+fn typical(target: &Path, id: &str, size: usize, stack: &str) -> Result<Option<f64>> {
     let file = target.join("criterion").join(id.replace('/', "_")).join(stack).join("new/estimates.json");
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(None) };
     let json: serde_json::Value = serde_json::from_str(&text)?;
-    let median = json["median"]["point_estimate"].as_f64();
-    median.with_context(|| format!("{} has no median", file.display())).map(Some)
+    let which = if size >= in_memory::MANY { "mean" } else { "median" };
+    let typical = json[which]["point_estimate"].as_f64();
+    typical.with_context(|| format!("{} has no {which}", file.display())).map(Some)
 }

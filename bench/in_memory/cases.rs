@@ -8,6 +8,9 @@ use super::{
     wheels,
 };
 
+/// From so many on of whatever it is, what costs most comes in waves, as timers do: it is measured for long, and its mean counts.
+pub const MANY: usize = 100_000;
+
 /// Does it so many times.
 pub type Run = Box<dyn FnMut(u64)>;
 
@@ -79,19 +82,26 @@ const ROUND_NS: u64 = 8_000_000;
 /// Turns of the loop, each about one of so many connections, in a random order that touches each equally often. What the
 /// client remembers lies in that order: its cache misses are not the stack's.
 fn turns<H: Host + 'static>(setup: Setup, turn: impl Fn(&mut Line<H>, &mut Client) + 'static) -> Run {
-    let (mut line, mut clients) = fleet(setup, setup.connections);
-    line.step = line.step.min(ROUND_NS / setup.connections as u64).max(1);
+    let connections = setup.connections;
+    let (mut line, mut clients) = fleet(setup, connections);
+    line.step = line.step.min(ROUND_NS / connections as u64).max(1);
     for client in &mut clients {
         (0..H::QUICK).for_each(|_| turn(&mut line, client));
     }
     shuffle(&mut clients);
     let mut at = 0;
-    Box::new(move |times| {
+    settled(connections, move |times| {
         for _ in 0..times {
             turn(&mut line, &mut clients[at]);
             at = if at + 1 == clients.len() { 0 } else { at + 1 };
         }
     })
+}
+
+/// One round more: who was at rest is at work then.
+fn settled(connections: usize, mut run: impl FnMut(u64) + 'static) -> Run {
+    run(connections as u64);
+    Box::new(run)
 }
 
 /// A data segment of 536 bytes in; out goes the ACK of every second one.
@@ -124,13 +134,12 @@ fn batch_segment<H: Host + 'static>(connections: usize) -> Run {
 fn batch_random<H: Host + 'static>(connections: usize) -> Run {
     let (mut line, mut clients) = fleet::<H>(Setup { server: Server::Swallows, connections }, connections);
     line.step = line.step.min(ROUND_NS * BATCH as u64 / connections as u64).max(1);
-    // In the order in which they were opened, which is sooner done.
-    for _ in 0..H::QUICK {
-        clients.chunks_mut(BATCH).for_each(|clients| batch(&mut line, clients));
+    for clients in clients.chunks_mut(BATCH) {
+        (0..H::QUICK).for_each(|_| batch(&mut line, clients));
     }
     shuffle(&mut clients);
     let mut at = 0;
-    Box::new(move |times| {
+    settled(connections, move |times| {
         let mut left = usize::try_from(times).unwrap_or(usize::MAX);
         while left > 0 {
             let len = BATCH.min(left).min(clients.len() - at);

@@ -11,7 +11,7 @@ mod random;
 mod smoltcp;
 mod wheels;
 
-pub use cases::{Run, cases};
+pub use cases::{MANY, Run, cases};
 pub use client::{Client, Line, Says};
 pub use fourwave::Fourwave;
 pub use random::shuffle;

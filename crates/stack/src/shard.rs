@@ -283,7 +283,9 @@ impl Shard {
         if let Some(foreign) = &self.foreign {
             self.counters.sockets = foreign.counters();
         }
+        let mut looked_at = 0;
         while let Some(slot) = self.wheel.poll(now) {
+            looked_at = if looked_at == 0 { self.look_at_timers() } else { looked_at - 1 };
             self.on_timer(now, slot, app);
         }
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };

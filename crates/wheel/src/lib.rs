@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod slots;
 mod time;
 mod wheel;
 

@@ -1,7 +1,10 @@
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, hint::black_box};
 
-use crate::Instant;
+use crate::{
+    Instant,
+    slots::{Place, Slots},
+};
 
 /// A level has 2^6 slots: as many as a word has bits.
 const SLOT_BITS: u32 = 6;
@@ -10,23 +13,22 @@ const SLOTS: u32 = 1 << SLOT_BITS;
 const LEVELS: u32 = 10;
 /// A tick is 2^10 ns = 1.024 µs.
 const TICK_BITS: u32 = 10;
-/// The first links are the slots' sentinels, the keys' come after.
-const SENTINELS: u32 = LEVELS * SLOTS;
-/// The successor of a timer that isn't armed.
-const NIL: u32 = u32::MAX;
 
 /// How a wheel keeps deadlines: as an [`Instant`], or [`Near`].
-pub trait Deadline: Copy + fmt::Debug + private::Sealed {
+pub trait Deadline: fmt::Debug + private::Sealed {
+    /// What is kept of one.
+    #[doc(hidden)]
+    type Kept: Copy + fmt::Debug;
     /// Of a timer that isn't armed.
     #[doc(hidden)]
-    const NONE: Self;
+    const NONE: Self::Kept;
     #[doc(hidden)]
-    fn keep(deadline: Instant, position: u64) -> Self;
+    fn keep(deadline: Instant, position: u64) -> Self::Kept;
     /// The first tick that begins at or after the deadline; of an armed timer it is not behind the position.
     #[doc(hidden)]
-    fn tick(self, position: u64) -> u64;
+    fn tick(kept: Self::Kept, position: u64) -> u64;
     #[doc(hidden)]
-    fn instant(self, position: u64) -> Instant;
+    fn instant(kept: Self::Kept, position: u64) -> Instant;
 }
 
 mod private {
@@ -37,21 +39,25 @@ mod private {
 
 /// To the nanosecond, as far ahead as there is time.
 impl Deadline for Instant {
-    const NONE: Self = Self::ZERO;
+    /// The upper and the lower half: a word would be aligned, and a timer 16 bytes.
+    type Kept = [u32; 2];
+    const NONE: [u32; 2] = [0; 2];
 
     #[inline]
-    fn keep(deadline: Instant, _: u64) -> Self {
-        deadline
+    #[allow(clippy::cast_possible_truncation)] // the lower half
+    fn keep(deadline: Instant, _: u64) -> [u32; 2] {
+        let nanos = deadline.as_nanos();
+        [(nanos >> 32) as u32, nanos as u32]
     }
 
     #[inline]
-    fn tick(self, _: u64) -> u64 {
-        ceil_tick(self)
+    fn tick(kept: [u32; 2], position: u64) -> u64 {
+        ceil_tick(Self::instant(kept, position))
     }
 
     #[inline]
-    fn instant(self, _: u64) -> Instant {
-        self
+    fn instant([upper, lower]: [u32; 2], _: u64) -> Instant {
+        Self::from_nanos(u64::from(upper) << 32 | u64::from(lower))
     }
 }
 
@@ -59,40 +65,44 @@ impl Deadline for Instant {
 ///
 /// So it can be 73 minutes ahead of the wheel's time, which is what [`Wheel::poll`] was told last; a later one is taken for that.
 #[derive(Clone, Copy, Debug)]
-pub struct Near(u32);
+pub struct Near(());
 
 impl Deadline for Near {
-    const NONE: Self = Self(0);
+    type Kept = u32;
+    const NONE: u32 = 0;
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // modulo 2^32, as what it is compared with
-    fn keep(deadline: Instant, position: u64) -> Self {
+    fn keep(deadline: Instant, position: u64) -> u32 {
         let ahead = ceil_tick(deadline).saturating_sub(position).min(u32::MAX.into());
-        Self((position as u32).wrapping_add(ahead as u32))
+        (position as u32).wrapping_add(ahead as u32)
     }
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // modulo 2^32
-    fn tick(self, position: u64) -> u64 {
-        position + u64::from(self.0.wrapping_sub(position as u32))
+    fn tick(kept: u32, position: u64) -> u64 {
+        position + u64::from(kept.wrapping_sub(position as u32))
     }
 
     #[inline]
-    fn instant(self, position: u64) -> Instant {
-        begin_of(self.tick(position))
+    fn instant(kept: u32, position: u64) -> Instant {
+        begin_of(Self::tick(kept, position))
     }
 }
 
 /// A hierarchical timing wheel (Varghese & Lauck 1987, scheme 7), with one timer per key.
 ///
-/// Keys are small and dense: the slots of the caller's slab. Arming, re-arming and stopping take constant time and touch
-/// no more than five links of 16 bytes. A timer that is armed far ahead starts on a coarse level and moves at most once
-/// per level on its way to the finest one, where a slot is one tick of 1.024 µs. A word per level says which slots are in
-/// use, so stretches of time in which nothing is due are skipped however long they are.
+/// Keys are small and dense: the slots of the caller's slab. Arming, re-arming and stopping take constant time. A timer that
+/// is armed far ahead starts on a coarse level and moves at most once per level on its way to the finest one, where a slot is
+/// one tick of 1.024 µs. A word per level says which slots are in use, so stretches of time in which nothing is due are skipped
+/// however long they are.
 ///
-/// [`Wheel::near`] makes one whose links are 12 bytes, for records of which there are millions.
+/// A timer is 12 bytes, of [`Wheel::near`] 8, and while it is armed 4.6 more: the keys of a slot stand side by side in blocks,
+/// so that with millions of timers a slot's can be asked for all at once. A list from one to the next would be a cache miss
+/// behind the other.
 ///
-/// Timers of one tick expire in an order that depends only on the calls made, in general the order they were started in.
+/// Timers of one tick expire in an order that depends only on the calls made: that in which they were started, but for one that
+/// has taken the place of another which was stopped or moved.
 ///
 /// # Invariant
 /// The position is a tick, a number in base 64. A timer stands on the level of the highest digit in which its tick
@@ -101,7 +111,9 @@ impl Deadline for Near {
 /// always the next thing to do.
 #[derive(Clone, Debug)]
 pub struct Wheel<D: Deadline = Instant> {
-    links: Vec<Link<D>>,
+    timers: Vec<Timer<D::Kept>>,
+    /// The keys that are armed, by level and slot.
+    slots: Slots,
     /// Per level, a bit for each slot that holds a timer.
     occupied: [u64; LEVELS as usize],
     /// A bit for each level that has a slot in use.
@@ -113,21 +125,16 @@ pub struct Wheel<D: Deadline = Instant> {
     armed: usize,
 }
 
-/// A timer's place in the circular list of its slot; of a sentinel, the list's two ends.
 #[derive(Clone, Copy, Debug)]
-struct Link<D> {
-    deadline: D,
-    next: u32,
-    prev: u32,
-}
-
-impl<D: Deadline> Link<D> {
-    const UNARMED: Self = Self { deadline: D::NONE, next: NIL, prev: NIL };
+struct Timer<K> {
+    deadline: K,
+    /// Where its key stands, [`Place::NONE`] while it isn't armed.
+    place: Place,
 }
 
 impl Wheel {
     /// The keys a wheel of either kind can have are below this number.
-    pub const MAX_KEYS: u32 = NIL - SENTINELS;
+    pub const MAX_KEYS: u32 = 1 << 31;
 
     /// An empty wheel, whose time begins at `start`.
     #[must_use]
@@ -152,10 +159,9 @@ impl Wheel<Near> {
 
 impl<D: Deadline> Wheel<D> {
     fn begin(start: Instant, keys: usize) -> Self {
-        let mut links = Vec::with_capacity(keys.saturating_add(SENTINELS as usize));
-        links.extend((0..SENTINELS).map(|slot| Link { next: slot, prev: slot, ..Link::UNARMED }));
-        let position = floor_tick(start);
-        Self { links, occupied: [0; LEVELS as usize], levels: 0, position, now: position, armed: 0 }
+        let (timers, position) = (Vec::with_capacity(keys), floor_tick(start));
+        let slots = Slots::new(LEVELS * SLOTS, keys);
+        Self { timers, slots, occupied: [0; LEVELS as usize], levels: 0, position, now: position, armed: 0 }
     }
 
     /// Arms the timer of `key`, or moves it if it is armed. A `deadline` in the past is due at once.
@@ -164,23 +170,32 @@ impl<D: Deadline> Wheel<D> {
     /// When `key` is not below [`MAX_KEYS`](Wheel::MAX_KEYS).
     #[inline]
     pub fn start(&mut self, key: u32, deadline: Instant) {
-        let index = self.index_of(key).unwrap_or_else(|| self.grow(key));
-        if self.is_linked(index) {
-            self.unlink(index);
+        if key as usize >= self.timers.len() {
+            self.grow(key);
+        }
+        let Timer { deadline: before, place } = self.timers[key as usize];
+        let deadline = D::keep(deadline, self.position);
+        let slot = self.slot_of(deadline);
+        self.timers[key as usize].deadline = deadline;
+        if place.is_some() {
+            let old = self.slot_of(before);
+            if old == slot {
+                return;
+            }
+            self.take_out(old, place);
         } else {
             self.armed += 1;
         }
-        self.links[index as usize].deadline = D::keep(deadline, self.position);
-        self.link(index);
+        self.put_in(slot, key);
     }
 
     /// Disarms the timer of `key`; false if it wasn't armed.
     #[inline]
     pub fn stop(&mut self, key: u32) -> bool {
-        let Some(index) = self.index_of(key).filter(|&index| self.is_linked(index)) else {
-            return false;
-        };
-        self.disarm(index);
+        let Some(Timer { deadline, place }) = self.armed(key) else { return false };
+        self.take_out(self.slot_of(deadline), place);
+        self.timers[key as usize].place = Place::NONE;
+        self.armed -= 1;
         true
     }
 
@@ -188,15 +203,14 @@ impl<D: Deadline> Wheel<D> {
     #[inline]
     #[must_use]
     pub fn is_armed(&self, key: u32) -> bool {
-        self.index_of(key).is_some_and(|index| self.is_linked(index))
+        self.armed(key).is_some()
     }
 
     /// The deadline of `key`, to the nanosecond as it was given; `None` when it isn't armed. Of [`Near`] ones, the tick.
     #[inline]
     #[must_use]
     pub fn deadline(&self, key: u32) -> Option<Instant> {
-        let index = self.index_of(key).filter(|&index| self.is_linked(index))?;
-        Some(self.links[index as usize].deadline.instant(self.position))
+        self.armed(key).map(|timer| D::instant(timer.deadline, self.position))
     }
 
     /// How many timers are armed.
@@ -227,15 +241,23 @@ impl<D: Deadline> Wheel<D> {
             }
             self.position = tick;
             if slot < SLOTS {
-                let first = self.links[slot as usize].next;
-                self.disarm(first);
-                return Some(first - SENTINELS);
+                return self.take_first(slot);
             }
             self.cascade(slot);
         }
         // No slot in use begins at or before `now`: moving there keeps every timer on its level.
         self.position = self.now;
         None
+    }
+
+    /// Some of the keys that [`poll`](Self::poll) will answer with next, if it has answered with one and nothing is started
+    /// or stopped meanwhile: for who would have what belongs to them in a cache by then.
+    #[inline]
+    #[must_use]
+    pub fn coming(&self) -> &[u32] {
+        #[allow(clippy::cast_possible_truncation)] // masked to six bits
+        let slot = self.position as u32 % SLOTS;
+        if self.occupied[0] >> slot & 1 == 0 { &[] } else { self.slots.first(slot) }
     }
 
     /// The earliest time at which [`poll`](Self::poll) may have something; `None` when no timer is armed.
@@ -264,53 +286,65 @@ impl<D: Deadline> Wheel<D> {
     }
 
     /// Moves the timers of a slot, at whose beginning the position stands, to lower levels.
+    #[inline(never)] // one of many turns
     fn cascade(&mut self, slot: u32) {
-        let sentinel = &mut self.links[slot as usize];
-        let mut index = sentinel.next;
-        sentinel.next = slot;
-        sentinel.prev = slot;
         self.vacate(slot);
-        while index != slot {
-            let next = self.links[index as usize].next;
-            self.link(index);
-            index = next;
+        let mut all = self.slots.take_all(slot);
+        while let Some(keys) = self.slots.next_of(&mut all) {
+            // With millions of timers theirs are in no cache: asked for one behind the other, all are under way at once.
+            black_box(keys.iter().fold(0, |sum, key| sum ^ self.timers[*key as usize].place.touch()));
+            for key in keys.iter().copied() {
+                let slot = self.slot_of(self.timers[key as usize].deadline);
+                self.put_in(slot, key);
+            }
         }
     }
 
-    /// Appends a timer to the slot that its deadline belongs to, seen from the position.
+    /// The level and the slot where a timer stands, seen from the position.
     #[inline]
-    fn link(&mut self, index: u32) {
-        let tick = self.links[index as usize].deadline.tick(self.position).max(self.position);
+    fn slot_of(&self, deadline: D::Kept) -> u32 {
+        let tick = D::tick(deadline, self.position).max(self.position);
         let differing = tick ^ self.position;
         // The lowest bit is set so that a tick equal to the position is on level 0.
         let level = (differing | 1).ilog2() / SLOT_BITS;
         // Masked to six bits, the digit fits any integer.
         #[allow(clippy::cast_possible_truncation)]
         let digit = (tick >> (level * SLOT_BITS)) as u32 % SLOTS;
-        self.occupied[level as usize] |= 1 << digit;
-        self.levels |= 1 << level;
-
-        let sentinel = level * SLOTS + digit;
-        let last = self.links[sentinel as usize].prev;
-        self.links[last as usize].next = index;
-        self.links[sentinel as usize].prev = index;
-        let link = &mut self.links[index as usize];
-        link.next = sentinel;
-        link.prev = last;
+        level * SLOTS + digit
     }
 
-    /// Takes a timer out of its slot's list. Its own link keeps its old neighbours.
     #[inline]
-    fn unlink(&mut self, index: u32) {
-        let Link { next, prev, .. } = self.links[index as usize];
-        self.links[prev as usize].next = next;
-        self.links[next as usize].prev = prev;
-        if next == prev && next < SENTINELS {
-            self.vacate(next);
+    fn put_in(&mut self, slot: u32, key: u32) {
+        let level = slot / SLOTS;
+        let bit = 1 << (slot % SLOTS);
+        let is_first = self.occupied[level as usize] & bit == 0;
+        self.occupied[level as usize] |= bit;
+        self.levels |= 1 << level;
+        self.timers[key as usize].place = self.slots.push(slot, is_first, key);
+    }
+
+    /// The last key of its slot takes its place.
+    #[inline]
+    fn take_out(&mut self, slot: u32, place: Place) {
+        let last = self.slots.remove(slot, place);
+        self.timers[last.key as usize].place = place;
+        if last.was_alone {
+            self.vacate(slot);
         }
     }
 
-    /// Records that a slot's list is empty.
+    #[inline]
+    fn take_first(&mut self, slot: u32) -> Option<u32> {
+        let first = self.slots.pop(slot);
+        self.timers[first.key as usize].place = Place::NONE;
+        self.armed -= 1;
+        if first.was_alone {
+            self.vacate(slot);
+        }
+        Some(first.key)
+    }
+
+    /// Records that a slot is empty.
     #[inline]
     fn vacate(&mut self, slot: u32) {
         let level = slot / SLOTS;
@@ -321,31 +355,15 @@ impl<D: Deadline> Wheel<D> {
     }
 
     #[inline]
-    fn disarm(&mut self, index: u32) {
-        self.unlink(index);
-        self.links[index as usize].next = NIL;
-        self.armed -= 1;
+    fn armed(&self, key: u32) -> Option<Timer<D::Kept>> {
+        self.timers.get(key as usize).copied().filter(|timer| timer.place.is_some())
     }
 
-    #[inline]
-    fn is_linked(&self, index: u32) -> bool {
-        self.links[index as usize].next != NIL
-    }
-
-    /// The link of `key`, if there is one yet.
-    #[inline]
-    fn index_of(&self, key: u32) -> Option<u32> {
-        let index = key.checked_add(SENTINELS)?;
-        ((index as usize) < self.links.len()).then_some(index)
-    }
-
-    /// Makes links for all keys up to `key`.
+    /// Makes timers for all keys up to `key`.
     #[cold]
-    fn grow(&mut self, key: u32) -> u32 {
+    fn grow(&mut self, key: u32) {
         assert!(key < Wheel::MAX_KEYS, "a wheel's keys are small numbers");
-        let index = key + SENTINELS;
-        self.links.resize(index as usize + 1, Link::UNARMED);
-        index
+        self.timers.resize(key as usize + 1, Timer { deadline: D::NONE, place: Place::NONE });
     }
 }
 
@@ -370,23 +388,25 @@ const fn begin_of(tick: u64) -> Instant {
 mod tests {
     use super::*;
 
+    /// And 4.6 while they are armed.
     #[test]
-    fn a_timer_costs_sixteen_bytes_or_twelve() {
-        assert_eq!((size_of::<Link<Instant>>(), size_of::<Link<Near>>()), (16, 12));
-        assert_eq!(Wheel::with_capacity(Instant::ZERO, 1000).links.capacity(), 1000 + SENTINELS as usize);
+    fn a_timer_is_twelve_bytes_or_eight() {
+        type Of<D> = Timer<<D as Deadline>::Kept>;
+        assert_eq!((size_of::<Of<Instant>>(), size_of::<Of<Near>>()), (12, 8));
+        assert_eq!(Wheel::with_capacity(Instant::ZERO, 1000).timers.capacity(), 1000);
     }
 
     #[test]
-    fn a_link_array_grows_to_the_largest_key_and_no_further() {
+    fn there_are_timers_for_the_largest_key_and_no_further() {
         let mut wheel = Wheel::new(Instant::ZERO);
         wheel.start(9, Instant::ZERO);
         wheel.start(3, Instant::ZERO);
-        assert_eq!(wheel.links.len(), 10 + SENTINELS as usize);
+        assert_eq!(wheel.timers.len(), 10);
     }
 
     #[test]
     #[should_panic(expected = "small numbers")]
-    fn a_key_beyond_the_sentinels_room_is_refused() {
+    fn a_key_beyond_what_places_can_tell_is_refused() {
         Wheel::new(Instant::ZERO).start(Wheel::MAX_KEYS, Instant::ZERO);
     }
 }

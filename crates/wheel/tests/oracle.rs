@@ -245,6 +245,60 @@ proptest! {
         }
     }
 
+    /// Hundreds of timers in a few slots, so that these have several blocks and lose keys at the beginning, in the middle and at
+    /// the end; all are there, and none twice.
+    #[test]
+    fn many_timers_in_few_slots_do_what_a_sorted_map_does(
+        ops in prop::collection::vec((0..400u32, 0..8u8, 0..5u64), 1..3000)
+    ) {
+        let mut wheel = Wheel::new(Instant::ZERO);
+        let (mut now, mut deadlines) = (0, BTreeMap::new());
+        for (key, op, far) in ops {
+            match op {
+                0 | 1 => prop_assert_eq!(wheel.stop(key), deadlines.remove(&key).is_some()),
+                // Few by few, so that slots are seen half empty.
+                2 => for _ in 0..7 {
+                    now = wheel.next_wakeup().map_or(now, |wakeup| wakeup.as_nanos().max(now));
+                    let Some(key) = wheel.poll(at(now)) else { break };
+                    prop_assert!(deadlines.remove(&key).is_some_and(|deadline| deadline <= now));
+                },
+                _ => {
+                    let deadline = now.next_multiple_of(TICK << 12) + far * (TICK << (2 * far));
+                    wheel.start(key, at(deadline));
+                    deadlines.insert(key, deadline);
+                }
+            }
+            prop_assert_eq!(wheel.len(), deadlines.len());
+            prop_assert_eq!(wheel.deadline(key), deadlines.get(&key).copied().map(at));
+        }
+        for key in wheel.coming() {
+            prop_assert!(deadlines.contains_key(key));
+        }
+        let mut last = 0;
+        for key in drain(&mut wheel, at(u64::MAX)) {
+            let deadline = deadlines.remove(&key).expect("armed").max(now);
+            prop_assert!(deadline >= last, "{} is late", key);
+            last = deadline;
+        }
+        prop_assert!(deadlines.is_empty() && wheel.is_empty());
+    }
+
+    /// What is said to come does, in this order.
+    #[test]
+    fn what_is_coming_comes(keys in 2..100u32) {
+        let mut wheel = Wheel::new(Instant::ZERO);
+        (0..keys).for_each(|key| wheel.start(key, at(TICK)));
+        let mut polled = 0;
+        while let Some(key) = wheel.poll(at(TICK)) {
+            prop_assert_eq!(key, polled);
+            polled += 1;
+            let coming = wheel.coming();
+            prop_assert_eq!(coming.is_empty(), polled == keys);
+            prop_assert!(coming.iter().copied().eq((polled..).take(coming.len())));
+        }
+        prop_assert_eq!(polled, keys);
+    }
+
     #[test]
     fn the_same_calls_give_the_same_order(ops in prop::collection::vec((0..KEYS, span()), 1..60)) {
         let order = || {

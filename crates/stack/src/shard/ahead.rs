@@ -59,8 +59,16 @@ impl Shard {
                 _ => None,
             };
         }
-        let slots = slots.iter().flatten();
-        black_box(slots.clone().fold(0, |sum, slot| sum ^ self.conns.touch_place(*slot)));
-        black_box(slots.fold(0, |sum, slot| sum ^ self.conns.touch(*slot)));
+        self.conns.look_ahead(slots.iter().flatten().copied(), &self.wheel);
+    }
+
+    /// The same of timers: the one that expires now has others behind it.
+    #[inline]
+    pub(super) fn look_at_timers(&self) -> usize {
+        let coming = self.wheel.coming();
+        if coming.len() > 1 && self.table.len() >= FROM {
+            self.conns.look_ahead(coming.iter().copied(), &self.wheel);
+        }
+        coming.len()
     }
 }

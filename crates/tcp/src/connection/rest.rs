@@ -109,7 +109,8 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn touch(&self) -> u32 {
-        self.snd.touch() ^ self.rcv.buffer() ^ self.rcv.rcv_nxt().value() ^ u32::from(self.mss)
+        let boxes = self.extras.is_none() ^ self.rcv.is_in_order();
+        self.snd.touch() ^ self.rcv.buffer() ^ self.rcv.rcv_nxt().value() ^ u32::from(self.mss) ^ u32::from(boxes)
     }
 
     /// Forgets what means nothing any more.

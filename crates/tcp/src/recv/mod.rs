@@ -198,8 +198,14 @@ impl Receiver {
     pub(crate) fn expects(&self, seq: SeqNum, len: usize) -> bool {
         seq == self.rcv_nxt
             && len <= self.edge.since(self.rcv_nxt) as usize
-            && self.reassembly.is_none()
+            && self.is_in_order()
             && self.fin_at().is_none()
+    }
+
+    /// Nothing is out of order.
+    #[inline]
+    pub(crate) const fn is_in_order(&self) -> bool {
+        self.reassembly.is_none()
     }
 
     pub(crate) const fn rcv_nxt(&self) -> SeqNum {
