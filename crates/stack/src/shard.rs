@@ -47,7 +47,7 @@ use connections::Connections;
 use core::net::{IpAddr, SocketAddr};
 use foreign::Foreign;
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
-use wheel::{Instant, Wheel};
+use wheel::{Instant, Near, Wheel};
 use wire::MacAddr;
 
 /// Bytes that must be free in the pool before those that wait for it are called; of a small pool a quarter.
@@ -122,7 +122,8 @@ pub struct Shard {
     time_waits: TimeWaits,
     half_opens: HalfOpens,
     cookies: Cookies,
-    wheel: Wheel,
+    /// A timer that is due in more than 73 minutes, as a keep-alive's, is called then, and armed anew.
+    wheel: Wheel<Near>,
     pool: Pool,
     listeners: Listeners,
     ports: Ports,
@@ -179,7 +180,7 @@ impl Shard {
             time_waits: TimeWaits::new(now, config.max_time_wait, config.addresses.iter().map(|a| a.ip).collect()),
             half_opens: HalfOpens::new(now, config.max_half_open),
             cookies: Cookies::new(cookies),
-            wheel: Wheel::new(now),
+            wheel: Wheel::near(now),
             pool: Pool::new(config.pool_bytes),
             listeners: Listeners::default(),
             ports: Ports::new(ports, config.ports.clone()),
@@ -561,7 +562,7 @@ impl Shard {
     }
 
     #[inline]
-    fn arm_entry(entry: &mut Entry, slot: u32, wheel: &mut Wheel) {
+    fn arm_entry(entry: &mut Entry, slot: u32, wheel: &mut Wheel<Near>) {
         let Some(deadline) = entry.conn.poll_timeout() else { return };
         if entry.armed.is_none_or(|at| at > deadline) {
             entry.armed = Some(deadline);

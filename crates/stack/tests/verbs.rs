@@ -2,7 +2,7 @@
 
 mod support;
 
-use stack::{App, ConnId, Duration, Error, Instant, Io, ListenerId, Shard, SoftError};
+use stack::{App, ConnId, Duration, Error, Instant, Io, Keepalive, ListenerId, Shard, SoftError};
 use support::*;
 use wire::tcp::{Flags, Header};
 
@@ -290,4 +290,22 @@ fn urgent_data_is_marked_both_ways() {
     let sent = drain(&mut shard, now);
     let (out, _) = segment_of(&sent[0]).expect("TCP");
     assert_eq!((out.flags.contains(Flags::URG), out.urgent), (true, 5));
+}
+
+/// RFC 9293 MUST-28: not before two hours. That is farther ahead than the wheel keeps a deadline, in full and at rest.
+#[test]
+fn a_keepalive_comes_after_two_hours() {
+    for most_awake in [0, 4096] {
+        let mut bench = Bench { shard: shard(|config| config.most_awake = most_awake), ..Bench::new() };
+        let (conn, _) = bench.open(1000);
+        bench.call(|io| io.set_keepalive(conn, Some(Keepalive::default()))).expect("open");
+        let two_hours = Duration::from_secs(7200);
+        assert!(bench.pass(two_hours - Duration::from_millis(1)).is_empty());
+        bench.shard.invariants().expect("armed, though earlier");
+        let probe = bench.pass(Duration::from_millis(2));
+        assert_eq!(probe.iter().map(|h| h.flags).collect::<Vec<_>>(), [Flags::ACK]);
+        // Nine that nobody answers, 75 s apart.
+        assert_eq!(bench.pass(Duration::from_secs(9 * 75)).len(), 9, "eight, and the reset");
+        assert_eq!(bench.app.closed, [Some(Error::TimedOut)]);
+    }
 }

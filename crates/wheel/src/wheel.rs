@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 use core::{fmt, hint::black_box};
 
 use crate::{
-    Instant,
+    Duration, Instant,
     slots::{Place, Slots},
 };
 
@@ -135,6 +135,8 @@ struct Timer<K> {
 impl Wheel {
     /// The keys a wheel of either kind can have are below this number.
     pub const MAX_KEYS: u32 = 1 << 31;
+    /// A timer expires less than this behind its deadline.
+    pub const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
 
     /// An empty wheel, whose time begins at `start`.
     #[must_use]

@@ -4,7 +4,7 @@ use super::{ConnId, FlowKey, Shard};
 use crate::table::Owner;
 use alloc::{format, string::String, vec::Vec};
 use tcp::{Env, State};
-use wheel::Instant;
+use wheel::{Instant, Wheel};
 use wire::SeqNum;
 
 impl Shard {
@@ -18,7 +18,10 @@ impl Shard {
         for slot in 0..self.conns.slots() {
             if let Some((key, info)) = self.conns.resting_info(slot) {
                 let listed = self.table.find(self.table.hash(&key), |owner| owner == Owner::Connection(slot));
-                if listed.is_none() || info.timer.map(|(_, at)| at) != self.wheel.deadline(slot) {
+                // In the tick in which it is due, or before; and only if there is something.
+                let (due, called) = (info.timer.map(|(_, at)| at), self.wheel.deadline(slot));
+                let is_timed = due.is_some() == called.is_some() && called <= due.map(|at| at + Wheel::TICK);
+                if listed.is_none() || !is_timed {
                     return Err(format!("what rests is in table and wheel: {} {}", key.local(), key.remote()));
                 }
                 states[info.state as usize] += 1;
