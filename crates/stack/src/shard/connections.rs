@@ -2,8 +2,9 @@
 //! ten million, what they have to remember.
 //!
 //! A connection is woken by whoever asks for it, and put to rest again by a hand that goes round (the clock algorithm of page
-//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). The two cost 2,300
-//! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full.
+//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). The two cost 2,000
+//! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full,
+//! nor to those that are asked for every few milliseconds.
 
 use super::{Entry, life::new_entry};
 use crate::{
@@ -14,11 +15,14 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::net::IpAddr;
 use tcp::{Config, Env, Info};
-use wheel::{Near, Wheel};
+use wheel::{Duration, Instant, Near, Wheel};
 use wire::{MacAddr, SeqNum};
 
-/// Steps of the hand for each connection that was opened or woken.
-const STEPS: u32 = 4;
+/// Steps of the hand for each connection that was opened or woken, and the most in a turn of the loop.
+const STEPS: usize = 4;
+const MOST_STEPS: usize = 128;
+/// The hand takes so long to come round, at least: who has something to do more often stays in full, however many these are.
+const ROUND: Duration = Duration::from_millis(10);
 /// Connections that the hand looks at together.
 const PIECE: usize = 16;
 /// No VLAN tag: the identifier 4095 is reserved (IEEE 802.1Q).
@@ -80,8 +84,10 @@ pub(super) struct Connections {
     marks: Vec<Mark>,
     most_awake: usize,
     hand: usize,
-    /// Connections that were opened or woken since the hand moved last.
-    came: u32,
+    /// When it may begin its next round.
+    next_round: Instant,
+    /// Steps that the hand owes.
+    owed: usize,
     config: Config,
     /// Our addresses, as the shard's configuration has them.
     ours: Vec<IpAddr>,
@@ -142,7 +148,8 @@ impl Connections {
             marks: Vec::new(),
             most_awake: most_awake as usize,
             hand: 0,
-            came: 0,
+            next_round: Instant::ZERO,
+            owed: 0,
             config,
             ours,
         }
@@ -181,7 +188,7 @@ impl Connections {
         self.marks.push(Mark { slot, generation, used: true });
         self.places[slot as usize] = Place::Awake;
         self.at[slot as usize] = at;
-        self.came = self.came.saturating_add(1);
+        self.owed += STEPS;
     }
 
     /// A connection in full: one at rest is woken.
@@ -364,10 +371,16 @@ impl Connections {
 
     #[inline(never)] // of no interest to few connections
     fn go_round(&mut self, env: &Env<'_>, wheel: &mut Wheel<Near>) {
-        let mut steps = core::mem::take(&mut self.came).saturating_mul(STEPS).saturating_add(1) as usize;
+        let mut steps = MOST_STEPS.min(self.owed + 1);
         while steps > 0 && self.awake.len() > self.most_awake {
             if self.hand >= self.awake.len() {
+                if env.now < self.next_round {
+                    return;
+                }
+                self.next_round = env.now + if self.most_awake == 0 { Duration::ZERO } else { ROUND };
                 self.hand = 0;
+                // So many are enough for all of them.
+                self.owed = self.owed.min(self.awake.len());
             }
             // A piece at a time, so that what is not in a cache is asked for all at once.
             let end = self.awake.len().min(self.hand + steps.min(PIECE));
@@ -379,6 +392,7 @@ impl Connections {
                 .fold(0, |sum, at| sum ^ self.awake[at].touch() ^ self.touch_place(self.marks[at].slot));
             black_box(touched);
             self.hand = end;
+            self.owed = self.owed.saturating_sub(piece.len());
             // From behind: the last one of all takes the place of one that goes.
             for at in piece.rev() {
                 if !core::mem::take(&mut self.marks[at].used) {
@@ -424,7 +438,6 @@ mod tests {
     use core::net::SocketAddr;
     use std::{format, string::String, vec};
     use tcp::{Connection, Pool, Start, State, testing::segment};
-    use wheel::Instant;
     use wire::tcp::Flags;
 
     /// 256 bytes for an idle connection, all told: its place, 4 for where it is in full, 8 in the wheel and 4.6 while a timer of
