@@ -18,9 +18,9 @@ use tcp::{Config, Env, Info};
 use wheel::{Duration, Instant, Near, Wheel};
 use wire::{MacAddr, SeqNum};
 
-/// Steps of the hand for each connection that was opened or woken, and the most in a turn of the loop.
+/// Steps of the hand for each connection that was opened or woken; and in a turn of the loop so many more, of those that it owes.
 const STEPS: usize = 4;
-const MOST_STEPS: usize = 128;
+const MORE_STEPS: usize = 16;
 /// The hand takes so long to come round, at least: who has something to do more often stays in full, however many these are.
 const ROUND: Duration = Duration::from_millis(10);
 /// Connections that the hand looks at together.
@@ -86,8 +86,9 @@ pub(super) struct Connections {
     hand: usize,
     /// When it may begin its next round.
     next_round: Instant,
-    /// Steps that the hand owes.
+    /// Steps that the hand owes, and those of them for who has come since it moved last.
     owed: usize,
+    fresh: usize,
     config: Config,
     /// Our addresses, as the shard's configuration has them.
     ours: Vec<IpAddr>,
@@ -150,6 +151,7 @@ impl Connections {
             hand: 0,
             next_round: Instant::ZERO,
             owed: 0,
+            fresh: 0,
             config,
             ours,
         }
@@ -189,6 +191,7 @@ impl Connections {
         self.places[slot as usize] = Place::Awake;
         self.at[slot as usize] = at;
         self.owed += STEPS;
+        self.fresh += STEPS;
     }
 
     /// A connection in full: one at rest is woken.
@@ -371,7 +374,7 @@ impl Connections {
 
     #[inline(never)] // of no interest to few connections
     fn go_round(&mut self, env: &Env<'_>, wheel: &mut Wheel<Near>) {
-        let mut steps = MOST_STEPS.min(self.owed + 1);
+        let mut steps = (core::mem::take(&mut self.fresh) + MORE_STEPS).min(self.owed + 1);
         while steps > 0 && self.awake.len() > self.most_awake {
             if self.hand >= self.awake.len() {
                 if env.now < self.next_round {
