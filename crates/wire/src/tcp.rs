@@ -70,6 +70,16 @@ impl Header {
         }
     }
 
+    /// The running sum of all that segments have in common which differ in their sequence numbers and their `payload_len`
+    /// bytes alone: of the pseudo-header, and of this header but for its sequence number. For [`renumber`].
+    #[must_use]
+    pub fn common_sum(&self, src: IpAddr, dst: IpAddr, payload_len: usize) -> u64 {
+        let (mut head, header_len) = ([0; Self::MAX_LEN], self.len());
+        Self { seq: SeqNum::default(), ..*self }.emit_all(&mut head);
+        let len = u32::try_from(header_len + payload_len).unwrap_or(u32::MAX);
+        checksum::sum(checksum::pseudo_header(src, dst, PROTOCOL_TCP, len), &head[..header_len])
+    }
+
     /// Header and options, with a checksum of zero; false if there is no room.
     #[inline]
     fn emit_all(&self, buf: &mut [u8]) -> bool {
@@ -112,6 +122,28 @@ impl Header {
         head[14..16].copy_from_slice(&self.window.to_be_bytes());
         head[16..18].copy_from_slice(&[0, 0]);
         head[18..20].copy_from_slice(&self.urgent.to_be_bytes());
+    }
+}
+
+/// Gives a segment another sequence number, where a copy of another's header stands before its payload, and the checksum
+/// with it: `common` is what it has [in common](Header::common_sum) with that one. Without `common` the checksum stays as it
+/// is, which is right where it was left [unfinished](Header::emit_unfinished).
+///
+/// `segment` must hold the header, of `header_len` bytes; into a shorter one nothing is written, and a debug build asserts.
+#[inline]
+pub fn renumber(segment: &mut [u8], header_len: usize, seq: SeqNum, common: Option<u64>) {
+    let Some((head, payload)) = segment.split_at_mut_checked(header_len) else {
+        debug_assert!(false, "no room for a TCP header");
+        return;
+    };
+    let Some(head) = head.first_chunk_mut::<{ Header::MIN_LEN }>() else {
+        debug_assert!(false, "no TCP header is that short");
+        return;
+    };
+    head[4..8].copy_from_slice(&seq.value().to_be_bytes());
+    if let Some(common) = common {
+        let checksum = checksum::finish_with(common + u64::from(seq.value()), payload);
+        head[16..18].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 

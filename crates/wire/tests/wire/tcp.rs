@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use wire::tcp::{Flags, Header, Options, Segment, Timestamps};
+use wire::tcp::{Flags, Header, Options, Segment, Timestamps, renumber};
 use wire::{Malformed, SeqNum};
 
 use crate::tcp_options::any_options;
@@ -249,5 +249,28 @@ proptest! {
     fn addresses_of_two_families_dont_panic(segment in bytes(60), src in v4(), dst in v6()) {
         let _ = Segment::parse(&segment, src.into(), dst.into());
         let _ = Segment::parse(&segment, dst.into(), src.into());
+    }
+}
+
+proptest! {
+    /// Behind a copy of another's header, other bytes and another number: as it would be written by itself, the checksum
+    /// finished or not.
+    #[test]
+    fn a_segment_is_renumbered(
+        header in any_header(),
+        (src, dst) in pair(),
+        (one, other) in bytes(1500).prop_flat_map(|one| { let len = one.len(); (Just(one), prop::collection::vec(any::<u8>(), len)) }),
+        seq: u32,
+    ) {
+        let (seq, at) = (SeqNum::new(seq), header.len());
+        let mut segment = emitted(&header, src, dst, &one);
+        segment[at..].copy_from_slice(&other);
+        renumber(&mut segment, at, seq, Some(header.common_sum(src, dst, other.len())));
+        prop_assert_eq!(&segment, &emitted(&Header { seq, ..header }, src, dst, &other));
+        let mut unfinished = segment.clone();
+        header.emit_unfinished(src, dst, &mut unfinished);
+        renumber(&mut unfinished, at, seq, None);
+        Header { seq, ..header }.emit_unfinished(src, dst, &mut segment);
+        prop_assert_eq!(unfinished, segment);
     }
 }
