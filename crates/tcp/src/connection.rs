@@ -14,6 +14,7 @@ mod quick_ack;
 mod rest;
 mod segment;
 mod silence;
+mod train;
 mod urgent;
 mod write;
 
@@ -24,7 +25,7 @@ use crate::{
     env::Env,
     error::{DropReason, Error},
     recv::{Receiver, paws::Clock},
-    send::{Cut, Sender, pmtu::Sizes, sooner},
+    send::{Cut, Sender, pmtu::Sizes},
     soft::SoftError,
     state::{Input, State},
     time_wait::TimeWait,
@@ -33,6 +34,7 @@ use alloc::boxed::Box;
 use extras::Extras;
 pub use inspect::Numbers;
 pub use rest::Resting;
+pub use train::Train;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
@@ -467,13 +469,6 @@ impl Connection {
         let mut first = Instant::MAX;
         self.timers(|_, at| first = first.min(at));
         (first != Instant::MAX).then_some(first)
-    }
-
-    /// The timer that is due first, the one listed before of two at the same time.
-    fn timer(&self) -> Option<(&'static str, Instant)> {
-        let mut first = None;
-        self.timers(|name, at| first = sooner(first, name, at));
-        first
     }
 
     /// All timers that run. Asked for with every segment: not collected, nor named where nobody wants the names.

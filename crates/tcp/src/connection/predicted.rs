@@ -42,7 +42,7 @@ impl Connection {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Event, Half, Header, Options, Start};
     use super::*;
     use crate::{config::Config, pool::Pool, profile::Profile};
@@ -56,7 +56,7 @@ mod tests {
 
     /// What happens to a connection.
     #[derive(Debug, Clone)]
-    enum Op {
+    pub(in super::super) enum Op {
         /// A segment, told by how far it is from what is expected.
         Arrive {
             seq: i32,
@@ -88,7 +88,7 @@ mod tests {
         prop_oneof![9 => Just(usual), 1 => other]
     }
 
-    fn op() -> impl Strategy<Value = Op> {
+    pub(in super::super) fn op() -> impl Strategy<Value = Op> {
         let blocks = proptest::option::of((any::<u8>(), any::<u8>()));
         let arrive = (
             mostly(0, prop_oneof![-3000..3000, -2..2]),
@@ -127,9 +127,9 @@ mod tests {
         ]
     }
 
-    struct Twin {
-        conn: Connection,
-        pool: Pool,
+    pub(in super::super) struct Twin {
+        pub(in super::super) conn: Connection,
+        pub(in super::super) pool: Pool,
         short: bool,
         rests: bool,
         /// How often the short way was gone, and how often it was at rest.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     impl Twin {
-        fn new(config: &Config, short: bool, timestamps: bool, sack: bool) -> Self {
+        pub(in super::super) fn new(config: &Config, short: bool, timestamps: bool, sack: bool) -> Self {
             let mut pool = Pool::new(1 << 18);
             let mut env = Env { now: Instant::ZERO, config, pool: &mut pool };
             let iss = SeqNum::new(u32::MAX - 5000);
@@ -189,7 +189,7 @@ mod tests {
         }
 
         /// Returns what it says, for comparing.
-        fn apply(&mut self, now: Instant, config: &Config, op: &Op) -> Vec<std::string::String> {
+        pub(in super::super) fn apply(&mut self, now: Instant, config: &Config, op: &Op) -> Vec<std::string::String> {
             let Self { conn, pool, short, predicted, .. } = self;
             let mut env = Env { now, config, pool };
             let mut said = Vec::new();

@@ -65,6 +65,18 @@ mod tests {
     }
 
     proptest! {
+        /// Said again, nothing having happened, it says the same: the segments of a train have one header.
+        #[test]
+        fn it_can_be_said_again(
+            promised in 0u32..60_000, free in prop_oneof![0u32..70_000, 0u32..1 << 30], buffer in 0u32..200_000,
+            mss in 0u32..9000, shift in 0u8..=14,
+        ) {
+            let free = free.min(0xffff << shift);
+            let s = Situation { buffer, mss, ..situation(promised.min(0xffff << shift), free) };
+            let once = advertise(s, shift);
+            prop_assert_eq!(advertise(Situation { edge: once.edge, ..s }, shift), once);
+        }
+
         /// SHLD-14.
         #[test]
         fn the_right_edge_never_moves_left(promised in 0u32..60_000, free in 0u32..1 << 20, shift in 0u8..=14) {

@@ -24,7 +24,7 @@ pub(crate) struct Cut {
 
 impl Sender {
     /// Segments in flight, at most: those of a full send buffer, if they are of 256 bytes. A record is 24 bytes.
-    fn most_segments(&self, env: &Env<'_>) -> usize {
+    pub(super) fn most_segments(&self, env: &Env<'_>) -> usize {
         (env.pool.share(self.queue.len(), self.limit(env)) / 256) as usize
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod rest;
 mod rto;
 mod scoreboard;
 mod tlp;
+mod train;
 pub(crate) mod urgent;
 mod write;
 
@@ -404,9 +405,7 @@ impl Sender {
 
     /// Copies the bytes of a cut into the frame.
     pub(crate) fn copy(&mut self, env: &Env<'_>, cut: Cut, out: &mut [u8]) {
-        let at = cut.seq.since(self.data_start());
-        let copied = self.queue.copy_at(env.pool, &mut self.cursor, at, out);
-        debug_assert_eq!(copied, out.len(), "a cut lies within the queue");
+        self.copy_from(env, cut.seq, out);
     }
 
     /// The cut has been sent.

@@ -37,6 +37,11 @@ impl Pacer {
         self.left == 0 && now < self.next
     }
 
+    /// Bytes of the burst that is leaving, 0 if none is.
+    fn rest(&self, now: Instant) -> u32 {
+        if now < self.next { self.left } else { 0 }
+    }
+
     /// Nothing waits, and the pause behind the last burst is over.
     pub(super) fn is_at_rest(&self, now: Instant) -> bool {
         !self.waiting && self.next <= now
@@ -101,10 +106,37 @@ impl Sender {
         None
     }
 
+    fn is_paced(&self, env: &Env<'_>) -> bool {
+        env.config.pacing && self.path.min_rtt() >= SHORT_PATH && self.rto.srtt().is_some()
+    }
+
+    /// How many segments that follow each other may leave at once, with so much in flight before them: all that don't count, or
+    /// the rest of the burst.
+    pub(super) fn unpaced(&self, env: &Env<'_>, in_flight: u32) -> u32 {
+        let (mss, holds, paced) = (self.smss(), self.pacer.holds(env.now), self.is_paced(env));
+        let free = initial_window(mss).saturating_sub(in_flight) / mss;
+        if !paced && !holds {
+            u32::MAX
+        } else if free > 0 {
+            free
+        } else if paced {
+            self.pacer.rest(env.now).div_ceil(mss)
+        } else {
+            0
+        }
+    }
+
+    /// Segments of so many `bytes` together, of those that may leave [unpaced](Self::unpaced), were sent.
+    pub(super) fn pace_followers(&mut self, env: &Env<'_>, bytes: u32, in_flight: u32) {
+        if self.is_paced(env) && in_flight > initial_window(self.smss()) {
+            self.pacer.left = self.pacer.left.saturating_sub(bytes);
+        }
+    }
+
     /// `bytes` were sent, and now so much is in flight.
     pub(super) fn pace(&mut self, env: &Env<'_>, bytes: u32, in_flight: u32) {
         let mss = self.smss();
-        if !env.config.pacing || self.path.min_rtt() < SHORT_PATH || in_flight <= initial_window(mss) {
+        if !self.is_paced(env) || in_flight <= initial_window(mss) {
             return;
         }
         let Some(srtt) = self.rto.srtt() else { return };
