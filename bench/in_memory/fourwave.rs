@@ -6,7 +6,7 @@ use super::{
 };
 use core::net::{IpAddr, SocketAddr};
 use stack::{
-    App, ConnId, Duration, Instant, Io, ListenOptions, ListenerId, LocalAddress, Settings, Shard, ShardConfig,
+    App, ConnId, Duration, Frames, Instant, Io, ListenOptions, ListenerId, LocalAddress, Settings, Shard, ShardConfig,
     SynCookies, TcpConfig,
 };
 
@@ -37,6 +37,24 @@ impl App for Application {
             Server::Swallows | Server::Closes => Ok(0),
         };
         data.len()
+    }
+}
+
+/// What is sent is shown at once.
+struct Shown<'a, F> {
+    buffer: &'a mut [u8],
+    sent: F,
+}
+
+impl<F: FnMut(&[u8])> Frames for Shown<'_, F> {
+    #[inline]
+    fn buffer(&mut self) -> Option<&mut [u8]> {
+        Some(self.buffer)
+    }
+
+    #[inline]
+    fn push(&mut self, len: usize, _: Option<(u16, u16)>) {
+        (self.sent)(&self.buffer[..len]);
     }
 }
 
@@ -74,16 +92,13 @@ impl Host for Fourwave {
         self.shard.look_ahead(frames);
     }
 
-    #[inline]
-    fn turn(&mut self, now: u64, mut sent: impl FnMut(&[u8])) {
+    #[inline(always)] // as the loop it stands for
+    fn turn(&mut self, now: u64, sent: impl FnMut(&[u8])) {
         let now = Instant::from_nanos(now);
         self.shard.advance(now, &mut self.app);
         let app = &mut self.app;
         self.shard.call(now, |io| app.on_turn(io));
-        while self.shard.has_output()
-            && let Some(len) = self.shard.poll_transmit(now, &mut self.buffer)
-        {
-            sent(&self.buffer[..len]);
-        }
+        let buffer = &mut self.buffer;
+        self.shard.transmit(now, &mut Shown { buffer, sent });
     }
 }

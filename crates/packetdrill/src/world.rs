@@ -12,7 +12,7 @@ use crate::{
     waits::Waits,
 };
 use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, c_int};
-use stack::{ConnId, Instant, Io, Shard};
+use stack::{ConnId, Frames, Instant, Io, Shard};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -41,6 +41,25 @@ pub(crate) struct World {
     qdisc: Qdisc,
     /// Nothing can leave.
     closed: bool,
+}
+
+/// What leaves, by the time it does.
+struct Wire<'a> {
+    now: Instant,
+    frame: &'a mut [u8],
+    sent: &'a mut VecDeque<(Instant, Vec<u8>)>,
+}
+
+impl Frames for Wire<'_> {
+    fn buffer(&mut self) -> Option<&mut [u8]> {
+        Some(self.frame)
+    }
+
+    fn push(&mut self, len: usize, _: Option<(u16, u16)>) {
+        if let Some(datagram) = frames::unwrap(&self.frame[..len]) {
+            self.sent.push_back((self.now, datagram.to_vec()));
+        }
+    }
 }
 
 impl World {
@@ -190,12 +209,8 @@ impl World {
         let Some(mut shard) = self.shard.take() else { return };
         loop {
             shard.advance(now, &mut self.heard);
-            while !self.closed
-                && let Some(len) = shard.poll_transmit(now, &mut self.frame)
-            {
-                if let Some(datagram) = frames::unwrap(&self.frame[..len]) {
-                    self.sent.push_back((now, datagram.to_vec()));
-                }
+            if !self.closed {
+                shard.transmit(now, &mut Wire { now, frame: &mut self.frame, sent: &mut self.sent });
             }
             // Everybody on this link has one address, and need not be asked for it.
             while let Some(ip) = shard.poll_resolve() {

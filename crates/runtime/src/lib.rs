@@ -23,6 +23,7 @@ mod limits;
 mod neighbours;
 mod options;
 mod outbox;
+mod outlet;
 mod overhear;
 mod post;
 mod privileges;

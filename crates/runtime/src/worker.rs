@@ -7,6 +7,7 @@ use crate::ending::Ending;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
 use crate::interface::Change;
+use crate::outlet::Outlet;
 use crate::post::Post;
 use crate::stall::Stall;
 use crossbeam::channel::{Receiver, Sender};
@@ -20,8 +21,6 @@ use xdp::{Frame, Port, PortStats};
 
 /// Frames taken in per turn: enough to share the cost of a kick, few enough for the last one not to wait long.
 const RX_BATCH: usize = 64;
-/// Frames sent per turn.
-const TX_BATCH: usize = 256;
 /// Looks at the RX ring between two turns of a spinning loop: together about half a microsecond, so that timers and the
 /// application's own turn are late by no more.
 const LOOKS: usize = 32;
@@ -335,24 +334,15 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// Moves what the shard has to send into the TX ring, as far as there is room; the rest waits in the shard.
     fn transmit(&mut self, now: Instant) -> usize {
-        let mut sent = 0;
-        while sent < TX_BATCH {
-            let (frame, len) = match self.held.take() {
-                Some(held) => held,
-                None => match self.next_frame(now) {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
-            match self.port.transmit(frame, len) {
-                Ok(()) => sent += 1,
-                Err(frame) if (1..=self.port.frame_bytes()).contains(&len) => {
-                    self.held = Some((frame, len));
-                    break;
-                }
-                // The port has counted it, and will never take it.
-                Err(frame) => self.port.recycle(frame),
-            }
+        let mut outlet = Outlet { port: &mut self.port, free: None, held: None, sent: 0 };
+        if let Some((frame, len)) = self.held.take() {
+            outlet.put(frame, len);
+        }
+        self.shard.transmit(now, &mut outlet);
+        let (free, sent) = (outlet.free.take(), outlet.sent);
+        self.held = outlet.held.take();
+        if let Some(free) = free {
+            self.port.recycle(free);
         }
         sent
     }
@@ -403,25 +393,6 @@ impl<P: Port, A: App> Worker<P, A> {
             tracing::warn!(
                 "flows don't land where the interface's RSS key and table say: the shards hand over what lands elsewhere"
             );
-        }
-    }
-
-    fn next_frame(&mut self, now: Instant) -> Option<(Frame, usize)> {
-        if !self.shard.has_output() {
-            return None;
-        }
-        let mut frame = self.port.allocate()?;
-        match self.shard.poll_transmit(now, self.port.buffer(&mut frame)) {
-            Some(len) => {
-                if let Some((start, offset)) = self.shard.checksum_left() {
-                    frame.leave_checksum(start, offset);
-                }
-                Some((frame, len))
-            }
-            None => {
-                self.port.recycle(frame);
-                None
-            }
         }
     }
 

@@ -28,7 +28,7 @@ mod world;
 
 pub use check::Streams;
 pub use link::{LinkConfig, LinkCounters, Loss};
-pub use node::{Host, Node, Nodes, Pair};
+pub use node::{Batch, Host, Node, Nodes, Pair};
 pub use rng::Rng;
 pub use rules::{Action, Change, Rules, Select};
 pub use several::{Arrival, Several};

@@ -1,7 +1,48 @@
 //! What stands at the ends of links: hosts made of real shards, or anything else that takes and gives frames.
 
 use crate::check::Streams;
-use stack::{App, Instant, MacAddr, Shard};
+use stack::{App, Frames, Instant, MacAddr, Shard};
+
+/// Frames that a node gives at once, at most: fewer than a connection sends in its turn, so that it is interrupted.
+const BATCH: usize = 13;
+
+/// Frames that a node has to send, one behind the other.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    lens: Vec<usize>,
+    frame_bytes: usize,
+}
+
+impl Batch {
+    /// Room for frames of so many bytes.
+    #[must_use]
+    pub fn new(frame_bytes: usize) -> Self {
+        Self { frame_bytes, ..Self::default() }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.lens.clear();
+    }
+
+    /// The frames.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.lens.len()).map(|n| &self.bytes[n * self.frame_bytes..][..self.lens[n]])
+    }
+}
+
+impl Frames for Batch {
+    fn buffer(&mut self) -> Option<&mut [u8]> {
+        let at = self.lens.len() * self.frame_bytes;
+        self.bytes.resize(self.bytes.len().max(at + self.frame_bytes), 0);
+        (self.lens.len() < BATCH).then(|| &mut self.bytes[at..at + self.frame_bytes])
+    }
+
+    fn push(&mut self, len: usize, _: Option<(u16, u16)>) {
+        self.lens.push(len);
+    }
+}
 
 /// Something that takes and gives Ethernet frames, in virtual time.
 ///
@@ -23,6 +64,15 @@ pub trait Node {
 
     /// Writes the next frame to send, and returns its length; `None` when there is none (for now).
     fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize>;
+
+    /// Writes frames to send, as many as there are or as `batch` takes: by default one by one.
+    fn transmit(&mut self, now: Instant, batch: &mut Batch) {
+        while let Some(buffer) = batch.buffer()
+            && let Some(len) = self.poll_transmit(now, buffer)
+        {
+            batch.push(len, None);
+        }
+    }
 
     /// When the node's turn is at the latest, if no frame arrives before.
     fn next_wakeup(&self) -> Option<Instant>;
@@ -70,6 +120,9 @@ impl<N: Node + ?Sized> Node for Box<N> {
     fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
         (**self).poll_transmit(now, frame)
     }
+    fn transmit(&mut self, now: Instant, batch: &mut Batch) {
+        (**self).transmit(now, batch);
+    }
     fn next_wakeup(&self) -> Option<Instant> {
         (**self).next_wakeup()
     }
@@ -116,6 +169,10 @@ impl<A: App> Node for Host<A> {
 
     fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
         self.shard.poll_transmit(now, frame)
+    }
+
+    fn transmit(&mut self, now: Instant, batch: &mut Batch) {
+        self.shard.transmit(now, batch);
     }
 
     fn next_wakeup(&self) -> Option<Instant> {

@@ -2,7 +2,7 @@
 
 use crate::{
     check::Streams,
-    node::{Host, Node},
+    node::{Batch, Host, Node},
 };
 use stack::{App, Instant, Landing, MacAddr, Placed};
 use std::{collections::VecDeque, fmt};
@@ -93,6 +93,10 @@ impl<A: App> Node for Several<A> {
 
     fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
         self.shards.iter_mut().find_map(|host| host.poll_transmit(now, frame))
+    }
+
+    fn transmit(&mut self, now: Instant, batch: &mut Batch) {
+        self.shards.iter_mut().for_each(|host| host.transmit(now, batch));
     }
 
     fn next_wakeup(&self) -> Option<Instant> {

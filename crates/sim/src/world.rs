@@ -7,7 +7,7 @@ use crate::{
     link::{LinkConfig, LinkCounters},
     mark,
     network::{Network, What},
-    node::{Host, Nodes, Pair},
+    node::{Batch, Host, Nodes, Pair},
     report,
     rules::Rules,
     topology::{LinkId, Topology},
@@ -52,7 +52,7 @@ pub struct World<S> {
     /// Nodes to which something has happened now, each once.
     touched: Vec<usize>,
     is_touched: Vec<bool>,
-    buffer: Vec<u8>,
+    batch: Batch,
     wire: Wire,
     streams: Streams,
     audits: Vec<Audit>,
@@ -112,7 +112,7 @@ impl<S: Nodes> World<S> {
             wakes: vec![None; count],
             touched: Vec::new(),
             is_touched: vec![false; count],
-            buffer: vec![0; frame_bytes],
+            batch: Batch::new(frame_bytes),
             wire: Wire::default(),
             streams,
             audits: vec![Audit::default(); count],
@@ -350,11 +350,16 @@ impl<S: Nodes> World<S> {
 
     fn turn(&mut self, n: usize) {
         self.nodes.node_mut(n).advance(self.now);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(len) = self.nodes.node_mut(n).poll_transmit(self.now, &mut buffer) {
-            self.send(n, &buffer[..len]);
+        let mut batch = std::mem::take(&mut self.batch);
+        loop {
+            batch.clear();
+            self.nodes.node_mut(n).transmit(self.now, &mut batch);
+            if batch.iter().len() == 0 {
+                break;
+            }
+            batch.iter().for_each(|frame| self.send(n, frame));
         }
-        self.buffer = buffer;
+        self.batch = batch;
         self.wake_later(n);
         let audit = &mut self.audits[n];
         audit.idle += 1;

@@ -4,7 +4,7 @@
 //! connection it does no input or output and reads no clock:
 //!
 //! * [`Shard::on_frame`] and [`Shard::advance`] take what happened and call the [`App`],
-//! * [`Shard::poll_transmit`] writes the next frame to send, until there is none,
+//! * [`Shard::transmit`] writes the frames to send, [`Shard::poll_transmit`] the next of them, until there is none,
 //! * [`Shard::next_wakeup`] says when to call again, [`Shard::poll_resolve`] what to ask the kernel for.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -53,7 +53,7 @@ pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use messages::Message;
 pub use placement::{Place, Placed};
 pub use route::Route;
-pub use shard::{ConnectionInfo, Cursor, Shard};
+pub use shard::{ConnectionInfo, Cursor, Frames, Shard};
 pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};

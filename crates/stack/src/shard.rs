@@ -17,8 +17,10 @@ mod passive;
 mod services;
 mod strays;
 mod suspect;
+mod train;
 
 pub use list::{ConnectionInfo, Cursor};
+pub use train::Frames;
 
 use crate::{
     app::{App, ConnectError, Io},
@@ -47,6 +49,7 @@ use connections::Connections;
 use core::net::{IpAddr, SocketAddr};
 use foreign::Foreign;
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
+use train::Model;
 use wheel::{Instant, Near, Wheel};
 use wire::MacAddr;
 
@@ -140,6 +143,8 @@ pub struct Shard {
     /// Checksums of segments with data are left to who sends them, and where that of the frame written last is.
     leaves_checksums: bool,
     checksum_left: Option<(u16, u16)>,
+    /// Of the frame written last, if others like it follow.
+    model: Model,
     counters: Counters,
     finish: bool,
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
@@ -194,6 +199,7 @@ impl Shard {
             burst: 0,
             leaves_checksums: false,
             checksum_left: None,
+            model: Model::default(),
             counters: Counters::default(),
             finish: false,
             starved: Vec::new(),

@@ -1,15 +1,19 @@
 //! What is sent: replies first, then the connections that may have something, in turn.
 
-use super::{Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard};
+use super::{
+    Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
+    train::{Frames, One},
+};
 use crate::{
     neighbour::{Ask, Asker, Lookup, Resolve},
     reply::{Body, Reply},
 };
+use core::net::Ipv6Addr;
 use tcp::Emit;
 use wire::{arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Header};
 
 /// Segments a connection may send before the next one's turn.
-const BURST: u32 = 32;
+pub(super) const BURST: u32 = 32;
 /// The ECN field of packets that may be marked (RFC 3168 section 5).
 const ECT_0: u8 = 0b10;
 
@@ -65,11 +69,36 @@ impl Shard {
     ///
     /// `frame` must have [`frame_bytes`](Self::frame_bytes); a shorter one is refused and counted.
     pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
+        let mut one = One { frame, len: None };
+        self.transmit(now, &mut one);
+        one.len
+    }
+
+    /// Writes frames to send, as many as there are, or as `frames` takes: the same as [`poll_transmit`](Self::poll_transmit),
+    /// called as often, would write. But what the segments of a large write have in common is done once for many of them.
+    ///
+    /// Buffers must have [`frame_bytes`](Self::frame_bytes); a shorter one is refused and counted, and ends it.
+    #[inline]
+    pub fn transmit(&mut self, now: Instant, frames: &mut impl Frames) {
+        while self.has_output()
+            && let Some(frame) = frames.buffer()
+            && let Some(len) = self.next_frame(now, frame)
+        {
+            frames.push(len, self.checksum_left);
+            if self.model.followers > 0 {
+                self.follow(now, frames);
+            }
+        }
+    }
+
+    /// One frame; in the model is how many are like it.
+    fn next_frame(&mut self, now: Instant, frame: &mut [u8]) -> Option<usize> {
         if frame.len() < self.frame_bytes() {
             self.counters.refused(Refusal::FrameTooSmall);
             return None;
         }
         self.checksum_left = None;
+        self.model.followers = 0;
         if !self.replies.is_empty()
             && let Some(reply) = self.replies.pop()
         {
@@ -79,13 +108,7 @@ impl Shard {
         while let Some(slot) = self.dirty.front().copied() {
             match self.turn(now, slot, frame) {
                 Turn::Sent(len) => {
-                    self.counters.frames_out += 1;
-                    self.counters.segments_out += 1;
-                    self.burst += 1;
-                    if self.burst >= BURST {
-                        self.burst = 0;
-                        self.dirty.rotate_left(1);
-                    }
+                    self.sent_of_turn(1);
                     return Some(len);
                 }
                 Turn::Last(len) => {
@@ -96,15 +119,10 @@ impl Shard {
                     return Some(len);
                 }
                 turn => {
-                    self.end_turn(slot);
-                    if matches!(turn, Turn::Waiting) {
-                        self.hold_up(now, slot);
-                    } else {
-                        self.settle(now, slot);
-                    }
+                    self.end_turn(now, slot, matches!(turn, Turn::Waiting));
                     // An ARP request may have been queued just now.
                     if !self.replies.is_empty() {
-                        return self.poll_transmit(now, frame);
+                        return self.next_frame(now, frame);
                     }
                 }
             }
@@ -112,12 +130,28 @@ impl Shard {
         None
     }
 
-    /// The connection at the head of the queue leaves it.
-    fn end_turn(&mut self, slot: u32) {
+    /// The connection at the head of the queue has sent so many segments, and may have more: it goes on, or to the end.
+    pub(super) fn sent_of_turn(&mut self, segments: u32) {
+        self.counters.frames_out += u64::from(segments);
+        self.counters.segments_out += u64::from(segments);
+        self.burst += segments;
+        if self.burst >= BURST {
+            self.burst = 0;
+            self.dirty.rotate_left(1);
+        }
+    }
+
+    /// The connection at the head of the queue leaves it, and has sent nothing.
+    fn end_turn(&mut self, now: Instant, slot: u32, waiting: bool) {
         self.burst = 0;
         self.dirty.pop_front();
         if let Some(entry) = self.entry(slot) {
             entry.dirty = false;
+        }
+        if waiting {
+            self.hold_up(now, slot);
+        } else {
+            self.settle(now, slot);
         }
     }
 
@@ -145,7 +179,8 @@ impl Shard {
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         // By reference: a header is too large to be moved about.
         let mut emit = entry.conn.poll_transmit(&mut env, &mut frame[at..]);
-        let Some(&mut Emit { ref mut header, payload_len, ect }) = emit.as_mut() else { return Turn::Idle };
+        let Some(emit) = emit.as_mut() else { return Turn::Idle };
+        let &mut Emit { ref mut header, payload_len, ect } = emit;
         // The two lower bits are ECN's, and not the application's (RFC 9293 SHLD-22).
         let traffic_class = entry.dscp << 2 | if ect { ECT_0 } else { 0 };
         let marks = Marks { hop_limit: self.config.hop_limit, traffic_class, flow_label: entry.flow_label };
@@ -154,7 +189,8 @@ impl Shard {
         link.emit(frame);
         emit_ip(src, dst, ip::PROTOCOL_TCP, marks, tcp_len, &mut frame[link.len()..]);
         let segment = &mut frame[at..at + tcp_len];
-        if self.leaves_checksums && payload_len > 0 {
+        let left = self.leaves_checksums && payload_len > 0;
+        if left {
             header.emit_unfinished(src, dst, segment);
             self.checksum_left = u16::try_from(at).ok().map(|at| (at, Header::CHECKSUM_AT));
         } else {
@@ -165,6 +201,11 @@ impl Shard {
             entry.dirty = false;
             Self::arm_entry(entry, slot, &mut self.wheel);
             return Turn::Last(at + tcp_len);
+        }
+        let followers = if self.burst + 1 < BURST { entry.conn.followers(&env, emit) } else { 0 };
+        if followers > 0 {
+            let common = (!left).then(|| emit.header.common_sum(src, dst, payload_len));
+            self.model.of(followers, &frame[..at + tcp_len], (at, payload_len), common);
         }
         Turn::Sent(at + tcp_len)
     }
@@ -282,6 +323,7 @@ fn emit_tcp(src: IpAddr, dst: IpAddr, marks: Marks, header: &Header, out: &mut [
 }
 
 /// Writes the IP header before `payload_len` bytes.
+#[inline]
 fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, marks: Marks, payload_len: usize, out: &mut [u8]) {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -299,20 +341,16 @@ fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, marks: Marks, payload_len: us
             };
             header.emit(payload_len, out);
         }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let header = ipv6::Header {
-                src,
-                dst,
-                next_header: protocol,
-                hop_limit: marks.hop_limit,
-                traffic_class: marks.traffic_class,
-                flow_label: marks.flow_label,
-                fragment: None,
-            };
-            header.emit(payload_len, out);
-        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => emit_ipv6(src, dst, protocol, marks, payload_len, out),
         _ => debug_assert!(false, "a flow has one family"),
     }
+}
+
+#[inline(never)] // so that the other family's is short
+fn emit_ipv6(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, marks: Marks, payload_len: usize, out: &mut [u8]) {
+    let Marks { hop_limit, traffic_class, flow_label } = marks;
+    let header = ipv6::Header { src, dst, next_header, hop_limit, traffic_class, flow_label, fragment: None };
+    header.emit(payload_len, out);
 }
 
 fn emit_echo(
