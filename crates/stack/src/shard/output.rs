@@ -98,7 +98,6 @@ impl Shard {
             return None;
         }
         self.checksum_left = None;
-        self.model.followers = 0;
         if !self.replies.is_empty()
             && let Some(reply) = self.replies.pop()
         {
@@ -274,6 +273,7 @@ impl Shard {
         }
     }
 
+    #[inline(never)] // most frames are connections'
     fn emit_reply(&mut self, reply: Reply, frame: &mut [u8]) -> usize {
         let ethertype = match &reply.body {
             Body::Tcp { src, .. } => ethertype(*src),

@@ -114,6 +114,7 @@ impl Shard {
     }
 
     /// Whether a connection that is open now can be kept.
+    #[inline]
     fn has_room(&self, listener: ListenerId) -> Result<(), Refusal> {
         if self.own_connections() >= self.config.max_connections as usize {
             return Err(Refusal::ConnectionsFull);

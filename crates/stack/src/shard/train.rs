@@ -86,11 +86,12 @@ impl Shard {
     /// The frames like the one that was written last, in the same turn, as far as there are buffers for them.
     #[inline(never)] // what is sent most often is one segment
     pub(super) fn follow(&mut self, now: Instant, frames: &mut impl Frames) {
+        let followers = core::mem::take(&mut self.model.followers);
         // Replies go first: its neighbour may have been asked for just now.
         if !self.replies.is_empty() {
             return;
         }
-        let most = self.model.followers.min(BURST - self.burst);
+        let most = followers.min(BURST - self.burst);
         let slot = self.dirty.front().copied().unwrap_or(u32::MAX);
         let Some(entry) = self.conns.get_mut(slot) else { return };
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
