@@ -4,6 +4,7 @@
 mod ahead;
 mod claim;
 mod connections;
+mod follow;
 mod foreign;
 mod icmp;
 mod input;
@@ -47,6 +48,7 @@ use ahead::Ahead;
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use connections::Connections;
 use core::net::{IpAddr, SocketAddr};
+use follow::Follower;
 use foreign::Foreign;
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
 use train::Model;
@@ -122,6 +124,7 @@ pub struct Shard {
     conns: Connections,
     table: FlowTable,
     ahead: Ahead,
+    follower: Follower,
     time_waits: TimeWaits,
     half_opens: HalfOpens,
     cookies: Cookies,
@@ -182,6 +185,7 @@ impl Shard {
             ),
             table: FlowTable::new(table),
             ahead: Ahead::default(),
+            follower: Follower::default(),
             time_waits: TimeWaits::new(now, config.max_time_wait, config.addresses.iter().map(|a| a.ip).collect()),
             half_opens: HalfOpens::new(now, config.max_half_open),
             cookies: Cookies::new(cookies),
@@ -547,14 +551,24 @@ impl Shard {
     /// all there is to see to.
     #[inline]
     fn mark_unless_quiet(&mut self, slot: u32) {
-        let Some(entry) = self.conns.get_mut(slot) else { return };
-        if entry.dirty {
-            return;
+        if let Some(entry) = self.conns.get_mut(slot).filter(|entry| !entry.dirty) {
+            Self::mark_clean(entry, slot, &mut self.counters, &mut self.dirty, &mut self.wheel);
         }
+    }
+
+    /// Of one that is not in the queue yet.
+    #[inline]
+    fn mark_clean(
+        entry: &mut Entry,
+        slot: u32,
+        counters: &mut Counters,
+        dirty: &mut VecDeque<u32>,
+        wheel: &mut Wheel<Near>,
+    ) {
         if !entry.over && entry.conn.sent_all() {
-            Self::arm_entry(entry, slot, &mut self.wheel);
+            Self::arm_entry(entry, slot, wheel);
         } else {
-            Self::mark_entry(entry, slot, &mut self.counters, &mut self.dirty);
+            Self::mark_entry(entry, slot, counters, dirty);
         }
     }
 

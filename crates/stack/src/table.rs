@@ -90,6 +90,8 @@ pub(crate) struct FlowTable {
     len: usize,
     /// The connection that was found last: segments come in trains. Forgotten whenever the table changes.
     recent: Option<(FlowKey, u32)>,
+    /// How often it has changed.
+    changes: u64,
 }
 
 impl FlowTable {
@@ -105,6 +107,7 @@ impl FlowTable {
             moving: Vec::new(),
             len: 0,
             recent: None,
+            changes: 0,
         }
     }
 
@@ -134,10 +137,29 @@ impl FlowTable {
         self.recent.as_ref().filter(|(key, _)| key == flow).map(|(_, slot)| *slot)
     }
 
+    /// The connection that was found last.
+    pub(crate) const fn most_recent(&self) -> Option<(&FlowKey, u32)> {
+        match &self.recent {
+            Some((flow, slot)) => Some((flow, *slot)),
+            None => None,
+        }
+    }
+
     /// The connection with this key was found.
     #[inline]
     pub(crate) const fn remember(&mut self, flow: FlowKey, slot: u32) {
         self.recent = Some((flow, slot));
+    }
+
+    /// How often an owner has come, gone or been replaced: as long as it is the same, every slot has the key it had.
+    #[inline]
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    fn changed(&mut self) {
+        self.recent = None;
+        self.changes += 1;
     }
 
     /// Owners.
@@ -213,7 +235,7 @@ impl FlowTable {
             self.go_on();
         }
         self.len += 1;
-        self.recent = None;
+        self.changed();
         self.place(Bucket { hash, owner: owner.encode() });
     }
 
@@ -270,7 +292,7 @@ impl FlowTable {
     pub(crate) fn remove(&mut self, hash: u32, owner: Owner) -> bool {
         let Some((at, _)) = self.position(hash, |o| o == owner) else { return false };
         self.len -= 1;
-        self.recent = None;
+        self.changed();
         self.vacate(at);
         true
     }
@@ -296,7 +318,7 @@ impl FlowTable {
     pub(crate) fn replace(&mut self, hash: u32, old: Owner, new: Owner) {
         if let Some((at, _)) = self.position(hash, |o| o == old) {
             self.set(at, Bucket { hash, owner: new.encode() });
-            self.recent = None;
+            self.changed();
         }
     }
 }
@@ -329,8 +351,9 @@ mod tests {
             assert_eq!(table.recent(&key(1)), None);
             table.remember(key(1), 1);
             assert_eq!((table.recent(&key(1)), table.recent(&key(2))), (Some(1), None));
+            let before = table.changes();
             change(&mut table);
-            assert_eq!(table.recent(&key(1)), None);
+            assert_eq!((table.recent(&key(1)), table.changes()), (None, before + 1));
         }
     }
 

@@ -65,6 +65,7 @@ impl Shard {
         }
     }
 
+    #[inline(never)] // hardly anybody has a tap
     pub(crate) fn tap_conn(&mut self, slot: u32, hear: impl FnOnce(&mut dyn Tap, &FlowKey, SeqNum, SeqNum)) {
         if let Some(mut tap) = self.tap.take() {
             if let Some((flow, (iss, irs))) = self.identity(slot) {

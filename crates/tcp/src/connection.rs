@@ -38,7 +38,7 @@ pub use train::Train;
 use wheel::{Duration, Instant};
 use wire::{
     SeqNum,
-    tcp::{Flags, Header, Options, SackBlocks, Segment},
+    tcp::{Flags, Header, Options, Plain, SackBlocks, Segment},
 };
 
 /// What a connection is opened with.
@@ -241,8 +241,8 @@ impl Connection {
 
     /// A segment of this connection arrived; its checksum is verified.
     pub fn on_segment(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
-        if self.is_predicted(segment) {
-            return self.on_predicted(env, segment);
+        if let Some(outcome) = self.if_expected(env, segment) {
+            return outcome;
         }
         self.on_any_segment(env, segment)
     }

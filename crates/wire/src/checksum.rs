@@ -25,22 +25,39 @@ pub(crate) fn finish_with(acc: u64, bytes: &[u8]) -> u16 {
 ///
 /// 2^16, 2^32 and 2^64 are all 1 modulo 2^16 - 1, so whole 64-bit words may be added, with the carry brought back in; and the
 /// sum of byte-swapped words is the byte-swapped sum (RFC 1071, section 2), so they may be read in the machine's own order.
-#[inline]
+#[inline(never)] // it is long, and there are many who need it
 fn native(bytes: &[u8]) -> u64 {
-    let (blocks, rest) = bytes.as_chunks::<128>();
-    let sum = blocks.iter().fold(0, chain);
-    let (blocks, rest) = rest.as_chunks::<32>();
-    let sum = blocks.iter().fold(sum, chain);
-    let (words, tail) = rest.as_chunks::<4>();
-    let mut last: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    let padded = match *tail {
-        [] => [0; 4],
-        [a] => [a, 0, 0, 0],
-        [a, b] => [a, b, 0, 0],
-        [a, b, c, ..] => [a, b, c, 0],
-    };
-    last += u64::from(u32::from_ne_bytes(padded));
+    let (blocks, rest) = bytes.as_chunks::<256>();
+    let mut sum = 0;
+    for block in blocks {
+        sum = chain(sum, block);
+    }
+    // What is left is cut in halves, without a loop.
+    let (sum, rest) = piece::<128>(sum, rest);
+    let (sum, rest) = piece::<64>(sum, rest);
+    let (sum, rest) = piece::<32>(sum, rest);
+    let (sum, rest) = piece::<16>(sum, rest);
+    let (sum, rest) = piece::<8>(sum, rest);
+    let (mut last, mut rest) = (0, rest);
+    if let Some((word, behind)) = rest.split_first_chunk() {
+        (last, rest) = (u64::from(u32::from_ne_bytes(*word)), behind);
+    }
+    if let Some((word, behind)) = rest.split_first_chunk() {
+        (last, rest) = (last + u64::from(u16::from_ne_bytes(*word)), behind);
+    }
+    if let [byte, ..] = *rest {
+        last += u64::from(u16::from_ne_bytes([byte, 0]));
+    }
     add(sum, last)
+}
+
+/// The first `N` bytes, if there are so many, and what is left.
+#[inline(always)]
+fn piece<const N: usize>(sum: u64, bytes: &[u8]) -> (u64, &[u8]) {
+    match bytes.split_first_chunk::<N>() {
+        Some((block, rest)) => (chain(sum, block), rest),
+        None => (sum, bytes),
+    }
 }
 
 /// Adds the carry back in (RFC 1071, section 1). A sum that has carried is at most all ones less one, however many were added:
@@ -51,20 +68,17 @@ fn add(a: u64, b: u64) -> u64 {
     sum + u64::from(carry)
 }
 
-/// The sum of the 32-bit words of an IPv4 header without options, in the machine's own order: what is said of it is true of
+/// The sum of the words of an IPv4 header without options, in the machine's own order: what is said of it is true of
 /// the sum in network order, but for the order of its bytes.
 #[inline]
 pub(crate) fn native_ipv4(header: &[u8; 20]) -> u64 {
-    let (words, _) = header.as_chunks::<4>();
-    let mut sum = 0;
-    for word in words {
-        sum += u64::from(u32::from_ne_bytes(*word));
-    }
-    sum
+    let (sum, rest) = piece::<16>(0, header);
+    let last = rest.first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+    add(sum, u64::from(last))
 }
 
 /// Adds a block as one chain of carries, so that only its end waits for the block before: the longer the block, the less often.
-#[inline]
+#[inline(always)]
 fn chain<const N: usize>(sum: u64, block: &[u8; N]) -> u64 {
     let (mut acc, mut carry) = (0, false);
     for word in block.as_chunks::<8>().0 {
@@ -93,7 +107,17 @@ pub const fn finish(acc: u64) -> u16 {
 #[inline]
 #[must_use]
 pub const fn is_valid(acc: u64) -> bool {
-    finish(acc) == 0
+    // It folds to all ones if it is a multiple of 2^16 - 1, but for 0. Multiplied by this number, whose product with 2^16 - 1 is
+    // 1 modulo 2^64, a multiple becomes the number it is a multiple by, and whatever else something larger.
+    let times = acc.wrapping_mul(0xfffe_fffe_fffe_ffff);
+    times.wrapping_sub(1) < u64::MAX / 0xffff
+}
+
+/// Whether `bytes` and what the running sum `acc` is of, which are all of a message with its checksum in place, arrived intact.
+#[inline]
+#[must_use]
+pub(crate) fn is_valid_with(bytes: &[u8], acc: u64) -> bool {
+    is_valid(add(native(bytes), u64::from_be(acc)))
 }
 
 /// The sum of the IPv4 pseudo-header; `len` is the upper-layer header and payload in bytes.

@@ -22,8 +22,10 @@ pub mod ndp;
 pub mod quoted;
 mod seq;
 pub mod tcp;
+mod train;
 
 pub use eth::MacAddr;
 pub use ip::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 pub use malformed::Malformed;
 pub use seq::SeqNum;
+pub use train::Train;

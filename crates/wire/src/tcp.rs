@@ -156,7 +156,32 @@ pub struct Segment<'a> {
     pub payload: &'a [u8],
 }
 
+/// What nearly all segments of an open connection are: one that has no other option than timestamps, if it has any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain<'a> {
+    /// SEG.SEQ
+    pub seq: SeqNum,
+    /// SEG.ACK; meaningless without the ACK flag.
+    pub ack: SeqNum,
+    /// The control bits.
+    pub flags: Flags,
+    /// The window as it stands in the header.
+    pub window: u16,
+    /// Timestamps.
+    pub timestamps: Option<Timestamps>,
+    /// The data, possibly none.
+    pub payload: &'a [u8],
+}
+
 impl<'a> Segment<'a> {
+    /// The segment without the options that a [plain](Plain) one has not, and without ports and urgent pointer.
+    #[inline]
+    #[must_use]
+    pub const fn plain(&self) -> Plain<'a> {
+        let Header { seq, ack, flags, window, options: Options { timestamps, .. }, .. } = self.header;
+        Plain { seq, ack, flags, window, timestamps, payload: self.payload }
+    }
+
     /// Reads a segment that fills `bytes`, sent from `src` to `dst`.
     ///
     /// # Errors

@@ -216,6 +216,24 @@ impl Connections {
         self.awake.get_mut(at as usize)
     }
 
+    /// What [is there](Self::at): nobody comes or goes between.
+    #[inline]
+    pub(super) fn look_at(&mut self, slot: u32, at: usize) -> Option<&mut Entry> {
+        debug_assert!(self.at(slot) == Some(at), "who goes does so behind the frames of a turn");
+        self.awake.get_mut(at)
+    }
+
+    /// As [`use_mut`](Self::use_mut), if it is in full and still there.
+    #[inline]
+    pub(super) fn use_at(&mut self, slot: u32, at: usize) -> Option<&mut Entry> {
+        let mark = self.marks.get_mut(at)?;
+        if mark.slot != slot {
+            return None;
+        }
+        mark.used = true;
+        self.awake.get_mut(at)
+    }
+
     #[inline(never)] // the rare case
     fn wake(&mut self, slot: u32) -> Option<u32> {
         let place = &mut self.places[slot as usize];
@@ -257,9 +275,9 @@ impl Connections {
         }
     }
 
-    /// The place of a connection that is in full already.
+    /// The place of a connection that is in full already, until one of them comes or goes.
     #[inline]
-    fn at(&self, slot: u32) -> Option<usize> {
+    pub(super) fn at(&self, slot: u32) -> Option<usize> {
         self.at.get(slot as usize).filter(|at| **at != NOT_AWAKE).map(|at| *at as usize)
     }
 

@@ -1,7 +1,7 @@
 //! What a frame does: Ethernet, ARP, IP, ICMP, TCP.
 
 use super::{
-    App, Entry, Env, Error, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
+    App, ConnId, Entry, Env, Error, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
     ndp::{is_ndp, solicits},
     passive::Knocker,
 };
@@ -51,11 +51,17 @@ impl Shard {
     /// A frame arrived. Whatever it holds, it is processed, or dropped and counted by reason, unless its flow may be another
     /// shard's: then nothing is done, and it is to be handed over ([`on_handed`](Self::on_handed)).
     pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
+        if self.on_train(now, frame, app) { Placed::Here } else { self.on_any_frame(now, frame, app) }
+    }
+
+    #[inline(never)] // so that the short way does not carry what only the long one needs
+    fn on_any_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
         let placed = self.take(now, frame, Way::Arrived, app);
         match placed {
             Placed::Elsewhere => self.counters.strays_out += 1,
             Placed::Refused => return Placed::Here,
-            Placed::Here | Placed::Everybodys => {}
+            Placed::Here => self.note_train(frame),
+            Placed::Everybodys => {}
         }
         placed
     }
@@ -134,7 +140,7 @@ impl Shard {
     }
 
     /// RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3: who may be a source and a destination.
-    fn check_addresses(&self, src: IpAddr, dst: IpAddr) -> Result<(), Rejected> {
+    pub(super) fn check_addresses(&self, src: IpAddr, dst: IpAddr) -> Result<(), Rejected> {
         if dst.is_multicast() || matches!(dst, IpAddr::V4(ip) if ip.is_broadcast()) {
             return Err(Refusal::NotUnicast.into());
         }
@@ -336,11 +342,21 @@ impl Shard {
             }
             self.deliver(now, slot, &segment.payload[at..at + len], app);
         }
-        let Some(entry) = self.entry(slot) else { return };
+        if let Some(at) = self.conns.at(slot) {
+            self.tell_and_mark(now, slot, at, app);
+        }
+    }
+
+    /// What a segment has done is told, and what it asks for is seen to.
+    #[inline(always)] // most often there is nothing to do
+    pub(super) fn tell_and_mark(&mut self, now: Instant, slot: u32, at: usize, app: &mut impl App) {
+        let Some(entry) = self.conns.look_at(slot, at) else { return };
         if entry.may_tell() {
             self.dispatch_all(now, slot, app);
+            self.mark_unless_quiet(slot);
+        } else if !entry.dirty {
+            Self::mark_clean(entry, slot, &mut self.counters, &mut self.dirty, &mut self.wheel);
         }
-        self.mark_unless_quiet(slot);
     }
 
     fn dispatch_established(&mut self, now: Instant, slot: u32, app: &mut impl App) {
@@ -358,18 +374,25 @@ impl Shard {
 
     /// Hands bytes over in place, and keeps what the application leaves.
     fn deliver(&mut self, now: Instant, slot: u32, data: &[u8], app: &mut impl App) {
-        let mut taken = 0;
         let Some(entry) = self.entry(slot) else { return };
         // Who lingers hears of the outcome and of nothing else.
-        if entry.told && !entry.dead && !entry.conn.lingers() {
-            let conn = self.id(slot);
-            taken = self.call(now, |io| app.on_data(io, conn, data)).min(data.len());
+        let hears = entry.told && !entry.dead && !entry.conn.lingers();
+        self.give(now, self.id(slot), hears, data, app);
+    }
+
+    /// The same, if it is known whether the application hears of it.
+    #[inline(always)] // the application's call is all there is to it
+    pub(super) fn give(&mut self, now: Instant, id: ConnId, hears: bool, data: &[u8], app: &mut impl App) {
+        let taken = if hears { self.call(now, |io| app.on_data(io, id, data)).min(data.len()) } else { 0 };
+        self.tap_read(id.slot, &data[..taken]);
+        if taken < data.len() {
+            self.keep(now, id.slot, &data[taken..], app);
         }
-        self.tap_read(slot, &data[..taken]);
-        let rest = &data[taken..];
-        if rest.is_empty() {
-            return;
-        }
+    }
+
+    /// Keeps what the application leaves.
+    #[inline(never)] // of no interest to those who take everything
+    fn keep(&mut self, now: Instant, slot: u32, rest: &[u8], app: &mut impl App) {
         let id = self.id(slot);
         let Some(Entry { conn, dead, .. }) = self.conns.get_mut(slot) else { return };
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };

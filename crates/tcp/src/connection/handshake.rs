@@ -96,7 +96,7 @@ impl Connection {
             self.snd.syn_again();
             return Outcome::default();
         }
-        self.take_ack(env, segment, false);
+        self.take_ack_of(env, segment, false);
         // RFC 3168 section 6.1.1: not after a SYN that did not ask.
         if env.config.ecn.asks() && self.snd.retransmits() == 0 && ecn::agrees(header.flags) {
             self.use_ecn();

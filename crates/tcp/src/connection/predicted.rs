@@ -1,43 +1,78 @@
 //! Header prediction (V. Jacobson, 1990): the segment that nearly always comes next, in order and with nothing unusual about
 //! it, goes a short way. It leads to where the long one does (`segment`).
 
-use super::{Connection, Env, Flags, Outcome, Segment, State};
+use super::{Connection, Env, Flags, Outcome, Plain, SackBlocks, Segment, State};
+use crate::{recv::Taken, send::Ack};
 
 /// PSH says nothing that matters.
 const USUAL: Flags = Flags(Flags::ACK.0 | Flags::PSH.0);
 
 impl Connection {
-    /// The connection is open, nothing is out of order, and the segment is the next one and says nothing of a special kind.
-    pub(super) fn is_predicted(&self, segment: &Segment<'_>) -> bool {
-        let header = &segment.header;
-        self.state == State::Established
-            && header.flags | Flags::PSH == USUAL
-            && self.extras.is_none()
-            && !(self.read_shut || self.orphan)
-            && self.clock.expects(header.options.timestamps)
-            && self.rcv.expects(header.seq, segment.payload.len())
-            && self.snd.expects(header.ack)
+    /// The connection is open, and there is nothing about it that the short way leaves out: a segment may go it.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let shut = self.read_shut || self.orphan;
+        self.state == State::Established && self.extras.is_none() && !shut && self.rcv.is_regular()
     }
 
-    /// What [`on_any_segment`](Self::on_any_segment) comes to for a segment that [is predicted](Self::is_predicted).
-    pub(super) fn on_predicted(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Outcome {
-        let header = &segment.header;
-        let new = header.ack != self.snd.snd_una();
-        // Whether the window changes means something for duplicates only.
-        self.take_ack(env, segment, !new && self.snd.changes_window(header));
-        self.snd.update_window(env, header, false);
+    /// Whether a segment goes the short way, [`on_expected`](Self::on_expected): the connection is open, nothing is out of order, and
+    /// the segment is the next one and says nothing of a special kind.
+    #[inline(always)] // as all on this way, so that a segment stays in registers
+    #[must_use]
+    pub fn expects(&self, segment: &Plain<'_>) -> bool {
+        segment.flags | Flags::PSH == USUAL
+            && self.is_plain()
+            && self.clock.expects(segment.timestamps)
+            && self.rcv.expects(segment.seq, segment.payload.len())
+            && self.snd.expects(segment.ack)
+    }
+
+    /// As [`on_segment`](Self::on_segment), for a segment without other options that [is expected](Self::expects). `None`: all of its
+    /// payload is to be given to the application now, as [`Outcome::deliver`].
+    #[inline(always)]
+    pub fn on_expected(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Option<Outcome> {
+        debug_assert!(self.expects(segment), "who calls has asked");
+        match self.on_predicted(env, segment, &SackBlocks::NONE) {
+            Taken::InPlace => None,
+            taken => Some(self.taken(taken, 0, segment.payload)),
+        }
+    }
+
+    /// What becomes of a segment that goes the short way.
+    #[inline(always)]
+    pub(super) fn if_expected(&mut self, env: &mut Env<'_>, segment: &Segment<'_>) -> Option<Outcome> {
+        let plain = segment.plain();
+        self.expects(&plain).then(|| {
+            let taken = self.on_predicted(env, &plain, &segment.header.options.sack);
+            self.taken(taken, 0, plain.payload)
+        })
+    }
+
+    /// What [`on_any_segment`](Self::on_any_segment) comes to for a segment that [is expected](Self::expects).
+    #[inline(always)]
+    fn on_predicted(&mut self, env: &mut Env<'_>, segment: &Plain<'_>, sack: &SackBlocks) -> Taken {
+        let Plain { seq, ack, window, timestamps, payload, .. } = *segment;
+        let new = ack != self.snd.snd_una();
+        if new || !self.snd.hears_nothing() {
+            // Whether the window changes means something for duplicates only.
+            let window_changed = !new && self.snd.changes_window(seq, ack, window);
+            let (ece, empty) = (false, payload.is_empty());
+            self.take_ack(env, timestamps, Ack { number: ack, sack, echo: None, ece, empty, window_changed });
+        }
+        self.snd.update_window(env, seq, ack, window, false);
         if new {
             self.on_progress(env);
         }
-        if let Some(timestamps) = header.options.timestamps {
-            self.clock.update(env.now, header.seq, timestamps.val);
+        let clue = self.clue(env, timestamps);
+        if let Some(timestamps) = timestamps {
+            self.clock.update(env.now, seq, timestamps.val);
         }
-        if segment.payload.is_empty() {
-            return Outcome::default();
+        if payload.is_empty() {
+            return Taken::Nothing;
         }
-        self.echo.data(header.flags);
-        let taken = self.rcv.on_next_data(env, segment.payload, self.clue(env, segment));
-        self.taken(taken, 0, segment.payload)
+        self.echo.data(segment.flags);
+        self.rcv.on_next_data(env, payload, clue)
     }
 }
 
@@ -49,10 +84,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
     use std::{format, vec, vec::Vec};
     use wheel::{Duration, Instant};
-    use wire::{
-        SeqNum,
-        tcp::{SackBlocks, Timestamps},
-    };
+    use wire::{SeqNum, tcp::Timestamps};
 
     /// What happens to a connection.
     #[derive(Debug, Clone)]
@@ -218,8 +250,13 @@ pub(super) mod tests {
                     let payload = vec![7; len];
                     let segment = Segment { header, payload: &payload };
                     conn.congestion_experienced(window == 0);
-                    *predicted += usize::from(conn.is_predicted(&segment));
-                    let outcome = if *short {
+                    let plain = segment.plain();
+                    let expected = conn.expects(&plain);
+                    *predicted += usize::from(expected);
+                    let outcome = if *short && expected && sack.is_empty() {
+                        let whole = Outcome { deliver: Some((0, len)), ..Outcome::default() };
+                        conn.on_expected(&mut env, &plain).unwrap_or(whole)
+                    } else if *short {
                         conn.on_segment(&mut env, &segment)
                     } else {
                         conn.on_any_segment(&mut env, &segment)

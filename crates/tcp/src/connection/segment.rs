@@ -9,6 +9,7 @@ use crate::{
     },
     send::Ack,
 };
+use wire::tcp::Timestamps;
 
 fn dropped(reason: DropReason) -> Outcome {
     Outcome { dropped: Some(reason), ..Outcome::default() }
@@ -51,7 +52,7 @@ impl Connection {
                 let reset = Some(Reset::answer(&segment.header));
                 return Outcome { reset, ..dropped(DropReason::AckUnacceptable) };
             }
-            self.take_ack(env, segment, false);
+            self.take_ack_of(env, segment, false);
             self.establish(&segment.header);
         } else if let Some(outcome) = self.acknowledge(env, segment) {
             return outcome;
@@ -133,7 +134,7 @@ impl Connection {
         if header.flags.contains(Flags::ACK) && self.snd.acknowledges_new(header.ack) {
             // Figure 7 of RFC 9293 and its appendix A.2: this SYN-ACK completes the handshake.
             // The ACK is for a peer that is strict.
-            self.take_ack(env, segment, false);
+            self.take_ack_of(env, segment, false);
             self.establish(header);
             self.rcv.request_ack();
             return Outcome::default();
@@ -172,10 +173,11 @@ impl Connection {
             return Some(self.challenge(env, DropReason::AckUnacceptable));
         }
         let new = self.snd.acknowledges_new(header.ack);
-        self.take_ack(env, segment, self.snd.changes_window(header));
+        let window_changed = self.snd.changes_window(header.seq, header.ack, header.window);
+        self.take_ack_of(env, segment, window_changed);
         if header.ack == self.snd.snd_una() {
             let unwaited = self.orphan || self.user_timeout().is_some();
-            self.snd.update_window(env, header, unwaited);
+            self.snd.update_window(env, header.seq, header.ack, header.window, unwaited);
         }
         if new {
             self.on_progress(env);
@@ -196,15 +198,28 @@ impl Connection {
         }
     }
 
-    /// Hands the acknowledgment to the sender.
-    pub(super) fn take_ack(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, window_changed: bool) {
+    /// Hands the acknowledgment of a segment to the sender.
+    pub(super) fn take_ack_of(&mut self, env: &mut Env<'_>, segment: &Segment<'_>, window_changed: bool) {
         let header = &segment.header;
-        let (number, sack, ece) = (header.ack, &header.options.sack, header.flags.contains(Flags::ECE));
-        if self.snd.on_usual_ack(env, number, sack, ece) {
+        let (sack, ece, empty) = (&header.options.sack, header.flags.contains(Flags::ECE), segment.is_empty());
+        let ack = Ack { number: header.ack, sack, echo: None, ece, empty, window_changed };
+        self.hand_ack(env, header.options.timestamps, ack);
+    }
+
+    /// The same for one that goes the short way.
+    #[inline(never)] // of no interest to who only receives
+    pub(super) fn take_ack(&mut self, env: &mut Env<'_>, timestamps: Option<Timestamps>, ack: Ack<'_>) {
+        self.hand_ack(env, timestamps, ack);
+    }
+
+    /// What it echoes is seen here.
+    #[inline(always)] // so that there is one call and not two
+    fn hand_ack(&mut self, env: &mut Env<'_>, timestamps: Option<Timestamps>, ack: Ack<'_>) {
+        if self.snd.on_usual_ack(env, ack.number, ack.sack, ack.ece) {
             return;
         }
-        let echo = header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr));
-        self.snd.on_any_ack(env, Ack { number, sack, echo, ece, empty: segment.is_empty(), window_changed });
+        let echo = timestamps.and_then(|t| self.clock.age(env.now, t.ecr));
+        self.snd.on_any_ack(env, Ack { echo: echo.map(|ms| Duration::from_millis(ms.into())), ..ack });
     }
 
     fn fin_acknowledged(&mut self, env: &mut Env<'_>) {
@@ -239,7 +254,7 @@ impl Connection {
             self.echo.data(segment.header.flags);
         }
         self.on_urgent(segment);
-        let taken = self.rcv.on_data(env, acceptable, self.clue(env, segment));
+        let taken = self.rcv.on_data(env, acceptable, self.clue(env, segment.header.options.timestamps));
         let outcome = self.taken(taken, acceptable.skipped(), acceptable.payload());
         debug_assert!(outcome.deliver.is_none_or(|(at, len)| at + len <= segment.payload.len()));
         if self.rcv.take_fin() {
@@ -268,12 +283,11 @@ impl Connection {
 
     /// What a segment says of the round trip.
     #[inline]
-    pub(super) fn clue(&self, env: &Env<'_>, segment: &Segment<'_>) -> Clue {
+    pub(super) fn clue(&self, env: &Env<'_>, timestamps: Option<Timestamps>) -> Clue {
         if !self.clock.is_on() {
             return Clue::Window(self.snd.srtt());
         }
-        let echo = segment.header.options.timestamps.and_then(|t| self.clock.age(env.now, t.ecr));
-        Clue::Echo(echo.unwrap_or(Duration::MAX))
+        timestamps.map_or(Clue::Nothing, |t| self.rcv.clue(t.ecr, || self.clock.age(env.now, t.ecr)))
     }
 
     fn on_fin(&mut self, env: &mut Env<'_>) {

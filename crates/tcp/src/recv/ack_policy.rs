@@ -56,9 +56,12 @@ impl Default for AckPolicy {
 impl AckPolicy {
     /// Data of `len` bytes arrived; `regular` if it was in order and nothing out of order is held (RFC 5681: anything else
     /// is acknowledged at once).
+    #[inline(always)] // most often it is one sum
     pub(crate) fn on_data(&mut self, len: u32, mss: u16, regular: bool) -> Ack {
         self.pending = self.pending.saturating_add(len);
-        self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
+        if len > self.full.into() {
+            self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
+        }
         if !regular {
             (self.quick, self.gathered) = (self.quick.max(QUICK), GAP);
         }
@@ -67,6 +70,11 @@ impl AckPolicy {
         if !regular || self.pending >= u32::from(self.gathered.max(2)) * full {
             return Ack::Now;
         }
+        self.wait(full)
+    }
+
+    #[inline(never)] // of a batch hardly one waits
+    fn wait(&mut self, full: u32) -> Ack {
         let quick = self.quick > 0;
         self.quick -= u8::from(quick && self.quick != ALWAYS);
         match (self.pending >= 2 * full, quick) {

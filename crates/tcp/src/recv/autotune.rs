@@ -10,8 +10,10 @@ use wire::SeqNum;
 /// How a segment tells that a round trip has passed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Clue {
-    /// It echoes a timestamp that we sent so long ago, in whole milliseconds (RFC 7323).
-    Echo(Duration),
+    /// It echoes this timestamp, which we sent so many milliseconds ago (RFC 7323).
+    Echo(u32, u32),
+    /// It echoes what the one before did, or nothing that we sent.
+    Nothing,
     /// There are no timestamps: only data beyond the window that was promised before. A sender that does not fill the window
     /// takes several round trips for it; this is the sender's own idea of one, from the handshake at least.
     Window(Option<Duration>),
@@ -56,11 +58,12 @@ pub(crate) struct Autotune {
     buffer: u32,
     /// The most the application has taken in a round trip.
     space: u32,
-    /// Where the application was when the measurement began, which edge had been promised, and when that was, in
-    /// milliseconds modulo 2^32.
+    /// Where the application was when the measurement began, and when that was, in milliseconds modulo 2^32.
     from: SeqNum,
-    edge: SeqNum,
     began: u32,
+    /// Without timestamps: which edge had been promised then. With them: what was echoed last. If that did not end the
+    /// measurement, it does not when it is echoed again: as much time has passed since it was sent as since the beginning.
+    edge_or_echo: u32,
     /// Bytes that have arrived since.
     arrived: u32,
 }
@@ -68,7 +71,7 @@ pub(crate) struct Autotune {
 impl Autotune {
     /// A connection opens with a buffer of `buffer` bytes. A sender that begins with RFC 6928's ten segments is no surprise.
     pub(crate) fn new(now: Instant, buffer: u32, mss: u32, rcv_nxt: SeqNum, edge: SeqNum) -> Self {
-        Self { buffer, space: buffer.min(10 * mss), from: rcv_nxt, edge, began: milliseconds(now), arrived: 0 }
+        Self::resumed((buffer, buffer.min(10 * mss)), now, rcv_nxt, edge)
     }
 
     /// The buffer, and the most the application has taken in a round trip: what outlives a rest.
@@ -78,12 +81,28 @@ impl Autotune {
 
     /// With these sizes a measurement begins at `since`.
     pub(crate) fn resumed((buffer, space): (u32, u32), since: Instant, rcv_nxt: SeqNum, edge: SeqNum) -> Self {
-        Self { buffer, space, from: rcv_nxt, edge, began: milliseconds(since), arrived: 0 }
+        let edge_or_echo = edge.value();
+        Self { buffer, space, from: rcv_nxt, began: milliseconds(since), edge_or_echo, arrived: 0 }
     }
 
     /// Bytes the buffer may hold now. It never falls.
     pub(crate) const fn buffer(&self) -> u32 {
         self.buffer
+    }
+
+    /// What a segment tells that echoes `ecr`, which we sent `age` milliseconds ago, if we did.
+    #[inline]
+    pub(crate) fn clue(&self, ecr: u32, age: impl FnOnce() -> Option<u32>) -> Clue {
+        match if ecr == self.edge_or_echo { None } else { age() } {
+            Some(age) => Clue::Echo(ecr, age),
+            None => Clue::Nothing,
+        }
+    }
+
+    /// Data has arrived that says nothing of the round trip: the measurement goes on.
+    #[inline]
+    pub(crate) const fn on_more(&mut self, len: u32) {
+        self.arrived = self.arrived.saturating_add(len);
     }
 
     /// Measures; the buffer grows to `most` at the utmost, and only if there is memory: `spare`. `None`: the measurement goes on.
@@ -92,11 +111,15 @@ impl Autotune {
         let elapsed = milliseconds(arrival.now).wrapping_sub(self.began);
         let over = match arrival.clue {
             // We sent it after the measurement had begun, not in the same millisecond.
-            Clue::Echo(age) => age.as_millis() < elapsed.into(),
-            Clue::Window(_) => arrival.end.after(self.edge),
+            Clue::Echo(ecr, age) => {
+                self.edge_or_echo = ecr;
+                age < elapsed
+            }
+            Clue::Window(_) => arrival.end.after(SeqNum::new(self.edge_or_echo)),
+            Clue::Nothing => false,
         };
         if !over {
-            self.arrived = self.arrived.saturating_add(arrival.len);
+            self.on_more(arrival.len);
             return None;
         }
         // What was taken, but not what had waited behind a gap or for a lazy reader: that says nothing of the path.
@@ -107,8 +130,10 @@ impl Autotune {
         if verdict != Verdict::Held {
             self.space = self.space.max(taken);
         }
-        (self.from, self.edge, self.began) = (arrival.taken, arrival.edge, milliseconds(arrival.now));
-        self.arrived = arrival.len;
+        (self.from, self.began, self.arrived) = (arrival.taken, milliseconds(arrival.now), arrival.len);
+        if matches!(arrival.clue, Clue::Window(_)) {
+            self.edge_or_echo = arrival.edge.value();
+        }
         Some(Measured { verdict, settled })
     }
 
@@ -167,9 +192,9 @@ mod tests {
 
     /// After `ms` an empty segment arrives behind data up to `end`, of which the application has taken all; it echoes what we
     /// sent `age` ms ago.
-    fn echo(ms: u64, end: u32, age: u64) -> Arrival {
+    fn echo(ms: u64, end: u32, age: u32) -> Arrival {
         let (taken, edge) = (SeqNum::new(end), SeqNum::new(end) + START);
-        Arrival { now: at(ms), clue: Clue::Echo(Duration::from_millis(age)), len: 0, end: taken, edge, taken }
+        Arrival { now: at(ms), clue: Clue::Echo(0, age), len: 0, end: taken, edge, taken }
     }
 
     fn judge(tune: &mut Autotune, arrival: Arrival, most: u32, spare: bool) -> Verdict {
@@ -178,7 +203,7 @@ mod tests {
 
     /// So much arrives, and proves nothing.
     fn arrive(tune: &mut Autotune, len: u32) {
-        let nothing = Arrival { len, clue: Clue::Echo(Duration::MAX), ..echo(0, 0, 0) };
+        let nothing = Arrival { len, clue: Clue::Nothing, ..echo(0, 0, 0) };
         assert_eq!(tune.on_data(nothing, 1 << 30, true), None);
     }
 
@@ -215,6 +240,23 @@ mod tests {
         assert_eq!(tune.buffer(), 1 << 20);
         arrive(&mut tune, 600_000);
         assert_eq!(judge(&mut tune, echo(205, 900_101, 20), 1 << 20, true), Verdict::Enough);
+    }
+
+    /// What is echoed again tells nothing, but for the first time it does; nor what we have not sent.
+    #[test]
+    fn an_echo_tells_something_once() {
+        let mut tune = tune();
+        let mut judged = |ms, ecr, age| {
+            let clue = tune.clue(ecr, || age);
+            let judged = tune.on_data(Arrival { clue, len: 20_000, ..echo(ms, 50_001, 0) }, 1 << 20, true).is_some();
+            (matches!(clue, Clue::Nothing), judged)
+        };
+        assert_eq!(judged(120, 7000, Some(20)), (false, false), "sent as it began");
+        assert_eq!(judged(130, 7000, Some(30)), (true, false));
+        assert_eq!(judged(130, 6000, None), (true, false));
+        assert_eq!(judged(130, 7001, Some(29)), (false, true), "sent behind that");
+        assert_eq!(judged(140, 7001, Some(39)), (true, false));
+        assert_eq!(judged(151, 7031, Some(20)), (false, true));
     }
 
     #[test]
@@ -309,7 +351,7 @@ mod tests {
         let start = SeqNum::new(u32::MAX - 9);
         let now = Instant::ZERO + Duration::from_millis(u64::from(u32::MAX) - 3);
         let mut tune = Autotune::new(now, START, MSS, start, start + START);
-        let clue = Clue::Echo(Duration::from_millis(20));
+        let clue = Clue::Echo(0, 20);
         arrive(&mut tune, 50_000);
         let (now, taken) = (now + Duration::from_millis(21), start + 50_000);
         let arrival = Arrival { now, clue, len: 0, end: start, edge: start, taken };

@@ -194,12 +194,16 @@ impl Receiver {
         self.fin.then_some(self.fin_seq)
     }
 
-    /// `len` octets from `seq` on are the next in order and fit the window, and nothing is out of order.
+    /// `len` octets from `seq` on are the next in order and fit the window.
+    #[inline]
     pub(crate) fn expects(&self, seq: SeqNum, len: usize) -> bool {
-        seq == self.rcv_nxt
-            && len <= self.edge.since(self.rcv_nxt) as usize
-            && self.is_in_order()
-            && self.fin_at().is_none()
+        seq == self.rcv_nxt && len <= self.edge.since(self.rcv_nxt) as usize
+    }
+
+    /// Nothing is out of order, and no FIN has come.
+    #[inline]
+    pub(crate) fn is_regular(&self) -> bool {
+        self.is_in_order() && self.fin_at().is_none()
     }
 
     /// Nothing is out of order.
@@ -253,10 +257,20 @@ impl Receiver {
     }
 
     /// What [`on_data`](Self::on_data) comes to for data that is [expected](Self::expects), without FIN.
-    #[inline]
+    #[inline(always)] // into the short way, and nowhere else
     pub(crate) fn on_next_data(&mut self, env: &mut Env<'_>, payload: &[u8], clue: Clue) -> Taken {
         self.measure(env, self.rcv_nxt, payload, clue);
-        let taken = self.take_next(env.pool, payload);
+        if self.queue.is_empty() && self.reassembly.is_none() {
+            self.rcv_nxt += length(payload);
+            self.note_data(env, payload);
+            return Taken::InPlace;
+        }
+        self.on_more_data(env, payload)
+    }
+
+    #[inline(never)] // of no interest to who reads at once
+    fn on_more_data(&mut self, env: &mut Env<'_>, payload: &[u8]) -> Taken {
+        let taken = self.queue_next(env.pool, payload);
         if taken == Taken::NoMemory {
             self.ack = Due::Now;
         } else {
@@ -266,6 +280,7 @@ impl Receiver {
     }
 
     /// Data has come in order: when is it to be acknowledged?
+    #[inline(always)] // most often it is one sum
     fn note_data(&mut self, env: &Env<'_>, payload: &[u8]) {
         match self.policy.on_data(length(payload), self.mss, self.reassembly.is_none()) {
             Ack::Now => self.ack = Due::Now,
@@ -285,19 +300,34 @@ impl Receiver {
         }
     }
 
-    /// Data arrives: the buffer grows with what the application has taken of what came before.
+    /// What a segment tells of the round trip that echoes `ecr`, which we sent `age` milliseconds ago.
     #[inline]
+    pub(crate) fn clue(&self, ecr: u32, age: impl FnOnce() -> Option<u32>) -> Clue {
+        self.tune.clue(ecr, age)
+    }
+
+    /// Data arrives: the buffer grows with what the application has taken of what came before.
+    #[inline(always)] // the same
     fn measure(&mut self, env: &mut Env<'_>, seq: SeqNum, payload: &[u8], clue: Clue) {
-        let (len, taken) = (length(payload), self.rcv_nxt - self.queue.len());
+        let len = length(payload);
+        match clue {
+            Clue::Nothing => self.tune.on_more(len),
+            clue => self.measure_round(env, seq, len, clue),
+        }
+        if env.pool.share(self.queue.len(), self.tune.buffer()) < self.tune.buffer() {
+            env.pool.count(|c| c.windows_held += 1);
+        }
+    }
+
+    #[inline(never)] // once in a round trip or a millisecond
+    fn measure_round(&mut self, env: &mut Env<'_>, seq: SeqNum, len: u32, clue: Clue) {
+        let taken = self.rcv_nxt - self.queue.len();
         let arrival = Arrival { now: env.now, clue, len, end: seq + len, edge: self.edge, taken };
         if let Some(measured) = self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) {
             self.policy.on_round(measured.settled, self.profile);
             if measured.verdict == Verdict::Held {
                 env.pool.count(|c| c.growth_held += 1);
             }
-        }
-        if env.pool.share(self.queue.len(), self.tune.buffer()) < self.tune.buffer() {
-            env.pool.count(|c| c.windows_held += 1);
         }
     }
 

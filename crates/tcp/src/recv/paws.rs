@@ -81,10 +81,10 @@ impl Clock {
         }
     }
 
-    /// How long ago we sent the timestamp that a segment echoes, in whole milliseconds (RFC 7323 section 4).
-    pub(crate) fn age(&self, now: Instant, ecr: u32) -> Option<Duration> {
+    /// How many milliseconds ago we sent the timestamp that a segment echoes (RFC 7323 section 4).
+    pub(crate) fn age(&self, now: Instant, ecr: u32) -> Option<u32> {
         let age = clock(now, self.offset).wrapping_sub(ecr);
-        (self.is_on() && age < 1 << 31).then(|| Duration::from_millis(age.into()))
+        (self.is_on() && age < 1 << 31).then_some(age)
     }
 
     /// TS.Recent: what TIME-WAIT must remember (RFC 6191).

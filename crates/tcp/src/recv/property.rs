@@ -90,7 +90,7 @@ impl Bench {
         assert!(payload + acceptable.skipped() >= promised, "all of what was promised is");
         let in_order = acceptable.seq() == before.0;
         let (rcv, mut env) = self.env();
-        let taken = rcv.on_data(&mut env, &acceptable, Clue::Echo(Duration::from_millis(5)));
+        let taken = rcv.on_data(&mut env, &acceptable, Clue::Echo(0, 5));
         match taken {
             Taken::InPlace => {
                 let used = payload * takes / 4;

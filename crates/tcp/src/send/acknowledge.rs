@@ -49,6 +49,14 @@ impl Sender {
         }
     }
 
+    /// The peer is heard, and acknowledges nothing new: true if nothing is in flight, so that this is all there is to it, as
+    /// [`on_usual_ack`](Self::on_usual_ack) would find.
+    #[inline]
+    pub(crate) fn hears_nothing(&mut self) -> bool {
+        self.cork_seen();
+        self.flight.is_none()
+    }
+
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
     fn on_smooth_ack(&mut self, env: &mut Env<'_>, number: SeqNum) {
         let Some(mut flight) = self.flight.take() else { return };
@@ -271,14 +279,14 @@ mod tests {
                         echo: echo.map(|ms| Duration::from_millis(ms.into())),
                         ece: *ece,
                         empty: *empty,
-                        window_changed: sender.changes_window(&header),
+                        window_changed: sender.changes_window(header.seq, header.ack, header.window),
                     };
                     if *short {
                         sender.on_ack(&mut env, ack)
                     } else {
                         sender.on_any_ack(&mut env, ack)
                     }
-                    sender.update_window(&env, &header, false);
+                    sender.update_window(&env, header.seq, header.ack, header.window, false);
                 }
                 Op::Pass(_) => {
                     if sender.timer().is_some_and(|(_, at)| at <= now) {

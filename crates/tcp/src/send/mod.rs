@@ -290,7 +290,7 @@ impl Sender {
 
     /// SND.UNA =< SEG.ACK =< what was sent.
     pub(crate) fn expects(&self, ack: SeqNum) -> bool {
-        ack.since(self.snd_una) <= self.snd_max.since(self.snd_una)
+        ack == self.snd_una || ack.since(self.snd_una) <= self.snd_max.since(self.snd_una)
     }
 
     /// RFC 5961 section 5.2: SEG.ACK is worth a look, (SND.UNA - MAX.SND.WND) =< SEG.ACK =< SND.NXT.
@@ -319,27 +319,29 @@ impl Sender {
     }
 
     /// Whether [`update_window`](Self::update_window) would change the window of an acknowledgment that is not new.
-    pub(crate) fn changes_window(&self, header: &Header) -> bool {
-        self.is_newer(header) && u32::from(header.window) << self.shift != self.snd_wnd
+    pub(crate) fn changes_window(&self, seq: SeqNum, ack: SeqNum, window: u16) -> bool {
+        self.is_newer(seq, ack) && u32::from(window) << self.shift != self.snd_wnd
     }
 
-    fn is_newer(&self, header: &Header) -> bool {
-        self.wl1.before(header.seq) || (self.wl1 == header.seq && self.wl2.before_eq(header.ack))
+    fn is_newer(&self, seq: SeqNum, ack: SeqNum) -> bool {
+        self.wl1.before(seq) || (self.wl1 == seq && self.wl2.before_eq(ack))
     }
 
     /// RFC 9293 section 3.10.7.4, fifth: the send window, from a segment that is not older than the last that set it.
     /// `orphan`: nobody waits for the rest to be sent, or not longer than the user timeout.
-    #[inline]
-    pub(crate) fn update_window(&mut self, env: &Env<'_>, header: &Header, orphan: bool) {
-        if !self.is_newer(header) {
+    #[inline(always)] // most often it is two numbers
+    pub(crate) fn update_window(&mut self, env: &Env<'_>, seq: SeqNum, ack: SeqNum, window: u16, orphan: bool) {
+        if !self.is_newer(seq, ack) {
             return;
         }
-        let window = u32::from(header.window) << self.shift;
+        let window = u32::from(window) << self.shift;
         let changed = window != self.snd_wnd;
-        self.snd_wnd = window;
-        self.max_window = self.max_window.max(window);
-        self.wl1 = header.seq;
-        self.wl2 = header.ack;
+        if changed {
+            self.snd_wnd = window;
+            self.max_window = self.max_window.max(window);
+        }
+        self.wl1 = seq;
+        self.wl2 = ack;
         if self.persist.deadline().is_some() {
             // The peer answers our probes: a closed window may stay closed for ever (MUST-37). But not to an orphan: its
             // memory would be the peer's to hold.

@@ -21,7 +21,7 @@ pub struct Timestamps {
 
 impl Timestamps {
     /// The bytes of the option with the two no-operations before it.
-    pub(super) const LEN: usize = 12;
+    pub(crate) const LEN: usize = 12;
 
     #[inline]
     pub(super) fn emit(self, out: &mut [u8; Self::LEN]) {
@@ -42,6 +42,8 @@ pub struct SackBlocks {
 impl SackBlocks {
     /// The most blocks that 40 bytes of options can hold.
     pub const MAX: usize = 4;
+    /// No block.
+    pub const NONE: Self = Self { blocks: [(SeqNum::new(0), SeqNum::new(0)); Self::MAX], len: 0 };
 
     /// Appends the block of data from `start` up to, not including, `end`. Full already: false, and nothing changes.
     #[inline]

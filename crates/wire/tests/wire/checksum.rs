@@ -33,7 +33,7 @@ proptest! {
     }
 
     #[test]
-    fn every_length_and_extreme_value(len in 0usize..130, fill in prop_oneof![Just(0u8), Just(0xff), any::<u8>()]) {
+    fn every_length_and_extreme_value(len in 0usize..800, fill in prop_oneof![Just(0u8), Just(0xff), any::<u8>()]) {
         let message = vec![fill; len];
         prop_assert_eq!(checksum::finish(checksum::sum(0, &message)), !naive_sum(0, &message));
     }
@@ -51,6 +51,14 @@ proptest! {
         let word = |i: usize| extremes[i].map_or(words[i], |ones| if ones { 0xffff } else { words[i] & 1 });
         let acc = (0..4).fold(0, |acc, i| acc << 16 | u64::from(word(i)));
         prop_assert_eq!(checksum::finish(acc), !naive_sum(0, &acc.to_be_bytes()));
+    }
+
+    /// Only a sum that folds to all ones is; those are few among random ones.
+    #[test]
+    fn valid_is_what_leaves_nothing(acc: u64, times in 0..=u64::MAX / 0xffff, off in -2..2i64) {
+        for acc in [acc, (times * 0xffff).wrapping_add_signed(off), times.wrapping_add_signed(off)] {
+            prop_assert_eq!(checksum::is_valid(acc), checksum::finish(acc) == 0);
+        }
     }
 
     #[test]

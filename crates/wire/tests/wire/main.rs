@@ -14,6 +14,7 @@ mod quoted;
 mod seq;
 mod tcp;
 mod tcp_options;
+mod train;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,0 +1,133 @@
+//! A segment that comes behind another one of its flow, in order and with nothing unusual about it, goes a short way: its
+//! headers are compared with the other's, not read again ([`wire::Train`]), and nobody has to be looked up. Where it leads is
+//! where the long way does ([`frame`](Shard::take)); whatever is not as expected goes that way, before anything has been done.
+
+use super::{App, ConnId, Env, Instant, Shard};
+use tcp::Outcome;
+use wire::{Train, tcp::Plain};
+
+/// What the last frames were of.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    /// The last frame's [`hint`].
+    hint: u32,
+    train: Option<Known>,
+    /// How many frames have gone the short way.
+    #[cfg(test)]
+    followed: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    hint: u32,
+    form: Train,
+    conn: ConnId,
+    /// Where it is among those in full.
+    at: usize,
+    /// How often the table had changed when the connection was found there.
+    changes: u64,
+}
+
+/// Some bytes that tell a frame's flow from most others: of IPv4 the ports, of IPv6 the end of the source address. A frame that
+/// can't be of a train has none.
+#[inline]
+fn hint(frame: &[u8]) -> Option<u32> {
+    let head = frame.first_chunk::<{ Train::LEAST_BYTES }>()?;
+    Some(u32::from_ne_bytes([head[34], head[35], head[36], head[37]]))
+}
+
+impl Shard {
+    /// Takes a frame that is the next of a train. False: it goes the long way, and nothing has happened yet.
+    #[inline]
+    pub(super) fn on_train(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
+        let Some(known) = &self.follower.train else { return false };
+        if hint(frame) != Some(known.hint) || known.changes != self.table.changes() {
+            return false;
+        }
+        let Some(segment) = known.form.next(frame) else { return false };
+        let (conn, at, marked) = (known.conn, known.at, known.form.is_marked());
+        // The long way does not ask of IPv4 either whose address it is now.
+        let taken =
+            (!known.form.is_ipv6() || self.may_come(conn.slot)) && self.on_next(now, (conn, at), &segment, marked, app);
+        if !taken {
+            // What it leads to is seen first.
+            self.follower.train = None;
+        }
+        taken
+    }
+
+    #[inline(always)] // as all on this way, so that a segment stays in registers
+    fn on_next(
+        &mut self,
+        now: Instant,
+        (id, at): (ConnId, usize),
+        segment: &Plain<'_>,
+        marked: bool,
+        app: &mut impl App,
+    ) -> bool {
+        let Some(entry) = self.conns.use_at(id.slot, at) else { return false };
+        if !entry.told || !entry.conn.expects(segment) {
+            return false;
+        }
+        debug_assert!(!entry.dead, "of what the application has given up nothing is expected");
+        debug_assert_eq!(entry.counted, entry.conn.state(), "what changes the state counts it");
+        self.counters.frames_in += 1;
+        self.counters.segments_in += 1;
+        entry.conn.congestion_experienced(marked);
+        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        match entry.conn.on_expected(&mut env, segment) {
+            None => self.give(now, id, true, segment.payload, app),
+            Some(Outcome { dropped: Some(reason), .. }) => self.counters.dropped(reason),
+            Some(_) => {}
+        }
+        self.tell_and_mark(now, id.slot, at, app);
+        #[cfg(test)]
+        {
+            self.follower.followed += 1;
+        }
+        true
+    }
+
+    /// Whether both addresses of a connection are such that a frame may have them.
+    #[inline(never)] // out of IPv4's way
+    fn may_come(&self, slot: u32) -> bool {
+        self.conns.awake(slot).is_some_and(|entry| {
+            let (local, remote) = entry.key.addresses();
+            self.check_addresses(remote, local).is_ok()
+        })
+    }
+
+    /// A frame has gone the long way. If it was the second of a flow, and of a connection that may expect more of the kind, the
+    /// next is compared with it.
+    #[inline]
+    pub(super) fn note_train(&mut self, frame: &[u8]) {
+        let Some(hint) = hint(frame) else { return };
+        if core::mem::replace(&mut self.follower.hint, hint) == hint {
+            self.learn_train(hint, frame);
+        }
+    }
+
+    #[inline(never)] // once for each train
+    fn learn_train(&mut self, hint: u32, frame: &[u8]) {
+        let Some((flow, slot)) = self.table.most_recent() else { return };
+        if !self.conns.awake(slot).is_some_and(|entry| entry.told && entry.conn.is_plain()) {
+            return;
+        }
+        if crate::flow_tag::flow_of(frame).as_ref() != Some(flow) {
+            return;
+        }
+        let (conn, changes) = (self.id(slot), self.table.changes());
+        if let (Some(form), Some(at)) = (Train::of(frame), self.conns.at(slot)) {
+            self.follower.train = Some(Known { hint, form, conn, at, changes });
+        }
+    }
+
+    /// Nothing is expected of the next frame.
+    pub(super) fn forget_train(&mut self) {
+        self.follower.train = None;
+        self.follower.hint = 0;
+    }
+}
+
+#[cfg(test)]
+mod property;

@@ -1,0 +1,175 @@
+//! Frames of one flow, one behind the other: what a frame has in common with the one before is compared, and not read again.
+
+use crate::{
+    PROTOCOL_TCP, SeqNum, checksum, eth, ipv4, ipv6,
+    tcp::{Flags, Header, Plain, Timestamps},
+};
+
+const HEAD: usize = Train::LEAST_BYTES;
+/// So many of them for IPv4.
+const FRONT: usize = 64;
+const WORD: usize = size_of::<u64>();
+/// Where the IP header begins: behind an Ethernet header without a tag.
+const IP: usize = eth::Header::MIN_LEN;
+const TCP_OF_IPV4: usize = IP + ipv4::Header::LEN;
+const TCP_OF_IPV6: usize = IP + ipv6::Header::LEN;
+/// The bits of ECN: "congestion experienced" (CE) if both are set (RFC 3168, section 5).
+const ECN: u8 = 0b11;
+/// Timestamps in the layout that RFC 7323, appendix A recommends, but for their values.
+const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+
+/// What the next frame of a flow has in common with the last one: stations, addresses, ports, ECN, and how long its headers are.
+///
+/// Only frames of the usual form have one: no VLAN tag, no IP options or extension headers, no fragment, no TCP options or
+/// timestamps alone.
+#[derive(Debug, Clone)]
+pub struct Train {
+    /// Which bits of the last frame's first bytes are the next one's too, and what they are; the others are 0.
+    common: Words,
+    head: Words,
+    /// Where TCP's header begins.
+    tcp: usize,
+    /// It has timestamps.
+    stamped: bool,
+    /// The packet was marked on its way (CE).
+    marked: bool,
+    /// The sum of the pseudo-header but for the length.
+    sum: u64,
+}
+
+impl Train {
+    /// Shorter frames have no train, nor are they of one: as many bytes as all that is compared needs.
+    pub const LEAST_BYTES: usize = 80;
+
+    /// What the next frame has in common with `frame`, which must be one that the parsers of its layers have taken.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let mut head = *frame.first_chunk::<HEAD>()?;
+        let (link, packet) = eth::Header::parse(frame).ok()?;
+        let mut common = [0; HEAD];
+        common[..IP].fill(0xff);
+        let (tcp, sum, ecn) = match link.ethertype {
+            _ if link.vlan.is_some() => return None,
+            eth::ETHERTYPE_IPV4 if head[IP] == 0x45 => {
+                let (ip, _) = ipv4::Header::parse(packet).ok()?;
+                if ip.protocol != PROTOCOL_TCP || ip.is_fragment() {
+                    return None;
+                }
+                common[IP + 1] = ECN;
+                // Version and header length; fragmentation; protocol; addresses.
+                for range in [0..1, 6..8, 9..10, 12..20] {
+                    common[IP..][range].fill(0xff);
+                }
+                (TCP_OF_IPV4, checksum::pseudo_header_v4(ip.src, ip.dst, PROTOCOL_TCP, 0), ip.tos)
+            }
+            eth::ETHERTYPE_IPV6 if head[IP + 6] == PROTOCOL_TCP => {
+                let (ip, _) = ipv6::Header::parse(packet).ok()?;
+                // Version; next header; addresses.
+                (common[IP], common[IP + 1]) = (0xf0, ECN << 4);
+                for range in [6..7, 8..40] {
+                    common[IP..][range].fill(0xff);
+                }
+                (TCP_OF_IPV6, checksum::pseudo_header_v6(ip.src, ip.dst, PROTOCOL_TCP, 0), ip.traffic_class)
+            }
+            _ => return None,
+        };
+        let options = tcp + Header::MIN_LEN;
+        // Ports, Data Offset.
+        common[tcp..tcp + 4].fill(0xff);
+        common[tcp + 12] = 0xf0;
+        let stamped = match head[tcp + 12] >> 4 {
+            5 => false,
+            8 if head[options..].starts_with(&TIMESTAMPS) => {
+                common[options..options + TIMESTAMPS.len()].fill(0xff);
+                true
+            }
+            _ => return None,
+        };
+        for (byte, common) in head.iter_mut().zip(common) {
+            *byte &= common;
+        }
+        Some(Self {
+            common: Words(words(&common)),
+            head: Words(words(&head)),
+            tcp,
+            stamped,
+            marked: ecn & ECN == ECN,
+            sum,
+        })
+    }
+
+    /// The flow is one of IPv6.
+    #[inline]
+    #[must_use]
+    pub const fn is_ipv6(&self) -> bool {
+        self.tcp == TCP_OF_IPV6
+    }
+
+    /// The packets were marked on their way (CE).
+    #[inline]
+    #[must_use]
+    pub const fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    /// The segment in a frame that has all of that in common, if its lengths and checksums are right.
+    #[inline(always)] // so that what it says stays in registers
+    #[must_use]
+    pub fn next<'a>(&self, frame: &'a [u8]) -> Option<Plain<'a>> {
+        let head = frame.first_chunk::<HEAD>()?;
+        let words = words(head);
+        let differ = |words: &[u64], from: usize| {
+            let (common, head) = (&self.common.0[from..], &self.head.0[from..]);
+            words.iter().zip(common).zip(head).fold(0, |sum, ((a, common), b)| sum | (a & common ^ b)) != 0
+        };
+        let (front, back) = words.split_at(FRONT / WORD);
+        if differ(front, 0) {
+            return None;
+        }
+        let word = |at: usize| usize::from(u16::from_be_bytes([head[at], head[at + 1]]));
+        let end = if self.is_ipv6() {
+            if differ(back, FRONT / WORD) {
+                return None;
+            }
+            TCP_OF_IPV6 + word(IP + 4)
+        } else {
+            if !checksum::is_valid(checksum::native_ipv4(head[IP..].first_chunk()?)) {
+                return None;
+            }
+            IP + word(IP + 2)
+        };
+        let bytes = frame.get(self.tcp..end)?;
+        // No longer than an IP packet.
+        if !checksum::is_valid_with(bytes, self.sum + bytes.len() as u64) {
+            return None;
+        }
+        let (header, options) = bytes.split_first_chunk::<{ Header::MIN_LEN }>()?;
+        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, w0, w1, ..] = *header;
+        let (timestamps, payload) = if self.stamped {
+            let (&[_, _, _, _, v0, v1, v2, v3, e0, e1, e2, e3], payload) = options.split_first_chunk()?;
+            let (val, ecr) = (u32::from_be_bytes([v0, v1, v2, v3]), u32::from_be_bytes([e0, e1, e2, e3]));
+            (Some(Timestamps { val, ecr }), payload)
+        } else {
+            (None, options)
+        };
+        Some(Plain {
+            seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+            ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags: Flags::from_bits(flags),
+            window: u16::from_be_bytes([w0, w1]),
+            timestamps,
+            payload,
+        })
+    }
+}
+
+/// Aligned, so that it takes one instruction less to load two of them.
+#[derive(Debug, Clone)]
+#[repr(align(16))]
+struct Words([u64; HEAD / WORD]);
+
+#[inline]
+fn words(bytes: &[u8; HEAD]) -> [u64; HEAD / WORD] {
+    let (words, _) = bytes.as_chunks::<WORD>();
+    core::array::from_fn(|n| u64::from_ne_bytes(words[n]))
+}
