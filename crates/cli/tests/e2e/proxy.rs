@@ -325,6 +325,11 @@ fn abort_in_the_middle(name: &str, pool: &str) {
     };
     let mut client = slow();
     until_active(&mut proxy, 1);
+    // Who goes with bytes unread goes with a reset (RFC 2525 section 2.17), and else with a FIN.
+    let unread = ["ss", "-Htn", "state", "established", "dport = :80"];
+    eventually("the client has bytes to read", || {
+        good(within("fw-b", 5, &unread)).split_whitespace().next().is_some_and(|bytes| bytes != "0")
+    });
     client.signal(Signal::TERM);
     client.end(LIMIT);
     until_active(&mut proxy, 0);
