@@ -2,7 +2,7 @@
 //! ten million, what they have to remember.
 //!
 //! A connection is woken by whoever asks for it, and put to rest again by a hand that goes round (the clock algorithm of page
-//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). The two cost 2,000
+//! replacement): who was not asked for since it came by last, and [is at rest](tcp::Connection::rest). The two cost 1,900
 //! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full,
 //! nor to those that are asked for every few milliseconds.
 
