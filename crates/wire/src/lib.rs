@@ -12,6 +12,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod eth;
+mod form;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ip;
@@ -22,10 +23,9 @@ pub mod ndp;
 pub mod quoted;
 mod seq;
 pub mod tcp;
-mod train;
 
 pub use eth::MacAddr;
+pub use form::Form;
 pub use ip::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 pub use malformed::Malformed;
 pub use seq::SeqNum;
-pub use train::Train;

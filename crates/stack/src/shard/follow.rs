@@ -1,17 +1,17 @@
 //! A segment that comes behind another one of its flow, in order and with nothing unusual about it, goes a short way: its
-//! headers are compared with the other's, not read again ([`wire::Train`]), and nobody has to be looked up. Where it leads is
+//! headers are compared with the other's, not read again ([`wire::Form`]), and nobody has to be looked up. Where it leads is
 //! where the long way does ([`frame`](Shard::take)); whatever is not as expected goes that way, before anything has been done.
 
 use super::{App, ConnId, Env, Instant, Shard};
 use tcp::Outcome;
-use wire::{Train, tcp::Plain};
+use wire::{Form, tcp::Plain};
 
 /// What the last frames were of.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     /// The last frame's [`hint`].
     hint: u32,
-    train: Option<Known>,
+    known: Option<Known>,
     /// How many frames have gone the short way.
     #[cfg(test)]
     followed: usize,
@@ -20,7 +20,7 @@ pub(super) struct Follower {
 #[derive(Debug)]
 struct Known {
     hint: u32,
-    form: Train,
+    form: Form,
     conn: ConnId,
     /// Where it is among those in full.
     at: usize,
@@ -32,15 +32,15 @@ struct Known {
 /// can't be of a train has none.
 #[inline]
 fn hint(frame: &[u8]) -> Option<u32> {
-    let head = frame.first_chunk::<{ Train::LEAST_BYTES }>()?;
+    let head = frame.first_chunk::<{ Form::LEAST_BYTES }>()?;
     Some(u32::from_ne_bytes([head[34], head[35], head[36], head[37]]))
 }
 
 impl Shard {
     /// Takes a frame that is the next of a train. False: it goes the long way, and nothing has happened yet.
     #[inline]
-    pub(super) fn on_train(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
-        let Some(known) = &self.follower.train else { return false };
+    pub(super) fn follow(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
+        let Some(known) = &self.follower.known else { return false };
         if hint(frame) != Some(known.hint) || known.changes != self.table.changes() {
             return false;
         }
@@ -51,7 +51,7 @@ impl Shard {
             (!known.form.is_ipv6() || self.may_come(conn.slot)) && self.on_next(now, (conn, at), &segment, marked, app);
         if !taken {
             // What it leads to is seen first.
-            self.follower.train = None;
+            self.follower.known = None;
         }
         taken
     }
@@ -100,15 +100,15 @@ impl Shard {
     /// A frame has gone the long way. If it was the second of a flow, and of a connection that may expect more of the kind, the
     /// next is compared with it.
     #[inline]
-    pub(super) fn note_train(&mut self, frame: &[u8]) {
+    pub(super) fn note_form(&mut self, frame: &[u8]) {
         let Some(hint) = hint(frame) else { return };
         if core::mem::replace(&mut self.follower.hint, hint) == hint {
-            self.learn_train(hint, frame);
+            self.learn_form(hint, frame);
         }
     }
 
     #[inline(never)] // once for each train
-    fn learn_train(&mut self, hint: u32, frame: &[u8]) {
+    fn learn_form(&mut self, hint: u32, frame: &[u8]) {
         let Some((flow, slot)) = self.table.most_recent() else { return };
         if !self.conns.awake(slot).is_some_and(|entry| entry.told && entry.conn.is_plain()) {
             return;
@@ -117,14 +117,14 @@ impl Shard {
             return;
         }
         let (conn, changes) = (self.id(slot), self.table.changes());
-        if let (Some(form), Some(at)) = (Train::of(frame), self.conns.at(slot)) {
-            self.follower.train = Some(Known { hint, form, conn, at, changes });
+        if let (Some(form), Some(at)) = (Form::of(frame), self.conns.at(slot)) {
+            self.follower.known = Some(Known { hint, form, conn, at, changes });
         }
     }
 
     /// Nothing is expected of the next frame.
-    pub(super) fn forget_train(&mut self) {
-        self.follower.train = None;
+    pub(super) fn forget_form(&mut self) {
+        self.follower.known = None;
         self.follower.hint = 0;
     }
 }

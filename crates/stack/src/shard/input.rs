@@ -51,7 +51,7 @@ impl Shard {
     /// A frame arrived. Whatever it holds, it is processed, or dropped and counted by reason, unless its flow may be another
     /// shard's: then nothing is done, and it is to be handed over ([`on_handed`](Self::on_handed)).
     pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
-        if self.on_train(now, frame, app) { Placed::Here } else { self.on_any_frame(now, frame, app) }
+        if self.follow(now, frame, app) { Placed::Here } else { self.on_any_frame(now, frame, app) }
     }
 
     #[inline(never)] // so that the short way does not carry what only the long one needs
@@ -60,7 +60,7 @@ impl Shard {
         match placed {
             Placed::Elsewhere => self.counters.strays_out += 1,
             Placed::Refused => return Placed::Here,
-            Placed::Here => self.note_train(frame),
+            Placed::Here => self.note_form(frame),
             Placed::Everybodys => {}
         }
         placed

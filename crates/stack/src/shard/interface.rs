@@ -49,7 +49,7 @@ impl Shard {
     /// 3): nobody else would tell.
     pub fn set_mac(&mut self, now: Instant, mac: MacAddr) {
         self.config.mac = mac;
-        self.forget_train();
+        self.forget_form();
         self.announce_owned(now);
     }
 

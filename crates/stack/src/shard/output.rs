@@ -86,7 +86,7 @@ impl Shard {
         {
             frames.push(len, self.checksum_left);
             if self.model.followers > 0 {
-                self.follow(now, frames);
+                self.send_followers(now, frames);
             }
         }
     }

@@ -85,7 +85,7 @@ impl Model {
 impl Shard {
     /// The frames like the one that was written last, in the same turn, as far as there are buffers for them.
     #[inline(never)] // what is sent most often is one segment
-    pub(super) fn follow(&mut self, now: Instant, frames: &mut impl Frames) {
+    pub(super) fn send_followers(&mut self, now: Instant, frames: &mut impl Frames) {
         let followers = core::mem::take(&mut self.model.followers);
         // Replies go first: its neighbour may have been asked for just now.
         if !self.replies.is_empty() {

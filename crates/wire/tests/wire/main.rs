@@ -5,6 +5,7 @@ extern crate wire as wire;
 
 mod arp_eth;
 mod checksum;
+mod form;
 mod icmp;
 mod ipv4;
 mod ipv6;
@@ -14,7 +15,6 @@ mod quoted;
 mod seq;
 mod tcp;
 mod tcp_options;
-mod train;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

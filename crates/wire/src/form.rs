@@ -5,7 +5,7 @@ use crate::{
     tcp::{Flags, Header, Plain, Timestamps},
 };
 
-const HEAD: usize = Train::LEAST_BYTES;
+const HEAD: usize = Form::LEAST_BYTES;
 /// So many of them for IPv4.
 const FRONT: usize = 64;
 const WORD: usize = size_of::<u64>();
@@ -23,7 +23,7 @@ const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 /// Only frames of the usual form have one: no VLAN tag, no IP options or extension headers, no fragment, no TCP options or
 /// timestamps alone.
 #[derive(Debug, Clone)]
-pub struct Train {
+pub struct Form {
     /// Which bits of the last frame's first bytes are the next one's too, and what they are; the others are 0.
     common: Words,
     head: Words,
@@ -37,8 +37,8 @@ pub struct Train {
     sum: u64,
 }
 
-impl Train {
-    /// Shorter frames have no train, nor are they of one: as many bytes as all that is compared needs.
+impl Form {
+    /// Shorter frames have no form, nor are they of one: as many bytes as all that is compared needs.
     pub const LEAST_BYTES: usize = 80;
 
     /// What the next frame has in common with `frame`, which must be one that the parsers of its layers have taken.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use std::net::IpAddr;
 use wire::{
-    MacAddr, SeqNum, Train, eth, ipv4, ipv6,
+    Form, MacAddr, SeqNum, eth, ipv4, ipv6,
     tcp::{Flags, Header, Options, Plain, Segment, Timestamps},
 };
 
@@ -140,7 +140,7 @@ fn repair(frame: &mut [u8]) {
 }
 
 proptest! {
-    /// What a train says of the next frame is what the parsers say of it, and it is of the same flow. Bytes are changed, and the
+    /// What a form says of the next frame is what the parsers say of it, and it is of the same flow. Bytes are changed, and the
     /// checksums made right again, or not; frames are cut or padded.
     #[test]
     fn the_next_frame_is_as_the_parsers_read_it(
@@ -164,36 +164,36 @@ proptest! {
             repair(&mut frame);
         }
         frame.resize(frame.len().saturating_add_signed(longer), 0);
-        let train = Train::of(&first);
-        prop_assert_eq!(train.is_some(), first.len() >= Train::LEAST_BYTES);
-        let Some(train) = train else { return Ok(()) };
-        match train.next(&frame) {
+        let form = Form::of(&first);
+        prop_assert_eq!(form.is_some(), first.len() >= Form::LEAST_BYTES);
+        let Some(form) = form else { return Ok(()) };
+        match form.next(&frame) {
             Some(segment) => {
                 let (flow, plain) = parsed(&frame).expect("the parsers take it as well");
                 prop_assert_eq!((flow, segment), (parsed(&first).expect("so they do").0, plain));
-                prop_assert_eq!((train.is_marked(), train.is_ipv6()), (flow.6 == 3, flow.2.is_ipv6()));
+                prop_assert_eq!((form.is_marked(), form.is_ipv6()), (flow.6 == 3, flow.2.is_ipv6()));
             }
-            None => prop_assert!(!usual || frame.len() < Train::LEAST_BYTES, "it is of the train"),
+            None => prop_assert!(!usual || frame.len() < Form::LEAST_BYTES, "it is of the form"),
         }
     }
 
     /// Not even with a tag that looks like what IPv4 begins with.
     #[test]
-    fn a_tagged_frame_has_no_train(like in like(), tci in prop_oneof![Just([0x45, 0]), any::<[u8; 2]>()]) {
+    fn a_tagged_frame_has_no_form(like in like(), tci in prop_oneof![Just([0x45, 0]), any::<[u8; 2]>()]) {
         let mut frame = like.frame();
         frame.splice(12..12, [0x81, 0, tci[0], tci[1]]);
-        prop_assert!(Train::of(&frame).is_none());
+        prop_assert!(Form::of(&frame).is_none());
     }
 
-    /// What has no usual form has no train; and nothing makes it panic.
+    /// What is not of the usual kind has no form; and nothing makes it panic.
     #[test]
     fn of_an_unusual_frame_there_is_none(like in like(), at in 0..80usize, by: u8, rest in crate::bytes(200)) {
         let mut frame = like.frame();
         frame[at % 80 % like.frame().len()] ^= by;
         for frame in [&frame[..], &rest] {
-            if let Some(train) = Train::of(frame) {
-                let _ = train.next(&like.frame());
-                let _ = train.next(&rest);
+            if let Some(form) = Form::of(frame) {
+                let _ = form.next(&like.frame());
+                let _ = form.next(&rest);
             }
         }
     }
