@@ -53,6 +53,11 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What it said, but for its warnings: a machine that stalls has any measurement warn.
+pub(crate) fn but_warnings(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| !line.starts_with("fourwave: warning: ")).collect()
+}
+
 pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
 }

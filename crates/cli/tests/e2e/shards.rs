@@ -87,7 +87,7 @@ fn ping_from_two_and_four_queues_to_a_kernel_server() {
         assert_eq!(counter(pid, "connected").0, 64);
         ping.signal(Signal::INT);
         let (code, stdout, said) = ping.end(SOON);
-        assert_eq!((code, said.as_str()), (Some(0), ""), "{stdout}");
+        assert_eq!((code, common::but_warnings(&said).len()), (Some(0), 0), "{said}{stdout}");
         let report = json(&stdout);
         assert!(report["count"].as_u64().unwrap() > 1000 && report["errors"] == 0, "{report}");
         assert_no_program_in("fw-b", "fw-b0");
