@@ -4,7 +4,7 @@ use super::{Host, Server, Setup};
 use core::net::{IpAddr, Ipv4Addr};
 use stack::MacAddr;
 use wire::{
-    SeqNum, eth, ipv4,
+    SeqNum, checksum, eth, ipv4,
     tcp::{Flags, Header, Options, Timestamps},
 };
 
@@ -39,6 +39,12 @@ pub fn addresses(connections: usize) -> impl Iterator<Item = Ipv4Addr> {
     (0..connections / PORTS + 2).map(|n| Ipv4Addr::from_bits(0x0a01_0001 + n as u32))
 }
 
+/// The address and the port of the client with this number.
+#[inline]
+fn address(id: u32) -> (u32, u16) {
+    (0x0a01_0001 + id / PORTS as u32, (1024 + id as usize % PORTS) as u16)
+}
+
 /// A connection, as its client sees it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Client {
@@ -57,11 +63,11 @@ impl Client {
     }
 
     fn ip(self) -> u32 {
-        0x0a01_0001 + self.id / PORTS as u32
+        address(self.id).0
     }
 
     fn port(self) -> u16 {
-        (1024 + self.id as usize % PORTS) as u16
+        address(self.id).1
     }
 
     /// A frame of the server's is for it.
@@ -114,10 +120,24 @@ pub enum Says {
 #[derive(Debug, Clone)]
 struct Template {
     frame: Vec<u8>,
-    /// Where its timestamps are.
+    /// Where among its options its timestamps are.
     stamps: usize,
     /// The sequence numbers it takes.
     len: u32,
+    /// The sums for the checksums of IP and TCP (RFC 1071) while all numbers are 0.
+    blank: (u64, u64),
+    /// What stands there but for the sequence number, and TCP's sum with it: of most frames it is what the next one says too.
+    others: Others,
+    sum: u64,
+}
+
+/// The numbers of a frame but for its sequence number: the client's, what it acknowledges, and its timestamps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Others {
+    id: u32,
+    acked: u32,
+    echo: u32,
+    stamp: u32,
 }
 
 impl Template {
@@ -160,46 +180,48 @@ impl Template {
         header.emit(IpAddr::V4(src), IpAddr::V4(SERVER), &mut segment);
         frame.extend(segment);
         // Behind MSS and SACK-Permitted in a SYN, behind two no-operations elsewhere; then kind and length.
-        let stamps = TCP + 20 + if syn { 8 } else { 4 };
-        Self { frame, stamps, len: payload as u32 + u32::from(syn || says == Says::Fin) }
+        let stamps = if syn { 8 } else { 4 };
+        // A checksum is the complement of the sum of all the rest.
+        let rest = |at: usize| u64::from(!u16::from_be_bytes([frame[at], frame[at + 1]]));
+        let blank = (rest(IP + 10), rest(TCP + 16));
+        let len = payload as u32 + u32::from(syn || says == Says::Fin);
+        let mut this = Self { frame, stamps, len, blank, others: Others::default(), sum: 0 };
+        this.fill_others(0, &Client::default());
+        this
     }
 
+    /// The client's next frame of the kind.
     #[inline]
-    fn fill(&mut self, now: u64, client: Client) {
-        let frame = &mut self.frame;
-        let [a, b, c, d] = client.ip().to_be_bytes();
-        if frame[IP + 12..IP + 16] != [a, b, c, d] {
-            let delta = replace(frame, IP + 12, client.ip());
-            correct(frame, IP + 10, delta);
-            correct(frame, TCP + 16, delta);
+    fn fill(&mut self, stamp: u32, client: &Client) {
+        let Client { id, seq, acked, echo, .. } = *client;
+        if self.others != (Others { id, acked, echo, stamp }) {
+            self.fill_others(stamp, client);
         }
-        let [p0, p1] = client.port().to_be_bytes();
-        let [.., d0, d1] = u32::from(PORT).to_be_bytes();
-        let delta = replace(frame, TCP, u32::from_be_bytes([p0, p1, d0, d1]))
-            + replace(frame, TCP + 4, client.seq)
-            + replace(frame, TCP + 8, client.acked)
-            + replace(frame, self.stamps, (now / 1_000_000) as u32)
-            + replace(frame, self.stamps + 4, client.echo);
-        correct(frame, TCP + 16, delta);
+        let Some(head) = self.frame.first_chunk_mut::<{ TCP + 20 }>() else { return };
+        put(head, TCP + 4, seq.to_be_bytes());
+        put(head, TCP + 16, checksum::finish(self.sum + u64::from(seq)).to_be_bytes());
+    }
+
+    #[inline(never)]
+    fn fill_others(&mut self, stamp: u32, client: &Client) {
+        let Client { id, acked, echo, .. } = *client;
+        let (ip, port) = address(id);
+        let (ip_sum, tcp_sum) = self.blank;
+        self.others = Others { id, acked, echo, stamp };
+        self.sum = [ip, port.into(), acked, stamp, echo].into_iter().fold(tcp_sum, |sum, n| sum + u64::from(n));
+        let Some((head, options)) = self.frame.split_first_chunk_mut::<{ TCP + 20 }>() else { return };
+        put(head, IP + 10, checksum::finish(ip_sum + u64::from(ip)).to_be_bytes());
+        put(head, IP + 12, ip.to_be_bytes());
+        put(head, TCP, port.to_be_bytes());
+        put(head, TCP + 8, acked.to_be_bytes());
+        let stamps = u64::from(stamp) << 32 | u64::from(echo);
+        put(options, self.stamps, stamps.to_be_bytes());
     }
 }
 
-/// Overwrites a number, and says what that does to the checksum's sum (RFC 1624).
 #[inline]
-fn replace(frame: &mut [u8], at: usize, value: u32) -> u64 {
-    let Some(place) = frame[at..].first_chunk_mut::<4>() else { return 0 };
-    let old = u32::from_be_bytes(core::mem::replace(place, value.to_be_bytes()));
-    u64::from(!old) + u64::from(value)
-}
-
-#[inline]
-fn correct(frame: &mut [u8], at: usize, delta: u64) {
-    let Some(place) = frame[at..].first_chunk_mut::<2>() else { return };
-    let mut sum = u64::from(!u16::from_be_bytes(*place)) + delta;
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    *place = (!(sum as u16)).to_be_bytes();
+fn put<const N: usize>(frame: &mut [u8], at: usize, bytes: [u8; N]) {
+    frame[at..at + N].copy_from_slice(&bytes);
 }
 
 /// What the client was told in a turn.
@@ -211,13 +233,21 @@ pub struct Heard {
     pub reset: bool,
 }
 
+/// A client's clock, in milliseconds.
+#[inline]
+fn stamp(now: u64) -> u32 {
+    (now / 1_000_000) as u32
+}
+
 /// A stack, and the clients' side of the wire.
 #[derive(Debug)]
-pub struct Line<H> {
+pub struct Line<H: Host> {
     pub host: H,
-    /// Nanoseconds, and how many of them a turn takes.
-    pub now: u64,
+    /// Nanoseconds, and how many of them a turn takes; as the stack counts time, and as the clients' timestamps do.
+    now: u64,
     pub step: u64,
+    time: H::Time,
+    stamp: u32,
     templates: [Template; 6],
     /// The frames of a batch, all of one kind.
     batch: Vec<Template>,
@@ -228,16 +258,24 @@ impl<H: Host> Line<H> {
         let all = [Says::Syn, Says::Ack, Says::Fin, Says::Small, Says::Middle, Says::Full];
         let mss = if setup.server == Server::Serves { MSS_OF_BULK } else { MSS };
         let templates = all.map(|says| Template::new(says, mss));
-        Self { host: H::new(setup), now: 1_000_000_000, step: 10_000, templates, batch: Vec::new() }
+        let (now, host) = (1_000_000_000, H::new(setup));
+        Self { host, now, step: 10_000, time: H::time(now), stamp: stamp(now), templates, batch: Vec::new() }
+    }
+
+    /// A turn is over.
+    #[inline]
+    fn pass(&mut self) {
+        self.now += self.step;
+        (self.time, self.stamp) = (H::time(self.now), stamp(self.now));
     }
 
     /// A frame goes in.
     #[inline]
     pub fn say(&mut self, client: &mut Client, says: Says) {
         let template = &mut self.templates[says as usize];
-        template.fill(self.now, *client);
+        template.fill(self.stamp, client);
         client.seq = client.seq.wrapping_add(template.len);
-        self.host.take(self.now, &mut template.frame, client.which as usize);
+        self.host.take(self.time, &mut template.frame, client.which as usize);
     }
 
     /// A frame of each goes in, a batch that is there at once. Always of the same kind.
@@ -247,13 +285,13 @@ impl<H: Host> Line<H> {
             self.batch.push(self.templates[says as usize].clone());
         }
         for (client, template) in clients.iter_mut().zip(&mut self.batch) {
-            template.fill(self.now, *client);
+            template.fill(self.stamp, client);
             client.seq = client.seq.wrapping_add(template.len);
         }
         let batch = &mut self.batch[..clients.len()];
         self.host.look_ahead(batch.iter().map(|template| &*template.frame));
         for (client, template) in clients.iter().zip(batch) {
-            self.host.take(self.now, &mut template.frame, client.which as usize);
+            self.host.take(self.time, &mut template.frame, client.which as usize);
         }
     }
 
@@ -261,8 +299,8 @@ impl<H: Host> Line<H> {
     #[inline]
     pub fn hear(&mut self, client: &mut Client) -> Heard {
         let mut heard = Heard::default();
-        self.host.turn(self.now, |frame| client.hear(&mut heard, frame));
-        self.now += self.step;
+        self.host.turn(self.time, |frame| client.hear(&mut heard, frame));
+        self.pass();
         heard
     }
 
@@ -270,13 +308,13 @@ impl<H: Host> Line<H> {
     #[inline]
     pub fn hear_each(&mut self, clients: &mut [Client]) -> Heard {
         let (mut heard, mut at) = (Heard::default(), 0);
-        self.host.turn(self.now, |frame| {
+        self.host.turn(self.time, |frame| {
             while !clients[at].is_told(frame) {
                 at = if at + 1 == clients.len() { 0 } else { at + 1 };
             }
             clients[at].hear(&mut heard, frame);
         });
-        self.now += self.step;
+        self.pass();
         heard
     }
 

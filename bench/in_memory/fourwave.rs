@@ -20,6 +20,13 @@ pub struct Fourwave {
 #[derive(Debug)]
 struct Application(Server, Vec<u8>);
 
+impl Application {
+    #[inline(never)]
+    fn answer(&self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) {
+        let _ = io.send(conn, if self.0 == Server::Serves { &self.1 } else { data });
+    }
+}
+
 impl App for Application {
     fn on_accept(&mut self, io: &mut Io<'_>, conn: ConnId, _: ListenerId) {
         match self.0 {
@@ -29,13 +36,11 @@ impl App for Application {
         }
     }
 
-    #[inline]
+    #[inline(always)] // as what smoltcp's data is taken with
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
-        let _ = match self.0 {
-            Server::Echoes => io.send(conn, data),
-            Server::Serves => io.send(conn, &self.1),
-            Server::Swallows | Server::Closes => Ok(0),
-        };
+        if matches!(self.0, Server::Echoes | Server::Serves) {
+            self.answer(io, conn, data);
+        }
         data.len()
     }
 }
@@ -59,7 +64,13 @@ impl<F: FnMut(&[u8])> Frames for Shown<'_, F> {
 }
 
 impl Host for Fourwave {
+    type Time = Instant;
     const QUICK: usize = 16;
+
+    #[inline]
+    fn time(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
 
     fn new(setup: Setup) -> Self {
         let address = LocalAddress { ip: IpAddr::V4(SERVER), prefix_len: PREFIX_LEN, owned: false };
@@ -83,8 +94,8 @@ impl Host for Fourwave {
     }
 
     #[inline]
-    fn take(&mut self, now: u64, frame: &mut Vec<u8>, _: usize) {
-        self.shard.on_frame(Instant::from_nanos(now), frame, &mut self.app);
+    fn take(&mut self, now: Instant, frame: &mut Vec<u8>, _: usize) {
+        self.shard.on_frame(now, frame, &mut self.app);
     }
 
     #[inline]
@@ -93,8 +104,7 @@ impl Host for Fourwave {
     }
 
     #[inline(always)] // as the loop it stands for
-    fn turn(&mut self, now: u64, sent: impl FnMut(&[u8])) {
-        let now = Instant::from_nanos(now);
+    fn turn(&mut self, now: Instant, sent: impl FnMut(&[u8])) {
         self.shard.advance(now, &mut self.app);
         let app = &mut self.app;
         self.shard.call(now, |io| app.on_turn(io));

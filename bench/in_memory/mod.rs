@@ -37,15 +37,19 @@ pub struct Setup {
     pub connections: usize,
 }
 
-/// A stack with a server on [`client::PORT`]. Times are nanoseconds from the start.
+/// A stack with a server on [`client::PORT`].
 pub trait Host {
+    /// A point in time, as the stack counts it. It is told once in a turn.
+    type Time: Copy + core::fmt::Debug;
+    /// So many nanoseconds from the start.
+    fn time(nanos: u64) -> Self::Time;
     /// Segments that it acknowledges one by one at the beginning of a connection.
     const QUICK: usize;
     fn new(setup: Setup) -> Self;
     /// A frame arrives, of the connection with this number: who has to look for news among their sockets is told where.
-    fn take(&mut self, now: u64, frame: &mut Vec<u8>, which: usize);
+    fn take(&mut self, now: Self::Time, frame: &mut Vec<u8>, which: usize);
     /// These frames arrive next.
     fn look_ahead<'a>(&mut self, _: impl ExactSizeIterator<Item = &'a [u8]>) {}
     /// The rest of a turn of the loop: timers fire, and what is to be sent is shown.
-    fn turn(&mut self, now: u64, sent: impl FnMut(&[u8]));
+    fn turn(&mut self, now: Self::Time, sent: impl FnMut(&[u8]));
 }

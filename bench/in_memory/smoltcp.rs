@@ -74,16 +74,10 @@ impl Device for Memory {
     }
 }
 
-/// smoltcp counts microseconds.
-#[inline]
-fn micros(now: u64) -> Instant {
-    Instant::from_micros((now / 1000) as i64)
-}
-
 impl Smoltcp {
-    fn receive(&mut self, now: u64, frame: &mut Vec<u8>) {
+    fn receive(&mut self, now: Instant, frame: &mut Vec<u8>) {
         self.device.received = Some(core::mem::take(frame));
-        self.interface.poll_ingress_single(micros(now), &mut self.device, &mut self.sockets);
+        self.interface.poll_ingress_single(now, &mut self.device, &mut self.sockets);
         *frame = self.device.received.take().unwrap_or_default();
     }
 
@@ -106,14 +100,21 @@ impl Smoltcp {
             let mut frame = EthernetFrame::new_unchecked(&mut bytes);
             link.emit(&mut frame);
             arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-            self.receive(0, &mut bytes);
+            self.receive(Instant::ZERO, &mut bytes);
             self.device.used = 0;
         }
     }
 }
 
 impl Host for Smoltcp {
+    type Time = Instant;
     const QUICK: usize = 0;
+
+    /// It counts microseconds.
+    #[inline]
+    fn time(nanos: u64) -> Instant {
+        Instant::from_micros((nanos / 1000) as i64)
+    }
 
     fn new(setup: Setup) -> Self {
         let mut device = Memory::default();
@@ -139,7 +140,7 @@ impl Host for Smoltcp {
     }
 
     #[inline]
-    fn take(&mut self, now: u64, frame: &mut Vec<u8>, which: usize) {
+    fn take(&mut self, now: Instant, frame: &mut Vec<u8>, which: usize) {
         self.receive(now, frame);
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handles[which]);
         if matches!(self.server, Server::Echoes | Server::Serves) {
@@ -158,8 +159,8 @@ impl Host for Smoltcp {
     }
 
     #[inline]
-    fn turn(&mut self, now: u64, mut sent: impl FnMut(&[u8])) {
-        while self.interface.poll_egress(micros(now), &mut self.device, &mut self.sockets) != PollResult::None {}
+    fn turn(&mut self, now: Instant, mut sent: impl FnMut(&[u8])) {
+        while self.interface.poll_egress(now, &mut self.device, &mut self.sockets) != PollResult::None {}
         self.device.sent[..self.device.used].iter().for_each(|frame| sent(frame));
         self.device.used = 0;
     }
