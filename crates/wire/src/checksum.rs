@@ -30,34 +30,49 @@ fn native(bytes: &[u8]) -> u64 {
     let (blocks, rest) = bytes.as_chunks::<256>();
     let mut sum = 0;
     for block in blocks {
-        sum = chain(sum, block);
+        sum = chain(sum, block.as_chunks().0);
     }
-    // What is left is cut in halves, without a loop.
+    // What is left is taken without a loop.
     let (sum, rest) = piece::<128>(sum, rest);
     let (sum, rest) = piece::<64>(sum, rest);
-    let (sum, rest) = piece::<32>(sum, rest);
-    let (sum, rest) = piece::<16>(sum, rest);
-    let (sum, rest) = piece::<8>(sum, rest);
-    let (mut last, mut rest) = (0, rest);
-    if let Some((word, behind)) = rest.split_first_chunk() {
-        (last, rest) = (u64::from(u32::from_ne_bytes(*word)), behind);
-    }
-    if let Some((word, behind)) = rest.split_first_chunk() {
-        (last, rest) = (last + u64::from(u16::from_ne_bytes(*word)), behind);
-    }
-    if let [byte, ..] = *rest {
-        last += u64::from(u16::from_ne_bytes([byte, 0]));
-    }
-    add(sum, last)
+    let (words, rest) = rest.as_chunks::<8>();
+    let sum = match words.len() {
+        1 => few::<1>(sum, words),
+        2 => few::<2>(sum, words),
+        3 => few::<3>(sum, words),
+        4 => few::<4>(sum, words),
+        5 => few::<5>(sum, words),
+        6 => few::<6>(sum, words),
+        7 => few::<7>(sum, words),
+        _ => sum,
+    };
+    if rest.is_empty() { sum } else { add(sum, last(bytes, rest)) }
+}
+
+/// The word that `rest`, the end of `bytes`, is the beginning of, padded with zeros.
+#[inline(always)]
+fn last(bytes: &[u8], rest: &[u8]) -> u64 {
+    let word = match bytes.last_chunk() {
+        // What stands before has been added.
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * (rest.len() & 7)),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    word.to_le()
 }
 
 /// The first `N` bytes, if there are so many, and what is left.
 #[inline(always)]
 fn piece<const N: usize>(sum: u64, bytes: &[u8]) -> (u64, &[u8]) {
     match bytes.split_first_chunk::<N>() {
-        Some((block, rest)) => (chain(sum, block), rest),
+        Some((block, rest)) => (chain(sum, block.as_chunks().0), rest),
         None => (sum, bytes),
     }
+}
+
+/// The first `N` words, which there are.
+#[inline(always)]
+fn few<const N: usize>(sum: u64, words: &[[u8; 8]]) -> u64 {
+    words.first_chunk::<N>().map_or(sum, |words| chain(sum, words))
 }
 
 /// Adds the carry back in (RFC 1071, section 1). A sum that has carried is at most all ones less one, however many were added:
@@ -79,9 +94,9 @@ pub(crate) fn native_ipv4(header: &[u8; 20]) -> u64 {
 
 /// Adds a block as one chain of carries, so that only its end waits for the block before: the longer the block, the less often.
 #[inline(always)]
-fn chain<const N: usize>(sum: u64, block: &[u8; N]) -> u64 {
+fn chain(sum: u64, block: &[[u8; 8]]) -> u64 {
     let (mut acc, mut carry) = (0, false);
-    for word in block.as_chunks::<8>().0 {
+    for word in block {
         (acc, carry) = u64::from_ne_bytes(*word).carrying_add(acc, carry);
     }
     let (acc, carry) = acc.carrying_add(sum, carry);
