@@ -110,7 +110,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// False when [`Shard::dispatch_all`] would do nothing.
-    #[inline]
+    #[inline(always)] // every segment asks
     const fn may_tell(&self) -> bool {
         self.queued || self.conn.may_have_events()
     }

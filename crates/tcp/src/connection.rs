@@ -33,6 +33,7 @@ use crate::{
 use alloc::boxed::Box;
 use extras::Extras;
 pub use inspect::Numbers;
+pub use predicted::Data;
 pub use rest::Resting;
 pub use train::Train;
 use wheel::{Duration, Instant};

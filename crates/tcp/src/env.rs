@@ -13,3 +13,12 @@ pub struct Env<'a> {
     /// Memory for what must be kept.
     pub pool: &'a mut Pool,
 }
+
+impl Env<'_> {
+    /// The same, made where it is needed: what is on the way to nearly every segment's end stays in registers then, of those
+    /// that need no call.
+    #[inline(always)]
+    pub(crate) const fn again(&mut self) -> Env<'_> {
+        Env { now: self.now, config: self.config, pool: self.pool }
+    }
+}

@@ -50,7 +50,7 @@ pub mod testing;
 
 pub use closed::{Knock, Reset, answer_closed, answer_listen};
 pub use config::{Config, ConfigError, Congestion, Settings};
-pub use connection::{Connection, Emit, Event, Half, Info, Outcome, Resting, Start, Train};
+pub use connection::{Connection, Data, Emit, Event, Half, Info, Outcome, Resting, Start, Train};
 pub use cookie::{CookieOptions, Cookies, Family};
 pub use ecn::Ecn;
 pub use env::Env;

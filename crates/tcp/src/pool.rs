@@ -152,7 +152,8 @@ impl Pool {
     #[must_use]
     pub fn share(&self, held: u32, most: u32) -> u32 {
         // Nearly always there is plenty.
-        if u64::from(most) * 3 <= self.free_bytes() { most } else { self.scarce_share(held, most) }
+        let free = (i64::from(self.limit) - i64::from(self.in_use)) * CHUNK_BYTES as i64;
+        if i64::from(most) * 3 <= free { most } else { self.scarce_share(held, most) }
     }
 
     fn scarce_share(&self, held: u32, most: u32) -> u32 {

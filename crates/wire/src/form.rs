@@ -18,10 +18,11 @@ const ECN: u8 = 0b11;
 /// Timestamps in the layout that RFC 7323, appendix A recommends, but for their values.
 const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 
-/// What the next frame of a flow has in common with the last one: stations, addresses, ports, ECN, and how long its headers are.
+/// What the next frame of a flow has in common with the last one: stations, addresses, ports, ECN, flags, and how long its headers
+/// are.
 ///
-/// Only frames of the usual form have one: no VLAN tag, no IP options or extension headers, no fragment, no TCP options or
-/// timestamps alone.
+/// Only frames of the usual form have one: no VLAN tag, no IP options or extension headers, no fragment, no flag but ACK and PSH,
+/// which says nothing that matters, no TCP options or timestamps alone.
 #[derive(Debug, Clone)]
 pub struct Form {
     /// Which bits of the last frame's first bytes are the next one's too, and what they are; the others are 0.
@@ -74,9 +75,13 @@ impl Form {
             _ => return None,
         };
         let options = tcp + Header::MIN_LEN;
-        // Ports, Data Offset.
+        // Ports, Data Offset, flags.
         common[tcp..tcp + 4].fill(0xff);
         common[tcp + 12] = 0xf0;
+        common[tcp + 13] = !Flags::PSH.0;
+        if head[tcp + 13] & !Flags::PSH.0 != Flags::ACK.0 {
+            return None;
+        }
         let stamped = match head[tcp + 12] >> 4 {
             5 => false,
             8 if head[options..].starts_with(&TIMESTAMPS) => {
@@ -112,50 +117,61 @@ impl Form {
         self.marked
     }
 
-    /// The segment in a frame that has all of that in common, if its lengths and checksums are right.
+    /// The segment in a frame that has all of that in common, if its lengths and checksums are right; without PSH. `None` if the
+    /// flow is not one of IPv4.
     #[inline(always)] // so that what it says stays in registers
     #[must_use]
-    pub fn next<'a>(&self, frame: &'a [u8]) -> Option<Plain<'a>> {
+    pub fn next_ipv4<'a>(&self, frame: &'a [u8]) -> Option<Plain<'a>> {
         let head = frame.first_chunk::<HEAD>()?;
-        let words = words(head);
-        let differ = |words: &[u64], from: usize| {
-            let (common, head) = (&self.common.0[from..], &self.head.0[from..]);
-            words.iter().zip(common).zip(head).fold(0, |sum, ((a, common), b)| sum | (a & common ^ b)) != 0
-        };
-        let (front, back) = words.split_at(FRONT / WORD);
-        if differ(front, 0) {
+        if self.is_ipv6() || self.differs(head, FRONT) {
             return None;
         }
-        let word = |at: usize| usize::from(u16::from_be_bytes([head[at], head[at + 1]]));
-        let end = if self.is_ipv6() {
-            if differ(back, FRONT / WORD) {
-                return None;
-            }
-            TCP_OF_IPV6 + word(IP + 4)
-        } else {
-            if !checksum::is_valid(checksum::native_ipv4(head[IP..].first_chunk()?)) {
-                return None;
-            }
-            IP + word(IP + 2)
-        };
+        if !checksum::is_valid(checksum::native_ipv4(head[IP..].first_chunk()?)) {
+            return None;
+        }
+        self.segment(frame, IP + usize::from(u16::from_be_bytes([head[IP + 2], head[IP + 3]])))
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    #[must_use]
+    pub fn next_ipv6<'a>(&self, frame: &'a [u8]) -> Option<Plain<'a>> {
+        let head = frame.first_chunk::<HEAD>()?;
+        if !self.is_ipv6() || self.differs(head, HEAD) {
+            return None;
+        }
+        self.segment(frame, TCP_OF_IPV6 + usize::from(u16::from_be_bytes([head[IP + 4], head[IP + 5]])))
+    }
+
+    /// Whether the bits that should be in common are others, in the first so many bytes.
+    #[inline(always)]
+    fn differs(&self, head: &[u8; HEAD], bytes: usize) -> bool {
+        let words = words(head);
+        (0..bytes / WORD).fold(0, |sum, n| sum | (words[n] & self.common.0[n] ^ self.head.0[n])) != 0
+    }
+
+    /// The segment that ends at `end`.
+    #[inline(always)]
+    fn segment<'a>(&self, frame: &'a [u8], end: usize) -> Option<Plain<'a>> {
         let bytes = frame.get(self.tcp..end)?;
         // No longer than an IP packet.
         if !checksum::is_valid_with(bytes, self.sum + bytes.len() as u64) {
             return None;
         }
-        let (header, options) = bytes.split_first_chunk::<{ Header::MIN_LEN }>()?;
-        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, w0, w1, ..] = *header;
-        let (timestamps, payload) = if self.stamped {
-            let (&[_, _, _, _, v0, v1, v2, v3, e0, e1, e2, e3], payload) = options.split_first_chunk()?;
+        let (header, timestamps, payload) = if self.stamped {
+            let (header, payload) = bytes.split_first_chunk::<{ Header::MIN_LEN + Timestamps::LEN }>()?;
+            let [.., v0, v1, v2, v3, e0, e1, e2, e3] = *header;
             let (val, ecr) = (u32::from_be_bytes([v0, v1, v2, v3]), u32::from_be_bytes([e0, e1, e2, e3]));
-            (Some(Timestamps { val, ecr }), payload)
+            (header.first_chunk()?, Some(Timestamps { val, ecr }), payload)
         } else {
-            (None, options)
+            let (header, payload) = bytes.split_first_chunk::<{ Header::MIN_LEN }>()?;
+            (header, None, payload)
         };
+        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, _, w0, w1, ..]: [u8; Header::MIN_LEN] = *header;
         Some(Plain {
             seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
             ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags: Flags::from_bits(flags),
+            flags: Flags::ACK,
             window: u16::from_be_bytes([w0, w1]),
             timestamps,
             payload,

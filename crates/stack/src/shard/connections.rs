@@ -218,9 +218,9 @@ impl Connections {
 
     /// What [is there](Self::at): nobody comes or goes between.
     #[inline]
-    pub(super) fn look_at(&mut self, slot: u32, at: usize) -> Option<&mut Entry> {
+    pub(super) fn look_at(&mut self, slot: u32, at: usize) -> &mut Entry {
         debug_assert!(self.at(slot) == Some(at), "who goes does so behind the frames of a turn");
-        self.awake.get_mut(at)
+        &mut self.awake[at]
     }
 
     /// As [`use_mut`](Self::use_mut), if it is in full and still there.

@@ -3,7 +3,7 @@
 //! where the long way does ([`frame`](Shard::take)); whatever is not as expected goes that way, before anything has been done.
 
 use super::{App, ConnId, Env, Instant, Shard};
-use tcp::Outcome;
+use tcp::Data;
 use wire::{Form, tcp::Plain};
 
 /// What the last frames were of.
@@ -44,41 +44,52 @@ impl Shard {
         if hint(frame) != Some(known.hint) || known.changes != self.table.changes() {
             return false;
         }
-        let Some(segment) = known.form.next(frame) else { return false };
-        let (conn, at, marked) = (known.conn, known.at, known.form.is_marked());
-        // The long way does not ask of IPv4 either whose address it is now.
-        let taken =
-            (!known.form.is_ipv6() || self.may_come(conn.slot)) && self.on_next(now, (conn, at), &segment, marked, app);
-        if !taken {
-            // What it leads to is seen first.
-            self.follower.known = None;
-        }
-        taken
+        if known.form.is_ipv6() { self.follow_ipv6(now, frame, app) } else { self.follow_ipv4(now, frame, app) }
     }
 
     #[inline(always)] // as all on this way, so that a segment stays in registers
-    fn on_next(
-        &mut self,
-        now: Instant,
-        (id, at): (ConnId, usize),
-        segment: &Plain<'_>,
-        marked: bool,
-        app: &mut impl App,
-    ) -> bool {
-        let Some(entry) = self.conns.use_at(id.slot, at) else { return false };
-        if !entry.told || !entry.conn.expects(segment) {
+    fn follow_ipv4(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
+        // The long way does not ask either whose address it is now.
+        let Some(known) = &self.follower.known else { return false };
+        let Some(segment) = known.form.next_ipv4(frame) else { return false };
+        self.on_next(now, &segment, app)
+    }
+
+    #[inline(never)] // each family has a copy of the way
+    fn follow_ipv6(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
+        let Some(known) = &self.follower.known else { return false };
+        let Some(segment) = known.form.next_ipv6(frame) else { return false };
+        if !self.may_come(known.conn.slot) {
+            self.follower.known = None;
             return false;
         }
+        self.on_next(now, &segment, app)
+    }
+
+    #[inline(always)]
+    fn on_next(&mut self, now: Instant, segment: &Plain<'_>, app: &mut impl App) -> bool {
+        let Some(Known { form, conn, at, .. }) = &self.follower.known else { return false };
+        let entry = match self.conns.use_at(conn.slot, *at) {
+            Some(entry) if entry.conn.expects(segment) => entry,
+            _ => {
+                // What it leads to is seen first.
+                self.follower.known = None;
+                return false;
+            }
+        };
+        debug_assert!(entry.told, "who was told of it is not told again");
         debug_assert!(!entry.dead, "of what the application has given up nothing is expected");
         debug_assert_eq!(entry.counted, entry.conn.state(), "what changes the state counts it");
         self.counters.frames_in += 1;
         self.counters.segments_in += 1;
-        entry.conn.congestion_experienced(marked);
+        entry.conn.congestion_experienced(form.is_marked());
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        match entry.conn.on_expected(&mut env, segment) {
-            None => self.give(now, id, true, segment.payload, app),
-            Some(Outcome { dropped: Some(reason), .. }) => self.counters.dropped(reason),
-            Some(_) => {}
+        let data = entry.conn.on_expected(&mut env, segment);
+        let (id, at) = (*conn, *at);
+        match data {
+            Data::Whole => self.give(now, id, true, segment.payload, app),
+            Data::Kept => {}
+            Data::Dropped(reason) => self.counters.dropped(reason),
         }
         self.tell_and_mark(now, id.slot, at, app);
         #[cfg(test)]

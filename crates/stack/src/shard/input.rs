@@ -350,7 +350,7 @@ impl Shard {
     /// What a segment has done is told, and what it asks for is seen to.
     #[inline(always)] // most often there is nothing to do
     pub(super) fn tell_and_mark(&mut self, now: Instant, slot: u32, at: usize, app: &mut impl App) {
-        let Some(entry) = self.conns.look_at(slot, at) else { return };
+        let entry = self.conns.look_at(slot, at);
         if entry.may_tell() {
             self.dispatch_all(now, slot, app);
             self.mark_unless_quiet(slot);

@@ -1,18 +1,34 @@
 //! Header prediction (V. Jacobson, 1990): the segment that nearly always comes next, in order and with nothing unusual about
 //! it, goes a short way. It leads to where the long one does (`segment`).
 
-use super::{Connection, Env, Flags, Outcome, Plain, SackBlocks, Segment, State};
-use crate::{recv::Taken, send::Ack};
+use super::{Connection, DropReason, Env, Flags, Outcome, Plain, SackBlocks, Segment, State};
+use crate::{
+    recv::{Taken, autotune::Clue},
+    send::Ack,
+};
+use wire::tcp::Timestamps;
 
 /// PSH says nothing that matters.
 const USUAL: Flags = Flags(Flags::ACK.0 | Flags::PSH.0);
 
+/// What becomes of the data of a segment that was expected.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// All of it is to be given to the application now, as [`Outcome::deliver`].
+    Whole,
+    /// There is none, or it is in the queue.
+    Kept,
+    /// There was no memory for all of it.
+    Dropped(DropReason),
+}
+
 impl Connection {
     /// The connection is open, and there is nothing about it that the short way leaves out: a segment may go it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        let shut = self.read_shut || self.orphan;
+        let shut = self.read_shut | self.orphan;
         self.state == State::Established && self.extras.is_none() && !shut && self.rcv.is_regular()
     }
 
@@ -23,20 +39,35 @@ impl Connection {
     pub fn expects(&self, segment: &Plain<'_>) -> bool {
         segment.flags | Flags::PSH == USUAL
             && self.is_plain()
-            && self.clock.expects(segment.timestamps)
             && self.rcv.expects(segment.seq, segment.payload.len())
             && self.snd.expects(segment.ack)
+            && self.clock.expects(segment.timestamps)
     }
 
-    /// As [`on_segment`](Self::on_segment), for a segment without other options that [is expected](Self::expects). `None`: all of its
-    /// payload is to be given to the application now, as [`Outcome::deliver`].
+    /// As [`on_segment`](Self::on_segment), for a segment without other options that [is expected](Self::expects).
     #[inline(always)]
-    pub fn on_expected(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Option<Outcome> {
+    pub fn on_expected(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Data {
         debug_assert!(self.expects(segment), "who calls has asked");
-        match self.on_predicted(env, segment, &SackBlocks::NONE) {
-            Taken::InPlace => None,
-            taken => Some(self.taken(taken, 0, segment.payload)),
+        let Plain { seq, ack, window, .. } = *segment;
+        if ack != self.snd.snd_una() || !self.snd.hears_nothing() {
+            let segment = *segment;
+            return self.on_expected_ack(&mut env.again(), &segment);
         }
+        self.snd.update_window(env, seq, ack, window, false);
+        let taken = self.on_predicted_text(env, segment);
+        if taken == Taken::InPlace { Data::Whole } else { self.kept(taken) }
+    }
+
+    #[inline(never)] // of no interest to who only receives
+    fn on_expected_ack(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Data {
+        let taken = self.on_predicted(env, segment, &SackBlocks::NONE);
+        if taken == Taken::InPlace { Data::Whole } else { self.kept(taken) }
+    }
+
+    /// What was not delivered in place.
+    #[inline(never)] // of no interest to who reads at once
+    fn kept(&mut self, taken: Taken) -> Data {
+        self.taken(taken, 0, &[]).dropped.map_or(Data::Kept, Data::Dropped)
     }
 
     /// What becomes of a segment that goes the short way.
@@ -64,14 +95,26 @@ impl Connection {
         if new {
             self.on_progress(env);
         }
-        let clue = self.clue(env, timestamps);
-        if let Some(timestamps) = timestamps {
-            self.clock.update(env.now, seq, timestamps.val);
-        }
+        self.on_predicted_text(env, segment)
+    }
+
+    /// The timestamps and the data.
+    #[inline(always)]
+    fn on_predicted_text(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Taken {
+        let Plain { seq, payload, .. } = *segment;
+        // Expected: they are there if they are in use.
+        let Timestamps { val, ecr } = segment.timestamps.unwrap_or_default();
         if payload.is_empty() {
+            self.clock.update(env.now, seq, val);
             return Taken::Nothing;
         }
         self.echo.data(segment.flags);
+        let clue = if self.clock.is_on() {
+            self.clock.update(env.now, seq, val);
+            self.rcv.clue(ecr, || self.clock.age(env.now, ecr))
+        } else {
+            Clue::Window(self.snd.srtt())
+        };
         self.rcv.on_next_data(env, payload, clue)
     }
 }
@@ -254,8 +297,11 @@ pub(super) mod tests {
                     let expected = conn.expects(&plain);
                     *predicted += usize::from(expected);
                     let outcome = if *short && expected && sack.is_empty() {
-                        let whole = Outcome { deliver: Some((0, len)), ..Outcome::default() };
-                        conn.on_expected(&mut env, &plain).unwrap_or(whole)
+                        match conn.on_expected(&mut env, &plain) {
+                            Data::Whole => Outcome { deliver: Some((0, len)), ..Outcome::default() },
+                            Data::Kept => Outcome::default(),
+                            Data::Dropped(reason) => Outcome { dropped: Some(reason), ..Outcome::default() },
+                        }
                     } else if *short {
                         conn.on_segment(&mut env, &segment)
                     } else {

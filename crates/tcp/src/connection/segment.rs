@@ -203,18 +203,12 @@ impl Connection {
         let header = &segment.header;
         let (sack, ece, empty) = (&header.options.sack, header.flags.contains(Flags::ECE), segment.is_empty());
         let ack = Ack { number: header.ack, sack, echo: None, ece, empty, window_changed };
-        self.hand_ack(env, header.options.timestamps, ack);
-    }
-
-    /// The same for one that goes the short way.
-    #[inline(never)] // of no interest to who only receives
-    pub(super) fn take_ack(&mut self, env: &mut Env<'_>, timestamps: Option<Timestamps>, ack: Ack<'_>) {
-        self.hand_ack(env, timestamps, ack);
+        self.take_ack(env, header.options.timestamps, ack);
     }
 
     /// What it echoes is seen here.
     #[inline(always)] // so that there is one call and not two
-    fn hand_ack(&mut self, env: &mut Env<'_>, timestamps: Option<Timestamps>, ack: Ack<'_>) {
+    pub(super) fn take_ack(&mut self, env: &mut Env<'_>, timestamps: Option<Timestamps>, ack: Ack<'_>) {
         if self.snd.on_usual_ack(env, ack.number, ack.sack, ack.ece) {
             return;
         }

@@ -28,7 +28,8 @@ const ALWAYS: u8 = u8::MAX;
 
 /// Full-sized segments that one ACK is for at most, ...
 const GATHERED: u8 = 8;
-const GAP: u8 = 1;
+/// ... with this bit if it is for two only because something was lost in this round trip or the one before, ...
+const GAP: u8 = 0x80;
 /// ... and ACKs that a round trip has at least: twice as many samples as RFC 9406 section 4.3 wants of each.
 const ACKS: u32 = 16;
 /// Where it is for throughput: twice as many segments, and as many samples as wanted.
@@ -42,8 +43,7 @@ pub(crate) struct AckPolicy {
     /// The largest segment seen: what the peer takes for full-sized. At least 536.
     full: u16,
     quick: u8,
-    /// Full-sized segments that one ACK is for, 2 to [`GATHERED`] or [`GATHERED_FOR_THROUGHPUT`]; [`GAP`], for as many as 2, where something was lost in this
-    /// round trip or the one before.
+    /// Full-sized segments that one ACK is for, 2 to [`GATHERED`] or [`GATHERED_FOR_THROUGHPUT`]; or 2 with [`GAP`].
     gathered: u8,
 }
 
@@ -58,16 +58,16 @@ impl AckPolicy {
     /// is acknowledged at once).
     #[inline(always)] // most often it is one sum
     pub(crate) fn on_data(&mut self, len: u32, mss: u16, regular: bool) -> Ack {
-        self.pending = self.pending.saturating_add(len);
         if len > self.full.into() {
             self.full = self.full.max(u16::try_from(len).unwrap_or(mss).min(mss));
         }
+        self.pending = self.pending.saturating_add(len);
         if !regular {
-            (self.quick, self.gathered) = (self.quick.max(QUICK), GAP);
+            (self.quick, self.gathered) = (self.quick.max(QUICK), 2 | GAP);
         }
         // SHLD-19: an ACK for at least every second full-sized segment.
         let full = u32::from(self.full);
-        if !regular || self.pending >= u32::from(self.gathered.max(2)) * full {
+        if !regular || self.pending >= u32::from(self.gathered & !GAP) * full {
             return Ack::Now;
         }
         self.wait(full)
@@ -92,7 +92,7 @@ impl AckPolicy {
             Profile::Throughput => (GATHERED_FOR_THROUGHPUT, ACKS_FOR_THROUGHPUT),
             Profile::Balanced | Profile::Latency => (GATHERED, ACKS),
         };
-        let segments = settled.filter(|_| self.gathered != GAP).unwrap_or(0) / u32::from(self.full) / acks;
+        let segments = settled.filter(|_| self.gathered & GAP == 0).unwrap_or(0) / u32::from(self.full) / acks;
         self.gathered = u8::try_from(segments).unwrap_or(most).clamp(2, most);
     }
 
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(policy.on_data(1000, 1460, true), Ack::Now);
             policy.on_round(Some(segments * 1000), Profile::Balanced);
             assert_eq!(policy.on_data(1000, 1460, false), Ack::Now);
-            assert_eq!((policy.gathered, policy.quick), (GAP, QUICK));
+            assert_eq!((policy.gathered, policy.quick), (2 | GAP, QUICK));
             policy.on_round(Some(segments * 1000), Profile::Balanced);
             assert_eq!(policy.gathered, 2);
             policy.on_round(Some(segments * 1000), Profile::Balanced);

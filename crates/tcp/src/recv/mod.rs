@@ -244,7 +244,7 @@ impl Receiver {
         }
         match taken {
             Taken::Nothing => {}
-            Taken::InPlace | Taken::Queued => self.note_data(env, segment.payload()),
+            Taken::InPlace | Taken::Queued => self.note_data(env, segment.payload(), self.reassembly.is_none()),
             Taken::Kept | Taken::NoMemory => self.ack = Due::Now,
         }
         let carries = !segment.payload().is_empty() || segment.fin();
@@ -260,12 +260,13 @@ impl Receiver {
     #[inline(always)] // into the short way, and nowhere else
     pub(crate) fn on_next_data(&mut self, env: &mut Env<'_>, payload: &[u8], clue: Clue) -> Taken {
         self.measure(env, self.rcv_nxt, payload, clue);
-        if self.queue.is_empty() && self.reassembly.is_none() {
+        debug_assert!(self.reassembly.is_none(), "or nothing is expected");
+        if self.queue.is_empty() {
             self.rcv_nxt += length(payload);
-            self.note_data(env, payload);
+            self.note_data(env, payload, true);
             return Taken::InPlace;
         }
-        self.on_more_data(env, payload)
+        self.on_more_data(&mut env.again(), payload)
     }
 
     #[inline(never)] // of no interest to who reads at once
@@ -274,15 +275,15 @@ impl Receiver {
         if taken == Taken::NoMemory {
             self.ack = Due::Now;
         } else {
-            self.note_data(env, payload);
+            self.note_data(env, payload, true);
         }
         taken
     }
 
-    /// Data has come in order: when is it to be acknowledged?
+    /// Data has come in order: when is it to be acknowledged? `regular`: nothing is out of order.
     #[inline(always)] // most often it is one sum
-    fn note_data(&mut self, env: &Env<'_>, payload: &[u8]) {
-        match self.policy.on_data(length(payload), self.mss, self.reassembly.is_none()) {
+    fn note_data(&mut self, env: &Env<'_>, payload: &[u8], regular: bool) {
+        match self.policy.on_data(length(payload), self.mss, regular) {
             Ack::Now => self.ack = Due::Now,
             Ack::Gather => self.gather(env),
             Ack::Quick => self.ack_quickly(env),
@@ -312,7 +313,7 @@ impl Receiver {
         let len = length(payload);
         match clue {
             Clue::Nothing => self.tune.on_more(len),
-            clue => self.measure_round(env, seq, len, clue),
+            clue => self.measure_round(&mut env.again(), seq, len, clue),
         }
         if env.pool.share(self.queue.len(), self.tune.buffer()) < self.tune.buffer() {
             env.pool.count(|c| c.windows_held += 1);
