@@ -309,26 +309,36 @@ impl Shard {
         }
         self.advance_claims(now);
         if self.feeds_starved() {
-            for conn in core::mem::take(&mut self.starved) {
-                if let Some(entry) = self.current(conn) {
-                    entry.starved = false;
-                    self.tell(now, conn.slot, app, |app, io, id| app.on_writable(io, id));
-                }
-            }
+            self.feed_starved(now, app);
         }
         if self.has_services() {
             self.advance_services(now, app);
         }
         if self.neighbours.is_due(now) {
-            let due = self.neighbours.due(now);
-            for ask in due.asks {
-                self.ask(ask);
+            self.advance_neighbours(now, app);
+        }
+    }
+
+    #[inline(never)] // in few turns there are any
+    fn feed_starved(&mut self, now: Instant, app: &mut impl App) {
+        for conn in core::mem::take(&mut self.starved) {
+            if let Some(entry) = self.current(conn) {
+                entry.starved = false;
+                self.tell(now, conn.slot, app, |app, io, id| app.on_writable(io, id));
             }
-            for (conn, failed) in due.again {
-                self.wake(conn);
-                if let Some(ip) = failed {
-                    self.on_dead_neighbour(now, conn, ip, app);
-                }
+        }
+    }
+
+    #[inline(never)] // the same
+    fn advance_neighbours(&mut self, now: Instant, app: &mut impl App) {
+        let due = self.neighbours.due(now);
+        for ask in due.asks {
+            self.ask(ask);
+        }
+        for (conn, failed) in due.again {
+            self.wake(conn);
+            if let Some(ip) = failed {
+                self.on_dead_neighbour(now, conn, ip, app);
             }
         }
     }
@@ -362,6 +372,7 @@ impl Shard {
         }
     }
 
+    #[inline(never)] // in most turns none expires
     fn on_timer(&mut self, now: Instant, slot: u32, app: &mut impl App) {
         let Some(entry) = self.conns.get_mut(slot) else { return };
         entry.armed = None;
@@ -585,9 +596,14 @@ impl Shard {
     fn arm_entry(entry: &mut Entry, slot: u32, wheel: &mut Wheel<Near>) {
         let Some(deadline) = entry.conn.poll_timeout() else { return };
         if entry.armed.is_none_or(|at| at > deadline) {
-            entry.armed = Some(deadline);
-            wheel.start(slot, deadline);
+            Self::arm_anew(entry, slot, deadline, wheel);
         }
+    }
+
+    #[inline(never)] // most segments find it armed
+    fn arm_anew(entry: &mut Entry, slot: u32, deadline: Instant, wheel: &mut Wheel<Near>) {
+        entry.armed = Some(deadline);
+        wheel.start(slot, deadline);
     }
 }
 

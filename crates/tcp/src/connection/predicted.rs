@@ -102,7 +102,7 @@ impl Connection {
     #[inline(always)]
     fn on_predicted_text(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Taken {
         let Plain { seq, payload, .. } = *segment;
-        // Expected: they are there if they are in use.
+        debug_assert!(!self.clock.is_on() || segment.timestamps.is_some(), "or it is not expected");
         let Timestamps { val, ecr } = segment.timestamps.unwrap_or_default();
         if payload.is_empty() {
             self.clock.update(env.now, seq, val);
@@ -202,6 +202,15 @@ pub(super) mod tests {
         ]
     }
 
+    /// As the long way says it of a segment of so many octets.
+    fn outcome_of(data: Data, len: usize) -> Outcome {
+        match data {
+            Data::Whole => Outcome { deliver: Some((0, len)), ..Outcome::default() },
+            Data::Kept => Outcome::default(),
+            Data::Dropped(reason) => Outcome { dropped: Some(reason), ..Outcome::default() },
+        }
+    }
+
     pub(in super::super) struct Twin {
         pub(in super::super) conn: Connection,
         pub(in super::super) pool: Pool,
@@ -297,11 +306,7 @@ pub(super) mod tests {
                     let expected = conn.expects(&plain);
                     *predicted += usize::from(expected);
                     let outcome = if *short && expected && sack.is_empty() {
-                        match conn.on_expected(&mut env, &plain) {
-                            Data::Whole => Outcome { deliver: Some((0, len)), ..Outcome::default() },
-                            Data::Kept => Outcome::default(),
-                            Data::Dropped(reason) => Outcome { dropped: Some(reason), ..Outcome::default() },
-                        }
+                        outcome_of(conn.on_expected(&mut env, &plain), len)
                     } else if *short {
                         conn.on_segment(&mut env, &segment)
                     } else {
