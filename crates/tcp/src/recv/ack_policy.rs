@@ -200,6 +200,7 @@ mod tests {
             policy.sent();
         }
         assert_eq!(policy.on_data(1460, 1460, true), Ack::Delay);
+        assert_eq!(policy.on_data(1460, 1460, true), Ack::Now);
     }
 
     #[test]

@@ -239,11 +239,11 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(acts: &[Act], most_awake: u32, follows: bool) -> Self {
+    fn new(acts: &[Act], (most_awake, pool_bytes): (u32, usize), follows: bool) -> Self {
         let address = |ip, prefix_len| LocalAddress { ip, prefix_len, owned: false };
         let ours = vec![address(of_flow(0).0, 24), address(of_flow(3).0, 64)];
         let mut config = ShardConfig::new(OURS, 1500, ours, [[7; 16]; 4]);
-        config.pool_bytes = 1 << 18;
+        config.pool_bytes = pool_bytes;
         // A window that is soon full.
         let settings = Settings { receive_buffer_bytes: 8192, receive_buffer_start_bytes: 8192, ..Settings::default() };
         config.tcp = Config::new(settings).expect("valid settings");
@@ -391,8 +391,8 @@ fn next_frame(one: &mut Twin, other: &mut Twin, known: &mut Known, now: Instant,
     frame(if odd { say } else { &plain }, header, &bytes)
 }
 
-fn run(ops: &[Op], acts: &[Act], most_awake: u32) -> Result<usize, TestCaseError> {
-    let (mut one, mut other) = (Twin::new(acts, most_awake, true), Twin::new(acts, most_awake, false));
+fn run(ops: &[Op], acts: &[Act], limits: (u32, usize)) -> Result<usize, TestCaseError> {
+    let (mut one, mut other) = (Twin::new(acts, limits, true), Twin::new(acts, limits, false));
     let start =
         Known { rcv_nxt: SeqNum::new(300), snd_una: SeqNum::new(0), snd_max: SeqNum::new(0), recent: Some(1000) };
     let mut known = [start; FLOWS];
@@ -448,6 +448,9 @@ fn run(ops: &[Op], acts: &[Act], most_awake: u32) -> Result<usize, TestCaseError
     }
     Ok(followed)
 }
+
+/// All connections in full, and memory for all they can hold.
+const PLENTY: (u32, usize) = (100, 1 << 18);
 
 /// Ten segments in order, with nothing unusual about them.
 fn usual(flow: usize) -> Say {
@@ -516,8 +519,10 @@ proptest! {
         ops in proptest::collection::vec(op(), 1..150),
         acts in proptest::collection::vec(act(), 1..60),
         most_awake in prop_oneof![Just(0u32), Just(100)],
+        // One that the connections can fill.
+        pool_bytes in prop_oneof![3 => Just(PLENTY.1), 1 => Just(1 << 14)],
     ) {
-        run(&ops, &acts, most_awake)?;
+        run(&ops, &acts, (most_awake, pool_bytes))?;
     }
 }
 
@@ -534,11 +539,11 @@ fn what_is_usual_is_followed() {
             .collect();
         // Of IPv6 a handshake's frames are long enough to be seen as the first two, with timestamps.
         let learnt = [2, 2, 2, 0, 1][flow];
-        assert_eq!(run(&ops, &[Act::Nothing], 100).expect("the same"), 40 - learnt, "flow {flow}");
+        assert_eq!(run(&ops, &[Act::Nothing], PLENTY).expect("the same"), 40 - learnt, "flow {flow}");
         // What is corrupt goes the long way, and the train is there yet.
         let corrupt = Say { flip: Some(700), times: 1, ..usual.clone() };
         let one = Say { times: 1, ..usual.clone() };
         let ops: Vec<Op> = [usual.clone(), corrupt, one.clone(), one].map(Op::Say).into();
-        assert_eq!(run(&ops, &[Act::Nothing], 100).expect("the same"), 12 - learnt, "flow {flow}");
+        assert_eq!(run(&ops, &[Act::Nothing], PLENTY).expect("the same"), 12 - learnt, "flow {flow}");
     }
 }
