@@ -64,6 +64,7 @@ const RECORDS_PER_TURN: usize = 1024;
 
 /// A connection and what the shard knows of it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry {
     key: FlowKey,
     hash: u32,
@@ -94,8 +95,7 @@ pub(crate) struct Entry {
     counted: tcp::State,
     /// When the wheel will call; may be earlier than needed.
     armed: Option<Instant>,
-    /// The station its segments go to, its MAC address, and in which epoch of the neighbours that was true.
-    next_hop: IpAddr,
+    /// The MAC address of the station its segments go to, and in which epoch of the neighbours that was true.
     mac: MacAddr,
     epoch: Option<u32>,
     vlan: Option<u16>,
@@ -106,6 +106,10 @@ pub(crate) struct Entry {
     plan: u8,
     /// One of its segments has arrived at another shard.
     astray: bool,
+    /// Of [`Connections`]: the slot, the generation of the handle, and whether it was asked for since the hand came by last.
+    slot: u32,
+    generation: u32,
+    used: bool,
 }
 
 impl Entry {
@@ -355,9 +359,13 @@ impl Shard {
     /// The next hop does not answer: an open fails, an open connection goes on asking (RFC 9293 MUST-56).
     fn on_dead_neighbour(&mut self, now: Instant, conn: ConnId, ip: IpAddr, app: &mut impl App) {
         let slot = conn.slot;
-        let Some(entry) = self.current(conn).filter(|e| e.next_hop == ip) else { return };
+        let Some(remote) = self.current(conn).map(|entry| entry.key.remote().ip()) else { return };
+        // It may have another way by now.
+        if self.routes.next_hop(remote) != Some(ip) {
+            return;
+        }
+        let Some(entry) = self.conns.get_mut(slot) else { return };
         if matches!(entry.conn.state(), tcp::State::SynSent | tcp::State::SynReceived) {
-            let Some(entry) = self.conns.get_mut(slot) else { return };
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.fail(&mut env, Error::HostUnreachable);
             self.dispatch(now, slot, app);

@@ -16,20 +16,36 @@ pub(super) const BATCH: usize = 64;
 /// How far a flow is looked for.
 const NEAR: usize = 8;
 
-/// The flows of a batch, and their hashes, in the order in which they come.
+/// The flows of a batch, in the order in which they come.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    flows: alloc::vec::Vec<(FlowKey, u32)>,
+    flows: alloc::vec::Vec<Seen>,
     next: usize,
+    /// How often the table had changed.
+    changes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    flow: FlowKey,
+    pub(super) hash: u32,
+    /// The connection that is found first: nearly always the one.
+    slot: Option<u32>,
 }
 
 impl Ahead {
-    /// The hash of a flow, if it is one of the next in the batch: those before were not asked for.
+    /// What was seen of a flow, if it is one of the next in the batch: those before were not asked for.
     #[inline]
-    pub(super) fn take(&mut self, key: &FlowKey) -> Option<u32> {
-        let at = self.flows.iter().skip(self.next).take(NEAR).position(|(flow, _)| flow == key)?;
+    pub(super) fn take(&mut self, key: &FlowKey) -> Option<Seen> {
+        let at = self.flows.get(self.next..)?.iter().take(NEAR).position(|seen| seen.flow == *key)?;
         self.next += at + 1;
-        self.flows.get(self.next - 1).map(|(_, hash)| *hash)
+        self.flows.get(self.next - 1).copied()
+    }
+
+    /// Where its connection is to be looked for, if nobody has come or gone meanwhile.
+    #[inline]
+    pub(super) fn slot(&self, seen: &Seen, changes: u64) -> Option<u32> {
+        seen.slot.filter(|_| self.changes == changes)
     }
 }
 
@@ -48,18 +64,17 @@ impl Shard {
         let table = &self.table;
         let flows = &mut self.ahead.flows;
         flows.clear();
-        flows.extend(frames.take(BATCH).filter_map(|frame| flow_of(frame).map(|key| (key, table.hash(&key)))));
-        self.ahead.next = 0;
-        let touched = flows.iter().fold(0, |sum, (_, hash)| sum ^ table.touch(*hash));
-        black_box(touched);
-        let mut slots = [None; BATCH];
-        for ((_, hash), slot) in flows.iter().zip(&mut slots) {
-            *slot = match table.find(*hash, |_| true) {
+        let seen = |flow| Seen { flow, hash: table.hash(&flow), slot: None };
+        flows.extend(frames.take(BATCH).filter_map(|frame| flow_of(frame).map(seen)));
+        (self.ahead.next, self.ahead.changes) = (0, table.changes());
+        black_box(flows.iter().fold(0, |sum, seen| sum ^ table.touch(seen.hash)));
+        for seen in flows.iter_mut() {
+            seen.slot = match table.find(seen.hash, |_| true) {
                 Some(Owner::Connection(slot)) => Some(slot),
                 _ => None,
             };
         }
-        self.conns.look_ahead(slots.iter().flatten().copied(), &self.wheel);
+        self.conns.look_ahead(flows.iter().filter_map(|seen| seen.slot), &self.wheel);
     }
 
     /// The same of timers: the one that expires now has others behind it.
@@ -67,7 +82,7 @@ impl Shard {
     pub(super) fn look_at_timers(&self) -> usize {
         let coming = self.wheel.coming();
         if coming.len() > 1 && self.table.len() >= FROM {
-            self.conns.look_ahead(coming.iter().copied(), &self.wheel);
+            self.conns.look_at_expiring(coming.iter().copied(), &self.wheel);
         }
         coming.len()
     }

@@ -10,6 +10,7 @@ use super::{Entry, life::new_entry};
 use crate::{
     flow::{CompactKey, FlowKey},
     handle::ConnId,
+    pieces::Pieces,
 };
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -60,15 +61,6 @@ enum Place {
     Resting(Resting),
 }
 
-/// Of a connection in full.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    slot: u32,
-    generation: u32,
-    /// It was asked for since the hand came by last.
-    used: bool,
-}
-
 /// No place among those in full.
 const NOT_AWAKE: u32 = u32::MAX;
 
@@ -77,11 +69,9 @@ pub(super) struct Connections {
     /// By slot, the place among those in full. Of ten million connections this is 40 MB, and the places are 2 GB: where many are
     /// in full a segment's is not looked for there.
     at: Vec<u32>,
-    places: Vec<Place>,
+    places: Pieces<Place>,
     free: Vec<u32>,
-    awake: Vec<Entry>,
-    /// Of those, in the same order: the hand looks at these alone, most of the time.
-    marks: Vec<Mark>,
+    awake: Pieces<Entry>,
     most_awake: usize,
     hand: usize,
     /// When it may begin its next round.
@@ -118,8 +108,7 @@ impl Resting {
             flow_label: self.label_and_vlan >> 12,
             plan: self.plan,
             astray: self.dscp & ASTRAY != 0,
-            // Its next hop means something while it is opened.
-            ..new_entry(key, self.hash, conn, key.remote().ip())
+            ..new_entry(key, self.hash, conn)
         })
     }
 }
@@ -128,7 +117,7 @@ impl Entry {
     /// Reads a little of the lines that a segment needs; what it read means nothing.
     #[inline]
     fn touch(&self) -> u32 {
-        self.hash ^ u32::from(self.dscp) ^ u32::from(self.dead) ^ self.conn.touch()
+        self.hash ^ u32::from(self.armed.is_some()) ^ self.conn.touch()
     }
 
     /// Nobody but the peer and the application has anything to do with it now.
@@ -143,10 +132,9 @@ impl Connections {
     pub(super) fn new(config: Config, most_awake: u32, ours: Vec<IpAddr>) -> Self {
         Self {
             at: Vec::new(),
-            places: Vec::new(),
+            places: Pieces::new(),
             free: Vec::new(),
-            awake: Vec::new(),
-            marks: Vec::new(),
+            awake: Pieces::new(),
             most_awake: most_awake as usize,
             hand: 0,
             next_round: Instant::ZERO,
@@ -183,11 +171,11 @@ impl Connections {
     }
 
     #[inline]
-    fn awaken(&mut self, slot: u32, generation: u32, entry: Entry) {
+    fn awaken(&mut self, slot: u32, generation: u32, mut entry: Entry) {
         // There are no more than slots.
         let at = u32::try_from(self.awake.len()).unwrap_or(u32::MAX);
+        (entry.slot, entry.generation, entry.used) = (slot, generation, true);
         self.awake.push(entry);
-        self.marks.push(Mark { slot, generation, used: true });
         self.places[slot as usize] = Place::Awake;
         self.at[slot as usize] = at;
         self.owed += STEPS;
@@ -212,8 +200,9 @@ impl Connections {
             // It is used by being woken.
             return self.get_mut(slot);
         }
-        self.marks.get_mut(at as usize)?.used = true;
-        self.awake.get_mut(at as usize)
+        let entry = self.awake.get_mut(at as usize)?;
+        entry.used = true;
+        Some(entry)
     }
 
     /// What [is there](Self::at): nobody comes or goes between.
@@ -226,12 +215,9 @@ impl Connections {
     /// As [`use_mut`](Self::use_mut), if it is in full and still there.
     #[inline]
     pub(super) fn use_at(&mut self, slot: u32, at: usize) -> Option<&mut Entry> {
-        let mark = self.marks.get_mut(at)?;
-        if mark.slot != slot {
-            return None;
-        }
-        mark.used = true;
-        self.awake.get_mut(at)
+        let entry = self.awake.get_mut(at).filter(|entry| entry.slot == slot)?;
+        entry.used = true;
+        Some(entry)
     }
 
     #[inline(never)] // the rare case
@@ -248,11 +234,20 @@ impl Connections {
         u32::try_from(self.awake.len() - 1).ok()
     }
 
-    /// Reads the lines that these slots' next segments need, or timers, so that they are in a cache then.
+    /// Reads the lines that these slots' next segments need, so that they are in a cache then.
     pub(super) fn look_ahead(&self, slots: impl Iterator<Item = u32> + Clone, wheel: &Wheel<Near>) {
         let places = slots.clone().filter_map(|slot| self.at.get(slot as usize));
         black_box(places.fold(0, |sum, at| sum ^ at));
-        black_box(slots.fold(0, |sum, slot| sum ^ self.touch(slot) ^ u32::from(wheel.is_armed(slot))));
+        black_box(slots.clone().fold(0, |sum, slot| sum ^ self.touch(slot)));
+        // Of a timer that runs it is known when: most often it need not be moved.
+        let idle = slots.filter(|slot| self.awake(*slot).is_none_or(|entry| entry.armed.is_none()));
+        black_box(idle.fold(0, |sum, slot| sum ^ u32::from(wheel.is_armed(slot))));
+    }
+
+    /// The same of slots whose timers expire.
+    pub(super) fn look_at_expiring(&self, slots: impl Iterator<Item = u32> + Clone, wheel: &Wheel<Near>) {
+        black_box(slots.clone().fold(0, |sum, slot| sum ^ u32::from(wheel.is_armed(slot))));
+        self.look_ahead(slots, wheel);
     }
 
     #[inline]
@@ -290,8 +285,8 @@ impl Connections {
     /// The generation of a slot.
     #[inline]
     pub(super) fn generation(&self, slot: u32) -> u32 {
-        if let Some(mark) = self.at(slot).and_then(|at| self.marks.get(at)) {
-            return mark.generation;
+        if let Some(entry) = self.awake(slot) {
+            return entry.generation;
         }
         match self.places.get(slot as usize) {
             Some(Place::Resting(Resting { generation, .. }) | Place::Vacant { generation }) => *generation,
@@ -363,21 +358,17 @@ impl Connections {
     pub(super) fn remove(&mut self, slot: u32) {
         // Nobody removes what rests.
         let Some(at) = self.at(slot) else { return };
-        let generation = ConnId::next_generation(self.marks[at].generation);
+        let generation = ConnId::next_generation(self.awake[at].generation);
         self.take_out(at);
         self.places[slot as usize] = Place::Vacant { generation };
         self.free.push(slot);
     }
 
-    /// Out of those in full; the last one takes its place. Where it is that one itself nothing is copied.
+    /// Out of those in full; the last one takes its place.
     fn take_out(&mut self, at: usize) {
-        let gone = self.marks.swap_remove(at);
-        self.at[gone.slot as usize] = NOT_AWAKE;
-        if at + 1 == self.awake.len() {
-            return self.awake.truncate(at);
-        }
+        self.at[self.awake[at].slot as usize] = NOT_AWAKE;
         self.awake.swap_remove(at);
-        if let Some(moved) = self.marks.get(at) {
+        if let Some(moved) = self.awake.get(at) {
             self.at[moved.slot as usize] = u32::try_from(at).unwrap_or(NOT_AWAKE);
         }
     }
@@ -407,16 +398,18 @@ impl Connections {
             let end = self.awake.len().min(self.hand + steps.min(PIECE));
             let piece = self.hand..end;
             steps -= piece.len();
+            black_box(piece.clone().fold(0, |sum, at| sum ^ u32::from(self.awake[at].used)));
             let touched = piece
                 .clone()
-                .filter(|at| !self.marks[*at].used)
-                .fold(0, |sum, at| sum ^ self.awake[at].touch() ^ self.touch_place(self.marks[at].slot));
+                .map(|at| &self.awake[at])
+                .filter(|entry| !entry.used)
+                .fold(0, |sum, entry| sum ^ entry.touch() ^ self.touch_place(entry.slot));
             black_box(touched);
             self.hand = end;
             self.owed = self.owed.saturating_sub(piece.len());
             // From behind: the last one of all takes the place of one that goes.
             for at in piece.rev() {
-                if !core::mem::take(&mut self.marks[at].used) {
+                if !core::mem::take(&mut self.awake[at].used) {
                     self.rest(at, env, wheel);
                 }
             }
@@ -425,7 +418,8 @@ impl Connections {
 
     /// Puts it to rest unless it has something to do.
     fn rest(&mut self, at: usize, env: &Env<'_>, wheel: &mut Wheel<Near>) {
-        let (entry, Mark { slot, generation, .. }) = (&mut self.awake[at], self.marks[at]);
+        let entry = &mut self.awake[at];
+        let Entry { slot, generation, .. } = *entry;
         let Some(key) = CompactKey::of(&entry.key, &self.ours).filter(|_| entry.is_alone()) else { return };
         let Some(conn) = entry.conn.rest(env) else { return };
         match conn.deadline() {
@@ -502,7 +496,7 @@ mod tests {
             let key = FlowKey::new(SocketAddr::new(*ip, 4000), remote);
             let plain = || {
                 let conn = connection(&config, &mut Pool::new(1 << 20));
-                let entry = new_entry(key, 0xdead_beef, conn, remote.ip());
+                let entry = new_entry(key, 0xdead_beef, conn);
                 Entry { told: true, counted: State::Established, ..entry }
             };
             let all = Entry {

@@ -298,7 +298,15 @@ impl Shard {
 
     /// Who has this key, and its hash.
     fn look_up(&mut self, key: &FlowKey) -> (Option<Owner>, u32) {
-        let hash = self.ahead.take(key).unwrap_or_else(|| self.table.hash(key));
+        let seen = self.ahead.take(key);
+        if let Some(seen) = &seen
+            && let Some(slot) = self.ahead.slot(seen, self.table.changes())
+            && self.conns.is(slot, key)
+        {
+            self.table.remember(*key, slot);
+            return (Some(Owner::Connection(slot)), seen.hash);
+        }
+        let hash = seen.map_or_else(|| self.table.hash(key), |seen| seen.hash);
         let same = |owner| match owner {
             Owner::Connection(slot) => self.conns.is(slot, key),
             Owner::TimeWait(slot) => self.time_waits.is(slot, key),

@@ -86,9 +86,7 @@ impl Shard {
         let next_hop = self.routes.next_hop(remote).filter(|_| !self.absent.contains(&local));
         let id = self.id(slot);
         let entry = self.entry(slot)?;
-        if let Some(next_hop) = next_hop {
-            entry.next_hop = next_hop;
-        } else {
+        if next_hop.is_none() {
             entry.conn.on_no_route();
             if !core::mem::replace(&mut entry.waits, true) {
                 self.unrouted.push(id);

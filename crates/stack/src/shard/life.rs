@@ -53,7 +53,7 @@ impl Shard {
         if !self.claims.usable(local_ip) {
             return Err(ConnectError::Tentative);
         }
-        let next_hop = self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
+        self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
         let (key, old) = self.choose_port(now, local_ip, remote).ok_or(ConnectError::NoPort)?;
         if self.own_connections() >= self.config.max_connections as usize {
             return Err(ConnectError::TooMany);
@@ -66,7 +66,7 @@ impl Shard {
         let conn = Connection::connect(&env, start);
         let hash = self.table.hash(&key);
         let (vlan, plan) = (self.config.vlan, self.plans.number());
-        let entry = Entry { told: true, vlan, plan, ..new_entry(key, hash, conn, next_hop) };
+        let entry = Entry { told: true, vlan, plan, ..new_entry(key, hash, conn) };
         let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
         self.begin_with_path(now, slot);
         self.counters.connected += 1;
@@ -342,7 +342,7 @@ pub(super) fn later(iss: SeqNum, old: SeqNum) -> SeqNum {
     if iss.after(old) { iss } else { old + ISS_STEP }
 }
 
-pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpAddr) -> Entry {
+pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection) -> Entry {
     Entry {
         key,
         hash,
@@ -360,7 +360,6 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpA
         dirty: false,
         counted: tcp::State::Closed,
         armed: None,
-        next_hop,
         mac: MacAddr::default(),
         epoch: None,
         vlan: None,
@@ -368,5 +367,8 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection, next_hop: IpA
         flow_label: 0,
         plan: 0,
         astray: false,
+        slot: 0,
+        generation: 0,
+        used: false,
     }
 }

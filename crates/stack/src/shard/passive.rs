@@ -207,7 +207,7 @@ impl Shard {
             vlan: knocker.link.vlan,
             // Until its next hop is resolved a reset goes back to where its segments come from.
             mac: knocker.link.src,
-            ..new_entry(knocker.key, knocker.hash, conn, next_hop)
+            ..new_entry(knocker.key, knocker.hash, conn)
         };
         let slot = self.insert(entry).ok_or(Refusal::ConnectionsFull)?;
         // Most often its next segment is the next that comes.

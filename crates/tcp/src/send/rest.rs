@@ -72,7 +72,8 @@ impl Sender {
     /// Reads a little of each cache line; what it read means nothing.
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
-        self.snd_una.value() ^ self.congestion.window() ^ self.queue.len() ^ u32::from(self.rto.backoff())
+        let deadlines = self.pacer.deadline().is_some() ^ (self.last_sent == Instant::ZERO);
+        self.snd_una.value() ^ self.queue.len() ^ u32::from(self.rto.backoff()) ^ u32::from(deadlines)
     }
 
     /// Forgets what means nothing while the sender [is at rest](Self::is_at_rest), nor later: places in what was sent.
