@@ -1,5 +1,5 @@
-//! Two shards hear the same frames, and their applications do the same. One follows trains, the other forgets them before each
-//! frame: they must be the same all the time.
+//! Two shards hear the same frames, and their applications do the same. One follows trains and looks at batches beforehand, the
+//! other forgets trains before each frame: they must be the same all the time.
 
 use super::super::{App, ConnId, Error, Instant, Io, Shard};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use core::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
-use std::{format, string::String, vec, vec::Vec};
+use std::{collections::VecDeque, format, string::String, vec, vec::Vec};
 use tcp::{Config, Half, Keepalive, Profile, Settings, SoftError};
 use wheel::Duration;
 use wire::{
@@ -236,6 +236,9 @@ struct Twin {
     app: Actor,
     follows: bool,
     followed: usize,
+    taken: usize,
+    /// The last frames, which are taken for those that come next: of those that come others were looked at, and long before.
+    last: VecDeque<Vec<u8>>,
 }
 
 impl Twin {
@@ -257,13 +260,25 @@ impl Twin {
         for flow in 0..FLOWS {
             shard.on_neighbour(of_flow(flow).1.ip(), Some(PEER));
         }
-        Self { shard, app: Actor { acts: acts.to_vec(), ..Actor::default() }, follows, followed: 0 }
+        Self {
+            shard,
+            app: Actor { acts: acts.to_vec(), ..Actor::default() },
+            follows,
+            followed: 0,
+            taken: 0,
+            last: VecDeque::new(),
+        }
     }
 
     fn take(&mut self, now: Instant, frame: &[u8]) {
         if !self.follows {
             self.shard.forget_form();
+        } else if self.taken % 4 == 0 {
+            self.shard.look_ahead(self.last.iter().map(Vec::as_slice));
         }
+        self.taken += 1;
+        self.last.push_front(frame.to_vec());
+        self.last.truncate(8);
         let before = self.shard.follower.followed;
         self.shard.on_frame(now, frame, &mut self.app);
         self.followed += self.shard.follower.followed - before;
