@@ -4,6 +4,7 @@
 use super::super::{App, ConnId, Error, Instant, Io, Shard};
 use crate::{
     config::{LocalAddress, ShardConfig},
+    flow_tag::flow_of,
     listen::{ListenOptions, ListenerId, SynCookies},
 };
 use core::net::{IpAddr, SocketAddr};
@@ -273,12 +274,15 @@ impl Twin {
     fn take(&mut self, now: Instant, frame: &[u8]) {
         if !self.follows {
             self.shard.forget_form();
-        } else if self.taken % 4 == 0 {
+        } else if self.taken.is_multiple_of(4) {
             self.shard.look_ahead(self.last.iter().map(Vec::as_slice));
         }
         self.taken += 1;
         self.last.push_front(frame.to_vec());
         self.last.truncate(8);
+        if let Some(flow) = flow_of(frame) {
+            assert_eq!(super::super::ahead::hint(frame), Some(flow));
+        }
         let before = self.shard.follower.followed;
         self.shard.on_frame(now, frame, &mut self.app);
         self.followed += self.shard.follower.followed - before;
