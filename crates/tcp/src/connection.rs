@@ -69,7 +69,7 @@ pub struct Outcome {
 }
 
 /// A segment to send: its header but for the ports, and how many payload bytes were written behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Emit {
     /// The header; both ports are 0.
     pub header: Header,
@@ -390,21 +390,30 @@ impl Connection {
     ///
     /// `out` begins where the TCP header will; it must hold the header and one MSS. Call until `None`.
     pub fn poll_transmit(&mut self, env: &mut Env<'_>, out: &mut [u8]) -> Option<Emit> {
+        let mut emit = Emit::default();
+        self.transmit_into(env, out, &mut emit).then_some(emit)
+    }
+
+    /// As [`poll_transmit`](Self::poll_transmit), in place: a header is too large to be moved about. False: there is nothing, and
+    /// `emit` is not written.
+    pub fn transmit_into(&mut self, env: &mut Env<'_>, out: &mut [u8], emit: &mut Emit) -> bool {
         if matches!(self.state, State::Closed | State::TimeWait) && !self.rcv.ack_wanted() {
-            return None;
+            return false;
         }
         if self.snd.syn_due() {
-            return Some(self.emit_syn(env));
+            *emit = self.emit_syn(env);
+            return true;
         }
         let may_send = !matches!(self.state, State::SynSent | State::SynReceived);
         // Nearly always there are none: then none are carried about.
         let sack = self.rcv.reports().then(|| self.rcv.sack_blocks());
         let option_bytes = sack.as_ref().map_or(0, |sack| self.bytes_of(sack));
         match if may_send { self.next_cut(env, option_bytes) } else { None } {
-            Some(cut) => Some(self.emit_data(env, cut, sack, out)),
-            None if self.rcv.ack_wanted() => Some(self.emit_ack(env, sack)),
-            None => self.emit_keepalive(env),
+            Some(cut) => self.emit_data(env, cut, sack, out, emit),
+            None if self.rcv.ack_wanted() => self.emit_ack(env, sack, emit),
+            None => return self.emit_keepalive(env, emit),
         }
+        true
     }
 
     /// True when [`poll_transmit`](Self::poll_transmit) would return `None`, and it need not be called; false says nothing.
@@ -421,7 +430,7 @@ impl Connection {
         }
     }
 
-    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, sack: Option<SackBlocks>, out: &mut [u8]) -> Emit {
+    fn emit_data(&mut self, env: &mut Env<'_>, cut: Cut, sack: Option<SackBlocks>, out: &mut [u8], emit: &mut Emit) {
         let mut flags = Flags::ACK;
         if cut.push {
             flags |= Flags::PSH;
@@ -432,35 +441,38 @@ impl Connection {
         if cut.cwr {
             flags |= Flags::CWR;
         }
-        let mut header = self.header(env, cut.seq, flags);
+        self.header(env, cut.seq, flags, &mut emit.header);
+        let header = &mut emit.header;
         if let Some(sack) = sack {
-            add_sack(&mut header, sack);
+            header.options.sack = sack;
         }
         let payload_len = cut.len as usize;
         self.snd.copy(env, cut, &mut out[header.len()..header.len() + payload_len]);
         self.snd.sent(env, cut);
         let size = header.options.len() + payload_len;
         self.sizes.sent(u16::try_from(size).unwrap_or(u16::MAX), cut.seq + cut.len);
-        Emit { header, payload_len, ect: cut.ect }
+        (emit.payload_len, emit.ect) = (payload_len, cut.ect);
     }
 
-    fn emit_ack(&mut self, env: &mut Env<'_>, sack: Option<SackBlocks>) -> Emit {
-        let mut header = self.header(env, self.snd.ack_seq(), Flags::ACK);
+    fn emit_ack(&mut self, env: &mut Env<'_>, sack: Option<SackBlocks>, emit: &mut Emit) {
+        self.header(env, self.snd.ack_seq(), Flags::ACK, &mut emit.header);
         if let Some(sack) = sack {
-            add_sack(&mut header, sack);
+            emit.header.options.sack = sack;
         }
-        Emit { header, payload_len: 0, ect: false }
+        (emit.payload_len, emit.ect) = (0, false);
     }
 
-    /// A header that acknowledges everything received.
-    fn header(&mut self, env: &Env<'_>, seq: SeqNum, flags: Flags) -> Header {
-        let window = self.rcv.acknowledge(env);
-        let ack = self.rcv.rcv_nxt();
-        let options = Options { timestamps: self.clock.stamp(env.now, ack), ..Options::default() };
-        let flags = flags | self.echo.flags();
-        let mut header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
-        self.point(&mut header);
-        header
+    /// A header that acknowledges everything received. Field by field: one that is made and then moved is copied twice, and the
+    /// copies wait for what was written in other pieces than they read.
+    fn header(&mut self, env: &Env<'_>, seq: SeqNum, flags: Flags, header: &mut Header) {
+        header.window = self.rcv.acknowledge(env);
+        header.ack = self.rcv.rcv_nxt();
+        header.seq = seq;
+        header.flags = flags | self.echo.flags();
+        (header.src_port, header.dst_port, header.urgent) = (0, 0, 0);
+        header.options.clear();
+        header.options.timestamps = self.clock.stamp(env.now, header.ack);
+        self.point(header);
     }
 
     /// When to call [`on_timeout`](Self::on_timeout), unless something else happens before.
@@ -593,11 +605,4 @@ impl Connection {
             self.fin_wait2 = Some(env.now + env.config.fin_wait2_orphan);
         }
     }
-}
-
-/// Apart, or a header without blocks would be made of what there are none of: its bytes copied, which takes longer than the
-/// rest of it.
-#[inline(never)]
-fn add_sack(header: &mut Header, sack: SackBlocks) {
-    header.options.sack = sack;
 }

@@ -11,7 +11,7 @@ pub use flags::Flags;
 pub use options::{Options, SackBlocks, Timestamps};
 
 /// A TCP header with its options.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Header {
     /// Source port.
     pub src_port: u16,

@@ -176,9 +176,10 @@ impl Shard {
         let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src) };
         let at = link.len() + ip_len(src);
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        // By reference: a header is too large to be moved about.
-        let mut emit = entry.conn.poll_transmit(&mut env, &mut frame[at..]);
-        let Some(emit) = emit.as_mut() else { return Turn::Idle };
+        let emit = &mut Emit::default();
+        if !entry.conn.transmit_into(&mut env, &mut frame[at..], emit) {
+            return Turn::Idle;
+        }
         let &mut Emit { ref mut header, payload_len, ect } = emit;
         // The two lower bits are ECN's, and not the application's (RFC 9293 SHLD-22).
         let traffic_class = entry.dscp << 2 | if ect { ECT_0 } else { 0 };

@@ -36,13 +36,14 @@ impl Connection {
     }
 
     /// `<SEQ=SND.NXT-1><ACK=RCV.NXT><CTL=ACK>` without data (SHLD-12): not acceptable, so it is answered.
-    pub(super) fn emit_keepalive(&mut self, env: &mut Env<'_>) -> Option<Emit> {
+    pub(super) fn emit_keepalive(&mut self, env: &mut Env<'_>, emit: &mut Emit) -> bool {
         let quiet = self.snd.is_idle();
-        let prober = self.extras.as_mut()?.keepalive.as_mut()?;
+        let Some(prober) = self.extras.as_mut().and_then(|extras| extras.keepalive.as_mut()) else { return false };
         if !prober.take_probe() || !quiet {
-            return None;
+            return false;
         }
-        let header = self.header(env, self.snd.ack_seq() - 1, Flags::ACK);
-        Some(Emit { header, payload_len: 0, ect: false })
+        self.header(env, self.snd.ack_seq() - 1, Flags::ACK, &mut emit.header);
+        (emit.payload_len, emit.ect) = (0, false);
+        true
     }
 }

@@ -115,6 +115,16 @@ impl Options {
     /// The largest shift.cnt (RFC 7323, section 2.3).
     pub const MAX_WINDOW_SCALE: u8 = 14;
 
+    /// Makes it empty, as [`Options::default`] does; but what is empty is not written.
+    #[inline]
+    pub fn clear(&mut self) {
+        (self.mss, self.window_scale, self.sack_permitted) = (None, None, false);
+        (self.timestamps, self.malformed) = (None, false);
+        if !self.sack.is_empty() {
+            self.sack = SackBlocks::NONE;
+        }
+    }
+
     /// Reads the options between a header's fixed part and its data.
     ///
     /// A kind that isn't known is skipped by its length (MUST-6); one that is known but has a length of another kind is
