@@ -27,7 +27,6 @@ mod listen;
 mod messages;
 mod neighbour;
 mod path_mtu;
-mod pieces;
 mod placement;
 mod ports;
 mod reply;

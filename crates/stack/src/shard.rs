@@ -64,7 +64,6 @@ const RECORDS_PER_TURN: usize = 1024;
 
 /// A connection and what the shard knows of it.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Entry {
     key: FlowKey,
     hash: u32,
@@ -623,6 +622,6 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(size_of::<Connection>(), 528);
-        assert_eq!(size_of::<Entry>(), 640);
+        assert_eq!(size_of::<Entry>(), 632);
     }
 }

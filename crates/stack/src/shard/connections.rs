@@ -10,7 +10,6 @@ use super::{Entry, life::new_entry};
 use crate::{
     flow::{CompactKey, FlowKey},
     handle::ConnId,
-    pieces::Pieces,
 };
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -69,9 +68,9 @@ pub(super) struct Connections {
     /// By slot, the place among those in full. Of ten million connections this is 40 MB, and the places are 2 GB: where many are
     /// in full a segment's is not looked for there.
     at: Vec<u32>,
-    places: Pieces<Place>,
+    places: Vec<Place>,
     free: Vec<u32>,
-    awake: Pieces<Entry>,
+    awake: Vec<Entry>,
     most_awake: usize,
     hand: usize,
     /// When it may begin its next round.
@@ -114,10 +113,10 @@ impl Resting {
 }
 
 impl Entry {
-    /// Reads a little of the lines that a segment needs; what it read means nothing.
+    /// Reads a little of the lines that a segment needs, wherever in one it begins; what it read means nothing.
     #[inline]
     fn touch(&self) -> u32 {
-        self.hash ^ u32::from(self.armed.is_some()) ^ self.conn.touch()
+        self.hash ^ u32::from(self.armed.is_some()) ^ u32::from(self.dscp) ^ self.conn.touch()
     }
 
     /// Nobody but the peer and the application has anything to do with it now.
@@ -132,9 +131,9 @@ impl Connections {
     pub(super) fn new(config: Config, most_awake: u32, ours: Vec<IpAddr>) -> Self {
         Self {
             at: Vec::new(),
-            places: Pieces::new(),
+            places: Vec::new(),
             free: Vec::new(),
-            awake: Pieces::new(),
+            awake: Vec::new(),
             most_awake: most_awake as usize,
             hand: 0,
             next_round: Instant::ZERO,
@@ -367,6 +366,10 @@ impl Connections {
     /// Out of those in full; the last one takes its place.
     fn take_out(&mut self, at: usize) {
         self.at[self.awake[at].slot as usize] = NOT_AWAKE;
+        if at + 1 == self.awake.len() {
+            // Nothing is copied.
+            return self.awake.truncate(at);
+        }
         self.awake.swap_remove(at);
         if let Some(moved) = self.awake.get(at) {
             self.at[moved.slot as usize] = u32::try_from(at).unwrap_or(NOT_AWAKE);

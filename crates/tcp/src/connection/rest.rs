@@ -109,7 +109,7 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn touch(&self) -> u32 {
-        let boxes = self.extras.is_none() ^ self.rcv.is_in_order();
+        let boxes = self.extras.is_none() ^ self.rcv.is_in_order() ^ self.clock.is_on();
         self.snd.touch() ^ self.rcv.buffer() ^ self.rcv.rcv_nxt().value() ^ u32::from(self.mss) ^ u32::from(boxes)
     }
 

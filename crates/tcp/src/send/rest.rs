@@ -73,7 +73,8 @@ impl Sender {
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
         let deadlines = self.pacer.deadline().is_some() ^ (self.last_sent == Instant::ZERO);
-        self.snd_una.value() ^ self.queue.len() ^ u32::from(self.rto.backoff()) ^ u32::from(deadlines)
+        let numbers = self.snd_una.value() ^ self.queue.len() ^ self.congestion.window();
+        numbers ^ u32::from(self.rto.backoff()) ^ u32::from(deadlines)
     }
 
     /// Forgets what means nothing while the sender [is at rest](Self::is_at_rest), nor later: places in what was sent.
