@@ -205,7 +205,7 @@ impl Connections {
     }
 
     /// What [is there](Self::at): nobody comes or goes between.
-    #[inline]
+    #[inline(always)] // every segment does
     pub(super) fn look_at(&mut self, slot: u32, at: usize) -> &mut Entry {
         debug_assert!(self.at(slot) == Some(at), "who goes does so behind the frames of a turn");
         &mut self.awake[at]
