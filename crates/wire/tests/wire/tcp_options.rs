@@ -193,3 +193,18 @@ proptest! {
         prop_assert!(!cut.sack_permitted || options.sack_permitted);
     }
 }
+
+/// Nothing of what was there is left, or it would go out with the next header that is written in its place.
+#[test]
+fn what_is_cleared_is_empty() {
+    let mut options = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some(STAMPS),
+        sack: blocks(&[(1, 2)]),
+        malformed: true,
+    };
+    options.clear();
+    assert_eq!(options, Options::default());
+}
