@@ -8,6 +8,7 @@ use std::time::Duration;
 use ::proxy::{Connections, Control, Proxy};
 use anyhow::{Context, bail};
 use fourwave::Running;
+use fourwave::metrics::Endpoint;
 use signal_hook::consts::SIGUSR1;
 
 use crate::args::{Stack, StackConfig, read_proxy};
@@ -40,8 +41,11 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let asked = Arc::clone(&reload);
     stop.on_hangup(move || asked.store(true, Ordering::Relaxed));
 
-    let builder = builder(config)?;
     let control = Control::new(config.proxy.clone(), connections(&config.at))?;
+    let mut builder = builder(config)?;
+    if let Some(address) = config.at.metrics {
+        builder = builder.metrics(Endpoint::new(address).with(control.metrics()));
+    }
     let running = builder.start_each(|place| control.app(place))?;
     if !config.at.keep_privileges {
         fourwave::drop_privileges()?;
@@ -49,6 +53,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     for warning in running.report().into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
+    stack::say_metrics(&running);
     let listeners: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address.to_string()).collect();
     say!("{READY}{} ({}, {})", listeners.join(", "), stack::place(&running), summary(&config.proxy));
 

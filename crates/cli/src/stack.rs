@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use fourwave::control::Count;
+use fourwave::metrics::Endpoint;
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{
     self, Congestion, CopyMode, Ecn, Idle, KernelWait, Profile, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum,
     XdpMode,
 };
+use crate::say;
 use crate::stop::Stop;
 
 /// How often a running stack is looked after: to see that it has ended by itself.
@@ -39,6 +41,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
     let stack = at.dad_probes.into_iter().fold(stack, dad);
     let stack = if at.keep_privileges { stack.keep_privileges() } else { stack };
+    let stack = with_metrics(stack, at);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
@@ -49,7 +52,19 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
 pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
     let stack = Stack::kernel().cores(at.cores.iter().copied()).idle(idle(at.idle));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
+    let stack = with_metrics(stack, at);
     if at.keep_privileges { stack.keep_privileges() } else { stack }
+}
+
+fn with_metrics(stack: Stack, at: &StackConfig) -> Stack {
+    at.metrics.into_iter().fold(stack, |stack, address| stack.metrics(Endpoint::new(address)))
+}
+
+/// Says where the metrics are, if they are anywhere.
+pub(crate) fn say_metrics<A>(running: &Running<A>) {
+    if let Some(address) = running.metrics_address() {
+        say!("metrics at http://{address}/metrics");
+    }
 }
 
 /// Whichever was asked for. Over the kernel's sockets programs are compared by how they wait: asleep, as servers do, or never.
@@ -226,6 +241,7 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
     for warning in report.into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
+    say_metrics(&running);
     ready(&running);
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);

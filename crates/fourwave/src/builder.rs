@@ -2,7 +2,7 @@
 
 use crate::{
     Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, TxChecksum, XdpMode,
-    raw,
+    metrics::Endpoint, raw,
 };
 use runtime::{KernelSockets, Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
@@ -251,6 +251,36 @@ impl Stack {
     #[must_use]
     pub const fn keep_privileges(mut self) -> Self {
         self.options.keep_privileges = true;
+        self
+    }
+
+    /// Serves metrics over HTTP, as Prometheus reads them (`/metrics`, and `/healthz`), on a kernel socket by a thread of its own
+    /// ([`metrics`](crate::metrics); docs/METRICS.md). They are for whoever can reach that address. Default: nowhere;
+    /// [`Running::monitor`] asks without a socket.
+    ///
+    /// ```
+    /// use fourwave::metrics::{Endpoint, PATIENCE};
+    /// use fourwave::{App, ConnId, Io, Stack};
+    ///
+    /// #[derive(Clone)]
+    /// struct Discard;
+    ///
+    /// impl App for Discard {
+    ///     fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+    ///         data.len()
+    ///     }
+    /// }
+    ///
+    /// let running = Stack::kernel().metrics(Endpoint::new("127.0.0.1:0".parse()?)).start(Discard)?;
+    /// println!("http://{}/metrics", running.metrics_address().unwrap());
+    /// let now = running.monitor().metrics(PATIENCE);
+    /// let shard = now.shards[0].as_ref().expect("it answers within a second");
+    /// assert_eq!(shard.counters.sockets.open, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn metrics(mut self, endpoint: Endpoint) -> Self {
+        self.options.metrics = Some(endpoint);
         self
     }
 

@@ -40,5 +40,5 @@ pub use runtime::stack::{
 pub use runtime::xdp::{AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
 pub use runtime::{
     Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Running, connect_error_kind, control,
-    drop_privileges, interface_for, io_error_kind, listen_error_kind, raw, totals,
+    drop_privileges, interface_for, io_error_kind, listen_error_kind, metrics, raw, totals,
 };

@@ -139,6 +139,10 @@ impl Control {
         Ok(Self { shared, _writer: writer })
     }
 
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The application for a shard, whose stack listens on every listener's address.
     #[must_use]
     pub fn app(&self, place: Place) -> Proxy {

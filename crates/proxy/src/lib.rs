@@ -24,6 +24,7 @@ mod counters;
 mod health;
 mod live;
 mod log;
+pub mod metrics;
 pub mod proxy_protocol;
 mod session;
 

@@ -183,6 +183,14 @@ pub enum Error {
         /// Why not.
         reason: stack::ListenError,
     },
+    /// Metrics can't be served where they were to be.
+    #[error("metrics can't be told at {address}: {why}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// A system call failed.
     #[error("{what}: {source}")]
     System {
@@ -226,6 +234,21 @@ impl Error {
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }
+    }
+
+    pub(crate) fn metrics(address: SocketAddr, error: io::Error) -> Self {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let holder = Holder::of(address);
+                format!("it is in use {} {holder}: stop that, or choose another port", holder.how())
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "it is no address of this machine or namespace (`ip address`): choose one of the kernel's, such as 127.0.0.1".into()
+            }
+            io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another port".into(),
+            _ => error.to_string(),
+        };
+        Self::Metrics { address, why }
     }
 
     /// Of what [`JoinHandle::join`](std::thread::JoinHandle::join) returned.

@@ -172,6 +172,12 @@ impl Handoff {
         HandoffCounters { learnt: self.learnt.len() as u64, ..self.counters }
     }
 
+    /// Parcels that wait for this shard, and the most that may.
+    pub(crate) fn queue(&self) -> (u64, u64) {
+        let parcels = &self.ring.boxes[usize::from(self.index)].parcels;
+        (parcels.len() as u64, parcels.capacity() as u64)
+    }
+
     /// A frame that has arrived is not, or not only, this shard's.
     #[cold]
     pub(crate) fn on_placed(&mut self, now: Instant, placed: Placed, frame: &[u8]) {

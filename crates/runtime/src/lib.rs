@@ -20,6 +20,8 @@ mod interface;
 mod kernel;
 mod landing;
 mod limits;
+mod meter;
+pub mod metrics;
 mod neighbours;
 mod options;
 mod outbox;

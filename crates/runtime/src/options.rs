@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::idle::Idle;
 use crate::limits::Limits;
+use crate::metrics::Endpoint;
 use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Route, Settings};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -123,6 +124,8 @@ pub struct Options {
     pub tcp: Settings,
     /// What each shard may hold.
     pub limits: Limits,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<Endpoint>,
     /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
     pub keep_privileges: bool,
 }
@@ -152,6 +155,7 @@ impl Options {
             tx_checksum: TxChecksum::Auto,
             tcp: Settings::default(),
             limits: Limits::default(),
+            metrics: None,
             keep_privileges: false,
         }
     }

@@ -99,6 +99,11 @@ impl Post {
         &self.boxes[self.index]
     }
 
+    /// Messages that wait for this shard.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.own().messages.len() as u64
+    }
+
     /// Gives the application what has come; how many messages that was.
     #[inline]
     pub(crate) fn take_in(&self, now: Instant, shard: &mut Shard, app: &mut impl App) -> usize {

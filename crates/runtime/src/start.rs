@@ -13,6 +13,7 @@ use crate::idle::Idle;
 use crate::interface;
 use crate::kernel::{self, Reservation};
 use crate::landing::{FirstLook, LandingWatch, probe};
+use crate::metrics::{Listening, Monitor, Server};
 use crate::neighbours::{Mailbox, Mirror};
 use crate::options::{Address, KernelSockets, Options};
 use crate::overhear::Overhearing;
@@ -53,9 +54,11 @@ pub struct Running<A> {
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
-    report: Option<Report>,
+    report: Option<Arc<Report>>,
     listening: Vec<SocketAddr>,
+    monitor: Monitor,
     /// In the order in which they must end: the workers have been joined by then.
+    metrics: Option<Server>,
     _control: Option<ControlSocket>,
     _mirror: Option<Mirror>,
     _overhearing: Option<Overhearing>,
@@ -126,6 +129,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     options.check()?;
     options.check_interface()?;
     let privileges = Privileges::of(&options);
+    let metrics = options.metrics.as_ref().map(Listening::open).transpose()?;
     let facts = InterfaceFacts::read(&options.interface)?;
     if facts.mac == xdp::facts::MacAddr::default() {
         return Err(Error::NoEthernet { interface: facts.name });
@@ -159,6 +163,14 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
+    let report = Arc::new(report);
+    let monitor = Monitor {
+        shards: mailboxes.clone(),
+        steering: Some(Arc::clone(&steering)),
+        report: Some(Arc::clone(&report)),
+        kernel_sockets: options.kernel_sockets == KernelSockets::Beside,
+    };
+    let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
         Source { shards: mailboxes, steering: Some(steering), endpoints: Some(endpoints.clone()) },
         privileges,
@@ -171,6 +183,8 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
         listening: options.listen.clone(),
+        monitor,
+        metrics,
         _control: Some(control),
         _mirror: Some(mirror),
         _overhearing: overhearing,
@@ -279,8 +293,20 @@ impl<A: App + Send + 'static> Running<A> {
 impl<A> Running<A> {
     /// What was negotiated with the kernel; `None` over the kernel's sockets alone.
     #[must_use]
-    pub const fn report(&self) -> Option<&Report> {
-        self.report.as_ref()
+    pub fn report(&self) -> Option<&Report> {
+        self.report.as_deref()
+    }
+
+    /// Asks the shards how things are, from any thread, as long as there are any.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Where metrics are served, with the port that was got where that was 0; `None`: nowhere.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Server::address)
     }
 
     /// What the stack was started to listen on; over the kernel's sockets with the port it has got, where that was 0.

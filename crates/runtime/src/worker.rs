@@ -7,6 +7,8 @@ use crate::ending::Ending;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
 use crate::interface::Change;
+use crate::meter::Meter;
+use crate::metrics::ShardMetrics;
 use crate::outlet::Outlet;
 use crate::post::Post;
 use crate::stall::Stall;
@@ -59,6 +61,8 @@ pub enum Command {
     List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
     /// The counters.
     Counters(Sender<(Counters, PortStats, HandoffCounters)>),
+    /// All that can be told of the loop and its shard.
+    Metrics(Sender<Box<ShardMetrics>>),
 }
 
 /// A loop: a port, a shard, and the application on it.
@@ -86,6 +90,7 @@ pub struct Worker<P, A> {
     /// When there was work last.
     worked: Instant,
     stall: Stall,
+    meter: Meter,
     /// The interface is down: what it is to send waits, and so do the connections.
     down: bool,
     /// Somebody has said that the interface is gone.
@@ -151,6 +156,7 @@ impl<P: Port, A: App> Worker<P, A> {
             turns: 0,
             worked,
             stall: Stall::new(worked),
+            meter: Meter::new(worked),
             down: false,
             gone: false,
             next_check: worked + CHECK,
@@ -236,7 +242,9 @@ impl<P: Port, A: App> Worker<P, A> {
     fn spin(&mut self) -> io::Result<()> {
         self.watch();
         let now = self.clock.now();
+        self.meter.begins(now);
         let worked = self.turn(now)?;
+        self.meter.worked(worked);
         self.rest(now, worked)
     }
 
@@ -257,13 +265,28 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// The shard's counters, with what it does not see itself.
     fn counters(&self) -> Counters {
-        let mut counters = self.shard.counters().clone();
+        let mut counters = self.shard.all_counters();
         counters.messages_full += self.post.as_ref().map_or(0, Post::refused);
         counters
     }
 
     fn handoff_counters(&self) -> HandoffCounters {
         self.handoff.as_ref().map(Handoff::counters).unwrap_or_default()
+    }
+
+    /// All there is to tell; off the usual path.
+    fn metrics(&mut self) -> Box<ShardMetrics> {
+        Box::new(ShardMetrics {
+            counters: self.counters(),
+            usage: self.shard.usage(),
+            port: self.port.stats(),
+            rings: self.port.rings(),
+            handoff: self.handoff_counters(),
+            handoff_queue: self.handoff.as_ref().map(Handoff::queue),
+            messages_waiting: self.post.as_ref().map_or(0, Post::waiting),
+            messages_limit: self.shard.config().max_messages.into(),
+            turns: *self.meter.turns(),
+        })
     }
 
     /// Looks at the RX ring, and at nothing else, for a moment: most turns of a spinning loop would find nothing to do, and
@@ -426,6 +449,7 @@ impl<P: Port, A: App> Worker<P, A> {
         let may_sleep = handoff.is_none_or(Handoff::may_sleep) & post.is_none_or(Post::may_sleep);
         let slept = if may_sleep {
             self.port.look_away();
+            self.meter.sleeps(self.clock.now());
             self.sleep(now, deadline)
         } else {
             Ok(())
@@ -450,6 +474,9 @@ impl<P: Port, A: App> Worker<P, A> {
                 }
                 Command::Counters(answer) => {
                     let _ = answer.try_send((self.counters(), self.port.stats(), self.handoff_counters()));
+                }
+                Command::Metrics(answer) => {
+                    let _ = answer.try_send(self.metrics());
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! What a shard counts. Plain numbers: one thread writes them, readers get a copy.
 
+use crate::causes::{ResetCause, failed_name};
 use crate::sockets::SocketCounters;
-use tcp::{DropReason, PoolCounters, State};
+use tcp::{DropReason, Error, LossCounters, PoolCounters, State};
 use wire::Malformed;
 
 /// Why the shard, not a connection, dropped or refused something.
@@ -186,6 +187,8 @@ pub struct Counters {
     pub messages_full: u64,
     /// What it has cost that the shard's memory for data is limited; as of the last [`advance`](crate::Shard::advance).
     pub memory: PoolCounters,
+    /// What was sent again; as of [`all_counters`](crate::Shard::all_counters).
+    pub losses: LossCounters,
     /// Connections over the kernel's sockets; as of the last [`advance`](crate::Shard::advance).
     pub sockets: SocketCounters,
     /// Connections there are, by state: a gauge. TIME-WAIT has records instead.
@@ -193,6 +196,8 @@ pub struct Counters {
     malformed: [u64; Malformed::COUNT],
     refused: [u64; Refusal::COUNT],
     dropped: [u64; DropReason::COUNT],
+    resets: [u64; ResetCause::COUNT],
+    ended: [u64; Error::COUNT],
 }
 
 impl Default for Counters {
@@ -231,11 +236,14 @@ impl Default for Counters {
             messages_in: 0,
             messages_full: 0,
             memory: PoolCounters::default(),
+            losses: LossCounters::default(),
             sockets: SocketCounters::default(),
             states: [0; State::ALL.len()],
             malformed: [0; Malformed::COUNT],
             refused: [0; Refusal::COUNT],
             dropped: [0; DropReason::COUNT],
+            resets: [0; ResetCause::COUNT],
+            ended: [0; Error::COUNT],
         }
     }
 }
@@ -251,6 +259,19 @@ impl Counters {
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         self.dropped[reason.index()] += 1;
+    }
+
+    pub(crate) fn reset_sent(&mut self, cause: ResetCause) {
+        self.resets_out += 1;
+        self.resets[cause as usize] += 1;
+    }
+
+    /// A connection has ended, in order or by an error.
+    pub(crate) fn ended(&mut self, error: Option<Error>) {
+        if let Some(error) = error {
+            self.failed += 1;
+            self.ended[error.index()] += 1;
+        }
     }
 
     /// A connection that was `counted` under one state is in another now. CLOSED and TIME-WAIT are none of a connection.
@@ -271,6 +292,18 @@ impl Counters {
     #[must_use]
     pub const fn in_state(&self, state: State) -> u64 {
         self.states[state as usize]
+    }
+
+    /// Resets sent for `cause`.
+    #[must_use]
+    pub const fn resets(&self, cause: ResetCause) -> u64 {
+        self.resets[cause as usize]
+    }
+
+    /// Connections that ended by `error`.
+    #[must_use]
+    pub const fn failures(&self, error: Error) -> u64 {
+        self.ended[error.index()]
     }
 
     /// How often a shard refused for `reason`.
@@ -326,13 +359,18 @@ impl Counters {
         let malformed = Malformed::ALL.iter().map(|m| (m.name(), self.malformed[m.index()]));
         let refused = Refusal::ALL.iter().map(|(r, name)| (*name, self.refused[*r as usize]));
         let dropped = DropReason::ALL.iter().map(|d| (d.name(), self.dropped[d.index()]));
+        let resets = ResetCause::ALL.iter().map(|(cause, name)| (*name, self.resets[*cause as usize]));
+        let ended = Error::ALL.iter().map(|error| (failed_name(*error), self.ended[error.index()]));
         plain
             .into_iter()
             .chain(self.sockets.iter())
             .chain(self.memory.iter())
+            .chain(self.losses.iter())
             .chain(malformed)
             .chain(refused)
             .chain(dropped)
+            .chain(resets)
+            .chain(ended)
     }
 
     /// What became of the frames that arrived, summed up: equals [`frames_in`](Self::frames_in).

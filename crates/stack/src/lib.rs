@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 mod app;
+mod causes;
 mod config;
 mod conn_map;
 mod counters;
@@ -41,6 +42,7 @@ mod timers;
 mod toeplitz;
 
 pub use app::{App, ConnectError, Io};
+pub use causes::ResetCause;
 pub use config::{DEFAULT_PORTS, LocalAddress, ShardConfig};
 pub use conn_map::ConnMap;
 pub use counters::{Counters, Refusal};
@@ -53,15 +55,15 @@ pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use messages::Message;
 pub use placement::{Place, Placed};
 pub use route::Route;
-pub use shard::{ConnectionInfo, Cursor, Frames, Shard};
+pub use shard::{ConnectionInfo, Cursor, Frames, Shard, Usage};
 pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};
 
 pub use bytes::Bytes;
 pub use tcp::{
-    Config as TcpConfig, ConfigError, Congestion, Detail, Ecn, Error, Half, IcmpError, Info, Keepalive, PoolCounters,
-    Profile, Recovery, Settings, SoftError, State,
+    Config as TcpConfig, ConfigError, Congestion, Detail, DropReason, Ecn, Error, Half, IcmpError, Info, Keepalive,
+    LossCounters, PoolCounters, Profile, Recovery, Settings, SoftError, State,
 };
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

@@ -333,6 +333,11 @@ impl Listeners {
         self.by_port.iter().map(|(_, id)| *id).collect()
     }
 
+    /// How many there are, and how many connections wait in their accept queues.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        self.all().fold((0, 0), |(listeners, queued), l| (listeners + 1, queued + l.queue.len()))
+    }
+
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.all().map(|l| SocketAddr::new(l.ip, l.port))
     }

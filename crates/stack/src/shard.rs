@@ -19,12 +19,15 @@ mod services;
 mod strays;
 mod suspect;
 mod train;
+mod usage;
 
 pub use list::{ConnectionInfo, Cursor};
 pub use train::Frames;
+pub use usage::Usage;
 
 use crate::{
     app::{App, ConnectError, Io},
+    causes::ResetCause,
     config::{LocalAddress, ShardConfig},
     counters::{Counters, Refusal},
     dad::Claims,
@@ -397,7 +400,7 @@ impl Shard {
         if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             if let Some(reset) = entry.conn.on_timeout(&mut env) {
-                self.reset_to(slot, reset);
+                self.reset_to(slot, reset, ResetCause::Timeout);
             }
             self.dispatch(now, slot, app);
             self.mark(slot);

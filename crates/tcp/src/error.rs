@@ -23,6 +23,28 @@ pub enum Error {
     NotConnected,
 }
 
+impl Error {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+    /// Every one, in the order of [`index`](Self::index).
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Reset,
+        Self::Refused,
+        Self::TimedOut,
+        Self::HostUnreachable,
+        Self::NetworkUnreachable,
+        Self::Aborted,
+        Self::BrokenPipe,
+        Self::NotConnected,
+    ];
+
+    /// Its place in an array of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {

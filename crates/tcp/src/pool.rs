@@ -3,7 +3,7 @@
 
 mod references;
 
-use crate::send::Flight;
+use crate::{losses::LossCounters, send::Flight};
 use alloc::{boxed::Box, vec, vec::Vec};
 use bytes::Bytes;
 use references::References;
@@ -84,6 +84,7 @@ pub struct Pool {
     in_use: u32,
     limit: u32,
     counters: PoolCounters,
+    losses: LossCounters,
     /// Scoreboards for the next connections that send: a request and its answer shall not cost an allocation.
     #[allow(clippy::vec_box)] // the boxes are what is handed out
     flights: Vec<Box<Flight>>,
@@ -102,6 +103,7 @@ impl Pool {
             in_use: 0,
             limit,
             counters: PoolCounters::default(),
+            losses: LossCounters::default(),
             flights: Vec::new(),
         }
     }
@@ -139,6 +141,17 @@ impl Pool {
     #[must_use]
     pub const fn counters(&self) -> &PoolCounters {
         &self.counters
+    }
+
+    /// What its connections had to send again.
+    #[must_use]
+    pub const fn losses(&self) -> &LossCounters {
+        &self.losses
+    }
+
+    #[cold]
+    pub(crate) fn count_loss(&mut self, f: impl FnOnce(&mut LossCounters)) {
+        f(&mut self.losses);
     }
 
     pub(crate) fn count(&mut self, f: impl FnOnce(&mut PoolCounters)) {

@@ -48,7 +48,7 @@ pub use error::{Error, Fault};
 pub use memory::{MemoryConfig, MemoryPort};
 pub use open::{LocalAddress, open};
 pub use overhear::Announcements;
-pub use port::{Frame, Port, PortStats};
+pub use port::{Fill, Frame, Port, PortStats, RingUse};
 pub use privileges::Capability;
 pub use report::{AttachMode, Report};
 pub use steering::{Steering, TestVerdict, program_name};

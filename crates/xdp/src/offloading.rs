@@ -143,6 +143,13 @@ impl<T: Copy> Ring<T> {
         self.size.saturating_sub(self.ours.wrapping_sub(self.theirs))
     }
 
+    /// On a ring that the kernel fills: filled slots, by the kernel's latest word.
+    fn waiting(&mut self) -> u32 {
+        // SAFETY: one of the three. Acquire: the slots are read after the kernel said that they are written.
+        self.theirs = unsafe { Self::word(&self.producer) }.load(Ordering::Acquire);
+        self.theirs.wrapping_sub(self.ours).min(self.size)
+    }
+
     /// Fills slots, if there are as many free ones.
     fn produce(&mut self, values: impl ExactSizeIterator<Item = T>) -> usize {
         let Ok(count) = u32::try_from(values.len()) else { return 0 };
@@ -328,6 +335,14 @@ impl Rings for Offloading {
         self.tx.free(u32::MAX)
     }
 
+    fn rx_waiting(&mut self) -> u32 {
+        self.rx.waiting()
+    }
+
+    fn completion_waiting(&mut self) -> u32 {
+        self.completion.waiting()
+    }
+
     #[inline]
     fn fill_needs_wakeup(&self) -> bool {
         self.fill.needs_wakeup()
@@ -388,6 +403,7 @@ mod tests {
                     inside += made;
                 } else {
                     let mut got = Vec::new();
+                    assert_eq!(consumer.waiting() as usize, inside);
                     let mut taken = consumer.consume(count, |_, value| got.push(value));
                     // What was there when it looked last; an empty one looks again.
                     taken += consumer.consume(count - taken, |_, value| got.push(value));

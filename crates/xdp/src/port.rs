@@ -176,8 +176,35 @@ pub trait Port {
         false
     }
 
+    /// How full the rings are. `None` for a port that has none of the kernel's.
+    fn rings(&mut self) -> Option<RingUse> {
+        None
+    }
+
     /// Counters since the port was made. Costs a syscall on a real socket.
     fn stats(&self) -> PortStats;
+}
+
+/// How many descriptors are in a ring, and how many it has room for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Fill {
+    /// In it now.
+    pub used: u32,
+    /// As many fit.
+    pub size: u32,
+}
+
+/// How full the rings between a port and the kernel are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RingUse {
+    /// Received, and not yet taken by the loop.
+    pub rx: Fill,
+    /// To be sent, and not yet taken by the kernel.
+    pub tx: Fill,
+    /// Buffers that the kernel may receive into.
+    pub fill: Fill,
+    /// Sent, and not yet taken back.
+    pub completion: Fill,
 }
 
 /// Counters of a [`Port`] since it was made.

@@ -80,6 +80,10 @@ pub(crate) trait Rings: Debug + Send + Sized {
     fn fill_free(&mut self, at_least: u32) -> u32;
     /// Free slots, by the kernel's latest word.
     fn tx_free(&mut self) -> u32;
+    /// Filled slots of the RX ring, by the kernel's latest word.
+    fn rx_waiting(&mut self) -> u32;
+    /// The same of the completion ring.
+    fn completion_waiting(&mut self) -> u32;
     fn fill_needs_wakeup(&self) -> bool;
     fn tx_needs_wakeup(&self) -> bool;
 }
@@ -209,6 +213,14 @@ impl Rings for XskRs {
     #[inline]
     fn tx_free(&mut self) -> u32 {
         self.tx.nb_free_exact()
+    }
+
+    fn rx_waiting(&mut self) -> u32 {
+        self.rx.nb_avail_exact()
+    }
+
+    fn completion_waiting(&mut self) -> u32 {
+        self.completion.nb_avail_exact()
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::features::{DeviceFeatures, XdpFeatures};
 use crate::offloading::Offloading;
-use crate::port::{Frame, Port, PortStats};
+use crate::port::{Frame, Port, PortStats, RingUse};
 use crate::report::AttachMode;
 use crate::rings::XskRs;
 use crate::xsk::{Made, QueuePort};
@@ -196,6 +196,10 @@ impl Port for XskPort {
 
     fn writes_checksums(&self) -> bool {
         self.made().tx_checksum
+    }
+
+    fn rings(&mut self) -> Option<RingUse> {
+        either!(&mut self.0, port => port.rings())
     }
 
     fn stats(&self) -> PortStats {

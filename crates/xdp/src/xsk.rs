@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::jumbo;
 use crate::offloading::METADATA_BYTES;
-use crate::port::{Frame, MemoryId, Port, PortStats, finish};
+use crate::port::{Fill, Frame, MemoryId, Port, PortStats, RingUse, finish};
 use crate::privileges::{self, Capability, DEVICE};
 use crate::report::AttachMode;
 use crate::rings::{Descriptor, Rings, XDP_PKT_CONTD};
@@ -59,6 +59,8 @@ pub(crate) struct QueuePort<R: Rings> {
     queue: u32,
     made: Made,
     stats: PortStats,
+    rx_ring: u32,
+    completion_ring: u32,
 }
 
 /// What was negotiated.
@@ -113,6 +115,8 @@ impl<R: Rings> QueuePort<R> {
             queue: config.queue,
             made,
             stats: PortStats::default(),
+            rx_ring: config.rx_ring,
+            completion_ring: config.completion_ring,
         };
         for index in 0..port.frames.len() {
             port.measure(index);
@@ -539,6 +543,16 @@ impl<R: Rings> Port for QueuePort<R> {
 
     fn frame_bytes(&self) -> usize {
         self.jumbo.as_ref().map_or(self.frame_size - HEADROOM_BYTES as usize, jumbo::Pool::frame_bytes)
+    }
+
+    fn rings(&mut self) -> Option<RingUse> {
+        let left = |size: u32, free: u32| Fill { used: size.saturating_sub(free), size };
+        Some(RingUse {
+            rx: Fill { used: self.rings.rx_waiting(), size: self.rx_ring },
+            tx: left(self.tx_ring, self.rings.tx_free()),
+            fill: left(self.fill_ring, self.rings.fill_free(self.fill_ring)),
+            completion: Fill { used: self.rings.completion_waiting(), size: self.completion_ring },
+        })
     }
 
     fn stats(&self) -> PortStats {

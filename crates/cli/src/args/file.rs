@@ -1,6 +1,6 @@
 //! `--config FILE`: the flags of the stack from a TOML file. Flags win over the file.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub(super) struct FileArgs {
     pub(super) xdp_mode: Option<XdpMode>,
     pub(super) copy: Option<CopyMode>,
     pub(super) tx_checksum: Option<TxChecksum>,
+    pub(super) metrics: Option<SocketAddr>,
     #[serde(default)]
     pub(super) keep_privileges: bool,
     #[serde(default, deserialize_with = "time_wait")]
@@ -175,7 +176,7 @@ mod tests {
         let file = FileArgs::parse(
             "stack = \"kernel\"\ninterface = \"eth1\"\naddress = \"10.0.0.9/24\"\ngateway = \"10.0.0.1\"\n\
              queues = \"0,2-3\"\ncores = \"1\"\nidle = \"sleep\"\nxdp-mode = \"native\"\ncopy = \"zero-copy\"\n\
-             tx-checksum = \"offload\"\n",
+             tx-checksum = \"offload\"\nmetrics = \"127.0.0.1:9464\"\n",
         )
         .unwrap();
         assert_eq!(file.stack, Some(Stack::Kernel));
@@ -188,6 +189,7 @@ mod tests {
         assert_eq!(file.xdp_mode, Some(XdpMode::Native));
         assert_eq!(file.copy, Some(CopyMode::ZeroCopy));
         assert_eq!(file.tx_checksum, Some(TxChecksum::Offload));
+        assert_eq!(file.metrics, Some(([127, 0, 0, 1], 9464).into()));
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
              keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n\

@@ -1,6 +1,6 @@
 //! Where and how the stack runs: flags of every command that starts one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::file::FileArgs;
-use super::parse::{NumberList, Prefix, Queues, parse_list, parse_prefix, parse_queues};
+use super::parse::{NumberList, Prefix, Queues, parse_list, parse_prefix, parse_queues, parse_socket};
 use super::{ListenArgs, TcpArgs, TcpConfig, UsageError};
 
 /// Whose TCP does the work.
@@ -114,7 +114,7 @@ pub(crate) enum TxChecksum {
 /// Whose TCP, and where and how the stack runs, as far as it was typed.
 #[derive(Clone, Debug, Args)]
 #[command(
-    next_help_heading = "The stack (with --stack kernel only --cores, --idle, --profile and --keep-privileges have an effect)"
+    next_help_heading = "The stack (with --stack kernel only --cores, --idle, --profile, --metrics and --keep-privileges have an effect)"
 )]
 pub(crate) struct StackArgs {
     /// These flags from a TOML file, such as `interface = "eth0"`; flags win over the file
@@ -169,6 +169,11 @@ pub(crate) struct StackArgs {
     #[arg(long, value_enum)]
     tx_checksum: Option<TxChecksum>,
 
+    /// Tell Prometheus how the stack is, over HTTP on a kernel socket: /metrics, and /healthz. For whoever can reach that address;
+    /// not with --stack raw [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_socket)]
+    metrics: Option<SocketAddr>,
+
     /// Give up no privileges once it runs; for kernels before 5.19, and to find out what one is needed for
     #[arg(long)]
     keep_privileges: bool,
@@ -196,6 +201,8 @@ pub(crate) struct StackConfig {
     pub(crate) xdp_mode: XdpMode,
     pub(crate) copy: CopyMode,
     pub(crate) tx_checksum: TxChecksum,
+    /// Not with bare frames.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) keep_privileges: bool,
     pub(crate) tcp: TcpConfig,
 }
@@ -245,8 +252,15 @@ impl StackArgs {
             return Err(UsageError(message.into()));
         }
         check_own(address, gateway)?;
+        let stack = self.stack.or(file.stack).unwrap_or(Stack::Fourwave);
+        let metrics = self.metrics.or(file.metrics);
+        if stack == Stack::Raw && metrics.is_some() {
+            return Err(UsageError(
+                "--stack raw has no connections and counts nothing: --metrics is for the others".into(),
+            ));
+        }
         Ok(StackConfig {
-            stack: self.stack.or(file.stack).unwrap_or(Stack::Fourwave),
+            stack,
             cores: self.cores.or(file.cores).map(|list| list.0).unwrap_or_default(),
             interface: self.interface.or(file.interface),
             address,
@@ -258,6 +272,7 @@ impl StackArgs {
             xdp_mode: self.xdp_mode.or(file.xdp_mode).unwrap_or(XdpMode::Auto),
             copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),
             tx_checksum: self.tx_checksum.or(file.tx_checksum).unwrap_or(TxChecksum::Auto),
+            metrics,
             keep_privileges: self.keep_privileges || file.keep_privileges,
             tcp,
         })

@@ -7,6 +7,7 @@ use crate::ending::Ending;
 use crate::error::Error;
 use crate::idle::Idle;
 use crate::kernel::Holder;
+use crate::metrics::{Listening, Monitor};
 use crate::options::Options;
 use crate::privileges::Privileges;
 use crate::sockets::{self, KernelSockets, NoPort};
@@ -43,6 +44,7 @@ pub(super) fn start<A: App + Send + 'static>(
     privileges: Privileges,
     make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    let metrics = options.metrics.as_ref().map(Listening::open).transpose()?;
     let count = options.shards.unwrap_or_else(|| u16::try_from(options.cores.len()).unwrap_or(u16::MAX).max(1));
     let cores = if options.cores.is_empty() { vec![None; count.into()] } else { these_cores(&options.cores)? };
     let clock = Clock::new();
@@ -52,6 +54,8 @@ pub(super) fn start<A: App + Send + 'static>(
     let ends = shards.into_iter().map(|shard| (NoPort, shard));
     // Nobody resolves anything.
     let Loops { workers, mailboxes, wakers, poster, wanted: _ } = loops(options, clock, ends, make)?;
+    let monitor = Monitor { shards: mailboxes.clone(), steering: None, report: None, kernel_sockets: true };
+    let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(Source { shards: mailboxes, steering: None, endpoints: None }, privileges)?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
@@ -61,6 +65,8 @@ pub(super) fn start<A: App + Send + 'static>(
         workers: Vec::with_capacity(workers.len()),
         report: None,
         listening,
+        monitor,
+        metrics,
         _control: Some(control),
         _mirror: None,
         _overhearing: None,

@@ -21,9 +21,13 @@ impl<P: Port, A: App> Worker<P, A> {
         self.shard.call(now, |io| app.on_turn(io));
         for _ in 0..TURNS {
             let now = self.clock.now();
-            if !self.turn(now)? {
+            self.meter.begins(now);
+            let worked = self.turn(now)?;
+            self.meter.worked(worked);
+            if !worked {
                 self.serve_commands(now);
                 self.port.look_away();
+                self.meter.sleeps(self.clock.now());
                 return Ok(false);
             }
         }

@@ -6,12 +6,13 @@ use super::{
     passive::Knocker,
 };
 use crate::{
+    causes::ResetCause,
     neighbour::Asker,
     placement::{Placed, Way},
     reply::{Body, Reply},
     table::Owner,
 };
-use tcp::{Answer, ByteQueue, Knock, answer_closed, answer_listen};
+use tcp::{Answer, ByteQueue, DropReason, Knock, answer_closed, answer_listen};
 use wire::{Malformed, arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Segment};
 
 /// The link a frame came over: who sent it.
@@ -338,7 +339,9 @@ impl Shard {
         if let Some(reset) = outcome.reset
             && let Some((local, remote)) = self.entry(slot).map(|e| (e.key.local(), e.key.remote()))
         {
-            self.reset(link.src, link.vlan, local, remote, reset);
+            let unread = outcome.dropped == Some(DropReason::NobodyReads);
+            let cause = if unread { ResetCause::NobodyReads } else { ResetCause::Opening };
+            self.reset((link.src, link.vlan), (local, remote), reset, cause);
         }
         if let Some((at, len)) = outcome.deliver {
             if opening {
@@ -474,20 +477,20 @@ impl Shard {
         let (local, remote, link) = (knocker.key.local(), knocker.key.remote(), knocker.link);
         let Some(listener) = self.listeners.find(local) else {
             if let Some(reset) = answer_closed(knocker.segment) {
-                self.reset(link.src, link.vlan, local, remote, reset);
+                self.reset((link.src, link.vlan), (local, remote), reset, ResetCause::NoEndpoint);
             }
             return Err(Refusal::NoEndpoint.into());
         };
         match answer_listen(knocker.segment) {
             Knock::Open => Ok(self.open(now, listener, knocker)?),
             Knock::Refuse(reset) => {
-                let refusal = match self.take_cookie(now, listener, knocker, app) {
+                let (refusal, cause) = match self.take_cookie(now, listener, knocker, app) {
                     Ok(true) => return Ok(()),
-                    Ok(false) => Refusal::ListenReset,
-                    Err(Refusal::CookieInvalid) => Refusal::CookieInvalid,
+                    Ok(false) => (Refusal::ListenReset, ResetCause::Listen),
+                    Err(Refusal::CookieInvalid) => (Refusal::CookieInvalid, ResetCause::Cookie),
                     Err(refusal) => return Err(refusal.into()),
                 };
-                self.reset(link.src, link.vlan, local, remote, reset);
+                self.reset((link.src, link.vlan), (local, remote), reset, cause);
                 Err(refusal.into())
             }
             Knock::Ignore => Err(Refusal::ListenIgnored.into()),

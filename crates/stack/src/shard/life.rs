@@ -2,6 +2,7 @@
 
 use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard};
 use crate::{
+    causes::ResetCause,
     ports::Use,
     reply::{Body, Reply},
     table::Owner,
@@ -204,7 +205,7 @@ impl Shard {
             return;
         }
         self.counters.closed += 1;
-        self.counters.failed += u64::from(error.is_some());
+        self.counters.ended(error);
         if let Some(entry) = self.entry(slot) {
             // Who gives it up within the call has nothing left to end.
             entry.over = true;
@@ -269,7 +270,7 @@ impl Shard {
         }
         let closed = entry.conn.state() == tcp::State::Closed || entry.unread_end;
         if let Some(reset) = reset {
-            self.reset_to(conn.slot, reset);
+            self.reset_to(conn.slot, reset, ResetCause::Application);
         }
         if closed {
             let Some(entry) = self.entry(conn.slot) else { return Ok(()) };
@@ -277,33 +278,32 @@ impl Shard {
                 debug_assert!(!matches!(event, Event::TimeWait(_)), "an abort leaves no TIME-WAIT");
             }
             self.counters.closed += 1;
-            self.counters.failed += u64::from(reset.is_some());
+            self.counters.ended(reset.is_some().then_some(Error::Aborted));
             self.finish(conn.slot);
         }
         Ok(())
     }
 
     /// Queues a reset to a connection's peer, if its neighbour is known.
-    pub(super) fn reset_to(&mut self, slot: u32, reset: Reset) {
+    pub(super) fn reset_to(&mut self, slot: u32, reset: Reset, cause: ResetCause) {
         let Some(entry) = self.entry(slot) else { return };
         let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan);
         if mac != MacAddr::default() {
-            self.reset(mac, vlan, local, remote, reset);
+            self.reset((mac, vlan), (local, remote), reset, cause);
         }
     }
 
-    /// Queues a reset that leaves from `local`.
+    /// Queues a reset to a station, that leaves from `local`.
     pub(super) fn reset(
         &mut self,
-        dst: MacAddr,
-        vlan: Option<u16>,
-        local: SocketAddr,
-        remote: SocketAddr,
+        (dst, vlan): (MacAddr, Option<u16>),
+        (local, remote): (SocketAddr, SocketAddr),
         reset: Reset,
+        cause: ResetCause,
     ) {
         let header = reset.header(local.port(), remote.port());
         let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
-        self.counters.resets_out += 1;
+        self.counters.reset_sent(cause);
         self.reply(Reply { dst, vlan, body });
     }
 

@@ -7,6 +7,7 @@ use super::{
     life::{later, new_entry},
 };
 use crate::{
+    causes::ResetCause,
     half_open::Record,
     listen::{Admission, ListenError, Listener, ListenerId},
     placement::Way,
@@ -159,7 +160,7 @@ impl Shard {
             }
             HalfOpenAnswer::Reset(reset) => {
                 self.counters.dropped(DropReason::AckUnacceptable);
-                self.reset(mac, vlan, key.local(), key.remote(), reset);
+                self.reset((mac, vlan), (key.local(), key.remote()), reset, ResetCause::Opening);
             }
             HalfOpenAnswer::Forget => self.forget(now, slot, knocker.hash),
         }

@@ -48,6 +48,7 @@ impl Connection {
         if timeouts <= before {
             return;
         }
+        env.pool.count_loss(|c| c.timeouts += 1);
         self.on_path_timeout(env, timeouts);
         if timeouts > R1 {
             let extras = self.extras();

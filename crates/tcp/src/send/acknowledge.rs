@@ -238,7 +238,7 @@ mod tests {
             let iss = SeqNum::new(u32::MAX - 10_000);
             let mut env = Env { now: Instant::ZERO, config, pool: &mut pool };
             let mut sender = Sender::new(iss, 1000, &env);
-            sender.syn_sent(&env);
+            sender.syn_sent(&mut env);
             let none = SackBlocks::default();
             let ack = Ack { number: iss + 1, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
             sender.on_ack(&mut env, ack);

@@ -116,7 +116,7 @@ mod tests {
         let mut env = Env { now: at(0), config: &config, pool: &mut pool };
         let mut sender = Sender::new(SeqNum::new(0), 100, &env);
         sender.set_sack(true);
-        sender.syn_sent(&env);
+        sender.syn_sent(&mut env);
         let ack = |sender: &mut Sender, env: &mut Env<'_>, number: u32, list: &[(u32, u32)]| {
             let mut sack = SackBlocks::default();
             for (from, to) in list {

@@ -375,9 +375,11 @@ impl Sender {
     }
 
     /// The SYN has been sent.
-    pub(crate) fn syn_sent(&mut self, env: &Env<'_>) {
+    pub(crate) fn syn_sent(&mut self, env: &mut Env<'_>) {
         let again = self.snd_max != self.iss;
-        if !again {
+        if again {
+            env.pool.count_loss(|c| c.retransmitted += 1);
+        } else {
             self.deadline = None;
         }
         self.snd_nxt = self.iss + 1;
@@ -440,6 +442,7 @@ impl Sender {
         let again = cut.seq.before(self.snd_nxt);
         if again {
             flight.board.sent_again(cut.seq, end, env.now);
+            env.pool.count_loss(|c| c.retransmitted += 1);
             if cut.seq == self.snd_una {
                 // RFC 6298 (5.1): no segment's timer expires sooner than one RTO after it was sent.
                 self.deadline = None;
@@ -455,6 +458,7 @@ impl Sender {
         if flight.probe_due {
             // RFC 8985 section 7.3: the timeout is next.
             flight.probe_due = false;
+            env.pool.count_loss(|c| c.probes += 1);
             self.tail = tlp::Probe::sent(self.snd_nxt, again);
             (self.probed, self.deadline) = (true, None);
         }
@@ -601,7 +605,7 @@ mod tests {
         let mut env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
         let iss = SeqNum::new(5);
         let mut sender = Sender::new(iss, 10, &env);
-        sender.syn_sent(&env);
+        sender.syn_sent(&mut env);
         let none = SackBlocks::default();
         let ack = |number| Ack { number, sack: &none, echo: None, ece: false, empty: true, window_changed: false };
         sender.on_ack(&mut env, ack(iss + 1));
@@ -637,7 +641,7 @@ mod tests {
         let (config, mut pool) = (Config::default(), Pool::new(1 << 20));
         let mut env = Env { now: Instant::ZERO, config: &config, pool: &mut pool };
         let mut sender = Sender::new(SeqNum::new(0), 10, &env);
-        sender.syn_sent(&env);
+        sender.syn_sent(&mut env);
         let none = SackBlocks::default();
         let ack =
             |n| Ack { number: SeqNum::new(n), sack: &none, echo: None, ece: false, empty: true, window_changed: false };
