@@ -53,9 +53,9 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     for warning in running.report().into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
-    stack::say_metrics(&running);
     let listeners: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address.to_string()).collect();
     say!("{READY}{} ({}, {})", listeners.join(", "), stack::place(&running), summary(&config.proxy));
+    stack::say_metrics(&running);
 
     let again = Arc::new(AtomicBool::new(false));
     while !stop.requested() && !running.is_finished() {

@@ -241,8 +241,8 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
     for warning in report.into_iter().flat_map(|report| &report.warnings) {
         tracing::warn!("{warning}");
     }
-    say_metrics(&running);
     ready(&running);
+    say_metrics(&running);
     while !stop.requested() && !running.is_finished() {
         stop.sleep(LOOK);
     }

@@ -23,6 +23,7 @@ mod load;
 mod load_open;
 mod load_tcp;
 mod measured;
+mod metrics;
 mod mirror;
 mod neighbours;
 mod open_loop;
