@@ -5,9 +5,9 @@
 pub struct LossCounters {
     /// Segments sent again, for whatever reason: SYNs, data and FINs.
     pub retransmitted: u64,
-    /// Retransmission timeouts (RFC 6298).
+    /// Retransmission timeouts.
     pub timeouts: u64,
-    /// Tail loss probes (RFC 8985 section 7); one that sent old data is a retransmission as well.
+    /// Tail loss probes; one that sent old data is a retransmission as well.
     pub probes: u64,
 }
 
