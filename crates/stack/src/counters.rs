@@ -383,6 +383,12 @@ impl Counters {
         taken + self.malformed_total() + refused.sum::<u64>()
     }
 
+    /// Whether every reset and every connection that failed is counted under one cause.
+    #[must_use]
+    pub fn causes_add_up(&self) -> bool {
+        self.resets.iter().sum::<u64>() == self.resets_out && self.ended.iter().sum::<u64>() == self.failed
+    }
+
     /// Frames that were dropped for being malformed, for any reason.
     #[must_use]
     pub fn malformed_total(&self) -> u64 {

@@ -297,7 +297,6 @@ fn write_states(of_shard: (&str, &str), shard: &ShardMetrics, text: &mut Text) {
     for state in State::ALL {
         let more = match state {
             State::Closed | State::Listen => continue,
-            State::SynReceived => shard.usage.half_open,
             State::TimeWait => shard.usage.time_wait,
             _ => 0,
         };

@@ -49,6 +49,9 @@ impl Shard {
                 return Err(format!("counted in {state:?}: {}", self.counters.in_state(*state)));
             }
         }
+        if !self.counters.causes_add_up() {
+            return Err(format!("each reset and each failure has one cause: {:?}", self.counters));
+        }
         let (arrived, accounted) = (self.counters.frames_in, self.counters.frames_accounted());
         if arrived != accounted {
             return Err(format!("{arrived} frames arrived, {accounted} are accounted for: {:?}", self.counters));
