@@ -137,7 +137,8 @@ impl Meter {
 /// The least n with 2^n ns no less than that.
 #[inline]
 fn bucket(ns: u64) -> usize {
-    (u64::BITS - ns.saturating_sub(1).leading_zeros()).min(BUCKETS as u32 - 1) as usize
+    let bits = u64::BITS - ns.saturating_sub(1).leading_zeros();
+    (bits as usize).min(BUCKETS - 1)
 }
 
 #[cfg(test)]

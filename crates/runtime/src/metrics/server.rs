@@ -267,11 +267,11 @@ impl Desk {
                     return Some(RETRY);
                 }
             };
-            let at = self.clients.iter().position(Option::is_none).or_else(|| {
+            let free = self.clients.iter().position(Option::is_none);
+            let at = free.or_else(|| {
                 let oldest = self.clients.iter().enumerate().min_by_key(|(_, c)| c.as_ref().map(|c| c.until));
                 oldest.map(|(at, _)| at)
-            });
-            let Some(at) = at else { return None };
+            })?;
             let mut client = Client { stream, stage: Stage::Asks(Vec::new()), until: Instant::now() + CLIENT_TIME };
             let both = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(&mut client.stream, Token(at), both).is_ok() {
