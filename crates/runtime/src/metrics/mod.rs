@@ -151,3 +151,33 @@ impl fmt::Debug for Endpoint {
         f.debug_struct("Endpoint").field("address", &self.address).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Poll, Token, Waker};
+
+    /// One whose loop does not look into its mailbox, and one whose loop has ended: nobody waits longer than he said, and both
+    /// are told of as such.
+    #[test]
+    fn a_shard_that_does_not_answer_is_told_of() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mailbox = || {
+            let (commands, inbox) = bounded(1);
+            (Mailbox { commands, waker: Arc::clone(&waker) }, inbox)
+        };
+        let ((held_up, _inbox), (ended, _)) = (mailbox(), mailbox());
+        let monitor = Monitor { shards: vec![held_up, ended], steering: None, report: None, kernel_sockets: true };
+        let (began, patience) = (Instant::now(), Duration::from_millis(100));
+        // The second time the question of the first is still there, and there is no room.
+        for _ in 0..2 {
+            let metrics = monitor.metrics(patience);
+            assert_eq!(metrics.silent().collect::<Vec<_>>(), [0, 1]);
+            let text = metrics.to_text();
+            assert!(text.contains("\nfourwave_shard_up{shard=\"0\"} 0\nfourwave_shard_up{shard=\"1\"} 0\n"), "{text}");
+            assert!(text.contains("\nprocess_start_time_seconds "), "{text}");
+        }
+        assert!(began.elapsed() >= 2 * patience && began.elapsed() < Duration::from_secs(60));
+    }
+}
