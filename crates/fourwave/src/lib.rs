@@ -37,7 +37,7 @@ pub use runtime::stack::{
     ListenerId, MacAddr, Message, Place, PoolCounters, Profile, Recovery, Refusal, Settings, SocketCounters, SoftError,
     State, SynCookies, TimerId, TooManyTimers, Via,
 };
-pub use runtime::xdp::{AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
+pub use runtime::xdp::{Allocator, AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
 pub use runtime::{
     Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Running, connect_error_kind, control,
     drop_privileges, interface_for, io_error_kind, listen_error_kind, metrics, raw, totals,

@@ -16,6 +16,7 @@
 
 mod abi;
 mod af_xdp;
+mod allocator;
 mod config;
 mod depth;
 mod error;
@@ -43,6 +44,7 @@ mod sys;
 mod tx_checksum;
 mod xsk;
 
+pub use allocator::Allocator;
 pub use config::{CopyMode, HugePages, TxChecksum, XdpMode, XskConfig};
 pub use error::{Error, Fault};
 pub use memory::{MemoryConfig, MemoryPort};
