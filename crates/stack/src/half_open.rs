@@ -21,7 +21,7 @@ pub(crate) struct Record {
 }
 
 /// No tag: the identifier 4095 is reserved (IEEE 802.1Q).
-const NO_VLAN: u16 = u16::MAX;
+pub(crate) const NO_VLAN: u16 = u16::MAX;
 
 impl Record {
     pub(crate) fn new(

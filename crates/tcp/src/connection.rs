@@ -158,31 +158,33 @@ pub struct Info {
 
 /// One TCP connection. See the [crate's documentation](crate) for the kinds of method.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Connection {
-    state: State,
-    /// RFC 9293 MUST-11: how SYN-RECEIVED was reached.
-    passive: bool,
+    clock: Clock,
+    /// When an orphan in FIN-WAIT-2 is given up.
+    fin_wait2: Option<Instant>,
+    extras: Option<Box<Extras>>,
+    events: Pending,
     /// The application has given up its handle.
     orphan: bool,
     read_shut: bool,
+    echo: Echo,
+    state: State,
+    rcv: Receiver,
+    snd: Sender,
+    // Of no interest to most segments, as the sender's second half.
+    challenge: ChallengeLimit,
+    opened: Instant,
+    /// When the state was entered.
+    since: Instant,
+    sizes: Sizes,
+    mss: u16,
+    default_peer_mss: u16,
+    /// RFC 9293 MUST-11: how SYN-RECEIVED was reached.
+    passive: bool,
     /// Both SYNs carried a window scale.
     scaled: bool,
     want_write: write::Want,
-    events: Pending,
-    mss: u16,
-    default_peer_mss: u16,
-    snd: Sender,
-    rcv: Receiver,
-    clock: Clock,
-    echo: Echo,
-    challenge: ChallengeLimit,
-    /// When an orphan in FIN-WAIT-2 is given up.
-    fin_wait2: Option<Instant>,
-    opened: Instant,
-    sizes: Sizes,
-    extras: Option<Box<Extras>>,
-    /// When the state was entered.
-    since: Instant,
 }
 
 /// Events that wait to be polled, in the order of `Event`.

@@ -86,7 +86,7 @@ impl Header {
     ///
     /// `buf` must hold that many bytes: into a shorter one nothing is written. `payload_len` is at most 65515 (a larger
     /// one is written as that), `fragment_offset` a multiple of 8 (it is rounded down). A debug build asserts all three.
-    #[inline]
+    #[inline(always)] // every frame's
     pub fn emit(&self, payload_len: usize, buf: &mut [u8]) {
         let Some(buf) = buf.first_chunk_mut::<{ Self::LEN }>() else {
             debug_assert!(false, "no room for an IPv4 header");

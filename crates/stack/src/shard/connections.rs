@@ -6,7 +6,7 @@
 //! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full,
 //! nor to those that are asked for every few milliseconds.
 
-use super::{Entry, life::new_entry};
+use super::{Entry, NO_VLAN, life::new_entry};
 use crate::{
     flow::{CompactKey, FlowKey},
     handle::ConnId,
@@ -25,9 +25,6 @@ const MORE_STEPS: usize = 16;
 const ROUND: Duration = Duration::from_millis(10);
 /// Connections that the hand looks at together.
 const PIECE: usize = 16;
-/// No VLAN tag: the identifier 4095 is reserved (IEEE 802.1Q).
-const NO_VLAN: u16 = 0xfff;
-const NO_EPOCH: u32 = u32::MAX;
 /// One of its segments has arrived at another shard. Code points are below 64.
 const ASTRAY: u8 = 0x80;
 
@@ -47,6 +44,8 @@ struct Resting {
     /// The DSCP; with [`ASTRAY`].
     dscp: u8,
     plan: u8,
+    /// Of the tag: priority and drop eligible.
+    priority: u8,
 }
 
 #[derive(Debug)]
@@ -59,6 +58,9 @@ enum Place {
     Awake,
     Resting(Resting),
 }
+
+/// Connections in full for which there is room from the start: addresses, of which nothing is in memory yet.
+const RESERVED: usize = 4096;
 
 /// No place among those in full.
 const NOT_AWAKE: u32 = u32::MAX;
@@ -101,8 +103,10 @@ impl Resting {
             armed: conn.poll_timeout(),
             time_wait_secs: self.time_wait_secs,
             mac: self.mac,
-            epoch: (self.epoch != NO_EPOCH).then_some(self.epoch),
-            vlan: Some(self.label_and_vlan as u16 & NO_VLAN).filter(|vlan| *vlan != NO_VLAN),
+            epoch: self.epoch,
+            vlan: Some(self.label_and_vlan as u16 & 0xfff)
+                .filter(|id| *id != 0xfff)
+                .map_or(NO_VLAN, |id| id | u16::from(self.priority) << 12),
             dscp: self.dscp & !ASTRAY,
             flow_label: self.label_and_vlan >> 12,
             plan: self.plan,
@@ -116,7 +120,7 @@ impl Entry {
     /// Reads a little of the lines that a segment needs, wherever in one it begins; what it read means nothing.
     #[inline]
     fn touch(&self) -> u32 {
-        self.hash ^ u32::from(self.armed.is_some()) ^ u32::from(self.dscp) ^ self.conn.touch()
+        self.flow_label ^ u32::from(self.armed.is_some()) ^ u32::from(self.dscp) ^ self.conn.touch()
     }
 
     /// Nobody but the peer and the application has anything to do with it now.
@@ -133,7 +137,8 @@ impl Connections {
             at: Vec::new(),
             places: Vec::new(),
             free: Vec::new(),
-            awake: Vec::new(),
+            // With a cache line's alignment it would be copied to grow.
+            awake: Vec::with_capacity((most_awake as usize).min(RESERVED)),
             most_awake: most_awake as usize,
             hand: 0,
             next_round: Instant::ZERO,
@@ -239,8 +244,10 @@ impl Connections {
         black_box(places.fold(0, |sum, at| sum ^ at));
         black_box(slots.clone().fold(0, |sum, slot| sum ^ self.touch(slot)));
         // Of a timer that runs it is known when: most often it need not be moved.
-        let idle = slots.filter(|slot| self.awake(*slot).is_none_or(|entry| entry.armed.is_none()));
+        let idle = slots.clone().filter(|slot| self.awake(*slot).is_none_or(|entry| entry.armed.is_none()));
         black_box(idle.fold(0, |sum, slot| sum ^ u32::from(wheel.is_armed(slot))));
+        let awake = slots.filter_map(|slot| self.awake(slot));
+        black_box(awake.fold(0, |sum, entry| sum ^ entry.conn.touch_flight()));
     }
 
     /// The same of slots whose timers expire.
@@ -438,12 +445,13 @@ impl Connections {
             generation,
             key,
             hash: entry.hash,
-            label_and_vlan: entry.flow_label << 12 | u32::from(entry.vlan.map_or(NO_VLAN, |vlan| vlan & NO_VLAN)),
-            epoch: entry.epoch.unwrap_or(NO_EPOCH),
+            label_and_vlan: entry.flow_label << 12 | u32::from(entry.vlan & 0xfff),
+            epoch: entry.epoch,
             mac: entry.mac,
             time_wait_secs: entry.time_wait_secs,
             dscp: entry.dscp | if entry.astray { ASTRAY } else { 0 },
             plan: entry.plan,
+            priority: (entry.vlan >> 12) as u8,
         };
         self.take_out(at);
         self.places[slot as usize] = Place::Resting(resting);
@@ -505,8 +513,8 @@ mod tests {
             let all = Entry {
                 time_wait_secs: 240,
                 mac: MacAddr([2, 3, 4, 5, 6, 7]),
-                epoch: Some(7),
-                vlan: Some(4094),
+                epoch: 7,
+                vlan: 5 << 13 | 4094,
                 dscp: 63,
                 flow_label: 0xf_ffff,
                 plan: 255,

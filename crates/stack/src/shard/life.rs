@@ -1,6 +1,6 @@
 //! How a connection is made, told of, turned into a TIME-WAIT record, and freed.
 
-use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, Refusal, Shard};
+use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, NO_EPOCH, NO_VLAN, Refusal, Shard};
 use crate::{
     causes::ResetCause,
     ports::Use,
@@ -66,7 +66,7 @@ impl Shard {
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let conn = Connection::connect(&env, start);
         let hash = self.table.hash(&key);
-        let (vlan, plan) = (self.config.vlan, self.plans.number());
+        let (vlan, plan) = (self.config.vlan.unwrap_or(NO_VLAN), self.plans.number());
         let entry = Entry { told: true, vlan, plan, ..new_entry(key, hash, conn) };
         let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
         self.begin_with_path(now, slot);
@@ -287,7 +287,7 @@ impl Shard {
     /// Queues a reset to a connection's peer, if its neighbour is known.
     pub(super) fn reset_to(&mut self, slot: u32, reset: Reset, cause: ResetCause) {
         let Some(entry) = self.entry(slot) else { return };
-        let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan);
+        let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan());
         if mac != MacAddr::default() {
             self.reset((mac, vlan), (local, remote), reset, cause);
         }
@@ -361,8 +361,8 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection) -> Entry {
         counted: tcp::State::Closed,
         armed: None,
         mac: MacAddr::default(),
-        epoch: None,
-        vlan: None,
+        epoch: NO_EPOCH,
+        vlan: NO_VLAN,
         dscp: 0,
         flow_label: 0,
         plan: 0,

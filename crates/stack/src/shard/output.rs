@@ -1,7 +1,7 @@
 //! What is sent: replies first, then the connections that may have something, in turn.
 
 use super::{
-    Env, FlowKey, Instant, IpAddr, MacAddr, Refusal, Shard,
+    Env, FlowKey, Instant, IpAddr, MacAddr, NO_EPOCH, Refusal, Shard,
     train::{Frames, One},
 };
 use crate::{
@@ -160,10 +160,10 @@ impl Shard {
         let Some(entry) = self.conns.get_mut(slot) else { return Turn::Idle };
         if entry.over {
             // Its last ACK goes where the others went; one whose neighbour was never found has nothing to say.
-            if entry.epoch.is_none() {
+            if entry.epoch == NO_EPOCH {
                 return Turn::Idle;
             }
-        } else if entry.epoch != Some(epoch) {
+        } else if entry.epoch != epoch {
             let (local, remote) = entry.key.addresses();
             let mac = self.way(slot, local, remote).and_then(|next_hop| self.resolve(now, slot, next_hop, local));
             match mac {
@@ -173,7 +173,7 @@ impl Shard {
         }
         let Some(entry) = self.conns.get_mut(slot) else { return Turn::Idle };
         let (src, dst) = entry.key.addresses();
-        let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan, ethertype: ethertype(src) };
+        let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan(), ethertype: ethertype(src) };
         let at = link.len() + ip_len(src);
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let emit = &mut Emit::default();
@@ -221,13 +221,13 @@ impl Shard {
     fn learn(&mut self, slot: u32, mac: MacAddr, epoch: u32) {
         if let Some(entry) = self.entry(slot) {
             entry.mac = mac;
-            entry.epoch = Some(epoch);
+            entry.epoch = epoch;
         }
     }
 
     /// The MAC address of the next hop; `None` while it is not known, and the connection waits for it.
     fn resolve(&mut self, now: Instant, slot: u32, next_hop: IpAddr, local: IpAddr) -> Option<MacAddr> {
-        let vlan = self.entry(slot).and_then(|e| e.vlan);
+        let vlan = self.entry(slot).and_then(|e| e.vlan());
         let asker = self.owns(local).then_some(Asker { local, vlan });
         let id = self.id(slot);
         let waiter = self.entry(slot).is_some_and(|e| !core::mem::replace(&mut e.waits, true)).then_some(id);
@@ -324,7 +324,7 @@ fn emit_tcp(src: IpAddr, dst: IpAddr, marks: Marks, header: &Header, out: &mut [
 }
 
 /// Writes the IP header before `payload_len` bytes.
-#[inline]
+#[inline(always)] // every segment's
 fn emit_ip(src: IpAddr, dst: IpAddr, protocol: u8, marks: Marks, payload_len: usize, out: &mut [u8]) {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {

@@ -2,7 +2,7 @@
 //! to be accepted.
 
 use super::{
-    App, ConnId, Entry, Env, FlowKey, Instant, RECORDS_PER_TURN, Refusal, Shard,
+    App, ConnId, Entry, Env, FlowKey, Instant, NO_VLAN, RECORDS_PER_TURN, Refusal, Shard,
     input::Link,
     life::{later, new_entry},
 };
@@ -205,7 +205,7 @@ impl Shard {
         let entry = Entry {
             listener: Some(listener),
             time_wait_secs: secs,
-            vlan: knocker.link.vlan,
+            vlan: knocker.link.vlan.unwrap_or(NO_VLAN),
             // Until its next hop is resolved a reset goes back to where its segments come from.
             mac: knocker.link.src,
             ..new_entry(knocker.key, knocker.hash, conn)

@@ -110,7 +110,14 @@ impl Connection {
     #[must_use]
     pub fn touch(&self) -> u32 {
         let boxes = self.extras.is_none() ^ self.rcv.is_in_order() ^ self.clock.is_on();
-        self.snd.touch() ^ self.rcv.buffer() ^ self.rcv.rcv_nxt().value() ^ u32::from(self.mss) ^ u32::from(boxes)
+        self.snd.touch() ^ self.rcv.buffer() ^ self.rcv.rcv_nxt().value() ^ u32::from(boxes)
+    }
+
+    /// The same of what only those need that have something in flight; nothing of others.
+    #[inline]
+    #[must_use]
+    pub fn touch_flight(&self) -> u32 {
+        self.snd.touch_flight()
     }
 
     /// Forgets what means nothing any more.
@@ -218,6 +225,8 @@ impl Resting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::send::Sender;
+    use core::mem::offset_of;
 
     /// A million connections have a gigabyte less than they would have in full.
     #[test]
@@ -225,5 +234,11 @@ mod tests {
         assert_eq!(size_of::<Resting>(), 176);
         assert_eq!(size_of::<Connection>(), 528);
         assert_eq!(size_of::<Aside>(), 168);
+    }
+
+    /// What every segment needs lies at the front: with what the shard has before it, 72 bytes, five cache lines.
+    #[test]
+    fn hot_lines() {
+        assert!(72 + offset_of!(Connection, snd) + Sender::HOT <= 5 * 64);
     }
 }

@@ -42,7 +42,7 @@ impl Sender {
             None => self.cut_new(env, 0, mss),
         };
         if cut.is_none() {
-            (self.burst, self.behind) = (0, None);
+            (self.burst, self.unbroken) = (0, false);
         }
         cut
     }
@@ -75,7 +75,7 @@ impl Sender {
         let resends = |f: &Flight| f.board.waits() || f.probe_due;
         let sent_all = !self.has_unsent() && !self.flight.as_ref().is_some_and(|f| resends(f));
         if sent_all {
-            (self.burst, self.behind) = (0, None);
+            (self.burst, self.unbroken) = (0, false);
         }
         sent_all
     }
@@ -101,7 +101,7 @@ impl Sender {
         let data = self.data_end().min(end).since(seq).min(len);
         let fin = seq + data == self.data_end() && end.after(self.data_end()) && (len > data || data == 0);
         // What ended a burst ends it again, if it leaves with the rest of it.
-        let push = data > 0 && self.behind == Some(seq) && f.board.pushed(seq + data + u32::from(fin));
+        let push = data > 0 && self.unbroken && self.behind == seq && f.board.pushed(seq + data + u32::from(fin));
         let cut = self.cut(seq, data, fin);
         Cut { push: cut.push || push, ..cut }
     }

@@ -59,70 +59,80 @@ enum Fin {
     Acknowledged,
 }
 
+/// In the order of its lines: what every segment needs, then what only data that is sent or acknowledged does.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Sender {
-    iss: SeqNum,
-    /// Our SYN is acknowledged. (SND.UNA passes ISS again every 4 GiB.)
-    syn_acked: bool,
+    pacer: pacing::Pacer,
+    queue: ByteQueue,
+    persist: Persist,
+    /// What is in flight, segment by segment; nothing while there is none.
+    flight: Option<Box<Flight>>,
+    /// The retransmission timer.
+    deadline: Option<Instant>,
     snd_una: SeqNum,
     /// The next sequence number to send for the first time.
     snd_nxt: SeqNum,
     /// One above the highest sequence number ever sent: a window probe's octet lies between SND.NXT and this.
     snd_max: SeqNum,
     snd_wnd: u32,
-    max_window: u32,
     wl1: SeqNum,
     wl2: SeqNum,
-    /// The effective send MSS.
-    mss: u16,
+    /// Our SYN is acknowledged. (SND.UNA passes ISS again every 4 GiB.)
+    syn_acked: bool,
+    fin: Fin,
     /// The shift of the windows the peer advertises.
     shift: u8,
-    fin: Fin,
+    cork: cork::Cork,
+    /// Segments of new data that left at once so far.
+    burst: u8,
+    /// Nothing has come since what was sent last, up to `behind`.
+    unbroken: bool,
+    /// The effective send MSS.
+    mss: u16,
+    iss: SeqNum,
+    // From here on not every segment's.
     nodelay: bool,
     profile: Profile,
-    cork: cork::Cork,
     /// The peer sends SACK blocks.
     sack: bool,
     /// ECN is in use, and CWR is to be sent.
     ecn: bool,
     cwr: bool,
-    /// Segments of new data that left at once so far, and how many do at most.
-    burst: u8,
-    burst_limit: u8,
-    /// The number behind what was sent last, if nothing has come between.
-    behind: Option<SeqNum>,
     /// A tail loss probe was sent since the last round-trip sample.
     probed: bool,
     /// A window probe is due.
     probe: bool,
-    queue: ByteQueue,
+    /// How many leave at once at most.
+    burst_limit: u8,
+    usage: Usage,
+    max_window: u32,
     /// Where SND.NXT lies in the queue.
     cursor: Cursor,
-    rto: Rto,
-    persist: Persist,
-    congestion: Congestion,
-    usage: Usage,
-    pacer: pacing::Pacer,
-    path: rack::Path,
-    tail: tlp::Probe,
-    /// What is in flight, segment by segment; nothing while there is none.
-    flight: Option<Box<Flight>>,
     /// RFC 6582: SND.NXT when the last recovery began.
     recover: SeqNum,
     /// The number behind the last segment that was smaller than the MSS (Minshall's Nagle).
     small: SeqNum,
     /// An acknowledgment beyond this gives the next round-trip sample: one for each round trip.
     sampled: SeqNum,
-    /// The retransmission timer.
-    deadline: Option<Instant>,
+    retransmits: u32,
+    /// The number behind what was sent last.
+    behind: SeqNum,
+    rto: Rto,
+    path: rack::Path,
+    tail: tlp::Probe,
+    congestion: Congestion,
     /// Since when the peer has not acknowledged anything of what is outstanding.
     silent_since: Instant,
     /// When data was sent last.
     last_sent: Instant,
-    retransmits: u32,
 }
 
 impl Sender {
+    /// Bytes of what every segment needs.
+    #[cfg(test)]
+    pub(crate) const HOT: usize = core::mem::offset_of!(Self, iss);
+
     pub(crate) fn new(iss: SeqNum, mss: u16, env: &Env<'_>) -> Self {
         Self {
             iss,
@@ -145,7 +155,8 @@ impl Sender {
             cwr: false,
             burst: 0,
             burst_limit: 0,
-            behind: None,
+            unbroken: false,
+            behind: iss,
             probed: false,
             probe: false,
             queue: ByteQueue::default(),
@@ -425,7 +436,7 @@ impl Sender {
             }
         }
         self.last_sent = env.now;
-        self.behind = Some(end);
+        (self.unbroken, self.behind) = (true, end);
         let before = cut.seq.before(self.snd_max);
         if self.probe && end.since(self.snd_una) > self.snd_wnd {
             // Beyond the window: the byte stays queued as unsent, but its acknowledgment will be believed.

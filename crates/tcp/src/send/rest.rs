@@ -66,15 +66,23 @@ impl Sender {
             && self.persist.deadline().is_none()
             && !self.probe
             && self.pacer.is_at_rest(now)
-            && self.behind.is_none_or(|end| end == self.snd_una)
+            && (!self.unbroken || self.behind == self.snd_una)
     }
 
     /// Reads a little of each cache line; what it read means nothing.
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
-        let deadlines = self.pacer.deadline().is_some() ^ (self.last_sent == Instant::ZERO);
-        let numbers = self.snd_una.value() ^ self.queue.len() ^ self.congestion.window();
-        numbers ^ u32::from(self.rto.backoff()) ^ u32::from(deadlines)
+        self.queue.len() ^ self.snd_una.value() ^ u32::from(self.unbroken)
+    }
+
+    /// The same of what data in flight needs besides, if there is any.
+    #[inline]
+    pub(crate) fn touch_flight(&self) -> u32 {
+        if self.flight.is_none() {
+            return 0;
+        }
+        let times = self.last_sent == Instant::ZERO;
+        self.congestion.window() ^ self.retransmits ^ u32::from(self.rto.backoff()) ^ u32::from(times)
     }
 
     /// Forgets what means nothing while the sender [is at rest](Self::is_at_rest), nor later: places in what was sent.
@@ -106,7 +114,7 @@ impl Sender {
             | flag(self.sack, SACK)
             | flag(self.ecn, ECN)
             | flag(self.cwr, CWR)
-            | flag(self.behind.is_some(), BEHIND)
+            | flag(self.unbroken, BEHIND)
             | flag(self.probed, PROBED);
         let resting = Resting {
             congestion,
@@ -198,7 +206,8 @@ impl Resting {
             cwr: is(CWR),
             burst: self.burst,
             burst_limit: self.burst_limit,
-            behind: is(BEHIND).then_some(una),
+            unbroken: is(BEHIND),
+            behind: una,
             probed: is(PROBED),
             probe: false,
             queue: ByteQueue::default(),

@@ -51,7 +51,8 @@ impl Sender {
         flight.sent(end, count * mss, false, env.now);
         // That is less than a burst's limit.
         self.burst = self.burst.saturating_add(u8::try_from(count).unwrap_or(u8::MAX));
-        (self.behind, self.snd_nxt, self.snd_max) = (Some(end), end, end);
+        (self.unbroken, self.behind) = (true, end);
+        (self.snd_nxt, self.snd_max) = (end, end);
         let in_flight = flight.in_flight(mss);
         // The last one says what each would have said.
         self.usage.sent(in_flight, self.congestion.window(), mss, self.snd_una, end);
