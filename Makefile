@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million bench-memory bench-turns bench-icount bench-icount-keep packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -35,6 +35,7 @@ help:
 	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
 	echo "make bench-million   a million connections over AF_XDP, and a million more that come and go: some 6 minutes, 4 GB; needs root"
 	echo "make bench-memory   the core in memory, beside smoltcp: docs/PERFORMANCE.md; some 3 minutes, no root"
+	echo "make bench-turns   one connection, smoltcp and ten million by turns in one process: some 3 minutes, 10 GB, no root"
 	echo "make bench-icount   instructions of each operation, held against bench/icount.txt; needs valgrind, some 3 minutes, no root"
 	echo "make bench-icount-keep   the same, and what is lower or new is kept there"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
@@ -180,6 +181,11 @@ bench-million: need-root need-cargo need-build need-namespaces
 bench-memory: need-cargo need-build
 	@cargo bench --locked --package fourwave-bench --bench in_memory
 	cargo run --quiet --release --locked --package fourwave-bench --example ratios
+
+# By turns in one process: what the ratios of docs/PERFORMANCE.md are. Ten million connections take 10 GB.
+TURNS ?= 100 500000 segment/1 smoltcp:segment/1 batch_segment/1 smoltcp:batch_segment/1 batch_random/10000000
+bench-turns: need-cargo need-build
+	@cargo run --quiet --release --locked --package fourwave-bench --example turns -- $(TURNS)
 
 bench-icount: need-cargo need-build
 	@cargo run --quiet --release --locked --package fourwave-bench --example icount

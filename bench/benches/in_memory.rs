@@ -10,6 +10,10 @@ use criterion::{Bencher, Criterion, SamplingMode, criterion_group, criterion_mai
 use in_memory::{MANY, Run};
 use std::time::{Duration, Instant};
 
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: fourwave::Allocator = fourwave::Allocator;
+
 /// The most connections or timers that are measured if nothing else is said.
 const MOST: usize = 1_000_000;
 
