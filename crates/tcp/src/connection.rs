@@ -7,6 +7,7 @@ mod handshake;
 mod inspect;
 mod keepalive;
 mod linger;
+mod listing;
 mod path;
 mod predicted;
 mod profile;
@@ -34,6 +35,7 @@ use crate::{
 use alloc::boxed::Box;
 use extras::Extras;
 pub use inspect::Numbers;
+pub use listing::{Listing, Timers};
 pub use predicted::Data;
 pub use rest::Resting;
 pub use train::Train;

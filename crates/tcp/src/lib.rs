@@ -46,12 +46,14 @@ mod soft;
 mod stamp;
 mod state;
 mod time_wait;
+mod turns;
+mod why;
 
 pub mod testing;
 
 pub use closed::{Knock, Reset, answer_closed, answer_listen};
 pub use config::{Config, ConfigError, Congestion, Settings};
-pub use connection::{Connection, Data, Emit, Event, Half, Info, Outcome, Resting, Start, Train};
+pub use connection::{Connection, Data, Emit, Event, Half, Info, Listing, Outcome, Resting, Start, Timers, Train};
 pub use cookie::{CookieOptions, Cookies, Family};
 pub use ecn::Ecn;
 pub use env::Env;
@@ -68,3 +70,4 @@ pub use send::{Detail, Recovery};
 pub use soft::SoftError;
 pub use state::{Input, State};
 pub use time_wait::{Answer, TimeWait};
+pub use why::Why;

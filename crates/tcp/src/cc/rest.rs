@@ -2,6 +2,7 @@
 
 use super::{Congestion, Controller, Window, hystart};
 use crate::config::Config;
+use wheel::Duration;
 
 /// That of a connection which has only known slow start, under the controller that is configured.
 #[derive(Debug)]
@@ -32,6 +33,11 @@ impl Resting {
     /// The window, and ssthresh.
     pub(crate) const fn window(&self) -> (u32, u32) {
         (self.window.cwnd, self.window.ssthresh)
+    }
+
+    /// What is left to the window by both controllers.
+    pub(crate) fn pacing_rate(&self, srtt: Duration) -> u64 {
+        self.window.per_round_trip(srtt)
     }
 
     pub(crate) fn wake(self, config: &Config) -> Congestion {

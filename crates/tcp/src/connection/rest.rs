@@ -15,6 +15,7 @@ use crate::{
     recv::{self, paws},
     send::{self, pmtu::Sizes},
     state::State,
+    turns::Turns,
 };
 use alloc::boxed::Box;
 use wheel::{Duration, Instant};
@@ -23,8 +24,8 @@ use wire::SeqNum;
 /// What is kept of a connection at rest.
 #[derive(Debug)]
 pub struct Resting {
-    snd: send::rest::Resting,
-    rcv: recv::rest::Resting,
+    pub(super) snd: send::rest::Resting,
+    pub(super) rcv: recv::rest::Resting,
     clock: paws::Resting,
     opened: Instant,
     /// From then to when it came into its state, nanoseconds.
@@ -33,9 +34,9 @@ pub struct Resting {
     default_peer_mss: u16,
     /// The largest segment that was sent.
     size: u16,
-    state: State,
+    pub(super) state: State,
     flags: u8,
-    aside: Option<Box<Aside>>,
+    pub(super) aside: Option<Box<Aside>>,
 }
 
 const PASSIVE: u8 = 1;
@@ -49,11 +50,13 @@ const THROUGHPUT: u8 = 128;
 
 /// What few connections have.
 #[derive(Debug)]
-struct Aside {
+pub(super) struct Aside {
     extras: Option<Box<Extras>>,
-    unusual: Option<send::rest::Unusual>,
+    pub(super) unusual: Option<send::rest::Unusual>,
     /// If it did not come into its state within four seconds: in CLOSE-WAIT.
     since: Option<Instant>,
+    /// Of RCV.NXT.
+    pub(super) turns: Turns,
 }
 
 impl Connection {
@@ -70,7 +73,9 @@ impl Connection {
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let (ecn, echoes) = self.echo.rest();
         let profile = self.rcv.profile();
-        let aside = extras.is_some() || unusual.is_some() || late.is_some();
+        let turns = self.rcv.turns();
+        let far = turns != Turns::default();
+        let aside = extras.is_some() || unusual.is_some() || late.is_some() || far;
         Some(Resting {
             snd,
             rcv: self.rcv.rest(),
@@ -89,7 +94,7 @@ impl Connection {
                 | flag(echoes, ECHOES)
                 | flag(profile == Profile::Latency, LATENCY)
                 | flag(profile == Profile::Throughput, THROUGHPUT),
-            aside: aside.then(|| Box::new(Aside { extras, unusual, since: late })),
+            aside: aside.then(|| Box::new(Aside { extras, unusual, since: late, turns })),
         })
     }
 
@@ -191,7 +196,8 @@ impl Resting {
     #[must_use]
     pub fn wake(self, config: &Config) -> Connection {
         let since = self.since();
-        let (extras, unusual) = self.aside.map_or((None, None), |aside| (aside.extras, aside.unusual));
+        let aside = self.aside.map(|aside| (aside.extras, aside.unusual, aside.turns));
+        let (extras, unusual, turns) = aside.unwrap_or_default();
         let is = |flag: u8| self.flags & flag != 0;
         let profile = match (is(LATENCY), is(THROUGHPUT)) {
             (true, _) => Profile::Latency,
@@ -208,7 +214,7 @@ impl Resting {
             events: Pending::default(),
             mss: self.mss,
             default_peer_mss: self.default_peer_mss,
-            rcv: self.rcv.wake(self.mss, self.snd.last_sent(), profile),
+            rcv: self.rcv.wake(self.mss, self.snd.last_sent(), profile, turns),
             snd: self.snd.wake(unusual, config, profile),
             clock: self.clock.wake(is(STAMPED)),
             echo: Echo::woken(is(ECN), is(ECHOES)),
@@ -233,7 +239,7 @@ mod tests {
     fn sizes() {
         assert_eq!(size_of::<Resting>(), 176);
         assert_eq!(size_of::<Connection>(), 528);
-        assert_eq!(size_of::<Aside>(), 168);
+        assert_eq!(size_of::<Aside>(), 176);
     }
 
     /// What every segment needs lies at the front: with what the shard has before it, 72 bytes, five cache lines.

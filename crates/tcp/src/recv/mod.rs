@@ -15,6 +15,7 @@ use crate::{
     negotiation::Negotiated,
     pool::{ByteQueue, Pool},
     profile::Profile,
+    turns::Turns,
 };
 use acceptability::{Acceptable, Window};
 use ack_policy::{Ack, AckPolicy};
@@ -48,15 +49,13 @@ pub(crate) struct Receiver {
     rcv_nxt: SeqNum,
     /// The right edge of the window we have promised.
     edge: SeqNum,
-    /// The peer's FIN has come, in order or not, and where it is.
-    fin: bool,
+    /// Where the peer's FIN is, if [`FIN`] says that it has come.
     fin_seq: SeqNum,
     /// The shift of the windows we advertise; 0 unless both sides offered one.
     shift: u8,
     /// Our MSS.
     mss: u16,
-    /// Both sides permit SACK.
-    sack: bool,
+    facts: Facts,
     /// Data that came twice, to be reported once (RFC 2883); nothing if both are equal.
     duplicate: (SeqNum, SeqNum),
     queue: ByteQueue,
@@ -68,9 +67,30 @@ pub(crate) struct Receiver {
     delayed: Instant,
     /// An ACK is to go out.
     ack: Due,
-    /// Answers are waited for instead.
-    awaits_answer: bool,
     profile: Profile,
+    /// Of RCV.NXT.
+    turns: Turns,
+}
+
+/// What is so or not, in one octet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Facts(u8);
+
+/// The peer's FIN has come, in order or not.
+const FIN: u8 = 1;
+/// Both sides permit SACK.
+const SACK: u8 = 2;
+/// Answers are waited for instead of acknowledging at once.
+const AWAITS_ANSWER: u8 = 4;
+
+impl Facts {
+    const fn has(self, fact: u8) -> bool {
+        self.0 & fact != 0
+    }
+
+    const fn set(&mut self, fact: u8, on: bool) {
+        self.0 = if on { self.0 | fact } else { self.0 & !fact };
+    }
 }
 
 /// Whether an ACK goes out at the end of this batch.
@@ -92,11 +112,10 @@ impl Receiver {
             irs: SeqNum::default(),
             rcv_nxt: SeqNum::default(),
             edge: SeqNum::default(),
-            fin: false,
             fin_seq: SeqNum::default(),
             shift: 0,
             mss,
-            sack: false,
+            facts: Facts::default(),
             duplicate: NOTHING,
             queue: ByteQueue::default(),
             reassembly: None,
@@ -104,8 +123,8 @@ impl Receiver {
             tune: Autotune::new(Instant::ZERO, 0, 0, SeqNum::default(), SeqNum::default()),
             delayed: Instant::MAX,
             ack: Due::No,
-            awaits_answer: false,
             profile: Profile::Balanced,
+            turns: Turns::default(),
         }
     }
 
@@ -116,14 +135,14 @@ impl Receiver {
         // The window in a SYN is never scaled (RFC 7323 section 2.2).
         self.edge = self.rcv_nxt + Self::syn_window(env);
         self.shift = if negotiated.window_scale.is_some() { env.config.window_scale() } else { 0 };
-        self.sack = negotiated.sack;
+        self.facts.set(SACK, negotiated.sack);
         let start = env.config.receive_buffer_start();
         self.tune = Autotune::new(env.now, start, self.mss.into(), self.rcv_nxt, self.edge);
     }
 
     /// Both sides permit SACK.
     pub(crate) const fn sacks(&self) -> bool {
-        self.sack
+        self.facts.has(SACK)
     }
 
     /// Data came that was received before: the next ACK says so (RFC 2883 section 4).
@@ -135,7 +154,7 @@ impl Receiver {
     }
 
     fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
-        if self.sack && start != end {
+        if self.facts.has(SACK) && start != end {
             self.duplicate = (start, end);
             self.ack = Due::Now;
         }
@@ -154,7 +173,7 @@ impl Receiver {
         if start != end {
             blocks.push(start, end);
         }
-        if let Some(runs) = self.reassembly.as_ref().filter(|_| self.sack) {
+        if let Some(runs) = self.reassembly.as_ref().filter(|_| self.facts.has(SACK)) {
             runs.report(&mut blocks);
         }
         blocks
@@ -191,7 +210,7 @@ impl Receiver {
     }
 
     fn fin_at(&self) -> Option<SeqNum> {
-        self.fin.then_some(self.fin_seq)
+        self.facts.has(FIN).then_some(self.fin_seq)
     }
 
     /// `len` octets from `seq` on are the next in order and fit the window.
@@ -216,6 +235,15 @@ impl Receiver {
         self.rcv_nxt
     }
 
+    /// Bytes received in order, a FIN among them if it was.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.turns.total(self.rcv_nxt.since(self.irs)).saturating_sub(1)
+    }
+
+    pub(crate) const fn turns(&self) -> Turns {
+        self.turns
+    }
+
     pub(crate) const fn unread(&self) -> u32 {
         self.queue.len()
     }
@@ -238,9 +266,10 @@ impl Receiver {
             _ => true,
         };
         if segment.fin() && kept {
-            (self.fin, self.fin_seq) = (true, segment.seq() + length(segment.payload()));
+            self.facts.set(FIN, true);
+            self.fin_seq = segment.seq() + length(segment.payload());
         } else if !kept && self.fin_at() == Some(self.rcv_nxt) {
-            self.fin = false;
+            self.facts.set(FIN, false);
         }
         match taken {
             Taken::Nothing => {}
@@ -326,6 +355,7 @@ impl Receiver {
         let arrival = Arrival { now: env.now, clue, len, end: seq + len, edge: self.edge, taken };
         if let Some(measured) = self.tune.on_data(arrival, env.config.receive_buffer_bytes, !env.pool.is_pressed()) {
             self.policy.on_round(measured.settled, self.profile);
+            self.turns.see(self.rcv_nxt.since(self.irs));
             if measured.verdict == Verdict::Held {
                 env.pool.count(|c| c.growth_held += 1);
             }
@@ -341,7 +371,7 @@ impl Receiver {
         if segment.seq() != self.rcv_nxt {
             let runs = self.reassembly.get_or_insert_with(|| Box::new(Reassembly::behind(&self.queue, self.rcv_nxt)));
             if let Some((start, end)) = runs.overlap(segment.seq(), payload.len()) {
-                self.duplicate = if self.sack { (start, end) } else { NOTHING };
+                self.duplicate = if self.facts.has(SACK) { (start, end) } else { NOTHING };
             }
             return if runs.insert(env.pool, segment.seq(), payload) { Taken::Kept } else { Taken::NoMemory };
         }
@@ -399,7 +429,7 @@ impl Receiver {
         if self.fin_at() != Some(self.rcv_nxt) {
             return false;
         }
-        self.fin = false;
+        self.facts.set(FIN, false);
         self.rcv_nxt += 1;
         if self.edge.before(self.rcv_nxt) {
             self.edge = self.rcv_nxt;
@@ -417,7 +447,7 @@ impl Receiver {
     }
 
     fn ack_quickly(&mut self, env: &Env<'_>) {
-        if self.awaits_answer {
+        if self.facts.has(AWAITS_ANSWER) {
             self.delay(env, SOON.min(env.config.delayed_ack));
         } else {
             if self.ack == Due::No {
@@ -433,7 +463,7 @@ impl Receiver {
     /// Whether segments of a young connection, those behind a loss and a FIN are acknowledged at once, or wait for an answer for
     /// [`SOON`].
     pub(crate) fn set_quick_ack(&mut self, env: &Env<'_>, on: bool) {
-        self.awaits_answer = !on;
+        self.facts.set(AWAITS_ANSWER, !on);
         if !on && self.ack == Due::Quick {
             self.ack = Due::No;
             self.ack_quickly(env);

@@ -1,7 +1,7 @@
 //! The receiving half of a connection at rest: all is read and acknowledged.
 
-use super::{Due, NOTHING, Receiver, ack_policy::AckPolicy, autotune::Autotune};
-use crate::{pool::ByteQueue, profile::Profile};
+use super::{Due, Facts, NOTHING, Receiver, ack_policy::AckPolicy, autotune::Autotune};
+use crate::{pool::ByteQueue, profile::Profile, turns::Turns};
 use wheel::Instant;
 use wire::SeqNum;
 
@@ -15,8 +15,7 @@ pub(crate) struct Resting {
     space: u32,
     policy: AckPolicy,
     shift: u8,
-    sack: bool,
-    awaits_answer: bool,
+    facts: Facts,
 }
 
 impl Receiver {
@@ -49,8 +48,7 @@ impl Receiver {
             space,
             policy: self.policy.clone(),
             shift: self.shift,
-            sack: self.sack,
-            awaits_answer: self.awaits_answer,
+            facts: self.facts,
         }
     }
 }
@@ -60,21 +58,25 @@ impl Resting {
         self.irs
     }
 
+    /// As [`Receiver::bytes`].
+    pub(crate) fn bytes(&self, turns: Turns) -> u64 {
+        turns.total(self.rcv_nxt.since(self.irs)).saturating_sub(1)
+    }
+
     pub(crate) const fn buffer(&self) -> u32 {
         self.buffer
     }
 
     /// The receiver of a connection that announced `mss`, as it was [calmed](Receiver::calm) with `since`.
-    pub(crate) fn wake(self, mss: u16, since: Instant, profile: Profile) -> Receiver {
+    pub(crate) fn wake(self, mss: u16, since: Instant, profile: Profile, turns: Turns) -> Receiver {
         Receiver {
             irs: self.irs,
             rcv_nxt: self.rcv_nxt,
             edge: self.edge,
-            fin: false,
             fin_seq: SeqNum::default(),
             shift: self.shift,
             mss,
-            sack: self.sack,
+            facts: self.facts,
             duplicate: NOTHING,
             queue: ByteQueue::default(),
             reassembly: None,
@@ -82,8 +84,8 @@ impl Resting {
             tune: Autotune::resumed((self.buffer, self.space), since, self.rcv_nxt, self.edge),
             delayed: Instant::MAX,
             ack: Due::No,
-            awaits_answer: self.awaits_answer,
             profile,
+            turns,
         }
     }
 }

@@ -166,6 +166,7 @@ impl Sender {
         if una.before_eq(self.sampled) {
             return;
         }
+        self.path.turns.see(una.since(self.iss));
         let echo = echo.filter(|age| number.after(self.snd_una) && !age.is_zero());
         if let Some(rtt) = times.map(|(first, _)| env.now - first).or(echo) {
             self.rto.sample(rtt, env.config);
@@ -180,7 +181,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, pool::Pool, testing::segment};
+    use crate::{config::Config, pool::Pool, testing::segment, why::Why};
     use proptest::prelude::*;
     use std::{format, vec};
     use wire::tcp::Flags;
@@ -312,6 +313,30 @@ mod tests {
                 short.apply(now, &config, &op);
                 long.apply(now, &config, &op);
                 prop_assert_eq!(format!("{:?}", short.sender), format!("{:?}", long.sender));
+            }
+        }
+    }
+
+    proptest! {
+        /// Who only looks finds a reason exactly when there is no next segment, whatever came before.
+        #[test]
+        fn there_is_a_reason_when_nothing_is_sent(ops in proptest::collection::vec(op(), 1..150), sack: bool) {
+            let config = Config::default();
+            let mut twin = Twin::new(&config, true, sack);
+            let mut now = Instant::ZERO + Duration::from_millis(10);
+            for op in ops {
+                if let Op::Pass(micros) = op {
+                    now += Duration::from_micros(micros.into());
+                }
+                twin.apply(now, &config, &op);
+                let Twin { sender, pool, .. } = &mut twin;
+                let env = Env { now, config: &config, pool };
+                let why = sender.why(&env);
+                prop_assert_eq!(why, sender.why(&env));
+                let cut = sender.next_cut(&env, 0);
+                prop_assert_eq!(why == Why::Sending, cut.is_some(), "{:?} {:?}", why, cut);
+                let unsent = sender.has_unsent() || sender.flight.as_ref().is_some_and(|f| f.board.waits());
+                prop_assert_eq!(matches!(why, Why::Application | Why::Closed), !unsent && cut.is_none(), "{:?}", why);
             }
         }
     }

@@ -20,6 +20,7 @@ mod scoreboard;
 mod tlp;
 mod train;
 pub(crate) mod urgent;
+mod why;
 mod write;
 
 use crate::{

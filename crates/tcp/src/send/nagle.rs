@@ -22,6 +22,30 @@ pub(crate) struct Decision {
     pub(crate) corked: bool,
 }
 
+/// What a segment is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It is not.
+    Nothing,
+    /// One of the windows, which would only let out a silly one.
+    Window,
+    /// The acknowledgment of the small one before.
+    Nagle,
+    /// What follows.
+    Cork,
+}
+
+/// Why [`may_send`] says no.
+pub(crate) fn holds(d: Decision) -> Hold {
+    let whole = d.queued > 0 && d.queued <= d.usable && d.queued < d.mss;
+    match d {
+        _ if may_send(d) => Hold::Nothing,
+        _ if !whole => Hold::Window,
+        Decision { corked: true, .. } => Hold::Cork,
+        _ => Hold::Nagle,
+    }
+}
+
 /// Whether to send now `min(queued, usable, mss)` bytes.
 pub(crate) fn may_send(d: Decision) -> bool {
     let len = d.queued.min(d.usable).min(d.mss);
@@ -67,6 +91,15 @@ mod tests {
         let corked = Decision { small_in_flight: false, nodelay: true, corked: true, ..small() };
         assert!(!may_send(corked));
         assert!(may_send(Decision { closing: true, ..corked }));
+    }
+
+    #[test]
+    fn who_only_looks_is_told_what_holds_it() {
+        assert_eq!(holds(small()), Hold::Nagle);
+        assert_eq!(holds(Decision { nodelay: true, ..small() }), Hold::Nothing);
+        assert_eq!(holds(Decision { corked: true, nodelay: true, ..small() }), Hold::Cork);
+        assert_eq!(holds(Decision { usable: 63, ..small() }), Hold::Window);
+        assert_eq!(holds(Decision { usable: 0, corked: true, ..small() }), Hold::Window);
     }
 
     /// SHLD-28.

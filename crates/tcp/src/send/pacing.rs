@@ -16,7 +16,7 @@ const MOST: u64 = 64 << 10;
 /// How much of the time that a timer is late by is given back: a sleeping loop's timers have a resolution of a millisecond.
 const LATE: Duration = Duration::from_millis(2);
 /// Paths with a shorter round trip are not paced.
-const SHORT_PATH: Duration = Duration::from_micros(100);
+pub(super) const SHORT_PATH: Duration = Duration::from_micros(100);
 
 /// When the next burst may leave.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,7 +106,7 @@ impl Sender {
         None
     }
 
-    fn is_paced(&self, env: &Env<'_>) -> bool {
+    pub(super) fn is_paced(&self, env: &Env<'_>) -> bool {
         env.config.pacing && self.path.min_rtt() >= SHORT_PATH && self.rto.srtt().is_some()
     }
 

@@ -4,6 +4,7 @@ use super::{
     rest::short,
     scoreboard::{Delivered, Transmission},
 };
+use crate::turns::Turns;
 use wheel::{Duration, Instant};
 use wire::SeqNum;
 
@@ -29,6 +30,8 @@ pub(crate) struct Path {
     persist: u8,
     /// The window was widened in the round trip that ends here.
     dsack_round: Option<SeqNum>,
+    /// Of SND.UNA. (Here is room for it.)
+    pub(super) turns: Turns,
 }
 
 impl Path {

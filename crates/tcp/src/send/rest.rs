@@ -1,6 +1,14 @@
 //! The sending half of a connection at rest: all that was sent is acknowledged, and no timer runs.
 
-use super::{Fin, Sender, cork::Cork, pacing::Pacer, persist::Persist, rack::Path, rto::Rto, tlp};
+use super::{
+    Fin, Sender,
+    cork::Cork,
+    pacing::{Pacer, SHORT_PATH},
+    persist::Persist,
+    rack::Path,
+    rto::Rto,
+    tlp,
+};
 use crate::{
     cc::{self, Congestion, Usage},
     config::Config,
@@ -43,6 +51,14 @@ const ECN: u8 = 8;
 const CWR: u8 = 16;
 const BEHIND: u8 = 32;
 const PROBED: u8 = 64;
+
+/// What a look at a sender at rest says of time.
+pub(crate) struct Times {
+    pub(crate) rto: Duration,
+    pub(crate) rttvar: Duration,
+    pub(crate) min_rtt: Duration,
+    pub(crate) pacing_rate: Option<u64>,
+}
 
 /// What few connections have, in full: behind a loss, at the end of slow start, on a path of seconds.
 #[derive(Debug)]
@@ -172,6 +188,37 @@ impl Resting {
         unusual.map_or((srtt, cwnd, ssthresh), |u| (u.rto.srtt(), u.congestion.window(), u.congestion.ssthresh()))
     }
 
+    pub(crate) const fn peer_window(&self) -> u32 {
+        self.snd_wnd
+    }
+
+    /// As [`Sender::bytes`]: all is acknowledged.
+    pub(crate) fn bytes(&self, unusual: Option<&Unusual>) -> u64 {
+        unusual
+            .map(|unusual| unusual.path.turns)
+            .unwrap_or_default()
+            .total(self.snd_una.since(self.iss))
+            .saturating_sub(1)
+    }
+
+    /// The times of the path, as they will be when it is woken.
+    pub(crate) fn times(&self, unusual: Option<&Unusual>, config: &Config) -> Times {
+        let (rto, min_rtt) = match unusual {
+            Some(unusual) => (unusual.rto.clone(), unusual.path.min_rtt()),
+            None => (self.woken_rto(config), Duration::from_nanos(self.min_rtt.into())),
+        };
+        let srtt = rto.srtt().filter(|_| config.pacing && min_rtt >= SHORT_PATH);
+        let rate = |srtt| match unusual {
+            Some(unusual) => unusual.congestion.pacing_rate(srtt),
+            None => self.congestion.pacing_rate(srtt),
+        };
+        Times { rto: rto.timeout(config), rttvar: rto.rttvar(), min_rtt, pacing_rate: srtt.map(rate) }
+    }
+
+    fn woken_rto(&self, config: &Config) -> Rto {
+        Rto::woken((self.flags & MEASURED != 0).then_some((self.srtt, self.rttvar)), config)
+    }
+
     pub(crate) fn wake(self, unusual: Option<Unusual>, config: &Config, profile: Profile) -> Sender {
         let flags = self.flags;
         let is = |flag: u8| flags & flag != 0;
@@ -179,7 +226,7 @@ impl Resting {
         let Unusual { rto, congestion, path, tail } = match unusual {
             Some(unusual) => unusual,
             None => Unusual {
-                rto: Rto::woken(is(MEASURED).then_some((self.srtt, self.rttvar)), config),
+                rto: self.woken_rto(config),
                 path: Path::woken(self.min_rtt, self.min_rtt_at.instant()),
                 tail: tlp::Probe::default(),
                 congestion: self.congestion.wake(config),

@@ -37,6 +37,11 @@ impl Record {
     const fn is(&self, flags: u8) -> bool {
         self.flags & flags != 0
     }
+
+    /// It is lost, and was not sent again.
+    const fn waits(&self) -> bool {
+        self.is(LOST) && !self.is(AGAIN)
+    }
 }
 
 /// A transmission, ordered by time and, sent at the same time, by sequence number (RFC 8985 section 6.2,
@@ -580,12 +585,26 @@ impl Scoreboard {
         if self.waiting == 0 {
             return None;
         }
-        let waits = |r: &Record| r.is(LOST) && !r.is(AGAIN);
-        while self.records.get(self.resend).is_some_and(|r| !waits(r)) {
+        while self.records.get(self.resend).is_some_and(|r| !r.waits()) {
             self.resend += 1;
         }
-        let first = self.records.get(self.resend)?;
-        let rest = self.records.iter().skip(self.resend + 1).take_while(|r| waits(r));
+        self.lost_from(self.resend, mss, room)
+    }
+
+    /// As [`next_lost`](Self::next_lost), for who only looks.
+    pub(crate) fn first_lost(&self, mss: u32, room: u32) -> Option<(SeqNum, SeqNum)> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let skipped = self.records.iter().skip(self.resend).take_while(|r| !r.waits()).count();
+        self.lost_from(self.resend + skipped, mss, room)
+    }
+
+    /// The lost segment at an index, with those behind it.
+    #[inline]
+    fn lost_from(&self, at: usize, mss: u32, room: u32) -> Option<(SeqNum, SeqNum)> {
+        let first = self.records.get(at)?;
+        let rest = self.records.iter().skip(at + 1).take_while(|r| r.waits());
         // No farther than needed: there may be many.
         let most = mss.min(room);
         let joined = rest.map(|r| r.end).take_while(|end| end.since(first.seq) <= most).last();
