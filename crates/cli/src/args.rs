@@ -14,6 +14,7 @@ mod proxy;
 mod raw;
 mod report;
 mod serve;
+mod ss;
 mod stack;
 mod tcp;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use raw::RawArgs;
 pub(crate) use report::ReportArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use ss::{Sort, Ss, SsAction, SsArgs, Top, TopArgs};
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, Profile, SynCookies, TcpArgs, TcpConfig};
 pub(crate) use through::ThroughArgs;
@@ -85,8 +87,10 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     /// Everything side by side in one run: raw AF_XDP, fourwave, kernel (epoll), kernel (spinning)
     Bench(BenchArgs),
-    /// Connections of a running fourwave process
-    Ss(SsArgs),
+    /// Connections of a running fourwave process: why they don't send, what changes, and their end
+    Ss(Box<SsArgs>),
+    /// What a running fourwave process does, live: its shards, and the connections that do most
+    Top(TopArgs),
     /// What an interface, its driver and this kernel offer, what the stack would use, and what to change
     Doctor(DoctorArgs),
     /// Parts of the demo
@@ -105,31 +109,6 @@ impl fmt::Display for UsageError {
 }
 
 impl std::error::Error for UsageError {}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    fourwave ss\n  \
-    fourwave ss --json\n  \
-    fourwave ss --pid 4242 --steering\n  \
-    fourwave ss --counters\n\n\
-    Reads a running fourwave process. TIME-WAIT records are listed as well.")]
-pub(crate) struct SsArgs {
-    /// Which process [default: all of this machine]
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
-
-    /// The XDP program's counters, per verdict, instead of connections
-    #[arg(long)]
-    pub(crate) steering: bool,
-
-    /// The stack's counters but for those at zero, instead of connections
-    #[arg(long, conflicts_with = "steering")]
-    pub(crate) counters: bool,
-
-    /// One JSON document on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct InternalArgs {

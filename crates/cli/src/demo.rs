@@ -150,7 +150,7 @@ fn left_over(config: &Config, stop: &Stop) -> anyhow::Result<LeftOver> {
         let entries = ss::connections(None)?;
         let in_state = |state: &str| entries.iter().filter(|entry| entry.state == state).count();
         let time_wait = in_state(ss::TIME_WAIT);
-        let left_over = LeftOver { connections: entries.len() - time_wait - in_state(ss::LISTEN), time_wait };
+        let left_over = LeftOver { connections: entries.len() - time_wait, time_wait };
         if left_over.connections == 0 {
             return Ok(left_over);
         }

@@ -21,6 +21,7 @@ mod serve;
 mod ss;
 mod stack;
 mod stop;
+mod top;
 
 use std::process::ExitCode;
 
@@ -57,7 +58,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Proxy(args) => proxy::run(&args.resolve()?, &stop),
         Command::Bench(args) => bench::run(&args.resolve()?, &stop),
         Command::Report(args) => report::run(&args.resolve()?),
-        Command::Ss(args) => ss::run(&args),
+        Command::Ss(args) => ss::run(&args.resolve()?, &stop),
+        Command::Top(args) => top::run(&args.resolve()?, &stop),
         Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),
         Command::Internal(args) => internal::run(args, &stop),
     }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -16,6 +17,8 @@ pub(crate) fn stderr_line(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Whoever read the results went away.
+static GONE: AtomicBool = AtomicBool::new(false);
 /// Why a result could not be written.
 static LOST: OnceLock<ErrorKind> = OnceLock::new();
 
@@ -23,9 +26,15 @@ static LOST: OnceLock<ErrorKind> = OnceLock::new();
 pub(crate) fn result(text: &str) {
     let mut stdout = std::io::stdout();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(LOST.set(error.kind())),
-        _ => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => GONE.store(true, Ordering::Relaxed),
+        Err(error) => drop(LOST.set(error.kind())),
+        Ok(()) => {}
     }
+}
+
+/// Nobody reads the results any more, or they can't be written: for commands that would go on for ever.
+pub(crate) fn nobody_reads() -> bool {
+    GONE.load(Ordering::Relaxed) || LOST.get().is_some()
 }
 
 /// An error if a result did not get to where it was to go, such as a disk that is full.

@@ -1,16 +1,21 @@
 //! `fourwave ss`: the connections of a running process.
 
+pub(crate) mod filter;
+mod follow;
+mod table;
+
 use anyhow::{Context, bail};
-use fourwave::control::{self, Count, Process, Row};
+use fourwave::control::{self, Count, Filter, How, Process, Row};
 use serde::Serialize;
 
-use crate::args::SsArgs;
+use crate::args::{Ss, SsAction};
 use crate::out;
+use crate::stop::Stop;
+pub(crate) use table::bytes;
+use table::line;
 
 /// The state of a record of TIME-WAIT, which is no connection any more.
 pub(crate) const TIME_WAIT: &str = "TIME-WAIT";
-/// The state of a listener, if it is listed.
-pub(crate) const LISTEN: &str = "LISTEN";
 
 /// A counter of the stack.
 #[derive(Clone, Debug, Serialize)]
@@ -31,42 +36,106 @@ pub(crate) struct Verdict {
     pub(crate) packets: u64,
 }
 
+/// What was ended.
+#[derive(Clone, Debug, Serialize)]
+struct Ended {
+    how: &'static str,
+    connections: u64,
+}
+
 /// `fourwave ss`.
-pub(crate) fn run(args: &SsArgs) -> anyhow::Result<()> {
-    if args.steering {
-        let verdicts = steering(args.pid)?;
-        if args.json {
-            return out::json(&verdicts);
-        }
-        for row in verdicts {
-            out::result(&format!("{:<12}{:<24}{:>16}", row.pid, row.verdict, row.packets));
-        }
-        return Ok(());
+pub(crate) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
+    match args.action {
+        SsAction::List { info } => list(args, info, stop),
+        SsAction::Follow { interval } => follow::run(args, interval, stop),
+        SsAction::End(how) => end(args, how),
+        SsAction::Steering => show_steering(args),
+        SsAction::Counters => show_counters(args),
     }
-    if args.counters {
-        let counters = counters(args.pid)?;
-        if args.json {
-            return out::json(&counters);
-        }
-        for row in counters.iter().filter(|row| row.value > 0) {
-            out::result(&format!("{:<12}{:<36}{:>16}", row.pid, row.counter, row.value));
-        }
-        return Ok(());
+}
+
+/// Written as it comes: nobody holds a million rows.
+fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
+    let mut written = 0u64;
+    let found = processes(args.pid)?;
+    if !args.json {
+        out::result(&table::head());
     }
-    let entries = connections(args.pid)?;
+    let result = found.iter().try_for_each(|process| {
+        each(process, &args.filter, |row| {
+            if args.json {
+                let text = serde_json::to_string_pretty(&row).unwrap_or_default().replace('\n', "\n  ");
+                out::result(&format!("{}  {text}", if written == 0 { "[\n" } else { ",\n" }));
+            } else {
+                out::result(&line(&row));
+                if info {
+                    out::result(&table::details(&row));
+                }
+            }
+            written += 1;
+            !stop.requested() && !out::nobody_reads()
+        })
+    });
     if args.json {
-        return out::json(&entries);
+        // What there is, is a document.
+        out::result(if written == 0 { "[]" } else { "]" });
     }
-    out::result(&table(&entries));
+    result
+}
+
+fn end(args: &Ss, how: How) -> anyhow::Result<()> {
+    let mut connections = 0;
+    for process in processes(args.pid)? {
+        connections += process.end(&args.filter, how).with_context(|| silent(&process))?;
+    }
+    let (name, was) = match how {
+        How::Kill => ("kill", "reset"),
+        How::Close => ("close", "closed: their FINs follow what is queued"),
+    };
+    if args.json {
+        return out::json(&Ended { how: name, connections });
+    }
+    let what = if connections == 1 { "connection was" } else { "connections were" };
+    out::result(&format!("{connections} {what} {was}"));
     Ok(())
+}
+
+fn show_steering(args: &Ss) -> anyhow::Result<()> {
+    let verdicts = steering(args.pid)?;
+    if args.json {
+        return out::json(&verdicts);
+    }
+    for row in verdicts {
+        out::result(&format!("{:<12}{:<24}{:>16}", row.pid, row.verdict, row.packets));
+    }
+    Ok(())
+}
+
+fn show_counters(args: &Ss) -> anyhow::Result<()> {
+    let counters = counters(args.pid)?;
+    if args.json {
+        return out::json(&counters);
+    }
+    for row in counters.iter().filter(|row| row.value > 0) {
+        out::result(&format!("{:<12}{:<36}{:>16}", row.pid, row.counter, row.value));
+    }
+    Ok(())
+}
+
+fn silent(process: &Process) -> String {
+    format!("process {} does not answer", process.pid)
+}
+
+/// The rows of a process that the filter lets through, as long as they are wanted.
+pub(crate) fn each(process: &Process, filter: &Filter, each: impl FnMut(Row) -> bool) -> anyhow::Result<()> {
+    process.list(filter, each).with_context(|| silent(process))
 }
 
 /// The connections of one process, or of all that run.
 pub(crate) fn connections(pid: Option<u32>) -> anyhow::Result<Vec<Row>> {
     let mut all = Vec::new();
     for process in processes(pid)? {
-        let asked = process.connections().with_context(|| format!("process {} does not answer", process.pid));
-        all.extend(asked?);
+        all.extend(process.connections().with_context(|| silent(&process))?);
     }
     Ok(all)
 }
@@ -75,7 +144,7 @@ pub(crate) fn connections(pid: Option<u32>) -> anyhow::Result<Vec<Row>> {
 fn steering(pid: Option<u32>) -> anyhow::Result<Vec<Verdict>> {
     let mut all = Vec::new();
     for process in processes(pid)? {
-        let asked = process.steering().with_context(|| format!("process {} does not answer", process.pid));
+        let asked = process.steering().with_context(|| silent(&process));
         let verdict = |count: Count| Verdict { pid: process.pid, verdict: count.name, packets: count.value };
         all.extend(asked?.into_iter().map(verdict));
     }
@@ -86,7 +155,7 @@ fn steering(pid: Option<u32>) -> anyhow::Result<Vec<Verdict>> {
 fn counters(pid: Option<u32>) -> anyhow::Result<Vec<Counter>> {
     let mut all = Vec::new();
     for process in processes(pid)? {
-        let asked = process.counters().with_context(|| format!("process {} does not answer", process.pid));
+        let asked = process.counters().with_context(|| silent(&process));
         let counter =
             |count: Count| Counter { pid: process.pid, counter: count.name, value: count.value, shards: count.shards };
         all.extend(asked?.into_iter().map(counter));
@@ -95,7 +164,7 @@ fn counters(pid: Option<u32>) -> anyhow::Result<Vec<Counter>> {
 }
 
 /// The process asked for, or all; an error if there is none of that number.
-fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
+pub(crate) fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
     let advice = "cannot look for running fourwave processes: run it again with sudo";
     let mut found = control::processes().context(advice)?;
     if let Some(pid) = pid {
@@ -105,28 +174,4 @@ fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
         }
     }
     Ok(found)
-}
-
-fn table(entries: &[Row]) -> String {
-    let head = format!(
-        "{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>8}{:>11}",
-        "state", "recv-q", "send-q", "local", "remote", "rtt", "cwnd", "retrans", "timer", "age", "in state"
-    );
-    let rows = entries.iter().map(|entry| {
-        format!(
-            "\n{:<12}{:>9}{:>9}  {:<28}{:<28}{:>9}{:>10}{:>8}  {:<12}{:>6.0} s{:>9.0} s",
-            entry.state,
-            entry.receive_queue_bytes,
-            entry.send_queue_bytes,
-            entry.local,
-            entry.remote,
-            entry.rtt_us.map_or("-".into(), |us| out::nanoseconds(us * 1e3)),
-            entry.cwnd_bytes,
-            entry.retransmits,
-            entry.timer.as_deref().unwrap_or("-"),
-            entry.age_s,
-            entry.state_age_s
-        )
-    });
-    std::iter::once(head).chain(rows).collect()
 }

@@ -5,25 +5,33 @@
 //! which asks the loops for a piece at a time: a client that is slow or hostile holds up nobody but itself.
 
 mod client;
+mod filter;
 mod holds;
+mod list;
 mod place;
+mod row;
 mod server;
 
 pub use client::{Process, processes};
+pub use filter::{Filter, MOST_TERMS, Network, Side, Term};
 pub(crate) use holds::holder;
+pub use list::{EndPiece, How, ListPiece, Listed, Place};
 pub use place::DIRECTORY;
 pub(crate) use place::claim;
+pub use row::{ListenerRow, Row, TimerRow};
 pub(crate) use server::{ControlSocket, Source};
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// What a client may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// Every connection and TIME-WAIT record: [`Row`]s.
-    Connections,
+    /// A page of connections, records and listeners: [`Row`]s.
+    List(Listed),
+    /// To end connections.
+    End(Listed, How),
     /// The XDP program's verdicts: [`Count`]s.
     Steering,
     /// The shards' and ports' counters: [`Count`]s.
@@ -39,37 +47,6 @@ pub struct Held {
     pub address: SocketAddr,
     /// In which network namespace: device and number of its file.
     pub namespace: (u64, u64),
-}
-
-/// One connection or TIME-WAIT record, as `fourwave ss --json` prints it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    /// Our address and port.
-    pub local: String,
-    /// The peer's.
-    pub remote: String,
-    /// The state, as RFC 9293 spells it.
-    pub state: String,
-    /// The shard it lives on.
-    pub shard: usize,
-    /// Bytes accepted from the application and not yet acknowledged.
-    pub send_queue_bytes: u32,
-    /// Bytes received in order and not yet read.
-    pub receive_queue_bytes: u32,
-    /// Smoothed round-trip time, microseconds; absent before the first sample.
-    pub rtt_us: Option<f64>,
-    /// Congestion window, bytes.
-    pub cwnd_bytes: u32,
-    /// Segments sent again.
-    pub retransmits: u32,
-    /// The timer that is due first; absent when none runs.
-    pub timer: Option<String>,
-    /// In how many milliseconds it is due.
-    pub timer_ms: Option<f64>,
-    /// Seconds since the connection was opened (TIME-WAIT: since that began).
-    pub age_s: f64,
-    /// Seconds since it came into its state; in CLOSE-WAIT: since the peer's FIN, which the application has not answered.
-    pub state_age_s: f64,
 }
 
 /// A counter.

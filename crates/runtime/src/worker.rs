@@ -3,6 +3,7 @@
 
 use crate::claim::Conflicts;
 use crate::clock::Clock;
+use crate::control::{EndPiece, ListPiece};
 use crate::ending::Ending;
 use crate::handoff::{Handoff, HandoffCounters};
 use crate::idle::{Idle, LINGER, Sleeper};
@@ -14,7 +15,7 @@ use crate::post::Post;
 use crate::stall::Stall;
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
-use stack::{App, ConnectionInfo, Counters, Cursor, Duration, Instant, Landing, LandingState, MacAddr, Placed, Shard};
+use stack::{App, Counters, Duration, Instant, Landing, LandingState, MacAddr, Placed, Shard};
 use std::io;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
@@ -41,8 +42,6 @@ const DISTRUSTED_LOOKS: u32 = 4;
 pub(crate) const ENODEV: i32 = 19;
 /// How often a device that is down is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// Connections of one answer to a listing, so that the loop is held up for microseconds only.
-const LIST_SLOTS: u32 = 256;
 
 /// What other threads ask of a loop.
 #[derive(Debug, Clone)]
@@ -58,7 +57,9 @@ pub enum Command {
     /// Flows land differently from now on.
     Landing(Landing),
     /// List connections from a place on; the answer says where to go on.
-    List(Cursor, Sender<(Vec<ConnectionInfo>, Option<Cursor>)>),
+    List(ListPiece),
+    /// End connections from a place on.
+    End(EndPiece),
     /// The counters.
     Counters(Sender<(Counters, PortStats, HandoffCounters)>),
     /// All that can be told of the loop and its shard.
@@ -467,11 +468,8 @@ impl<P: Port, A: App> Worker<P, A> {
                 Command::Changed(change) => change.apply(now, &mut self.shard),
                 Command::Gone => self.gone = true,
                 Command::Landing(landing) => self.shard.set_landing(landing),
-                Command::List(cursor, answer) => {
-                    let mut rows = Vec::new();
-                    let next = self.shard.list(now, cursor, LIST_SLOTS, &mut rows);
-                    let _ = answer.try_send((rows, next));
-                }
+                Command::List(piece) => piece.serve(now, &self.shard, self.held.is_some() || self.down),
+                Command::End(piece) => piece.serve(now, &mut self.shard, &mut self.app),
                 Command::Counters(answer) => {
                     let _ = answer.try_send((self.counters(), self.port.stats(), self.handoff_counters()));
                 }

@@ -55,15 +55,15 @@ pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use messages::Message;
 pub use placement::{Place, Placed};
 pub use route::Route;
-pub use shard::{ConnectionInfo, Cursor, Frames, Shard, Usage};
+pub use shard::{ConnectionInfo, Cursor, End, Frames, More, Shard, Usage, Waiting, Wanted};
 pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};
 
 pub use bytes::Bytes;
 pub use tcp::{
-    Config as TcpConfig, ConfigError, Congestion, Detail, DropReason, Ecn, Error, Half, IcmpError, Info, Keepalive,
-    LossCounters, PoolCounters, Profile, Recovery, Settings, SoftError, State,
+    Config as TcpConfig, ConfigError, Congestion, Detail, DropReason, Ecn, Error, Half, IcmpError, Info, Keepalive, Listing,
+    LossCounters, PoolCounters, Profile, Recovery, Settings, SoftError, State, Why,
 };
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

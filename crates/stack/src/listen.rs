@@ -178,6 +178,15 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    pub(crate) const fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
+    }
+
+    /// Connections in SYN-RECEIVED.
+    pub(crate) const fn opening(&self) -> u32 {
+        self.opening
+    }
+
     /// `sk_acceptq_is_full` of Linux: more than the limit wait.
     pub(crate) fn is_full(&self) -> bool {
         self.options.accept_queue.is_some_and(|limit| self.queue.len() > limit as usize)
@@ -278,7 +287,7 @@ impl Listeners {
     }
 
     pub(crate) fn address(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.get(id).map(|l| SocketAddr::new(l.ip, l.port))
+        self.get(id).map(Listener::address)
     }
 
     pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
@@ -338,8 +347,17 @@ impl Listeners {
         self.all().fold((0, 0), |(listeners, queued), l| (listeners + 1, queued + l.queue.len()))
     }
 
+    /// Places there may be, for listing; and who is at one.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn at(&self, slot: u32) -> Option<&Listener> {
+        self.slots.get(slot as usize)?.listener.as_ref()
+    }
+
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.all().map(|l| SocketAddr::new(l.ip, l.port))
+        self.all().map(Listener::address)
     }
 }
 

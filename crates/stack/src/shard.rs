@@ -4,6 +4,7 @@
 mod ahead;
 mod claim;
 mod connections;
+mod end;
 mod follow;
 mod foreign;
 mod icmp;
@@ -21,7 +22,8 @@ mod suspect;
 mod train;
 mod usage;
 
-pub use list::{ConnectionInfo, Cursor};
+pub use end::End;
+pub use list::{ConnectionInfo, Cursor, More, Waiting, Wanted};
 pub use train::Frames;
 pub use usage::Usage;
 

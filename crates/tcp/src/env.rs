@@ -14,7 +14,24 @@ pub struct Env<'a> {
     pub pool: &'a mut Pool,
 }
 
+/// The same for who only looks.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The time.
+    pub now: Instant,
+    /// The checked configuration.
+    pub config: &'a Config,
+    /// Memory.
+    pub pool: &'a Pool,
+}
+
 impl Env<'_> {
+    /// For who only looks.
+    #[must_use]
+    pub const fn look(&self) -> Look<'_> {
+        Look { now: self.now, config: self.config, pool: self.pool }
+    }
+
     /// The same, made where it is needed: what is on the way to nearly every segment's end stays in registers then, of those
     /// that need no call.
     #[inline(always)]

@@ -56,7 +56,7 @@ pub use config::{Config, ConfigError, Congestion, Settings};
 pub use connection::{Connection, Data, Emit, Event, Half, Info, Listing, Outcome, Resting, Start, Timers, Train};
 pub use cookie::{CookieOptions, Cookies, Family};
 pub use ecn::Ecn;
-pub use env::Env;
+pub use env::{Env, Look};
 pub use error::{DropReason, Error};
 pub use half_open::{HalfOpen, HalfOpenAnswer};
 pub use icmp::IcmpError;

@@ -1,7 +1,8 @@
 //! The asking end.
 
-use super::place::{self, Place};
-use super::{Count, Held, Request, Row};
+use super::list::Line;
+use super::place::{self, Place as Directory};
+use super::{Count, Filter, Held, How, Listed, Place, Request, Row};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of an answer at most: a million connections have a quarter of it.
-const MOST: u64 = 1 << 30;
+/// Bytes of an answer at most; a page of a listing has some ten of them.
+const MOST: u64 = 1 << 28;
 
 /// A stack in a running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn processes() -> io::Result<Vec<Process>> {
 
 /// Removes what dead processes left in a directory of the caller's.
 pub(super) fn sweep(directory: &Path) {
-    let _ = look(&Place { path: directory.to_owned(), ours: true }, &mut Vec::new());
+    let _ = look(&Directory { path: directory.to_owned(), ours: true }, &mut Vec::new());
 }
 
 /// Whether there is no such process: a socket that refuses may be one whose process is about to listen.
@@ -56,7 +57,7 @@ fn is_dead(pid: u32) -> bool {
 }
 
 /// The stacks that answer in one directory.
-fn look(place: &Place, found: &mut Vec<Process>) -> io::Result<()> {
+fn look(place: &Directory, found: &mut Vec<Process>) -> io::Result<()> {
     let entries = match fs::read_dir(&place.path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -94,7 +95,54 @@ impl Process {
     /// # Errors
     /// The process went away, or answers no more.
     pub fn connections(&self) -> io::Result<Vec<Row>> {
-        self.ask(Request::Connections)
+        let mut all = Vec::new();
+        self.list(&Filter::all(), |row| {
+            all.push(row);
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Connections, records and listeners that the filter lets through, as long as `each` wants more. It may take its time.
+    ///
+    /// # Errors
+    /// The process went away, answers no more, or takes the filter for none.
+    pub fn list(&self, filter: &Filter, mut each: impl FnMut(Row) -> bool) -> io::Result<()> {
+        let mut from = Some(Place::default());
+        while let Some(place) = from {
+            from = None;
+            for line in self.ask(&Request::List(Listed { filter: filter.clone(), from: place }))? {
+                match line {
+                    Line::Row(row) => {
+                        if !each(*row) {
+                            return Ok(());
+                        }
+                    }
+                    Line::Ended(_) => {}
+                    Line::Next(next) => from = next,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connections that the filter lets through, and says how many those were.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn end(&self, filter: &Filter, how: How) -> io::Result<u64> {
+        let (mut from, mut ended) = (Some(Place::default()), 0);
+        while let Some(place) = from {
+            from = None;
+            for line in self.ask(&Request::End(Listed { filter: filter.clone(), from: place }, how))? {
+                match line {
+                    Line::Row(_) => {}
+                    Line::Ended(some) => ended += some,
+                    Line::Next(next) => from = next,
+                }
+            }
+        }
+        Ok(ended)
     }
 
     /// Its XDP program's verdicts.
@@ -102,7 +150,7 @@ impl Process {
     /// # Errors
     /// The process went away, or answers no more.
     pub fn steering(&self) -> io::Result<Vec<Count>> {
-        self.ask(Request::Steering)
+        self.ask(&Request::Steering)
     }
 
     /// Its counters.
@@ -110,22 +158,22 @@ impl Process {
     /// # Errors
     /// The process went away, or answers no more.
     pub fn counters(&self) -> io::Result<Vec<Count>> {
-        self.ask(Request::Counters)
+        self.ask(&Request::Counters)
     }
 
     /// The ports it holds in the kernel.
     pub(super) fn ports(&self, patience: Duration) -> io::Result<Vec<Held>> {
-        self.ask_for(Request::Ports, patience)
+        self.ask_for(&Request::Ports, patience)
     }
 
-    fn ask<T: DeserializeOwned>(&self, request: Request) -> io::Result<Vec<T>> {
+    fn ask<T: DeserializeOwned>(&self, request: &Request) -> io::Result<Vec<T>> {
         self.ask_for(request, PATIENCE)
     }
 
-    fn ask_for<T: DeserializeOwned>(&self, request: Request, patience: Duration) -> io::Result<Vec<T>> {
+    fn ask_for<T: DeserializeOwned>(&self, request: &Request, patience: Duration) -> io::Result<Vec<T>> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(patience))?;
-        stream.write_all(serde_json::to_string(&request)?.as_bytes())?;
+        stream.write_all(serde_json::to_string(request)?.as_bytes())?;
         stream.write_all(b"\n")?;
         BufReader::new(stream.take(MOST)).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
     }

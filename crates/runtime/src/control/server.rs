@@ -1,17 +1,16 @@
 //! The serving end.
 
 use super::client::sweep;
-use super::{Count, Held, Request, Row, holds, place};
+use super::{Count, Held, Request, holds, list, place};
 use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::neighbours::Mailbox;
 use crate::privileges::Privileges;
 use crate::totals::{by_name, sums};
 use crate::worker::Command;
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use stack::{ConnectionInfo, Cursor};
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -31,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MOST: u32 = 64;
 /// A loop that has not answered by then is ending.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// Bytes of a request at most.
+const MOST_REQUEST: u64 = 8192;
 
 /// What the socket tells of.
 #[derive(Debug)]
@@ -171,7 +173,7 @@ impl Write for Client {
 /// The first line a client sends.
 fn request(client: &mut Client) -> io::Result<String> {
     let mut line = String::new();
-    BufReader::new(client.take(4096)).read_line(&mut line)?;
+    BufReader::new(client.take(MOST_REQUEST)).read_line(&mut line)?;
     Ok(line)
 }
 
@@ -181,11 +183,8 @@ fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
     let line = request(&mut client)?;
     let mut out = BufWriter::new(client);
     match serde_json::from_str(&line)? {
-        Request::Connections => {
-            for (shard, mailbox) in source.shards.iter().enumerate() {
-                connections(shard, mailbox, &mut out)?;
-            }
-        }
+        Request::List(listed) => list::list(&source.shards, &listed, &mut out)?,
+        Request::End(listed, how) => list::end(&source.shards, &listed, how, &mut out)?,
         Request::Steering => {
             let Some(steering) = &source.steering else { return out.flush() };
             let steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,54 +208,27 @@ fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
     out.flush()
 }
 
-fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
+pub(super) fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 
 /// Asks a loop, which may be held up by its application.
-fn ask(mailbox: &Mailbox, question: Command) -> io::Result<()> {
+pub(super) fn ask(mailbox: &Mailbox, question: Command) -> io::Result<()> {
     let sent = mailbox.commands.send_timeout(question, ANSWER);
     let _ = mailbox.waker.wake();
     sent.map_err(|_| io::Error::other("a shard takes no questions"))
 }
 
-fn connections(shard: usize, mailbox: &Mailbox, out: &mut impl Write) -> io::Result<()> {
-    let mut cursor = Some(Cursor::default());
-    while let Some(from) = cursor {
-        let (reply, answer) = bounded(1);
-        ask(mailbox, Command::List(from, reply))?;
-        let (rows, next) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
-        for info in &rows {
-            put(out, &row(shard, info))?;
-        }
-        cursor = next;
-    }
-    Ok(())
-}
-
-fn row(shard: usize, info: &ConnectionInfo) -> Row {
-    Row {
-        local: info.local.to_string(),
-        remote: info.remote.to_string(),
-        state: info.state.name().into(),
-        shard,
-        send_queue_bytes: info.send_queue_bytes,
-        receive_queue_bytes: info.receive_queue_bytes,
-        rtt_us: info.srtt.map(|rtt| rtt.as_secs_f64() * 1e6),
-        cwnd_bytes: info.cwnd_bytes,
-        retransmits: info.retransmits,
-        timer: info.timer.map(|(name, _)| name.into()),
-        timer_ms: info.timer.map(|(_, left)| left.as_secs_f64() * 1e3),
-        age_s: info.age.as_secs_f64(),
-        state_age_s: info.state_age.as_secs_f64(),
-    }
+/// The answer, if the loop still gives one.
+pub(super) fn wait<T>(answer: &Receiver<T>) -> io::Result<T> {
+    answer.recv_timeout(ANSWER).map_err(io::Error::other)
 }
 
 fn counters(mailbox: &Mailbox) -> io::Result<Vec<(String, u64)>> {
     let (reply, answer) = bounded(1);
     ask(mailbox, Command::Counters(reply))?;
-    let (shard, port, handoff) = answer.recv_timeout(ANSWER).map_err(io::Error::other)?;
+    let (shard, port, handoff) = wait(&answer)?;
     Ok(by_name(&shard, &port, &handoff))
 }
 

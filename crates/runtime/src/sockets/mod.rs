@@ -24,7 +24,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use socket::{Closing, News, Socket};
 use stack::{
     ConnId, ConnectError, ConnectionInfo, Detail, Duration, Error, Half, Info, Instant, ListenError, ListenOptions,
-    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError,
+    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError, Via,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -650,17 +650,14 @@ impl Sockets for KernelSockets {
         for socket in self.slots[from.min(end) as usize..end as usize].iter().filter_map(|slot| slot.socket.as_ref()) {
             let (info, Some(local)) = (socket.info(self.config.queue_bytes), socket.local()) else { continue };
             out.push(ConnectionInfo {
-                local,
-                remote: socket.remote,
-                state: info.state,
+                via: Via::Kernel,
                 send_queue_bytes: info.send_queue_bytes,
                 receive_queue_bytes: info.receive_queue_bytes,
                 srtt: info.srtt,
                 cwnd_bytes: info.cwnd_bytes,
                 retransmits: info.retransmits,
-                timer: None,
-                age: now - info.opened,
                 state_age: now - info.since,
+                ..ConnectionInfo::bare(now, local, socket.remote, info.state, now - info.opened)
             });
         }
         (end < slots).then_some(end)

@@ -14,7 +14,7 @@ use crate::{
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::net::IpAddr;
-use tcp::{Config, Env, Info};
+use tcp::{Config, Env, Info, Listing, State};
 use wheel::{Duration, Instant, Near, Wheel};
 use wire::{MacAddr, SeqNum};
 
@@ -345,10 +345,16 @@ impl Connections {
         }
     }
 
-    /// What a connection at rest is shown as.
-    pub(super) fn resting_info(&self, slot: u32) -> Option<(FlowKey, Info)> {
+    /// Who rests in a slot, and in which state.
+    pub(super) fn resting_state(&self, slot: u32) -> Option<(FlowKey, State)> {
         let resting = self.resting(slot)?;
-        Some((resting.key.key(&self.ours)?, resting.conn.info()))
+        Some((resting.key.key(&self.ours)?, resting.conn.state()))
+    }
+
+    /// What a connection at rest is shown as.
+    pub(super) fn resting_info(&self, slot: u32) -> Option<(Info, Listing)> {
+        let resting = self.resting(slot)?;
+        Some((resting.conn.info(), resting.conn.listing(&self.config)))
     }
 
     /// Wakes it only if that is of interest to it: a segment on our link carries `mss` now.
@@ -463,7 +469,7 @@ mod tests {
     use super::*;
     use core::net::SocketAddr;
     use std::{format, string::String, vec};
-    use tcp::{Connection, Pool, Start, State, testing::segment};
+    use tcp::{Connection, Pool, Start, testing::segment};
     use wire::tcp::Flags;
 
     /// 256 bytes for an idle connection, all told: its place, 4 for where it is in full, 8 in the wheel and 4.6 while a timer of

@@ -16,7 +16,7 @@ impl Shard {
     pub fn invariants(&self) -> Result<(), String> {
         let mut states = [0u64; State::ALL.len()];
         for slot in 0..self.conns.slots() {
-            if let Some((key, info)) = self.conns.resting_info(slot) {
+            if let Some(((info, _), key)) = self.conns.resting_info(slot).zip(self.conns.key(slot)) {
                 let listed = self.table.find(self.table.hash(&key), |owner| owner == Owner::Connection(slot));
                 // In the tick in which it is due, or before; and only if there is something.
                 let (due, called) = (info.timer.map(|(_, at)| at), self.wheel.deadline(slot));

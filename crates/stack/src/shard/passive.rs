@@ -265,7 +265,7 @@ impl Shard {
     }
 
     /// Nothing comes of a passive open: the incarnation in TIME-WAIT whose place it took is back.
-    fn forget(&mut self, now: Instant, slot: u32, hash: u32) {
+    pub(super) fn forget(&mut self, now: Instant, slot: u32, hash: u32) {
         if let Some(record) = self.remove_half_open(slot, hash) {
             self.resume_time_wait(now, hash, record.old.map(|old| *old));
         }

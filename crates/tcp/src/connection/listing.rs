@@ -1,7 +1,7 @@
 //! What a listing of very many connections shows of each: nothing that takes longer the more is in flight.
 
 use super::{Connection, Instant, Resting, State};
-use crate::{config::Config, env::Env, why::Why};
+use crate::{config::Config, env::Look, why::Why};
 use wheel::Duration;
 
 /// Timers there are.
@@ -58,21 +58,21 @@ pub struct Listing {
 impl Connection {
     /// What a listing shows.
     #[must_use]
-    pub fn listing(&self, env: &Env<'_>) -> Listing {
+    pub fn listing(&self, look: Look<'_>) -> Listing {
         let mut timers = Timers::default();
         self.timers(|name, at| timers.add(name, at));
         let (bytes_acked, bytes_sent) = self.snd.bytes();
         Listing {
-            why: self.why(env),
+            why: self.why(look),
             timers,
-            rto: self.snd.rto(env.config),
+            rto: self.snd.rto(look.config),
             timeouts: self.snd.timeouts(),
             window_probes: self.snd.window_probes(),
             rttvar: self.snd.rttvar(),
             min_rtt: self.snd.min_rtt(),
             peer_window_bytes: self.snd.peer_window(),
             unsent_bytes: self.snd.unsent(),
-            pacing_rate: self.snd.pacing_rate(env),
+            pacing_rate: self.snd.pacing_rate(look.config),
             bytes_sent,
             bytes_acked,
             bytes_received: data(self.rcv.bytes(), self.state),
@@ -81,11 +81,11 @@ impl Connection {
 
     /// What keeps the connection from sending, as far as it is TCP.
     #[must_use]
-    pub fn why(&self, env: &Env<'_>) -> Why {
+    pub fn why(&self, look: Look<'_>) -> Why {
         match self.state {
             State::Closed | State::Listen | State::TimeWait => Why::Closed,
             State::SynSent | State::SynReceived => Why::Handshake,
-            _ => self.snd.why(env),
+            _ => self.snd.why(look),
         }
     }
 }
@@ -127,7 +127,7 @@ impl Resting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{pool::Pool, testing::segment};
+    use crate::{env::Env, pool::Pool, testing::segment};
     use std::format;
     use wire::{SeqNum, tcp::Flags};
 
@@ -141,14 +141,14 @@ mod tests {
             super::super::Start { iss: SeqNum::new(100), mss: 1460, default_peer_mss: 536, timestamp_offset: 0 };
         let mut conn = Connection::connect(&env, start);
         let mut out = [0; 2048];
-        assert_eq!(conn.listing(&env).why, Why::Handshake);
+        assert_eq!(conn.listing(env.look()).why, Why::Handshake);
         while conn.poll_transmit(&mut env, &mut out).is_some() {}
         env.now = at(30);
         let _ = conn.on_segment(&mut env, &segment(Flags::SYN | Flags::ACK, 300, 101, &[]));
         assert_eq!(conn.send(&mut env, &[7; 500]), Ok(500));
-        assert_eq!(conn.listing(&env).why, Why::Sending);
+        assert_eq!(conn.listing(env.look()).why, Why::Sending);
         while conn.poll_transmit(&mut env, &mut out).is_some() {}
-        let sent = conn.listing(&env);
+        let sent = conn.listing(env.look());
         assert_eq!((sent.why, sent.bytes_sent, sent.bytes_acked), (Why::Application, 500, 0));
         assert!(sent.timers.iter().any(|(name, at)| name == "retransmit" && at > env.now));
         env.now = at(60);
@@ -158,13 +158,13 @@ mod tests {
         env.now = at(1000);
         let _ = conn.on_timeout(&mut env);
         while conn.poll_transmit(&mut env, &mut out).is_some() {}
-        let awake = conn.listing(&env);
+        let awake = conn.listing(env.look());
         assert_eq!((awake.bytes_sent, awake.bytes_acked, awake.bytes_received), (500, 500, 40));
         let info = conn.info();
         let resting = conn.rest(&env).expect("nothing is left to do");
         assert_eq!(format!("{:?}", resting.listing(&config)), format!("{awake:?}"));
         assert_eq!(resting.info(), info);
-        assert_eq!(resting.wake(&config).listing(&env), awake);
+        assert_eq!(resting.wake(&config).listing(env.look()), awake);
     }
 
     #[test]

@@ -163,6 +163,12 @@ impl Resting {
         extras || self.snd.mss() + if self.flags & STAMPED != 0 { TIMESTAMPS_BYTES } else { 0 } > mss
     }
 
+    /// The state.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
     /// As [`Connection::info`].
     #[must_use]
     pub fn info(&self) -> Info {

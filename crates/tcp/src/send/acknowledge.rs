@@ -331,8 +331,8 @@ mod tests {
                 twin.apply(now, &config, &op);
                 let Twin { sender, pool, .. } = &mut twin;
                 let env = Env { now, config: &config, pool };
-                let why = sender.why(&env);
-                prop_assert_eq!(why, sender.why(&env));
+                let why = sender.why(env.look());
+                prop_assert_eq!(why, sender.why(env.look()));
                 let cut = sender.next_cut(&env, 0);
                 prop_assert_eq!(why == Why::Sending, cut.is_some(), "{:?} {:?}", why, cut);
                 let unsent = sender.has_unsent() || sender.flight.as_ref().is_some_and(|f| f.board.waits());

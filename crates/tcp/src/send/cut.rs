@@ -5,7 +5,7 @@ use super::{
     frto::Frto,
     nagle::{self, Decision},
 };
-use crate::{env::Env, profile::Profile};
+use crate::{config::Config, env::Env, pool::Pool, profile::Profile};
 use wire::SeqNum;
 
 /// The next segment to send: `len` bytes from `seq` on, and FIN behind them.
@@ -24,8 +24,8 @@ pub(crate) struct Cut {
 
 impl Sender {
     /// Segments in flight, at most: those of a full send buffer, if they are of 256 bytes. A record is 24 bytes.
-    pub(super) fn most_segments(&self, env: &Env<'_>) -> usize {
-        (env.pool.share(self.queue.len(), self.limit(env)) / 256) as usize
+    pub(super) fn most_segments(&self, config: &Config, pool: &Pool) -> usize {
+        (pool.share(self.queue.len(), self.limit(config)) / 256) as usize
     }
 
     /// The next segment the windows, Nagle and the timers allow. `option_bytes` of its room are taken by options that not
@@ -64,7 +64,7 @@ impl Sender {
             },
             Some(range) => self.cut_lost(env, f, range, mss),
             None if f.probe_due => self.cut_probe(f, mss),
-            None if f.board.segments() >= self.most_segments(env) && !self.probe => None,
+            None if f.board.segments() >= self.most_segments(env.config, env.pool) && !self.probe => None,
             None if held && !self.probe && self.unsent() > 0 => self.hold(room),
             None => self.cut_new(env, in_flight, mss),
         }

@@ -6,7 +6,7 @@
 //! than what a timer is late by.
 
 use super::{Cut, Sender};
-use crate::{cc::initial_window, env::Env, profile::Profile};
+use crate::{cc::initial_window, config::Config, env::Env, profile::Profile};
 use wheel::{Duration, Instant};
 
 /// A burst is what the rate takes in this time, as Linux has it (`sk_pacing_shift`), ...
@@ -106,14 +106,14 @@ impl Sender {
         None
     }
 
-    pub(super) fn is_paced(&self, env: &Env<'_>) -> bool {
-        env.config.pacing && self.path.min_rtt() >= SHORT_PATH && self.rto.srtt().is_some()
+    pub(super) fn is_paced(&self, config: &Config) -> bool {
+        config.pacing && self.path.min_rtt() >= SHORT_PATH && self.rto.srtt().is_some()
     }
 
     /// How many segments that follow each other may leave at once, with so much in flight before them: all that don't count, or
     /// the rest of the burst.
     pub(super) fn unpaced(&self, env: &Env<'_>, in_flight: u32) -> u32 {
-        let (mss, holds, paced) = (self.smss(), self.pacer.holds(env.now), self.is_paced(env));
+        let (mss, holds, paced) = (self.smss(), self.pacer.holds(env.now), self.is_paced(env.config));
         let free = initial_window(mss).saturating_sub(in_flight) / mss;
         if !paced && !holds {
             u32::MAX
@@ -128,7 +128,7 @@ impl Sender {
 
     /// Segments of so many `bytes` together, of those that may leave [unpaced](Self::unpaced), were sent.
     pub(super) fn pace_followers(&mut self, env: &Env<'_>, bytes: u32, in_flight: u32) {
-        if self.is_paced(env) && in_flight > initial_window(self.smss()) {
+        if self.is_paced(env.config) && in_flight > initial_window(self.smss()) {
             self.pacer.left = self.pacer.left.saturating_sub(bytes);
         }
     }
@@ -136,7 +136,7 @@ impl Sender {
     /// `bytes` were sent, and now so much is in flight.
     pub(super) fn pace(&mut self, env: &Env<'_>, bytes: u32, in_flight: u32) {
         let mss = self.smss();
-        if !self.is_paced(env) || in_flight <= initial_window(mss) {
+        if !self.is_paced(env.config) || in_flight <= initial_window(mss) {
             return;
         }
         let Some(srtt) = self.rto.srtt() else { return };

@@ -31,7 +31,7 @@ impl Sender {
             0 => 0,
             burst => u32::from(self.burst_limit).saturating_sub(1 + u32::from(burst)),
         };
-        let records = self.most_segments(env).saturating_sub(f.board.segments());
+        let records = self.most_segments(env.config, env.pool).saturating_sub(f.board.segments());
         let records = u32::try_from(records).unwrap_or(u32::MAX);
         room.min(burst).min(records).min(self.unpaced(env, in_flight))
     }

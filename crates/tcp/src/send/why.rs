@@ -4,17 +4,17 @@ use super::{
     Fin, Sender,
     nagle::{self, Decision, Hold},
 };
-use crate::{config::Config, env::Env, why::Why};
+use crate::{config::Config, env::Look, why::Why};
 use wheel::Duration;
 use wire::SeqNum;
 
 impl Sender {
     /// Why there is no next segment; [`Why::Sending`] if there is one.
-    pub(crate) fn why(&self, env: &Env<'_>) -> Why {
+    pub(crate) fn why(&self, look: Look<'_>) -> Why {
         let mss = u32::from(self.mss).max(1);
         let Some(f) = &self.flight else { return self.why_not_new(0, mss) };
         let in_flight = f.in_flight(self.mss.into());
-        let held = self.is_held(env.now, in_flight);
+        let held = self.is_held(look.now, in_flight);
         let room = self.congestion.window().saturating_sub(in_flight);
         match f.board.first_lost(mss, room) {
             Some((seq, _)) if held && seq != self.snd_una => self.why_held(room),
@@ -28,7 +28,12 @@ impl Sender {
             },
             Some(range) => self.why_not_lost(range, room, mss),
             None if f.probe_due => Why::Sending,
-            None if f.board.segments() >= self.most_segments(env) && !self.probe && self.has_unsent() => Why::Memory,
+            None if f.board.segments() >= self.most_segments(look.config, look.pool)
+                && !self.probe
+                && self.has_unsent() =>
+            {
+                Why::Memory
+            }
             None if held && !self.probe && self.unsent() > 0 => self.why_held(room),
             None => self.why_not_new(in_flight, mss),
         }
@@ -101,8 +106,8 @@ impl Sender {
     }
 
     /// What may leave in a second: what the controller says where segments are paced, `None` where they are not.
-    pub(crate) fn pacing_rate(&self, env: &Env<'_>) -> Option<u64> {
-        let srtt = self.rto.srtt().filter(|_| self.is_paced(env))?;
+    pub(crate) fn pacing_rate(&self, config: &Config) -> Option<u64> {
+        let srtt = self.rto.srtt().filter(|_| self.is_paced(config))?;
         Some(self.congestion.pacing_rate(srtt))
     }
 
@@ -123,7 +128,7 @@ impl Sender {
 mod tests {
     use super::super::Ack;
     use super::*;
-    use crate::{pool::Pool, testing::segment};
+    use crate::{env::Env, pool::Pool, testing::segment};
     use std::vec;
     use wheel::Instant;
     use wire::tcp::{Flags, Header, SackBlocks};
@@ -168,22 +173,22 @@ mod tests {
         let (config, mut pool) = (Config::default(), Pool::new(1 << 20));
         let env = &mut Env { now: at(0), config: &config, pool: &mut pool };
         let mut sender = open(env, 60_000);
-        assert_eq!(sender.why(env), Why::Application);
+        assert_eq!(sender.why(env.look()), Why::Application);
         sender.push(env, &vec![7; 12_000]);
-        assert_eq!(sender.why(env), Why::Sending);
+        assert_eq!(sender.why(env.look()), Why::Sending);
         assert_eq!(send_all(&mut sender, env), 10);
-        assert_eq!(sender.why(env), Why::Cwnd);
+        assert_eq!(sender.why(env.look()), Why::Cwnd);
         assert_eq!(sender.bytes(), (0, 10_000));
         env.now = at(200);
         acknowledge(&mut sender, env, 10_001, 60_000);
         send_all(&mut sender, env);
-        assert_eq!((sender.why(env), sender.bytes()), (Why::Application, (10_000, 12_000)));
+        assert_eq!((sender.why(env.look()), sender.bytes()), (Why::Application, (10_000, 12_000)));
         sender.close();
-        assert_eq!(sender.why(env), Why::Sending);
+        assert_eq!(sender.why(env.look()), Why::Sending);
         send_all(&mut sender, env);
-        assert_eq!(sender.why(env), Why::Closed);
+        assert_eq!(sender.why(env.look()), Why::Closed);
         acknowledge(&mut sender, env, 12_002, 60_000);
-        assert_eq!((sender.why(env), sender.bytes()), (Why::Closed, (12_000, 12_000)));
+        assert_eq!((sender.why(env.look()), sender.bytes()), (Why::Closed, (12_000, 12_000)));
     }
 
     #[test]
@@ -193,17 +198,17 @@ mod tests {
         let mut sender = open(env, 3000);
         sender.push(env, &vec![7; 5000]);
         assert_eq!(send_all(&mut sender, env), 3);
-        assert_eq!(sender.why(env), Why::PeerWindow);
+        assert_eq!(sender.why(env.look()), Why::PeerWindow);
         acknowledge(&mut sender, env, 3001, 0);
-        assert_eq!((sender.next_cut(env, 0), sender.why(env)), (None, Why::PeerWindow));
+        assert_eq!((sender.next_cut(env, 0), sender.why(env.look())), (None, Why::PeerWindow));
         // A silly window: less than half of the largest, and less than a segment.
         acknowledge(&mut sender, env, 3001, 400);
-        assert_eq!((sender.next_cut(env, 0), sender.why(env)), (None, Why::PeerWindow));
+        assert_eq!((sender.next_cut(env, 0), sender.why(env.look())), (None, Why::PeerWindow));
         // A FIN needs room, too.
         acknowledge(&mut sender, env, 3001, 2000);
         sender.close();
         assert_eq!(send_all(&mut sender, env), 2);
-        assert_eq!(sender.why(env), Why::PeerWindow);
+        assert_eq!(sender.why(env.look()), Why::PeerWindow);
     }
 
     #[test]
@@ -214,14 +219,14 @@ mod tests {
         sender.push(env, &[7; 10]);
         send_all(&mut sender, env);
         sender.push(env, &[7; 10]);
-        assert_eq!(sender.why(env), Why::Nagle);
+        assert_eq!(sender.why(env.look()), Why::Nagle);
         sender.set_nodelay(true);
-        assert_eq!(sender.why(env), Why::Sending);
+        assert_eq!(sender.why(env.look()), Why::Sending);
         send_all(&mut sender, env);
         sender.set_cork(true);
         sender.follows(false);
         sender.push(env, &[7; 10]);
-        assert_eq!((sender.next_cut(env, 0), sender.why(env)), (None, Why::Cork));
+        assert_eq!((sender.next_cut(env, 0), sender.why(env.look())), (None, Why::Cork));
     }
 
     /// A path of 100 ms is paced once more than the initial window is in flight.
@@ -235,7 +240,7 @@ mod tests {
         env.now = at(200);
         acknowledge(&mut sender, env, 10_001, 60_000);
         assert!(send_all(&mut sender, env) < 20);
-        assert_eq!(sender.why(env), Why::Pacing);
-        assert!(sender.pacing_rate(env).is_some_and(|rate| rate >= 100_000), "ten segments in 100 ms");
+        assert_eq!(sender.why(env.look()), Why::Pacing);
+        assert!(sender.pacing_rate(&config).is_some_and(|rate| rate >= 100_000), "ten segments in 100 ms");
     }
 }

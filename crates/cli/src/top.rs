@@ -1,0 +1,83 @@
+//! `fourwave top`: what a running process does, interval by interval.
+
+mod frame;
+mod screen;
+
+use std::io::IsTerminal;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::args::Top;
+use crate::out;
+use crate::ss::{self, processes};
+use crate::stop::Stop;
+use frame::{Frame, Sample};
+use screen::Screen;
+
+/// Connections of a frame where there is no terminal to say how many fit.
+const LINES: usize = 20;
+
+/// The document of `--json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    frames: Vec<Frame>,
+}
+
+/// `fourwave top`.
+pub(crate) fn run(args: &Top, stop: &Stop) -> anyhow::Result<()> {
+    let mut document = Document { frames: Vec::new() };
+    let mut screen = (!args.json && std::io::stdout().is_terminal()).then(Screen::enter);
+    let mut before = look(args, LINES, None, stop)?;
+    let result = loop {
+        stop.sleep(args.interval);
+        if stop.requested() || out::nobody_reads() {
+            break Ok(());
+        }
+        let lines = args.lines.or_else(|| screen.as_ref()?.room(before.shards())).unwrap_or(LINES);
+        let now = match look(args, lines, Some(&before), stop) {
+            Ok(now) => now,
+            Err(error) => break Err(error),
+        };
+        let frame = now.since(&before);
+        match &mut screen {
+            Some(screen) => screen.draw(&frame.lines(args.sort)),
+            None if args.json => {}
+            None => out::result(&format!("{}\n", frame.lines(args.sort).join("\n"))),
+        }
+        if args.json {
+            document.frames.push(frame);
+        }
+        before = now;
+        before.frames += 1;
+        if args.count.is_some_and(|count| before.frames >= count) {
+            break Ok(());
+        }
+    };
+    drop(screen);
+    if args.json {
+        // What there is, though it ended sooner than asked for.
+        out::json(&document)?;
+    }
+    result
+}
+
+/// Looks at all processes. `lines`: how many connections are to be kept.
+fn look(args: &Top, lines: usize, before: Option<&Sample>, stop: &Stop) -> anyhow::Result<Sample> {
+    let at_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let mut sample = Sample::new(Instant::now(), at_unix_s, before.map_or(0, |before| before.frames));
+    for process in processes(args.pid)? {
+        match process.counters() {
+            Ok(counts) => sample.count(process.pid, &counts),
+            // It has ended just now.
+            Err(_) if args.pid.is_none() => continue,
+            Err(error) => anyhow::bail!("process {} does not answer: {error}", process.pid),
+        }
+        ss::each(&process, &args.filter, |row| {
+            sample.add(row, before, args.sort, lines);
+            !stop.requested()
+        })?;
+    }
+    sample.keep(args.sort, lines);
+    Ok(sample)
+}
