@@ -37,3 +37,4 @@ mod report;
 mod robustness;
 mod shards;
 mod ss;
+mod ss_filter;
