@@ -56,29 +56,32 @@ pub(crate) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
 
 /// Written as it comes: nobody holds a million rows.
 fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
-    let mut written = 0u64;
     let found = processes(args.pid)?;
     if !args.json {
         out::result(&table::head());
     }
+    // Of an array each element but the last has a comma behind it.
+    let mut last = None;
     let result = found.iter().try_for_each(|process| {
         each(process, &args.filter, |row| {
             if args.json {
                 let text = serde_json::to_string_pretty(&row).unwrap_or_default().replace('\n', "\n  ");
-                out::result(&format!("{}  {text}", if written == 0 { "[\n" } else { ",\n" }));
+                match last.replace(text) {
+                    Some(before) => out::result(&format!("  {before},")),
+                    None => out::result("["),
+                }
             } else {
                 out::result(&line(&row));
                 if info {
                     out::result(&table::details(&row));
                 }
             }
-            written += 1;
             !stop.requested() && !out::nobody_reads()
         })
     });
     if args.json {
         // What there is, is a document.
-        out::result(if written == 0 { "[]" } else { "]" });
+        out::result(&last.map_or_else(|| "[]".into(), |text| format!("  {text}\n]")));
     }
     result
 }

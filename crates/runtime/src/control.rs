@@ -15,6 +15,8 @@ mod server;
 pub use client::{Process, processes};
 pub use filter::{Filter, MOST_TERMS, Network, Side, Term};
 pub(crate) use holds::holder;
+#[cfg(test)]
+pub(crate) use list::piece_of_all;
 pub use list::{EndPiece, How, ListPiece, Listed, Place};
 pub use place::DIRECTORY;
 pub(crate) use place::claim;

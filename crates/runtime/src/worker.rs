@@ -441,7 +441,8 @@ impl<P: Port, A: App> Worker<P, A> {
             return Ok(());
         }
         self.serve_commands(now);
-        if (self.shard.has_output() && !self.down) || (self.shard.finish_requested() && self.until.is_none()) {
+        let ends = self.shard.finish_requested() && self.until.is_none();
+        if (self.shard.has_output() && !self.down) || ends || !self.commands.is_empty() {
             return Ok(());
         }
         let check = (!self.bare).then_some(self.next_check);
@@ -468,8 +469,11 @@ impl<P: Port, A: App> Worker<P, A> {
                 Command::Changed(change) => change.apply(now, &mut self.shard),
                 Command::Gone => self.gone = true,
                 Command::Landing(landing) => self.shard.set_landing(landing),
-                Command::List(piece) => piece.serve(now, &self.shard, self.held.is_some() || self.down),
-                Command::End(piece) => piece.serve(now, &mut self.shard, &mut self.app),
+                // One piece, then a turn: the next may be here already.
+                Command::List(piece) => {
+                    return piece.serve(now, &self.shard, self.held.is_some() || self.down);
+                }
+                Command::End(piece) => return piece.serve(now, &mut self.shard, &mut self.app),
                 Command::Counters(answer) => {
                     let _ = answer.try_send((self.counters(), self.port.stats(), self.handoff_counters()));
                 }

@@ -103,6 +103,15 @@ impl EndPiece {
     }
 }
 
+/// A piece of everything, and whether it is answered.
+#[cfg(test)]
+pub(crate) fn piece_of_all() -> (ListPiece, impl Fn() -> bool) {
+    let (answer, answered) = bounded(1);
+    let filter = checked(&Filter::all()).unwrap_or_else(|error| panic!("{error}"));
+    let piece = ListPiece { filter, cursor: Cursor::default(), rows: Vec::new(), answer };
+    (piece, move || !answered.is_empty())
+}
+
 fn checked(filter: &Filter) -> io::Result<Arc<Checked>> {
     filter.check().map(Arc::new).ok_or_else(|| io::Error::other("the filter is none"))
 }

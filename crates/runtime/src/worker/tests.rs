@@ -153,6 +153,33 @@ fn a_loop_that_has_nothing_to_send_hears_within_a_second_that_its_device_is_gone
     assert_eq!(worker.turn(began + Duration::from_secs(1)).unwrap_err().raw_os_error(), Some(6));
 }
 
+/// Somebody who lists without a pause: the loop serves a piece, and turns before it serves the next; and it does not sleep on one.
+#[test]
+fn a_loop_turns_between_two_pieces_of_a_listing() {
+    let (mut worker, _link, _far, began) = worker();
+    let (commands, asked) = bounded(8);
+    worker.commands = asked;
+    let answers: Vec<_> = (0..3)
+        .map(|_| {
+            let (piece, answered) = crate::control::piece_of_all();
+            commands.send(Command::List(piece)).unwrap();
+            answered
+        })
+        .collect();
+    let done = || answers.iter().filter(|answered| answered()).count();
+    for served in 1..=3 {
+        worker.serve_commands(began);
+        assert_eq!(done(), served);
+    }
+    let (piece, answered) = crate::control::piece_of_all();
+    commands.send(Command::List(piece)).unwrap();
+    commands.send(Command::Neighbour(IpAddr::from(PEER), Some(MacAddr([2; 6])))).unwrap();
+    worker.next_check = began + Duration::from_secs(1000);
+    // Nobody would wake it: it comes back because it has seen that there is more.
+    worker.rest(began + Duration::from_millis(1), false).unwrap();
+    assert!(answered() && worker.commands.len() == 1);
+}
+
 /// The other has nothing to do and no reason to end: without the failure this test would not end either.
 #[test]
 fn the_failure_of_one_loop_is_the_end_of_all() {
