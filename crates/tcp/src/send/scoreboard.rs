@@ -3,7 +3,10 @@
 //! A record is one transmission's range of sequence numbers; the records lie end to end. Data is freed by a cumulative
 //! acknowledgment only (RFC 2018 section 8): being `SACKed` is a mark here and no more.
 
+mod look;
+
 use alloc::collections::VecDeque;
+pub(crate) use look::Census;
 use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::SackBlocks};
 
@@ -139,18 +142,6 @@ pub(crate) struct Passed {
     pub(crate) last: Transmission,
 }
 
-/// What is in flight, in segments.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Census {
-    /// All that is not acknowledged cumulatively.
-    pub(crate) outstanding: u32,
-    pub(crate) sacked: u32,
-    /// Taken for lost, whether sent again or not.
-    pub(crate) lost: u32,
-    /// Sent again, and that copy is in flight.
-    pub(crate) resent: u32,
-}
-
 /// The records of what is in flight, first to last, and their sums.
 #[derive(Debug, Default)]
 pub(crate) struct Scoreboard {
@@ -213,16 +204,6 @@ impl Scoreboard {
 
     pub(crate) const fn lost(&self) -> u32 {
         self.lost
-    }
-
-    /// Counts the records: only who looks at the connection asks for this.
-    pub(crate) fn census(&self) -> Census {
-        self.records.iter().fold(Census::default(), |n, record| Census {
-            outstanding: n.outstanding + 1,
-            sacked: n.sacked + u32::from(record.is(SACKED)),
-            lost: n.lost + u32::from(record.is(LOST)),
-            resent: n.resent + u32::from(record.is(AGAIN)),
-        })
     }
 
     /// Bytes of the first record.
@@ -589,15 +570,6 @@ impl Scoreboard {
             self.resend += 1;
         }
         self.lost_from(self.resend, mss, room)
-    }
-
-    /// As [`next_lost`](Self::next_lost), for who only looks.
-    pub(crate) fn first_lost(&self, mss: u32, room: u32) -> Option<(SeqNum, SeqNum)> {
-        if self.waiting == 0 {
-            return None;
-        }
-        let skipped = self.records.iter().skip(self.resend).take_while(|r| !r.waits()).count();
-        self.lost_from(self.resend + skipped, mss, room)
     }
 
     /// The lost segment at an index, with those behind it.
