@@ -203,3 +203,23 @@ fn us(time: Duration) -> f64 {
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stack::{Instant, State};
+
+    /// What has something to send waits for the device if that takes nothing; what waits for something else does so all the same.
+    #[test]
+    fn a_device_that_takes_nothing_is_why() {
+        let why = |why, blocked| {
+            let at = |port| ([10, 0, 0, 1], port).into();
+            let bare = ConnectionInfo::bare(Instant::ZERO, at(1), at(2), State::Established, Duration::ZERO);
+            Row::new(0, &ConnectionInfo { why, ..bare }, blocked).why
+        };
+        assert_eq!(why(Some(Why::Sending), true).as_deref(), Some("device"));
+        assert_eq!(why(Some(Why::Sending), false).as_deref(), Some("sending"));
+        assert_eq!(why(Some(Why::Cwnd), true).as_deref(), Some("cwnd"));
+        assert_eq!(why(None, true), None);
+    }
+}
