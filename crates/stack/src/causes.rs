@@ -20,11 +20,13 @@ pub enum ResetCause {
     Application,
     /// The peer was silent for too long.
     Timeout,
+    /// Somebody ended it from outside ([`Shard::end_if`](crate::Shard::end_if)): `fourwave ss --kill`.
+    Operator,
 }
 
 impl ResetCause {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// Every one, in the order of its index, with its counter's name.
     pub const ALL: [(Self, &'static str); Self::COUNT] = [
         (Self::NoEndpoint, "reset_no_endpoint"),
@@ -34,6 +36,7 @@ impl ResetCause {
         (Self::NobodyReads, "reset_nobody_reads"),
         (Self::Application, "reset_application"),
         (Self::Timeout, "reset_timeout"),
+        (Self::Operator, "reset_operator"),
     ];
 }
 

@@ -62,8 +62,8 @@ pub use timers::{TimerId, TooManyTimers};
 
 pub use bytes::Bytes;
 pub use tcp::{
-    Config as TcpConfig, ConfigError, Congestion, Detail, DropReason, Ecn, Error, Half, IcmpError, Info, Keepalive, Listing,
-    LossCounters, PoolCounters, Profile, Recovery, Settings, SoftError, State, Why,
+    Config as TcpConfig, ConfigError, Congestion, Detail, DropReason, Ecn, Error, Half, IcmpError, Info, Keepalive,
+    Listing, LossCounters, PoolCounters, Profile, Recovery, Settings, SoftError, State, Why,
 };
 pub use wheel::{Duration, Instant};
 pub use wire::MacAddr;

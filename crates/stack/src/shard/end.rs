@@ -1,7 +1,7 @@
 //! Ending connections that are not the caller's own: an operator's, from outside of the application.
 
 use super::{App, Cursor, Env, Instant, Shard, list::Wanted};
-use crate::table::Owner;
+use crate::{causes::ResetCause, table::Owner};
 use tcp::{Half, State};
 
 /// How.
@@ -58,7 +58,7 @@ impl Shard {
             entry.conn.shutdown(&mut env, Half::Write);
         } else {
             if let Some(reset) = entry.conn.abort(&mut env) {
-                self.reset_to(slot, reset);
+                self.reset_to(slot, reset, ResetCause::Operator);
             }
             self.dispatch(now, slot, app);
         }
