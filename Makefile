@@ -89,6 +89,7 @@ goldens: need-cargo
 FUZZ_wire := --package fourwave-wire --test fuzz
 FUZZ_options := --package fourwave-wire --test fuzz
 FUZZ_wheel := --package fourwave-wheel --test fuzz
+FUZZ_bpf := --package fourwave-pcap --test fuzz
 FUZZ_scoreboard := --package fourwave-tcp --lib
 FUZZ_reassembly := --package fourwave-tcp --lib
 FUZZ_states := --package fourwave-tcp --test fuzz

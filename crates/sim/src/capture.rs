@@ -1,6 +1,6 @@
 //! The last frames of a world, for whom wants to see what went wrong.
 
-use crate::pcapng::{Packet, Writer};
+use pcap::pcapng::{Interface, Packet, Section, Writer};
 use stack::Instant;
 use std::{fmt, fs::File, io, io::BufWriter, path::Path};
 
@@ -85,7 +85,9 @@ impl Capture {
 
     /// Writes what is kept to a file.
     pub(crate) fn write(&self, path: &Path, comment: &str, interfaces: &[String]) -> io::Result<()> {
-        let mut writer = Writer::new(BufWriter::new(File::create(path)?), comment, interfaces)?;
+        let section = Section { application: "fourwave-sim", comment, ..Section::default() };
+        let interfaces: Vec<_> = interfaces.iter().map(|name| Interface { name, ..Interface::default() }).collect();
+        let mut writer = Writer::new(BufWriter::new(File::create(path)?), &section, &interfaces)?;
         let first = if self.records.len() < self.limit { 0 } else { self.count % self.limit };
         for record in self.records[first..].iter().chain(&self.records[..first]) {
             writer.packet(Packet {
@@ -94,6 +96,7 @@ impl Capture {
                 bytes: &record.bytes,
                 len: record.len,
                 outbound: record.outbound,
+                lost: 0,
                 comment: &record.note.to_string(),
             })?;
         }

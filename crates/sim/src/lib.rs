@@ -18,7 +18,6 @@ mod link;
 mod mark;
 mod network;
 mod node;
-pub mod pcapng;
 mod report;
 mod rng;
 mod rules;
