@@ -23,6 +23,7 @@ pub(crate) use place::claim;
 pub use row::{ListenerRow, Row, TimerRow};
 pub(crate) use server::{ControlSocket, Source};
 
+use crate::capture;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -40,6 +41,8 @@ pub enum Request {
     Counters,
     /// The ports it holds of addresses that it shares with the kernel: [`Held`]s.
     Ports,
+    /// The frames that come and go, until the client has enough: see [`capture`].
+    Capture(capture::Request),
 }
 
 /// A port that a stack listens on, or has listened on, and holds in the kernel.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bell;
+pub mod capture;
 mod claim;
 mod clock;
 pub mod control;

@@ -1,5 +1,6 @@
 //! The way from a shard into a TX ring.
 
+use crate::capture::Recorders;
 use stack::Frames;
 use xdp::{Frame, Port};
 
@@ -15,6 +16,8 @@ pub(crate) struct Outlet<'a, P> {
     /// One that the ring has no room for: it comes first the next time.
     pub(crate) held: Option<(Frame, usize)>,
     pub(crate) sent: usize,
+    /// Who captures frames, if anybody does.
+    pub(crate) captures: Option<&'a mut Recorders>,
 }
 
 impl<P: Port> Outlet<'_, P> {
@@ -43,6 +46,9 @@ impl<P: Port> Frames for Outlet<'_, P> {
     #[inline]
     fn push(&mut self, len: usize, checksum_left: Option<(u16, u16)>) {
         let Some(mut frame) = self.free.take() else { return };
+        if let Some(captures) = &mut self.captures {
+            captures.sends(self.port.buffer(&mut frame).get(..len).unwrap_or_default(), checksum_left);
+        }
         if let Some((start, offset)) = checksum_left {
             frame.leave_checksum(start, offset);
         }

@@ -2,6 +2,7 @@
 
 mod kernel_only;
 
+use crate::capture;
 use crate::claim;
 use crate::clock::Clock;
 use crate::control::{self, ControlSocket, Source};
@@ -172,7 +173,12 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     };
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
-        Source { shards: mailboxes, steering: Some(steering), endpoints: Some(endpoints.clone()) },
+        Source {
+            shards: mailboxes,
+            steering: Some(steering),
+            endpoints: Some(endpoints.clone()),
+            interface: Some(capture::Interface { name: report.interface.clone(), queues, clock }),
+        },
         privileges,
     )?;
     let running = Running {

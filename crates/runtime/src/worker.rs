@@ -1,6 +1,7 @@
 //! The loop of one core: read the clock once, take a batch of frames in, advance the time, send what there is to send,
 //! one kick. It runs to completion: nothing waits, nothing is shared.
 
+use crate::capture::{Recorder, Recorders};
 use crate::claim::Conflicts;
 use crate::clock::Clock;
 use crate::control::{EndPiece, ListPiece};
@@ -64,6 +65,8 @@ pub enum Command {
     Counters(Sender<(Counters, PortStats, HandoffCounters)>),
     /// All that can be told of the loop and its shard.
     Metrics(Sender<Box<ShardMetrics>>),
+    /// Frames are to be captured from now on.
+    Capture(Receiver<Recorder>),
 }
 
 /// A loop: a port, a shard, and the application on it.
@@ -87,6 +90,8 @@ pub struct Worker<P, A> {
     received: Vec<Frame>,
     /// A frame the TX ring had no room for: the next one to go.
     held: Option<(Frame, usize)>,
+    /// Who captures frames, if anybody does.
+    captures: Option<Box<Recorders>>,
     turns: u32,
     /// When there was work last.
     worked: Instant,
@@ -154,6 +159,7 @@ impl<P: Port, A: App> Worker<P, A> {
             post: None,
             received,
             held: None,
+            captures: None,
             turns: 0,
             worked,
             stall: Stall::new(worked),
@@ -314,7 +320,13 @@ impl<P: Port, A: App> Worker<P, A> {
         self.shard.look_ahead(self.received.iter().map(|frame| self.port.bytes(frame)));
         for frame in self.received.drain(..) {
             let bytes = self.port.bytes(&frame);
+            if let Some(captures) = &mut self.captures {
+                captures.arrives(&self.shard, bytes);
+            }
             let placed = self.shard.on_frame(now, bytes, &mut self.app);
+            if let Some(captures) = &mut self.captures {
+                captures.received(&self.shard, bytes, placed == Placed::Elsewhere);
+            }
             if placed != Placed::Here
                 && let Some(handoff) = &mut self.handoff
             {
@@ -358,7 +370,8 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// Moves what the shard has to send into the TX ring, as far as there is room; the rest waits in the shard.
     fn transmit(&mut self, now: Instant) -> usize {
-        let mut outlet = Outlet { port: &mut self.port, free: None, held: None, sent: 0 };
+        let captures = self.captures.as_deref_mut();
+        let mut outlet = Outlet { port: &mut self.port, free: None, held: None, sent: 0, captures };
         if let Some((frame, len)) = self.held.take() {
             outlet.put(frame, len);
         }
@@ -367,6 +380,9 @@ impl<P: Port, A: App> Worker<P, A> {
         self.held = outlet.held.take();
         if let Some(free) = free {
             self.port.recycle(free);
+        }
+        if let Some(captures) = &mut self.captures {
+            captures.sent(&self.shard);
         }
         sent
     }
@@ -480,7 +496,14 @@ impl<P: Port, A: App> Worker<P, A> {
                 Command::Metrics(answer) => {
                     let _ = answer.try_send(self.metrics());
                 }
+                Command::Capture(recorder) => {
+                    let captures = self.captures.get_or_insert_with(|| Box::new(Recorders::new(self.clock)));
+                    recorder.try_iter().for_each(|recorder| captures.add(recorder));
+                }
             }
+        }
+        if self.captures.as_mut().is_some_and(|captures| captures.sweep()) {
+            self.captures = None;
         }
     }
 
@@ -592,6 +615,8 @@ mod turned;
 
 #[cfg(test)]
 mod both;
+#[cfg(test)]
+mod captured;
 #[cfg(test)]
 mod services;
 #[cfg(test)]

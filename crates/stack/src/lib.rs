@@ -55,7 +55,7 @@ pub use listen::{ListenError, ListenOptions, ListenerId, SynCookies};
 pub use messages::Message;
 pub use placement::{Place, Placed};
 pub use route::Route;
-pub use shard::{ConnectionInfo, Cursor, End, Frames, More, Shard, Usage, Waiting, Wanted};
+pub use shard::{ConnectionInfo, Cursor, End, Frames, More, Passing, Shard, Usage, Waiting, Wanted};
 pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};

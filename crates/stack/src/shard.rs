@@ -15,6 +15,7 @@ mod life;
 mod list;
 mod ndp;
 mod output;
+mod passing;
 mod passive;
 mod services;
 mod strays;
@@ -24,6 +25,7 @@ mod usage;
 
 pub use end::End;
 pub use list::{ConnectionInfo, Cursor, More, Waiting, Wanted};
+pub use passing::Passing;
 pub use train::Frames;
 pub use usage::Usage;
 

@@ -3,6 +3,7 @@
 use super::list::Line;
 use super::place::{self, Place as Directory};
 use super::{Count, Filter, Held, How, Listed, Place, Request, Row};
+use crate::capture;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
@@ -164,6 +165,15 @@ impl Process {
     /// The ports it holds in the kernel.
     pub(super) fn ports(&self, patience: Duration) -> io::Result<Vec<Held>> {
         self.ask_for(&Request::Ports, patience)
+    }
+
+    /// Begins to capture the frames that it receives and sends. [`Capture::wait`](capture::Capture::wait) waits so long for more.
+    ///
+    /// # Errors
+    /// The process went away, or answers no more; or it says why not.
+    pub fn capture(&self, request: capture::Request, wait: Duration) -> io::Result<capture::Capture> {
+        let line = serde_json::to_string(&Request::Capture(request))? + "\n";
+        capture::Capture::open(UnixStream::connect(&self.socket)?, &line, wait)
     }
 
     fn ask<T: DeserializeOwned>(&self, request: &Request) -> io::Result<Vec<T>> {

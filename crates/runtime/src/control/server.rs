@@ -2,6 +2,7 @@
 
 use super::client::sweep;
 use super::{Count, Held, Request, holds, list, place};
+use crate::capture;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::neighbours::Mailbox;
@@ -28,11 +29,10 @@ const STOP: Token = Token(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Stacks of one process.
 const MOST: u32 = 64;
+/// Bytes of a request at most: a filter of as many instructions as there may be.
+const MOST_REQUEST: u64 = 128 << 10;
 /// A loop that has not answered by then is ending.
 const ANSWER: Duration = Duration::from_secs(2);
-
-/// Bytes of a request at most.
-const MOST_REQUEST: u64 = 8192;
 
 /// What the socket tells of.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Source {
     pub(crate) steering: Option<Arc<Mutex<Steering>>>,
     /// None without an interface: the kernel itself tells who listens.
     pub(crate) endpoints: Option<Endpoints>,
+    /// None without an interface: there are no frames.
+    pub(crate) interface: Option<capture::Interface>,
 }
 
 /// An open control socket; its file is removed on drop.
@@ -107,10 +109,11 @@ impl Drop for ControlSocket {
 
 fn serve(mut poll: Poll, listener: &UnixListener, source: &Source, stop: &AtomicBool) {
     let mut events = Events::with_capacity(8);
+    let mut captures = capture::Servers::default();
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((client, _)) => {
-                if let Err(error) = answer(client.into(), source) {
+                if let Err(error) = answer(client.into(), source, &mut captures) {
                     tracing::debug!(%error, "control socket");
                 }
             }
@@ -178,11 +181,16 @@ fn request(client: &mut Client) -> io::Result<String> {
 }
 
 /// Serves one client: a line in, lines out.
-fn answer(client: UnixStream, source: &Source) -> io::Result<()> {
+fn answer(client: UnixStream, source: &Source, captures: &mut capture::Servers) -> io::Result<()> {
     let mut client = Client::new(client)?;
     let line = request(&mut client)?;
+    let request = serde_json::from_str(&line)?;
+    if let Request::Capture(request) = &request {
+        return captures.start(client.stream, request, source.interface.as_ref(), &source.shards);
+    }
     let mut out = BufWriter::new(client);
-    match serde_json::from_str(&line)? {
+    match request {
+        Request::Capture(_) => {}
         Request::List(listed) => list::list(&source.shards, &listed, &mut out)?,
         Request::End(listed, how) => list::end(&source.shards, &listed, how, &mut out)?,
         Request::Steering => {

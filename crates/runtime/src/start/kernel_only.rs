@@ -56,7 +56,10 @@ pub(super) fn start<A: App + Send + 'static>(
     let Loops { workers, mailboxes, wakers, poster, wanted: _ } = loops(options, clock, ends, make)?;
     let monitor = Monitor { shards: mailboxes.clone(), steering: None, report: None, kernel_sockets: true };
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
-    let control = ControlSocket::open(Source { shards: mailboxes, steering: None, endpoints: None }, privileges)?;
+    let control = ControlSocket::open(
+        Source { shards: mailboxes, steering: None, endpoints: None, interface: None },
+        privileges,
+    )?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
         endpoints: None,
