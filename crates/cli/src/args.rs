@@ -9,6 +9,7 @@ mod load_tcp;
 mod output;
 mod pacing;
 mod parse;
+mod pcap;
 mod ping;
 mod proxy;
 mod raw;
@@ -33,6 +34,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use lab::{DemoArgs, LabArgs, LabCommand};
 pub(crate) use load::LoadArgs;
 pub(crate) use parse::{NumberList, Prefix, Queues};
+pub(crate) use pcap::PcapArgs;
 pub(crate) use ping::PingArgs;
 pub(crate) use proxy::{ProxyArgs, read as read_proxy};
 pub(crate) use raw::RawArgs;
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Ss(Box<SsArgs>),
     /// What a running fourwave process does, live: its shards, and the connections that do most
     Top(TopArgs),
+    /// What a running fourwave process receives and sends, as pcapng
+    Pcap(PcapArgs),
     /// What an interface, its driver and this kernel offer, what the stack would use, and what to change
     Doctor(DoctorArgs),
     /// Parts of the demo

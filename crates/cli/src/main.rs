@@ -14,6 +14,7 @@ mod lab;
 mod load;
 mod measure;
 mod out;
+mod pcap;
 mod ping;
 mod proxy;
 mod report;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(args) => report::run(&args.resolve()?),
         Command::Ss(args) => ss::run(&args.resolve()?, &stop),
         Command::Top(args) => top::run(&args.resolve()?, &stop),
+        Command::Pcap(args) => pcap::run(&args.resolve()?, &stop),
         Command::Doctor(args) => doctor::run(&args.resolve()?, &stop),
         Command::Internal(args) => internal::run(args, &stop),
     }

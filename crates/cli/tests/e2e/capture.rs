@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,11 +61,16 @@ impl Capture {
 
     /// One line per packet.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut command = Command::new("tcpdump");
-        command.args(["-n", "-t", "-S", "-vv", "-r"]).arg(&self.0).arg("tcp");
-        // With -vv the IP header has a line of its own.
-        good(command).replace(")\n    ", ") ").lines().map(str::to_owned).collect()
+        lines_of(&self.0)
     }
+}
+
+/// A line for each TCP packet of a file.
+pub(crate) fn lines_of(file: &Path) -> Vec<String> {
+    let mut command = Command::new("tcpdump");
+    command.args(["-n", "-t", "-S", "-vv", "-r"]).arg(file).arg("tcp");
+    // With -vv the IP header has a line of its own.
+    good(command).replace(")\n    ", ") ").lines().map(str::to_owned).collect()
 }
 
 impl Drop for Capture {

@@ -28,6 +28,7 @@ mod mirror;
 mod neighbours;
 mod open_loop;
 mod owned;
+mod pcap;
 mod ping;
 mod ports;
 mod privileges;
