@@ -13,6 +13,7 @@ mod job;
 mod lab;
 mod load;
 mod measure;
+mod notify;
 mod out;
 mod pcap;
 mod ping;

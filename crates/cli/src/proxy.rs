@@ -12,6 +12,7 @@ use fourwave::metrics::Endpoint;
 use signal_hook::consts::SIGUSR1;
 
 use crate::args::{Stack, StackConfig, read_proxy};
+use crate::notify::Supervisor;
 use crate::serve::READY;
 use crate::stop::Stop;
 use crate::{out, say, stack};
@@ -57,21 +58,27 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     say!("{READY}{} ({}, {})", listeners.join(", "), stack::place(&running), summary(&config.proxy));
     stack::say_metrics(&running);
 
+    let mut supervisor = Supervisor::ready(&running);
     let again = Arc::new(AtomicBool::new(false));
     while !stop.requested() && !running.is_finished() {
         if status.swap(false, Ordering::Relaxed) {
             say_status(&control)?;
         }
         if reload.swap(false, Ordering::Relaxed) {
-            match reloaded(config, &control, &running) {
-                Ok(what) => say!("reloaded {}: {what}", config.file.display()),
-                Err(error) => say!("not reloaded, all goes on as before: {}", out::sentence(&error)),
-            }
+            supervisor.reloading();
+            let said = match reloaded(config, &control, &running) {
+                Ok(what) => format!("reloaded {}: {what}", config.file.display()),
+                Err(error) => format!("not reloaded, all goes on as before: {}", out::sentence(&error)),
+            };
+            supervisor.reloaded(&said);
+            say!("{said}");
         }
+        supervisor.look();
         stop.sleep(LOOK);
     }
     let asked = stop.requested();
     running.stop();
+    supervisor.stopping();
     let second = Arc::clone(&again);
     stop.on_request(move || second.store(true, Ordering::Relaxed));
     while !running.is_finished() {
@@ -81,6 +88,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         if again.swap(false, Ordering::Relaxed) {
             running.stop();
         }
+        supervisor.look();
         std::thread::sleep(LOOK);
     }
     // The applications tell of the connections that were cut off when they are dropped.

@@ -14,6 +14,7 @@ use crate::args::{
     self, Congestion, CopyMode, Ecn, Idle, KernelWait, Profile, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum,
     XdpMode,
 };
+use crate::notify::Supervisor;
 use crate::say;
 use crate::stop::Stop;
 
@@ -243,10 +244,13 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
     }
     ready(&running);
     say_metrics(&running);
+    let mut supervisor = Supervisor::ready(&running);
     while !stop.requested() && !running.is_finished() {
+        supervisor.look();
         stop.sleep(LOOK);
     }
     running.stop();
+    supervisor.stopping();
     // Asked for again, the end comes now.
     let again = Arc::new(AtomicBool::new(false));
     let second = Arc::clone(&again);
@@ -255,6 +259,7 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
         if again.swap(false, Ordering::Relaxed) {
             running.stop();
         }
+        supervisor.look();
         std::thread::sleep(DRAIN_LOOK);
     }
     let shards = running.join()?;

@@ -39,6 +39,7 @@ pub use runtime::stack::{
 };
 pub use runtime::xdp::{Allocator, AttachMode, CopyMode, PortStats, Report, TxChecksum, XdpMode};
 pub use runtime::{
-    Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Running, capture, connect_error_kind,
-    control, drop_privileges, interface_for, io_error_kind, listen_error_kind, metrics, raw, totals,
+    Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Pulse, Running, capture,
+    connect_error_kind, control, drop_privileges, interface_for, io_error_kind, listen_error_kind, metrics, raw,
+    totals,
 };

@@ -20,6 +20,7 @@ use crate::options::{Address, KernelSockets, Options};
 use crate::overhear::Overhearing;
 use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
+use crate::pulse::Pulse;
 use crate::secret;
 use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
@@ -52,6 +53,7 @@ pub struct Running<A> {
     /// `None`: there is no interface.
     endpoints: Option<Endpoints>,
     wakers: Vec<Arc<Waker>>,
+    mailboxes: Vec<Mailbox>,
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
@@ -174,7 +176,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
         Source {
-            shards: mailboxes,
+            shards: mailboxes.clone(),
             steering: Some(steering),
             endpoints: Some(endpoints.clone()),
             interface: Some(capture::Interface { name: report.interface.clone(), queues, clock }),
@@ -185,6 +187,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
         ending: Arc::new(Ending::new()),
         endpoints: Some(endpoints),
         wakers,
+        mailboxes,
         poster,
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
@@ -367,6 +370,12 @@ impl<A> Running<A> {
     #[must_use]
     pub fn poster(&self) -> Poster {
         self.poster.clone()
+    }
+
+    /// For who watches over the process: the way to ask the loops whether they turn.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse::of(&self.mailboxes)
     }
 
     /// Asks the workers to end ([`App::on_drain`]): after the drain time ([`Options::drain_time`]), or as soon as no connection

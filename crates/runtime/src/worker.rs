@@ -61,6 +61,8 @@ pub enum Command {
     List(ListPiece),
     /// End connections from a place on.
     End(EndPiece),
+    /// Say that the loop turns.
+    Turn(Sender<()>),
     /// The counters.
     Counters(Sender<(Counters, PortStats, HandoffCounters)>),
     /// All that can be told of the loop and its shard.
@@ -490,6 +492,7 @@ impl<P: Port, A: App> Worker<P, A> {
                     return piece.serve(now, &self.shard, self.held.is_some() || self.down);
                 }
                 Command::End(piece) => return piece.serve(now, &mut self.shard, &mut self.app),
+                Command::Turn(answer) => _ = answer.try_send(()),
                 Command::Counters(answer) => {
                     let _ = answer.try_send((self.counters(), self.port.stats(), self.handoff_counters()));
                 }
