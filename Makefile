@@ -4,7 +4,8 @@
 # What the build and the demo need, as Debian calls it.
 APT_BUILD := gcc make clang m4 pkg-config libelf-dev zlib1g-dev linux-libc-dev iproute2 ethtool
 # Programs the tests talk to, and the tools they use.
-APT_TEST := iperf3 sockperf netcat-openbsd curl nginx wrk python3 iputils-ping tcpdump tshark util-linux procps libcap2-bin prometheus
+APT_TEST := iperf3 sockperf netcat-openbsd curl nginx wrk python3 iputils-ping tcpdump tshark util-linux procps libcap2-bin \
+	prometheus shellcheck systemd python3-seccomp
 
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUSTUP := curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y

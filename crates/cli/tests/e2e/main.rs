@@ -39,3 +39,5 @@ mod robustness;
 mod shards;
 mod ss;
 mod ss_filter;
+mod supervised;
+mod tune;
