@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million bench-memory bench-turns bench-icount bench-icount-keep packetdrill build doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million bench-memory bench-turns bench-icount bench-icount-keep packetdrill build deb doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -40,6 +40,7 @@ help:
 	echo "make bench-icount   instructions of each operation, held against bench/icount.txt; needs valgrind, some 3 minutes, no root"
 	echo "make bench-icount-keep   the same, and what is lower or new is kept there"
 	echo "make build   the release binary, $(TARGET_DIR)/release/fourwave"
+	echo "make deb     a Debian package of it, in $(TARGET_DIR)/debian: deploy/README.md"
 	echo "make doc     the documentation of all crates"
 	echo "make clean   remove what was built"
 
@@ -167,6 +168,16 @@ bench-loss: need-root need-cargo need-build need-namespaces
 build: need-cargo need-build
 	@cargo build --release --locked --package fourwave-cli
 	echo "built $(TARGET_DIR)/release/fourwave"
+
+# cargo-deb takes what is in deploy/ and the licences of what is linked.
+deb: need-cargo need-build
+	@if ! cargo deb --version >/dev/null 2>&1; then
+		echo "installing cargo-deb" >&2
+		cargo install --locked cargo-deb
+	fi
+	mkdir -p target
+	python3 deploy/third-party.py > target/third-party.txt
+	cargo deb --locked --strip --package fourwave-cli
 
 # Programs that are compared with where they are installed, and left out by name where not.
 bench: need-root need-cargo need-build need-namespaces
