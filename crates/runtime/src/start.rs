@@ -53,7 +53,6 @@ pub struct Running<A> {
     /// `None`: there is no interface.
     endpoints: Option<Endpoints>,
     wakers: Vec<Arc<Waker>>,
-    mailboxes: Vec<Mailbox>,
     poster: Poster,
     /// One for each shard, in their order; empty once they are joined.
     workers: Vec<JoinHandle<io::Result<Finished<A>>>>,
@@ -176,7 +175,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
         Source {
-            shards: mailboxes.clone(),
+            shards: mailboxes,
             steering: Some(steering),
             endpoints: Some(endpoints.clone()),
             interface: Some(capture::Interface { name: report.interface.clone(), queues, clock }),
@@ -187,7 +186,6 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
         ending: Arc::new(Ending::new()),
         endpoints: Some(endpoints),
         wakers,
-        mailboxes,
         poster,
         workers: Vec::with_capacity(workers.len()),
         report: Some(report),
@@ -375,7 +373,7 @@ impl<A> Running<A> {
     /// For who watches over the process: the way to ask the loops whether they turn.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
-        Pulse::of(&self.mailboxes)
+        Pulse::of(&self.monitor.shards)
     }
 
     /// Asks the workers to end ([`App::on_drain`]): after the drain time ([`Options::drain_time`]), or as soon as no connection

@@ -57,14 +57,13 @@ pub(super) fn start<A: App + Send + 'static>(
     let monitor = Monitor { shards: mailboxes.clone(), steering: None, report: None, kernel_sockets: true };
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
-        Source { shards: mailboxes.clone(), steering: None, endpoints: None, interface: None },
+        Source { shards: mailboxes, steering: None, endpoints: None, interface: None },
         privileges,
     )?;
     let mut running = Running {
         ending: Arc::new(Ending::new()),
         endpoints: None,
         wakers,
-        mailboxes,
         poster,
         workers: Vec::with_capacity(workers.len()),
         report: None,

@@ -87,7 +87,7 @@ pub(crate) struct Sender {
     cork: cork::Cork,
     /// Segments of new data that left at once so far.
     burst: u8,
-    /// Nothing has come since what was sent last, up to `behind`.
+    /// Nothing has come since what was sent last; `behind` is the number behind that.
     unbroken: bool,
     /// The effective send MSS.
     mss: u16,
@@ -117,7 +117,6 @@ pub(crate) struct Sender {
     /// An acknowledgment beyond this gives the next round-trip sample: one for each round trip.
     sampled: SeqNum,
     retransmits: u32,
-    /// The number behind what was sent last.
     behind: SeqNum,
     rto: Rto,
     path: rack::Path,
@@ -130,10 +129,6 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Bytes of what every segment needs.
-    #[cfg(test)]
-    pub(crate) const HOT: usize = core::mem::offset_of!(Self, iss);
-
     pub(crate) fn new(iss: SeqNum, mss: u16, env: &Env<'_>) -> Self {
         Self {
             iss,

@@ -70,6 +70,10 @@ pub(crate) struct Unusual {
 }
 
 impl Sender {
+    /// Bytes of what every segment needs.
+    #[cfg(test)]
+    pub(crate) const HOT: usize = core::mem::offset_of!(Self, iss);
+
     /// Nothing is queued, in flight or waited for, and all that was sent is acknowledged.
     pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
         self.syn_acked
