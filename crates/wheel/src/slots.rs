@@ -1,12 +1,15 @@
 //! The keys that stand in a wheel's slots: of each slot side by side, in blocks of a cache line.
 
 use alloc::{vec, vec::Vec};
+use core::{iter, ops::Range};
 
 /// Keys of a block: with two links it is 64 bytes.
 const KEYS: u32 = 14;
 /// A place is a block's number and, in the lower four bits, which of its keys.
 const OFFSET_BITS: u32 = 4;
 const NO_BLOCK: u32 = u32::MAX;
+/// Blocks whose keys are told together: so many cache misses can be under way at once, and some more.
+const TOGETHER: usize = 4;
 
 /// Where a key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ struct Block {
 
 /// Of a slot in use: its blocks are full but for the first one's beginning and the last one's end.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+pub(crate) struct Slot {
     first: u32,
     last: u32,
     /// In the first block, its first key.
@@ -63,18 +66,14 @@ pub(crate) struct Taken {
     pub(crate) was_alone: bool,
 }
 
-/// What is left of a slot whose keys are taken out all together.
-pub(crate) struct All {
-    slot: Option<Slot>,
-    keys: [u32; KEYS as usize],
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     blocks: Vec<Block>,
     /// The first of the blocks that nobody uses.
     free: u32,
+    /// Keys on their way to other slots.
+    gathered: [u32; TOGETHER * KEYS as usize],
 }
 
 impl Slots {
@@ -82,7 +81,12 @@ impl Slots {
     pub(crate) fn new(slots: u32, keys: usize) -> Self {
         let blocks = if keys == 0 { 0 } else { keys / KEYS as usize + 2 * slots as usize };
         let empty = Slot { first: NO_BLOCK, last: NO_BLOCK, begin: 0, end: 0 };
-        Self { slots: vec![empty; slots as usize], blocks: Vec::with_capacity(blocks), free: NO_BLOCK }
+        Self {
+            slots: vec![empty; slots as usize],
+            blocks: Vec::with_capacity(blocks),
+            free: NO_BLOCK,
+            gathered: [0; TOGETHER * KEYS as usize],
+        }
     }
 
     /// Behind the others of a slot. Whether there are others the caller knows.
@@ -161,30 +165,46 @@ impl Slots {
         Taken { key, was_alone }
     }
 
-    /// The keys of a slot's first block.
+    /// The keys of a slot's first blocks, [`TOGETHER`] of them.
     #[inline]
-    pub(crate) fn first(&self, slot: u32) -> &[u32] {
+    pub(crate) fn front(&self, slot: u32) -> impl Iterator<Item = u32> + Clone {
         let Slot { first, last, begin, end } = self.slots[slot as usize];
-        let end = if first == last { end } else { KEYS };
-        &self.blocks[first as usize].keys[begin as usize..end as usize]
+        let blocks = iter::successors(Some(first), move |at| (*at != last).then(|| self.blocks[*at as usize].next));
+        blocks.take(TOGETHER).flat_map(move |at| {
+            let (begin, end) = (if at == first { begin } else { 0 }, if at == last { end } else { KEYS });
+            self.blocks[at as usize].keys[begin as usize..end as usize].iter().copied()
+        })
     }
 
-    /// Empties a slot; its keys are told block by block.
-    pub(crate) fn take_all(&self, slot: u32) -> All {
-        All { slot: Some(self.slots[slot as usize]), keys: [0; KEYS as usize] }
+    /// Empties a slot; its keys are to be [gathered](Self::gather).
+    #[inline]
+    pub(crate) fn take_all(&self, slot: u32) -> Option<Slot> {
+        Some(self.slots[slot as usize])
     }
 
-    /// The keys of the next block, which is free then.
-    pub(crate) fn next_of<'a>(&mut self, all: &'a mut All) -> Option<&'a [u32]> {
-        let slot = all.slot.take()?;
-        let block = self.blocks[slot.first as usize];
-        all.keys = block.keys;
-        self.free_block(slot.first);
-        let end = if slot.first == slot.last { slot.end } else { KEYS };
-        if slot.first != slot.last {
-            all.slot = Some(Slot { first: block.next, begin: 0, ..slot });
+    /// Puts the keys of the next [`TOGETHER`] blocks of what was taken side by side, and says where; the blocks are free then.
+    #[inline]
+    pub(crate) fn gather(&mut self, rest: &mut Option<Slot>) -> Range<usize> {
+        let mut gathered = 0..0;
+        let mut blocks = self.gathered.as_chunks_mut().0.iter_mut();
+        while let Some((Slot { first, last, begin, end }, keys)) = rest.zip(blocks.next()) {
+            let block = &mut self.blocks[first as usize];
+            // Whole blocks side by side: only the first may begin later, only the last end earlier.
+            *keys = block.keys;
+            if gathered.end == 0 {
+                gathered.start = begin as usize;
+            }
+            *rest = (first != last).then_some(Slot { first: block.next, last, begin: 0, end });
+            gathered.end += if first == last { end } else { KEYS } as usize;
+            block.next = core::mem::replace(&mut self.free, first);
         }
-        Some(&all.keys[slot.begin as usize..end as usize])
+        gathered
+    }
+
+    /// Keys that were gathered last.
+    #[inline]
+    pub(crate) fn gathered(&self, range: Range<usize>) -> &[u32] {
+        &self.gathered[range]
     }
 }
 
@@ -214,15 +234,18 @@ mod tests {
                     (2..=many).for_each(|left| assert_eq!(slots.remove(0, places[1]).was_alone, left == many));
                 }
                 _ => {
-                    let mut all = slots.take_all(0);
-                    let mut keys = 0;
-                    while let Some(block) = slots.next_of(&mut all) {
-                        keys += block.len();
+                    // Four blocks and what one more has, from the second key on.
+                    (many..many + KEYS).for_each(|key| _ = slots.push(0, false, key));
+                    slots.pop(0);
+                    let (mut rest, mut keys) = (slots.take_all(0), Vec::new());
+                    while rest.is_some() {
+                        let gathered = slots.gather(&mut rest);
+                        keys.extend_from_slice(slots.gathered(gathered));
                     }
-                    assert_eq!(keys, many as usize);
+                    assert!(keys.into_iter().eq(1..many + KEYS));
                 }
             }
-            assert_eq!(slots.blocks.len(), 4, "what forty-three keys take");
+            assert!(slots.blocks.len() <= 5, "what fifty-seven keys take");
         }
     }
 }

@@ -255,11 +255,11 @@ impl<D: Deadline> Wheel<D> {
     /// Some of the keys that [`poll`](Self::poll) will answer with next, if it has answered with one and nothing is started
     /// or stopped meanwhile: for who would have what belongs to them in a cache by then.
     #[inline]
-    #[must_use]
-    pub fn coming(&self) -> &[u32] {
+    pub fn coming(&self) -> impl Iterator<Item = u32> + Clone {
         #[allow(clippy::cast_possible_truncation)] // masked to six bits
         let slot = self.position as u32 % SLOTS;
-        if self.occupied[0] >> slot & 1 == 0 { &[] } else { self.slots.first(slot) }
+        let any = self.occupied[0] >> slot & 1 != 0;
+        any.then(|| self.slots.front(slot)).into_iter().flatten()
     }
 
     /// The earliest time at which [`poll`](Self::poll) may have something; `None` when no timer is armed.
@@ -291,11 +291,14 @@ impl<D: Deadline> Wheel<D> {
     #[inline(never)] // one of many turns
     fn cascade(&mut self, slot: u32) {
         self.vacate(slot);
-        let mut all = self.slots.take_all(slot);
-        while let Some(keys) = self.slots.next_of(&mut all) {
+        let mut rest = self.slots.take_all(slot);
+        while rest.is_some() {
+            let gathered = self.slots.gather(&mut rest);
             // With millions of timers theirs are in no cache: asked for one behind the other, all are under way at once.
-            black_box(keys.iter().fold(0, |sum, key| sum ^ self.timers[*key as usize].place.touch()));
-            for key in keys.iter().copied() {
+            let keys = self.slots.gathered(gathered.clone()).iter();
+            black_box(keys.fold(0, |sum, key| sum ^ self.timers[*key as usize].place.touch()));
+            for at in gathered {
+                let key = self.slots.gathered(at..at + 1)[0];
                 let slot = self.slot_of(self.timers[key as usize].deadline);
                 self.put_in(slot, key);
             }

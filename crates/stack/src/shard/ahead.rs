@@ -98,10 +98,14 @@ impl Shard {
     /// The same of timers: the one that expires now has others behind it.
     #[inline]
     pub(super) fn look_at_timers(&self) -> usize {
-        let coming = self.wheel.coming();
-        if coming.len() > 1 && self.table.len() >= FROM {
-            self.conns.look_at_expiring(coming.iter().copied(), &self.wheel);
+        if self.table.len() < FROM {
+            return usize::MAX;
         }
-        coming.len()
+        let coming = self.wheel.coming();
+        let len = coming.clone().count();
+        if len > 1 {
+            self.conns.look_at_expiring(coming, &self.wheel);
+        }
+        len
     }
 }
