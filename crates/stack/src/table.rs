@@ -11,7 +11,7 @@
 //! there is no second table while it grows. 10.7 to 12 bytes per entry from 2^16 homes on.
 
 use crate::flow::FlowKey;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 use core::hash::{Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
@@ -59,14 +59,27 @@ struct Bucket {
 
 const VACANT: Bucket = Bucket { hash: 0, owner: 0 };
 
+/// A bucket as it is stored, hash and owner: memory that comes as zero need not be written to be vacant.
+type Stored = [u32; 2];
+
 impl Bucket {
+    const fn of([hash, owner]: Stored) -> Self {
+        Self { hash, owner }
+    }
+
+    const fn stored(self) -> Stored {
+        [self.hash, self.owner]
+    }
+
     const fn is_vacant(self) -> bool {
         self.owner == 0
     }
 }
 
-/// Buckets that are made at once: 32 KiB.
-const CHUNK: usize = 4096;
+/// Buckets that are made at once: 4 MiB of addresses. What is in memory of them is what was touched, and it may be in huge pages.
+const CHUNK: usize = if cfg!(test) { 4096 } else { 1 << 19 };
+/// Homes of a new table.
+const FIRST: usize = 4096;
 /// From so many homes on there are an eighth more each time, not twice as many. Tests grow that way from the start.
 const MANY: usize = if cfg!(test) { 32 } else { 1 << 16 };
 /// Homes whose entries move with an insertion while the table grows: some 24 entries. All have moved before it is 79 % full by the
@@ -78,7 +91,7 @@ const HOMES_PER_INSERT: usize = 32;
 pub(crate) struct FlowTable {
     key: (u64, u64),
     /// Entries stand at their home or behind it, with no vacant bucket between. The last of them may be beyond the last home.
-    chunks: Vec<Option<Box<[Bucket; CHUNK]>>>,
+    chunks: Vec<Option<Box<[Stored; CHUNK]>>>,
     homes: usize,
     /// While it grows: hashes below this number have their home among the `fewer` there were.
     unmoved: u64,
@@ -100,7 +113,7 @@ impl FlowTable {
         Self {
             key: SipHasher13::new_with_key(&key).keys(),
             chunks: Vec::new(),
-            homes: CHUNK,
+            homes: FIRST,
             unmoved: 0,
             fewer: 0,
             left: 0,
@@ -189,7 +202,8 @@ impl FlowTable {
         let mut at = self.home(hash);
         loop {
             let chunk = self.chunks.get(at / CHUNK)?.as_ref()?;
-            for bucket in &chunk[at % CHUNK..] {
+            for stored in &chunk[at % CHUNK..] {
+                let bucket = Bucket::of(*stored);
                 if bucket.is_vacant() {
                     return None;
                 }
@@ -204,13 +218,13 @@ impl FlowTable {
 
     /// What is at a place; nobody where no bucket was made yet.
     fn bucket(&self, at: usize) -> Bucket {
-        self.chunks.get(at / CHUNK).and_then(Option::as_ref).map_or(VACANT, |chunk| chunk[at % CHUNK])
+        self.chunks.get(at / CHUNK).and_then(Option::as_ref).map_or(VACANT, |chunk| Bucket::of(chunk[at % CHUNK]))
     }
 
     #[inline]
     fn set(&mut self, at: usize, bucket: Bucket) {
         match self.chunks.get_mut(at / CHUNK) {
-            Some(Some(chunk)) => chunk[at % CHUNK] = bucket,
+            Some(Some(chunk)) => chunk[at % CHUNK] = bucket.stored(),
             _ => self.set_first(at, bucket),
         }
     }
@@ -218,8 +232,9 @@ impl FlowTable {
     /// The first bucket of its chunk.
     #[cold]
     fn set_first(&mut self, at: usize, bucket: Bucket) {
-        let mut chunk = Box::new([VACANT; CHUNK]);
-        chunk[at % CHUNK] = bucket;
+        // Not on the stack first; and it is as long as it was made.
+        let Ok(mut chunk) = <Box<[Stored; CHUNK]>>::try_from(vec![VACANT.stored(); CHUNK]) else { return };
+        chunk[at % CHUNK] = bucket.stored();
         if at / CHUNK >= self.chunks.len() {
             self.chunks.resize_with(at / CHUNK + 1, || None);
         }

@@ -59,9 +59,6 @@ enum Place {
     Resting(Resting),
 }
 
-/// Connections in full for which there is room from the start: addresses, of which nothing is in memory yet.
-const RESERVED: usize = 4096;
-
 /// No place among those in full.
 const NOT_AWAKE: u32 = u32::MAX;
 
@@ -137,8 +134,7 @@ impl Connections {
             at: Vec::new(),
             places: Vec::new(),
             free: Vec::new(),
-            // With a cache line's alignment it would be copied to grow.
-            awake: Vec::with_capacity((most_awake as usize).min(RESERVED)),
+            awake: Vec::new(),
             most_awake: most_awake as usize,
             hand: 0,
             next_round: Instant::ZERO,
