@@ -10,7 +10,7 @@ use criterion::{Bencher, Criterion, SamplingMode, criterion_group, criterion_mai
 use in_memory::{MANY, Run};
 use std::time::{Duration, Instant};
 
-/// As the command has it.
+/// As a program may have it that holds millions of connections.
 #[global_allocator]
 static ALLOCATOR: fourwave::Allocator = fourwave::Allocator;
 

@@ -14,10 +14,6 @@ use hdrhistogram::Histogram;
 use in_memory::{Client, Fourwave, Line, Says, Server, Setup};
 use std::{process::Command, time::Instant};
 
-/// As the command has it.
-#[global_allocator]
-static ALLOCATOR: fourwave::Allocator = fourwave::Allocator;
-
 const KINDS: [&str; 4] = ["established", "served", "syn_received", "time_wait"];
 
 fn main() -> Result<()> {

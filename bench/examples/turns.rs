@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use in_memory::{Run, cases};
 use std::time::Instant;
 
-/// As the command has it.
+/// As a program may have it that holds millions of connections.
 #[global_allocator]
 static ALLOCATOR: fourwave::Allocator = fourwave::Allocator;
 

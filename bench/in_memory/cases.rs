@@ -98,9 +98,10 @@ fn turns<H: Host + 'static>(setup: Setup, turn: impl Fn(&mut Line<H>, &mut Clien
     })
 }
 
-/// One round more: who was at rest is at work then.
+/// Five rounds more: who was at rest is at work then, timers expire in as many turns as they will from now on, and the shard is
+/// done with looking after who has just come.
 fn settled(connections: usize, mut run: impl FnMut(u64) + 'static) -> Run {
-    run(connections as u64);
+    run(5 * connections as u64);
     Box::new(run)
 }
 
@@ -114,6 +115,8 @@ fn segment<H: Host + 'static>(connections: usize) -> Run {
 
 /// Frames of a batch: as many as arrive while the runtime's loop does a turn under load, or half of what it takes at most.
 const BATCH: usize = 32;
+/// What it takes at most: where each is of another connection, it is behind sooner.
+const FULL_BATCH: usize = 64;
 
 /// One by one of a batch of the segments of [`segment`], which are one connection's: its ACK is one for all. The last batch
 /// is as small as it comes out.
@@ -130,11 +133,11 @@ fn batch_segment<H: Host + 'static>(connections: usize) -> Run {
     })
 }
 
-/// The same, of a batch of as many connections, in an order that is random and stays.
+/// The same, of a full batch of as many connections, in an order that is random and stays.
 fn batch_random<H: Host + 'static>(connections: usize) -> Run {
     let (mut line, mut clients) = fleet::<H>(Setup { server: Server::Swallows, connections }, connections);
-    line.step = line.step.min(ROUND_NS * BATCH as u64 / connections as u64).max(1);
-    for clients in clients.chunks_mut(BATCH) {
+    line.step = line.step.min(ROUND_NS * FULL_BATCH as u64 / connections as u64).max(1);
+    for clients in clients.chunks_mut(FULL_BATCH) {
         (0..H::QUICK).for_each(|_| batch(&mut line, clients));
     }
     shuffle(&mut clients);
@@ -142,7 +145,7 @@ fn batch_random<H: Host + 'static>(connections: usize) -> Run {
     settled(connections, move |times| {
         let mut left = usize::try_from(times).unwrap_or(usize::MAX);
         while left > 0 {
-            let len = BATCH.min(left).min(clients.len() - at);
+            let len = FULL_BATCH.min(left).min(clients.len() - at);
             batch(&mut line, &mut clients[at..at + len]);
             at = if at + len == connections { 0 } else { at + len };
             left -= len;

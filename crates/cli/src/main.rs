@@ -32,10 +32,6 @@ use clap::Parser;
 use crate::args::{Cli, Command, UsageError};
 use crate::stop::Stop;
 
-/// For servers and loads of a million connections.
-#[global_allocator]
-static ALLOCATOR: fourwave::Allocator = fourwave::Allocator;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     out::log_to_stderr(cli.verbose);
