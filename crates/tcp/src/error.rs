@@ -78,7 +78,8 @@ pub enum DropReason {
     AckUnacceptable,
     /// In SYN-SENT: neither an acceptable SYN nor an acceptable RST.
     NotSynSent,
-    /// Data in order, but no memory was left to keep it: the peer will send it again.
+    /// Data that was not kept, or not whole: in order without memory, or out of order at one of the limits of that. The peer will
+    /// send it again.
     NoMemory,
     /// Data for an application that is gone, or that has shut down reading: answered by RST.
     NobodyReads,
