@@ -303,17 +303,19 @@ impl Shard {
     ) {
         let header = reset.header(local.port(), remote.port());
         let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
-        self.counters.reset_sent(cause);
-        self.reply(Reply { dst, vlan, body });
+        if self.reply(Reply { dst, vlan, body }) {
+            self.counters.reset_sent(cause);
+        }
     }
 
-    /// Queues a reply that belongs to no connection.
-    pub(super) fn reply(&mut self, reply: Reply) {
-        if let Err(Reply { body: Body::Echo { mut data, .. }, .. }) = self.replies.push(reply).inspect_err(|_| {
-            self.counters.refused(Refusal::RepliesFull);
-        }) {
+    /// Queues a reply that belongs to no connection; false if there is no room for it, which is counted.
+    pub(super) fn reply(&mut self, reply: Reply) -> bool {
+        let Err(reply) = self.replies.push(reply) else { return true };
+        self.counters.refused(Refusal::RepliesFull);
+        if let Body::Echo { mut data, .. } = reply.body {
             data.clear(&mut self.pool);
         }
+        false
     }
 
     /// Nothing is left to send: a connection that is over is freed, any other waits for its timer.
