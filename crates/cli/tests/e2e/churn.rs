@@ -16,7 +16,12 @@ fn idle(flags: &str) -> Value {
 
 /// All were opened, asked, and closed; so many came and went, and nothing failed.
 fn assert_all(report: &Value, connections: u64, churned: u64) {
-    for key in ["established", "lasted", "ended_in_order", "answering"] {
+    assert_eq!(report["answering"], connections, "{report:#}");
+    assert_ended(report, connections, churned);
+}
+
+fn assert_ended(report: &Value, connections: u64, churned: u64) {
+    for key in ["established", "lasted", "ended_in_order"] {
         assert_eq!(report[key], connections, "{key} of {report:#}");
     }
     for key in ["lost", "connect_errors", "timeouts", "resets", "unexpected"] {
@@ -108,7 +113,9 @@ fn ctrl_c_ends_what_comes_and_goes() {
     server.stop();
 }
 
-/// Every connection finds its way through, some by timers.
+/// Every connection finds its way through, some by timers: behind a SYN that was sent again the first is three seconds
+/// and the next six (RFC 6298, 5.7 and 5.5), longer than the five that are left to ask. That takes three losses of one
+/// connection, and about one in ten thousand has them; more than two in a hundred is something else.
 #[test]
 fn connections_come_and_go_over_a_path_that_loses_frames() {
     let _turn = LabTurn::take();
@@ -118,7 +125,8 @@ fn connections_come_and_go_over_a_path_that_loses_frames() {
         for stack in STACKS {
             let flags = "--connections 300 --think-ms 200 --seconds 5 --churn 500 --probe-ms 20";
             let report = idle(&format!("--stack {stack} {flags}"));
-            assert_all(&report, 300, 500);
+            assert_ended(&report, 300, 500);
+            assert!(report["answering"].as_u64() >= Some(294), "{report:#}");
             assert!(report["retransmits"].as_u64() > Some(0), "{report:#}");
         }
         server.stop();
