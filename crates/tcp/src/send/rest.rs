@@ -113,6 +113,8 @@ impl Sender {
         self.persist = Persist::default();
         self.usage = Usage::default();
         (self.recover, self.small, self.sampled) = (self.snd_una, self.snd_una, self.snd_una);
+        // Or nothing is unbroken, and it says nothing.
+        self.behind = self.snd_una;
         self.silent_since = self.last_sent;
     }
 
