@@ -22,6 +22,7 @@ mod strays;
 mod suspect;
 mod train;
 mod usage;
+mod usual;
 
 pub use end::End;
 pub use list::{ConnectionInfo, Cursor, More, Waiting, Wanted};

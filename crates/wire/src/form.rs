@@ -10,13 +10,13 @@ const HEAD: usize = Form::LEAST_BYTES;
 const FRONT: usize = 64;
 const WORD: usize = size_of::<u64>();
 /// Where the IP header begins: behind an Ethernet header without a tag.
-const IP: usize = eth::Header::MIN_LEN;
-const TCP_OF_IPV4: usize = IP + ipv4::Header::LEN;
+pub(crate) const IP: usize = eth::Header::MIN_LEN;
+pub(crate) const TCP_OF_IPV4: usize = IP + ipv4::Header::LEN;
 const TCP_OF_IPV6: usize = IP + ipv6::Header::LEN;
 /// The bits of ECN: "congestion experienced" (CE) if both are set (RFC 3168, section 5).
-const ECN: u8 = 0b11;
+pub(crate) const ECN: u8 = 0b11;
 /// Timestamps in the layout that RFC 7323, appendix A recommends, but for their values.
-const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+pub(crate) const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 
 /// What the next frame of a flow has in common with the last one: stations, addresses, ports, ECN, flags, and how long its headers
 /// are.
@@ -82,14 +82,10 @@ impl Form {
         if head[tcp + 13] & !Flags::PSH.0 != Flags::ACK.0 {
             return None;
         }
-        let stamped = match head[tcp + 12] >> 4 {
-            5 => false,
-            8 if head[options..].starts_with(&TIMESTAMPS) => {
-                common[options..options + TIMESTAMPS.len()].fill(0xff);
-                true
-            }
-            _ => return None,
-        };
+        let stamped = stamped(&head, tcp)?;
+        if stamped {
+            common[options..options + TIMESTAMPS.len()].fill(0xff);
+        }
         for (byte, common) in head.iter_mut().zip(common) {
             *byte &= common;
         }
@@ -158,25 +154,42 @@ impl Form {
         if !checksum::is_valid_with(bytes, self.sum + bytes.len() as u64) {
             return None;
         }
-        let (header, timestamps, payload) = if self.stamped {
-            let (header, payload) = bytes.split_first_chunk::<{ Header::MIN_LEN + Timestamps::LEN }>()?;
-            let [.., v0, v1, v2, v3, e0, e1, e2, e3] = *header;
-            let (val, ecr) = (u32::from_be_bytes([v0, v1, v2, v3]), u32::from_be_bytes([e0, e1, e2, e3]));
-            (header.first_chunk()?, Some(Timestamps { val, ecr }), payload)
-        } else {
-            let (header, payload) = bytes.split_first_chunk::<{ Header::MIN_LEN }>()?;
-            (header, None, payload)
-        };
-        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, _, w0, w1, ..]: [u8; Header::MIN_LEN] = *header;
-        Some(Plain {
-            seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
-            ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags: Flags::ACK,
-            window: u16::from_be_bytes([w0, w1]),
-            timestamps,
-            payload,
-        })
+        plain(bytes, self.stamped)
     }
+}
+
+/// Whether the TCP header at `tcp` has timestamps, in the usual layout, or no options at all; `None` if it has others.
+#[inline(always)]
+pub(crate) fn stamped(frame: &[u8], tcp: usize) -> Option<bool> {
+    let options = tcp + Header::MIN_LEN;
+    match frame.get(tcp + 12)? >> 4 {
+        5 => Some(false),
+        8 if frame.get(options..)?.starts_with(&TIMESTAMPS) => Some(true),
+        _ => None,
+    }
+}
+
+/// The segment that fills `bytes`, with the ACK flag and no other; `None` if it has no room for its header.
+#[inline(always)]
+pub(crate) fn plain(bytes: &[u8], stamped: bool) -> Option<Plain<'_>> {
+    let (header, timestamps, payload) = if stamped {
+        let (header, payload) = bytes.split_first_chunk::<{ Header::MIN_LEN + Timestamps::LEN }>()?;
+        let [.., v0, v1, v2, v3, e0, e1, e2, e3] = *header;
+        let (val, ecr) = (u32::from_be_bytes([v0, v1, v2, v3]), u32::from_be_bytes([e0, e1, e2, e3]));
+        (header.first_chunk()?, Some(Timestamps { val, ecr }), payload)
+    } else {
+        let (header, payload) = bytes.split_first_chunk::<{ Header::MIN_LEN }>()?;
+        (header, None, payload)
+    };
+    let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, _, w0, w1, ..]: [u8; Header::MIN_LEN] = *header;
+    Some(Plain {
+        seq: SeqNum::new(u32::from_be_bytes([s0, s1, s2, s3])),
+        ack: SeqNum::new(u32::from_be_bytes([a0, a1, a2, a3])),
+        flags: Flags::ACK,
+        window: u16::from_be_bytes([w0, w1]),
+        timestamps,
+        payload,
+    })
 }
 
 /// Aligned, so that it takes one instruction less to load two of them.

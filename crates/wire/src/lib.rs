@@ -23,9 +23,11 @@ pub mod ndp;
 pub mod quoted;
 mod seq;
 pub mod tcp;
+mod usual;
 
 pub use eth::MacAddr;
 pub use form::Form;
 pub use ip::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 pub use malformed::Malformed;
 pub use seq::SeqNum;
+pub use usual::Usual;

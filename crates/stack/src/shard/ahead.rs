@@ -28,26 +28,39 @@ pub(super) struct Ahead {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+struct Seen {
     flow: FlowKey,
-    pub(super) hash: u32,
-    /// The connection that is found first: nearly always the one.
-    slot: Option<u32>,
+    hash: u32,
+    /// The connection that is found first, nearly always the one; or [`NONE`].
+    slot: u32,
 }
 
+/// No slot.
+const NONE: u32 = u32::MAX;
+
 impl Ahead {
-    /// What was seen of a flow, if it is one of the next in the batch: those before were not asked for.
+    /// Where the next frame's connection is to be looked for, if nobody has come or gone meanwhile. It is the one if it has the
+    /// frame's key: then [`pass`](Self::pass).
     #[inline]
-    pub(super) fn take(&mut self, key: &FlowKey) -> Option<Seen> {
-        let at = self.flows.get(self.next..)?.iter().take(NEAR).position(|seen| seen.flow == *key)?;
-        self.next += at + 1;
-        self.flows.get(self.next - 1).copied()
+    pub(super) fn next(&self, changes: u64) -> Option<u32> {
+        let seen = self.flows.get(self.next)?;
+        (seen.slot != NONE && self.changes == changes).then_some(seen.slot)
     }
 
-    /// Where its connection is to be looked for, if nobody has come or gone meanwhile.
+    /// The next frame has been taken.
     #[inline]
-    pub(super) fn slot(&self, seen: &Seen, changes: u64) -> Option<u32> {
-        seen.slot.filter(|_| self.changes == changes)
+    pub(super) const fn pass(&mut self) {
+        self.next += 1;
+    }
+
+    /// The hash of a flow, if it is one of the next in the batch, and where its connection is to be looked for: those before were
+    /// not asked for.
+    #[inline]
+    pub(super) fn take(&mut self, key: &FlowKey, changes: u64) -> Option<(u32, Option<u32>)> {
+        let at = self.flows.get(self.next..)?.iter().take(NEAR).position(|seen| seen.flow == *key)?;
+        self.next += at + 1;
+        let Seen { hash, slot, .. } = *self.flows.get(self.next - 1)?;
+        Some((hash, Some(slot).filter(|slot| *slot != NONE && self.changes == changes)))
     }
 }
 
@@ -82,17 +95,20 @@ impl Shard {
         let table = &self.table;
         let flows = &mut self.ahead.flows;
         flows.clear();
-        let seen = |flow| Seen { flow, hash: table.hash(&flow), slot: None };
-        flows.extend(frames.take(BATCH).filter_map(|frame| hint(frame).map(seen)));
+        for frame in frames.take(BATCH) {
+            let Some(flow) = hint(frame) else { continue };
+            flows.push(Seen { flow, hash: table.hash(&flow), slot: NONE });
+        }
         (self.ahead.next, self.ahead.changes) = (0, table.changes());
         black_box(flows.iter().fold(0, |sum, seen| sum ^ table.touch(seen.hash)));
+        let (mut slots, mut len) = ([NONE; BATCH], 0);
         for seen in flows.iter_mut() {
-            seen.slot = match table.find(seen.hash, |_| true) {
-                Some(Owner::Connection(slot)) => Some(slot),
-                _ => None,
-            };
+            if let Some(Owner::Connection(slot)) = table.find(seen.hash, |_| true) {
+                (seen.slot, slots[len]) = (slot, slot);
+                len += 1;
+            }
         }
-        self.conns.look_ahead(flows.iter().filter_map(|seen| seen.slot), &self.wheel);
+        self.conns.look_ahead(&slots[..len], &self.wheel);
     }
 
     /// The same of timers: the one that expires now has others behind it.
@@ -101,10 +117,13 @@ impl Shard {
         if self.table.len() < FROM {
             return usize::MAX;
         }
-        let coming = self.wheel.coming();
-        let len = coming.clone().count();
+        let (mut slots, mut len) = ([NONE; BATCH], 0);
+        for (slot, coming) in slots.iter_mut().zip(self.wheel.coming()) {
+            *slot = coming;
+            len += 1;
+        }
         if len > 1 {
-            self.conns.look_at_expiring(coming, &self.wheel);
+            self.conns.look_at_expiring(&slots[..len], &self.wheel);
         }
         len
     }

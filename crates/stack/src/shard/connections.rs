@@ -6,7 +6,7 @@
 //! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full,
 //! nor to those that are asked for every few milliseconds.
 
-use super::{Entry, NO_VLAN, life::new_entry};
+use super::{Entry, NO_VLAN, ahead::BATCH, life::new_entry};
 use crate::{
     flow::{CompactKey, FlowKey},
     handle::ConnId,
@@ -234,33 +234,35 @@ impl Connections {
         u32::try_from(self.awake.len() - 1).ok()
     }
 
-    /// Reads the lines that these slots' next segments need, so that they are in a cache then.
-    pub(super) fn look_ahead(&self, slots: impl Iterator<Item = u32> + Clone, wheel: &Wheel<Near>) {
-        let places = slots.clone().filter_map(|slot| self.at.get(slot as usize));
-        black_box(places.fold(0, |sum, at| sum ^ at));
-        black_box(slots.clone().fold(0, |sum, slot| sum ^ self.touch(slot)));
+    /// Reads the lines that these slots' next segments need, so that they are in a cache then. At most [`BATCH`] are looked at.
+    pub(super) fn look_ahead(&self, slots: &[u32], wheel: &Wheel<Near>) {
+        let mut places = [NOT_AWAKE; BATCH];
+        for (at, slot) in places.iter_mut().zip(slots) {
+            *at = self.at.get(*slot as usize).copied().unwrap_or(NOT_AWAKE);
+        }
+        let both = || places.iter().map(|at| self.awake.get(*at as usize)).zip(slots);
+        let mut sum = 0;
+        for (entry, slot) in both() {
+            sum ^= entry.map_or_else(|| self.touch_resting(*slot), Entry::touch);
+        }
         // Of a timer that runs it is known when: most often it need not be moved.
-        let idle = slots.clone().filter(|slot| self.awake(*slot).is_none_or(|entry| entry.armed.is_none()));
-        black_box(idle.fold(0, |sum, slot| sum ^ u32::from(wheel.is_armed(slot))));
-        let awake = slots.filter_map(|slot| self.awake(slot));
-        black_box(awake.fold(0, |sum, entry| sum ^ entry.conn.touch_flight()));
+        for (_, slot) in both().filter(|(entry, _)| entry.is_none_or(|entry| entry.armed.is_none())) {
+            sum ^= u32::from(wheel.is_armed(*slot));
+        }
+        for entry in both().filter_map(|(entry, _)| entry) {
+            sum ^= entry.conn.touch_flight();
+        }
+        black_box(sum);
     }
 
     /// The same of slots whose timers expire.
-    pub(super) fn look_at_expiring(&self, slots: impl Iterator<Item = u32> + Clone, wheel: &Wheel<Near>) {
-        black_box(slots.clone().fold(0, |sum, slot| sum ^ u32::from(wheel.is_armed(slot))));
+    pub(super) fn look_at_expiring(&self, slots: &[u32], wheel: &Wheel<Near>) {
+        black_box(slots.iter().fold(0, |sum, slot| sum ^ u32::from(wheel.is_armed(*slot))));
         self.look_ahead(slots, wheel);
     }
 
-    #[inline]
-    fn touch(&self, slot: u32) -> u32 {
-        if let Some(entry) = self.awake(slot) {
-            return entry.touch();
-        }
-        match self.places.get(slot as usize) {
-            Some(Place::Resting(resting)) => resting.touch(),
-            _ => 0,
-        }
+    fn touch_resting(&self, slot: u32) -> u32 {
+        self.resting(slot).map_or(0, Resting::touch)
     }
 
     /// Reads a place that will be written.

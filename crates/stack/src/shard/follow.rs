@@ -69,33 +69,46 @@ impl Shard {
     #[inline(always)]
     fn on_next(&mut self, now: Instant, segment: &Plain<'_>, app: &mut impl App) -> bool {
         let Some(Known { form, conn, at, .. }) = &self.follower.known else { return false };
-        let entry = match self.conns.use_at(conn.slot, *at) {
-            Some(entry) if entry.conn.expects(segment) => entry,
-            _ => {
-                // What it leads to is seen first.
-                self.follower.known = None;
-                return false;
-            }
-        };
-        debug_assert!(entry.told, "who was told of it is not told again");
-        debug_assert!(!entry.dead, "of what the application has given up nothing is expected");
-        debug_assert_eq!(entry.counted, entry.conn.state(), "what changes the state counts it");
-        self.counters.frames_in += 1;
-        self.counters.segments_in += 1;
-        entry.conn.congestion_experienced(form.is_marked());
-        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
-        let data = entry.conn.on_expected(&mut env, segment);
-        let (id, at) = (*conn, *at);
-        match data {
-            Data::Whole => self.give(now, id, true, segment.payload, app),
-            Data::Kept => {}
-            Data::Dropped(reason) => self.counters.dropped(reason),
+        if !self.if_expected(now, (conn.slot, *at), form.is_marked(), segment, app) {
+            // What it leads to is seen first.
+            self.follower.known = None;
+            return false;
         }
-        self.tell_and_mark(now, id.slot, at, app);
         #[cfg(test)]
         {
             self.follower.followed += 1;
         }
+        true
+    }
+
+    /// A segment of the connection that was in full at `at`, if it [expects](tcp::Connection::expects) it. False: nothing has
+    /// happened yet.
+    #[inline(always)]
+    pub(super) fn if_expected(
+        &mut self,
+        now: Instant,
+        (slot, at): (u32, usize),
+        marked: bool,
+        segment: &Plain<'_>,
+        app: &mut impl App,
+    ) -> bool {
+        let entry = match self.conns.use_at(slot, at) {
+            Some(entry) if entry.told && entry.conn.expects(segment) => entry,
+            _ => return false,
+        };
+        debug_assert!(!entry.dead, "of what the application has given up nothing is expected");
+        debug_assert_eq!(entry.counted, entry.conn.state(), "what changes the state counts it");
+        self.counters.frames_in += 1;
+        self.counters.segments_in += 1;
+        let id = ConnId { slot, generation: entry.generation };
+        entry.conn.congestion_experienced(marked);
+        let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+        match entry.conn.on_expected(&mut env, segment) {
+            Data::Whole => self.give(now, id, true, segment.payload, app),
+            Data::Kept => {}
+            Data::Dropped(reason) => self.counters.dropped(reason),
+        }
+        self.tell_and_mark(now, slot, at, app);
         true
     }
 

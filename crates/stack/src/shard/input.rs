@@ -52,12 +52,17 @@ impl Shard {
     /// A frame arrived. Whatever it holds, it is processed, or dropped and counted by reason, unless its flow may be another
     /// shard's: then nothing is done, and it is to be handed over ([`on_handed`](Self::on_handed)).
     pub fn on_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
-        if self.follow(now, frame, app) { Placed::Here } else { self.on_any_frame(now, frame, app) }
+        if self.follow(now, frame, app) { Placed::Here } else { self.on_other_frame(now, frame, app) }
     }
 
     #[inline(never)] // so that the short way does not carry what only the long one needs
-    fn on_any_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
+    pub(super) fn on_any_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
         let placed = self.take(now, frame, Way::Arrived, app);
+        self.arrived(frame, placed)
+    }
+
+    /// A frame was taken that came over the wire.
+    pub(super) fn arrived(&mut self, frame: &[u8], placed: Placed) -> Placed {
         match placed {
             Placed::Elsewhere => self.counters.strays_out += 1,
             Placed::Refused => return Placed::Here,
@@ -70,7 +75,14 @@ impl Shard {
     #[inline]
     pub(super) fn take(&mut self, now: Instant, frame: &[u8], way: Way, app: &mut impl App) -> Placed {
         self.counters.frames_in += 1;
-        match self.frame(now, frame, way, app) {
+        let taken = self.frame(now, frame, way, app);
+        self.count_taken(taken)
+    }
+
+    /// Why a frame was not processed is counted.
+    #[inline]
+    pub(super) fn count_taken(&mut self, taken: Result<Placed, Rejected>) -> Placed {
+        match taken {
             Ok(placed) => return placed,
             Err(Rejected::Malformed(reason)) => self.counters.malformed(reason),
             Err(Rejected::Refused(reason)) => self.counters.refused(reason),
@@ -271,11 +283,31 @@ impl Shard {
             }
         };
         let key = FlowKey::of(dst, segment.header.dst_port, src, segment.header.src_port);
-        let (owner, hash) = match self.table.recent(&key) {
-            // The hash is for those that are no connection yet.
+        let owner = self.owner(&key);
+        self.of_owner(now, link, &key, owner, segment, app)
+    }
+
+    /// Who has this key, and, if it is no connection, its hash.
+    #[inline]
+    pub(super) fn owner(&mut self, key: &FlowKey) -> (Option<Owner>, u32) {
+        match self.table.recent(key) {
             Some(slot) => (Some(Owner::Connection(slot)), 0),
-            None => self.look_up(&key),
-        };
+            None => self.look_up(key),
+        }
+    }
+
+    /// A segment of whoever has its key.
+    #[inline]
+    pub(super) fn of_owner(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        key: &FlowKey,
+        (owner, hash): (Option<Owner>, u32),
+        segment: &Segment<'_>,
+        app: &mut impl App,
+    ) -> Result<(), Rejected> {
+        let (src, dst, key) = (key.remote().ip(), key.local().ip(), *key);
         if !matches!(owner, Some(Owner::Connection(_))) {
             self.check_addresses(src, dst)?;
             if owner.is_none() && self.is_stray(link.way, &key, segment) {
@@ -299,15 +331,22 @@ impl Shard {
 
     /// Who has this key, and its hash.
     fn look_up(&mut self, key: &FlowKey) -> (Option<Owner>, u32) {
-        let seen = self.ahead.take(key);
-        if let Some(seen) = &seen
-            && let Some(slot) = self.ahead.slot(seen, self.table.changes())
+        let changes = self.table.changes();
+        if let Some(slot) = self.ahead.next(changes)
+            && self.conns.is(slot, key)
+        {
+            self.ahead.pass();
+            self.table.remember(*key, slot);
+            return (Some(Owner::Connection(slot)), 0);
+        }
+        let seen = self.ahead.take(key, changes);
+        if let Some((_, Some(slot))) = seen
             && self.conns.is(slot, key)
         {
             self.table.remember(*key, slot);
-            return (Some(Owner::Connection(slot)), seen.hash);
+            return (Some(Owner::Connection(slot)), 0);
         }
-        let hash = seen.map_or_else(|| self.table.hash(key), |seen| seen.hash);
+        let hash = seen.map_or_else(|| self.table.hash(key), |(hash, _)| hash);
         let same = |owner| match owner {
             Owner::Connection(slot) => self.conns.is(slot, key),
             Owner::TimeWait(slot) => self.time_waits.is(slot, key),

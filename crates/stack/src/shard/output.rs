@@ -1,7 +1,7 @@
 //! What is sent: replies first, then the connections that may have something, in turn.
 
 use super::{
-    Env, FlowKey, Instant, IpAddr, MacAddr, NO_EPOCH, Refusal, Shard,
+    Env, FlowKey, Instant, IpAddr, MacAddr, NO_EPOCH, NO_VLAN, Refusal, Shard,
     train::{Frames, One},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 use core::net::Ipv6Addr;
 use tcp::Emit;
-use wire::{arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Header};
+use wire::{Usual, arp, eth, icmpv4, icmpv6, ip, ipv4, ipv6, tcp::Header};
 
 /// Segments a connection may send before the next one's turn.
 pub(super) const BURST: u32 = 32;
@@ -173,6 +173,19 @@ impl Shard {
         }
         let Some(entry) = self.conns.get_mut(slot) else { return Turn::Idle };
         let (src, dst) = entry.key.addresses();
+        if let (IpAddr::V4(src), IpAddr::V4(dst), NO_VLAN) = (src, dst, entry.vlan) {
+            // Most often it is a bare acknowledgment, and all there is.
+            let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
+            if let Some(segment) = entry.conn.bare_ack(&env) {
+                let usual = Usual { src, dst, ports: entry.key.ports(), marked: false, segment };
+                let marks = (self.config.hop_limit, entry.dscp << 2);
+                let len = usual.emit_bare((self.config.mac, entry.mac), marks, frame);
+                debug_assert!(len.is_some(), "a frame has room for a header");
+                entry.dirty = false;
+                Self::arm_entry(entry, slot, &mut self.wheel);
+                return len.map_or(Turn::Idle, Turn::Last);
+            }
+        }
         let link = eth::Header { dst: entry.mac, src: self.config.mac, vlan: entry.vlan(), ethertype: ethertype(src) };
         let at = link.len() + ip_len(src);
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };

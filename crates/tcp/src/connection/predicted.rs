@@ -121,7 +121,7 @@ impl Connection {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{Event, Half, Header, Options, Start};
+    use super::super::{Emit, Event, Half, Header, Options, Start};
     use super::*;
     use crate::{config::Config, pool::Pool, profile::Profile};
     use proptest::prelude::*;
@@ -211,6 +211,34 @@ pub(super) mod tests {
         }
     }
 
+    /// Everything that is to be sent; bare acknowledgments the short way, or not.
+    fn transmitted(
+        conn: &mut Connection,
+        env: &mut Env<'_>,
+        bare_acks: &mut usize,
+        short: bool,
+    ) -> Vec<std::string::String> {
+        let mut said = Vec::new();
+        let mut out = [0; 2048];
+        let mut bare = None;
+        loop {
+            let last = bare;
+            bare = if short { conn.bare_ack(env) } else { None };
+            let emit = match bare {
+                Some(Plain { seq, ack, flags, window, timestamps, .. }) => {
+                    let options = Options { timestamps, ..Options::default() };
+                    let header = Header { src_port: 0, dst_port: 0, seq, ack, flags, window, urgent: 0, options };
+                    *bare_acks += 1;
+                    Some(Emit { header, payload_len: 0, ect: false })
+                }
+                None => conn.poll_transmit(env, &mut out),
+            };
+            let Some(emit) = emit else { return said };
+            assert_eq!(last, None, "nothing is behind a bare acknowledgment");
+            said.push(format!("{emit:?}"));
+        }
+    }
+
     pub(in super::super) struct Twin {
         pub(in super::super) conn: Connection,
         pub(in super::super) pool: Pool,
@@ -219,6 +247,7 @@ pub(super) mod tests {
         /// How often the short way was gone, and how often it was at rest.
         predicted: usize,
         rested: usize,
+        bare_acks: usize,
     }
 
     impl Twin {
@@ -249,7 +278,7 @@ pub(super) mod tests {
             };
             let _ = conn.on_segment(&mut env, &Segment { header, payload: &[] });
             assert_eq!(conn.poll_event(), Some(Event::Established));
-            Self { conn, pool, short, rests: false, predicted: 0, rested: 0 }
+            Self { conn, pool, short, rests: false, predicted: 0, rested: 0, bare_acks: 0 }
         }
 
         /// Rests, if it can, and wakes; or forgets what it would.
@@ -274,7 +303,7 @@ pub(super) mod tests {
 
         /// Returns what it says, for comparing.
         pub(in super::super) fn apply(&mut self, now: Instant, config: &Config, op: &Op) -> Vec<std::string::String> {
-            let Self { conn, pool, short, predicted, .. } = self;
+            let Self { conn, pool, short, predicted, bare_acks, .. } = self;
             let mut env = Env { now, config, pool };
             let mut said = Vec::new();
             match *op {
@@ -323,10 +352,7 @@ pub(super) mod tests {
                     conn.consume(&mut env, n);
                 }
                 Op::Transmit => {
-                    let mut out = [0; 2048];
-                    while let Some(emit) = conn.poll_transmit(&mut env, &mut out) {
-                        said.push(format!("{emit:?}"));
-                    }
+                    said.extend(transmitted(conn, &mut env, bare_acks, *short));
                 }
                 Op::Pass(_) => {
                     if conn.poll_timeout().is_some_and(|at| at <= now) {
@@ -446,5 +472,7 @@ pub(super) mod tests {
             twin.apply(now, &config, &op);
         }
         assert_eq!(twin.predicted, 3);
+        // The first request is in the quick phase; what acknowledges the second is sent with no data either.
+        assert_eq!(twin.bare_acks, 1);
     }
 }

@@ -4,7 +4,7 @@ use super::{Connection, Emit, State};
 use crate::{env::Env, send::Cut};
 use wire::{
     SeqNum,
-    tcp::{Flags, Header, SackBlocks},
+    tcp::{Flags, Header, Plain, SackBlocks},
 };
 
 impl Connection {
@@ -36,6 +36,19 @@ impl Connection {
             None => return self.emit_keepalive(env, emit),
         }
         true
+    }
+
+    /// The next segment, if it is an acknowledgment that has no data and no option but timestamps, and nothing is behind it: then
+    /// it has been sent. `None`: [`transmit_into`](Self::transmit_into) says what it is.
+    #[inline]
+    pub fn bare_ack(&mut self, env: &Env<'_>) -> Option<Plain<'static>> {
+        let bare = self.state == State::Established && self.extras.is_none() && !self.rcv.reports();
+        if !bare || !self.rcv.ack_wanted() || !self.snd.sent_all() {
+            return None;
+        }
+        let (window, ack) = (self.rcv.acknowledge(env), self.rcv.rcv_nxt());
+        let (flags, timestamps) = (Flags::ACK | self.echo.flags(), self.clock.stamp(env.now, ack));
+        Some(Plain { seq: self.snd.ack_seq(), ack, flags, window, timestamps, payload: &[] })
     }
 
     /// True when [`poll_transmit`](Self::poll_transmit) would return `None`, and it need not be called; false says nothing.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use std::net::IpAddr;
 use wire::{
-    Form, MacAddr, SeqNum, eth, ipv4, ipv6,
+    Form, MacAddr, SeqNum, Usual, eth, ipv4, ipv6,
     tcp::{Flags, Header, Options, Plain, Segment, Timestamps},
 };
 
@@ -188,12 +188,85 @@ proptest! {
         }
     }
 
+    /// What is said of a usual frame is what the parsers say of it; and every one that is of IPv4, to this station, is usual.
+    #[test]
+    fn a_usual_frame_is_as_the_parsers_read_it(
+        like in like(),
+        change in prop::option::of((prop_oneof![3 => 0..60usize, 1 => 0..400usize], any::<u8>())),
+        repaired: bool,
+        longer in prop_oneof![3 => Just(0isize), 1 => -10..10isize],
+    ) {
+        let to = MacAddr([2, 0, 0, 0, 0, 1]);
+        let mut frame = like.frame();
+        if let Some((at, by)) = change {
+            let at = at % frame.len();
+            frame[at] ^= by;
+        }
+        if repaired {
+            repair(&mut frame);
+        }
+        frame.resize(frame.len().saturating_add_signed(longer), 0);
+        let is_usual = change.is_none() && longer >= 0 && !like.v6 && like.has_usual_flags();
+        let Some(usual) = Usual::parse(&frame, to) else {
+            prop_assert!(!is_usual);
+            return Ok(());
+        };
+        prop_assert!([Flags::ACK, Flags::ACK | Flags::PSH].contains(&usual.segment.flags));
+        let ((dst, _, from, at, from_port, at_port, ecn), plain) = parsed(&frame).expect("the parsers take it as well");
+        prop_assert_eq!((dst, from, at), (to, usual.src.into(), usual.dst.into()));
+        prop_assert_eq!((from_port, at_port, ecn == 3, plain), (usual.ports.0, usual.ports.1, usual.marked, usual.segment));
+        let (_, packet) = eth::Header::parse(&frame).expect("as above");
+        let (_, bytes) = ipv4::Header::parse(packet).expect("as above");
+        let mut segment = Segment::parse(bytes, from, at).expect("as above");
+        segment.header.urgent = 0;
+        prop_assert_eq!(segment, usual.segment());
+    }
+
+    /// A bare acknowledgment is written as the layers write it, and not at all where it does not fit.
+    #[test]
+    fn a_bare_frame_is_as_the_layers_write_it(
+        src in crate::v4(), dst in crate::v4(), ports: (u16, u16), like in like(), ece: bool, short in 0..66usize,
+    ) {
+        let (val, ecr) = like.stamps;
+        let timestamps = like.stamped.then_some(Timestamps { val, ecr });
+        let flags = if ece { Flags::ACK | Flags::ECE } else { Flags::ACK };
+        let (seq, ack, window) = (SeqNum::new(like.seq), SeqNum::new(like.ack), like.window);
+        let segment = Plain { seq, ack, flags, window, timestamps, payload: &[] };
+        let usual = Usual { src, dst, ports, marked: false, segment };
+        let stations = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 9]));
+        let options = Options { timestamps, ..Options::default() };
+        let (src_port, dst_port) = ports;
+        let header = Header { src_port, dst_port, seq, ack, flags, window, urgent: 0, options };
+        let mut frame = vec![0; 34 + header.len()];
+        eth::Header { dst: stations.1, src: stations.0, vlan: None, ethertype: eth::ETHERTYPE_IPV4 }.emit(&mut frame);
+        let ip = ipv4::Header {
+            src,
+            dst,
+            protocol: 6,
+            ttl: like.ttl,
+            tos: like.tos,
+            ident: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+        };
+        ip.emit(header.len(), &mut frame[14..]);
+        header.emit(src.into(), dst.into(), &mut frame[34..]);
+        let mut out = vec![7; frame.len() + 3];
+        prop_assert_eq!(usual.emit_bare(stations, (like.ttl, like.tos), &mut out), Some(frame.len()));
+        prop_assert_eq!((&out[..frame.len()], &out[frame.len()..]), (&frame[..], &[7; 3][..]));
+        let mut out = vec![7; short.min(frame.len() - 1)];
+        prop_assert_eq!(usual.emit_bare(stations, (like.ttl, like.tos), &mut out), None);
+        prop_assert!(out.iter().all(|byte| *byte == 7));
+    }
+
     /// Not even with a tag that looks like what IPv4 begins with.
     #[test]
     fn a_tagged_frame_has_no_form(like in like(), tci in prop_oneof![Just([0x45, 0]), any::<[u8; 2]>()]) {
         let mut frame = like.frame();
         frame.splice(12..12, [0x81, 0, tci[0], tci[1]]);
         prop_assert!(Form::of(&frame).is_none());
+        prop_assert!(Usual::parse(&frame, MacAddr([2, 0, 0, 0, 0, 1])).is_none());
     }
 
     /// What is not of the usual kind has no form; and nothing makes it panic.
@@ -202,6 +275,7 @@ proptest! {
         let mut frame = like.frame();
         frame[at % 80 % like.frame().len()] ^= by;
         for frame in [&frame[..], &rest] {
+            let _ = Usual::parse(frame, MacAddr([2, 0, 0, 0, 0, 1]));
             if let Some(form) = Form::of(frame) {
                 let _ = following(&form, &like.frame());
                 let _ = following(&form, &rest);

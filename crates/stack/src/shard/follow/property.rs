@@ -1,5 +1,5 @@
-//! Two shards hear the same frames, and their applications do the same. One follows trains and looks at batches beforehand, the
-//! other forgets trains before each frame: they must be the same all the time.
+//! Two shards hear the same frames, and their applications do the same. One follows trains, knows usual frames and looks at
+//! batches beforehand, the other takes each frame the long way: they must be the same all the time.
 
 use super::super::{App, ConnId, Error, Instant, Io, Shard};
 use crate::{
@@ -273,8 +273,10 @@ impl Twin {
 
     fn take(&mut self, now: Instant, frame: &[u8]) {
         if !self.follows {
-            self.shard.forget_form();
-        } else if self.taken.is_multiple_of(4) {
+            self.shard.on_any_frame(now, frame, &mut self.app);
+            return;
+        }
+        if self.taken.is_multiple_of(4) {
             self.shard.look_ahead(self.last.iter().map(Vec::as_slice));
         }
         self.taken += 1;
