@@ -81,8 +81,8 @@ impl Shard {
         true
     }
 
-    /// A segment of the connection that was in full at `at`, if it [expects](tcp::Connection::expects) it. False: nothing has
-    /// happened yet.
+    /// A segment of the connection that was in full at `at`, and that the application has been told of, if it
+    /// [expects](tcp::Connection::expects) it. False: nothing has happened yet.
     #[inline(always)]
     pub(super) fn if_expected(
         &mut self,
@@ -93,9 +93,10 @@ impl Shard {
         app: &mut impl App,
     ) -> bool {
         let entry = match self.conns.use_at(slot, at) {
-            Some(entry) if entry.told && entry.conn.expects(segment) => entry,
+            Some(entry) if entry.conn.expects(segment) => entry,
             _ => return false,
         };
+        debug_assert!(entry.told, "who was told of it is not told again");
         debug_assert!(!entry.dead, "of what the application has given up nothing is expected");
         debug_assert_eq!(entry.counted, entry.conn.state(), "what changes the state counts it");
         self.counters.frames_in += 1;

@@ -14,7 +14,7 @@ use wire::{Usual, eth};
 
 impl Shard {
     /// A frame that does not [follow](Self::follow) another one.
-    #[inline]
+    #[inline(never)] // so that who follows does not carry what others need
     pub(super) fn on_other_frame(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> Placed {
         match Usual::parse(frame, self.config.mac) {
             Some(usual) => self.on_usual(now, frame, &usual, app),
@@ -29,6 +29,7 @@ impl Shard {
         let owner = self.owner(&key);
         if let (Some(Owner::Connection(slot)), _) = owner
             && let Some(at) = self.conns.at(slot)
+            && self.conns.look_at(slot, at).told
             && self.if_expected(now, (slot, at), usual.marked, &usual.segment, app)
         {
             self.note_form(frame);
