@@ -11,8 +11,8 @@ use fourwave::metrics::Endpoint;
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{
-    self, Congestion, CopyMode, Ecn, Idle, KernelWait, Profile, Queues, StackConfig, SynCookies, TcpConfig, TxChecksum,
-    XdpMode,
+    self, Congestion, CopyMode, Ecn, Idle, KernelWait, LimitArgs, Profile, Queues, StackConfig, SynCookies, TcpConfig,
+    TxChecksum, XdpMode,
 };
 use crate::notify::Supervisor;
 use crate::say;
@@ -42,7 +42,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
     let stack = at.dad_probes.into_iter().fold(stack, dad);
     let stack = if at.keep_privileges { stack.keep_privileges() } else { stack };
-    let stack = with_metrics(stack, at);
+    let stack = limited(with_metrics(stack, at), &at.limits);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
@@ -53,12 +53,20 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
 pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
     let stack = Stack::kernel().cores(at.cores.iter().copied()).idle(idle(at.idle));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
-    let stack = with_metrics(stack, at);
+    let stack = at.limits.max_connections.into_iter().fold(with_metrics(stack, at), Stack::max_connections);
     if at.keep_privileges { stack.keep_privileges() } else { stack }
 }
 
 fn with_metrics(stack: Stack, at: &StackConfig) -> Stack {
     at.metrics.into_iter().fold(stack, |stack, address| stack.metrics(Endpoint::new(address)))
+}
+
+fn limited(stack: Stack, limits: &LimitArgs) -> Stack {
+    let stack = limits.max_connections.into_iter().fold(stack, Stack::max_connections);
+    let pool_bytes = limits.pool_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let stack = pool_bytes.into_iter().fold(stack, Stack::pool_bytes);
+    let stack = limits.frames.into_iter().fold(stack, Stack::frames);
+    limits.ring.into_iter().fold(stack, Stack::ring)
 }
 
 /// Says where the metrics are, if they are anywhere.

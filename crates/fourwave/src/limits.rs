@@ -51,4 +51,20 @@ impl Stack {
         self.options.limits.pool_bytes = Some(bytes);
         self
     }
+
+    /// Frames of 4096 bytes in the memory of each queue (UMEM), which is locked. 128 to 1,048,576; default: 8192. Of fewer than
+    /// the four rings hold those that come and go take from each other. Not over the kernel's sockets.
+    #[must_use]
+    pub const fn frames(mut self, frames: u32) -> Self {
+        self.options.limits.frames = Some(frames);
+        self
+    }
+
+    /// Frames that each of a queue's rings holds: longer ones take in longer bursts before the kernel drops. A power of two from
+    /// 64 to 32,768; default: 2048. Not over the kernel's sockets.
+    #[must_use]
+    pub const fn ring(mut self, frames: u32) -> Self {
+        self.options.limits.ring = Some(frames);
+        self
+    }
 }

@@ -1,6 +1,7 @@
-//! How much a shard may hold.
+//! How much a shard and its port may hold.
 
 use stack::ShardConfig;
+use xdp::XskConfig;
 
 /// Limits of each shard, as [`ShardConfig`] has them; `None`: its default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub struct Limits {
     pub max_messages: Option<u32>,
     /// Bytes of data kept for all connections together.
     pub pool_bytes: Option<usize>,
+    /// Frames of a queue's memory, as [`XskConfig`] has them.
+    pub frames: Option<u32>,
+    /// Descriptors of each of its rings, as [`XskConfig`] has them.
+    pub ring: Option<u32>,
 }
 
 impl Limits {
@@ -31,5 +36,19 @@ impl Limits {
         set(&mut config.max_timers, self.max_timers);
         set(&mut config.max_messages, self.max_messages);
         set(&mut config.pool_bytes, self.pool_bytes);
+    }
+
+    /// Checked where the port is opened.
+    pub(crate) fn of_port(&self) -> XskConfig {
+        let default = XskConfig::default();
+        let ring = |usual| self.ring.unwrap_or(usual);
+        XskConfig {
+            frame_count: self.frames.unwrap_or(default.frame_count),
+            rx_ring: ring(default.rx_ring),
+            tx_ring: ring(default.tx_ring),
+            fill_ring: ring(default.fill_ring),
+            completion_ring: ring(default.completion_ring),
+            ..default
+        }
     }
 }

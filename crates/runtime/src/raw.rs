@@ -55,7 +55,7 @@ impl Raw {
             copy_mode: options.copy_mode,
             // Bare frames have none to write.
             tx_checksum: xdp::TxChecksum::Compute,
-            ..XskConfig::default()
+            ..options.limits.of_port()
         };
         let (steering, ports, report) = xdp::open(&config, &queues, &[LocalAddress::owned(own.into())])?;
         let port = ports.into_iter().next().ok_or_else(refused)?;

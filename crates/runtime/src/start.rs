@@ -583,7 +583,7 @@ fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering
         xdp_mode: options.xdp_mode,
         copy_mode: options.copy_mode,
         tx_checksum: options.tx_checksum,
-        ..XskConfig::default()
+        ..options.limits.of_port()
     };
     let local = |a: &LocalAddress| match a.owned {
         true => xdp::LocalAddress::owned(a.ip),

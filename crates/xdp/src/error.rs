@@ -43,8 +43,8 @@ pub enum Error {
     },
     /// The frames are more memory than the process may lock.
     #[error(
-        "{bytes} bytes of frames are above the limit on locked memory: raise it (`ulimit -l`, LimitMEMLOCK= of systemd), or \
-         give the program CAP_IPC_LOCK with `{command}`"
+        "{bytes} bytes of frames are above the limit on locked memory: raise it (`ulimit -l`, LimitMEMLOCK= of systemd), \
+         give the program CAP_IPC_LOCK with `{command}`, or take fewer frames (--frames)"
     )]
     Locked {
         /// Bytes asked for.
@@ -163,7 +163,7 @@ pub enum Error {
     )]
     NoBpfLink,
     /// No memory for the frames.
-    #[error("no memory for {bytes} bytes of frames: lower frame_count")]
+    #[error("no memory for {bytes} bytes of frames: take fewer (--frames), or allow the process more")]
     Memory {
         /// Bytes asked for.
         bytes: u64,

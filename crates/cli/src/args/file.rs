@@ -1,16 +1,18 @@
 //! `--config FILE`: the flags of the stack from a TOML file. Flags win over the file.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::limits::parse_ring;
 use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_queues, parse_time_wait};
 use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
 use super::{
-    Congestion, CopyMode, Ecn, Idle, ListenArgs, NumberList, Prefix, Profile, Queues, Stack, SynCookies, TcpArgs,
-    TxChecksum, UsageError, XdpMode,
+    Congestion, CopyMode, Ecn, Idle, LimitArgs, ListenArgs, NumberList, Prefix, Profile, Queues, Stack, SynCookies,
+    TcpArgs, TxChecksum, UsageError, XdpMode,
 };
 
 /// What a file may say: the flags of [`super::StackArgs`] and [`ListenArgs`] by their own names. What is for listening has
@@ -33,6 +35,14 @@ pub(super) struct FileArgs {
     pub(super) metrics: Option<SocketAddr>,
     #[serde(default)]
     pub(super) keep_privileges: bool,
+    #[serde(default, deserialize_with = "max_connections")]
+    max_connections: Option<u32>,
+    #[serde(default, deserialize_with = "pool_bytes")]
+    pool_bytes: Option<u64>,
+    #[serde(default, deserialize_with = "frames")]
+    frames: Option<u32>,
+    #[serde(default, deserialize_with = "ring")]
+    ring: Option<u32>,
     #[serde(default, deserialize_with = "time_wait")]
     time_wait: Option<Duration>,
     ecn: Option<Ecn>,
@@ -66,6 +76,11 @@ impl FileArgs {
         let read: Result<Self, toml::de::Error> = table.clone().try_into();
         // With the key, which the error has on a line of its own.
         read.map_err(|error| UsageError(format!("[stack]: {}", error.to_string().trim().replace('\n', " "))))
+    }
+
+    pub(super) const fn limits(&self) -> LimitArgs {
+        let Self { max_connections, pool_bytes, frames, ring, .. } = *self;
+        LimitArgs { max_connections, pool_bytes, frames, ring }
     }
 
     pub(super) const fn tcp(&self) -> TcpArgs {
@@ -156,6 +171,30 @@ fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D:
     backlog.map(Some).ok_or_else(wrong)
 }
 
+/// A number of a range, quoted or not.
+fn number<'de, D: Deserializer<'de>>(deserializer: D, name: &str, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
+    let word = Word::deserialize(deserializer)?.0;
+    let (least, most) = (range.start(), range.end());
+    let number = word.parse().ok().filter(|n| range.contains(n));
+    number.ok_or_else(|| D::Error::custom(format!("{name} `{word}` is no number from {least} to {most}")))
+}
+
+fn max_connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(u32::try_from(number(deserializer, "max-connections", 1..=1 << 30)?).ok())
+}
+
+fn pool_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    number(deserializer, "pool-bytes", 16 << 10..=1 << 42).map(Some)
+}
+
+fn frames<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(u32::try_from(number(deserializer, "frames", 128..=1 << 20)?).ok())
+}
+
+fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    parse_ring(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
+}
+
 fn min_rto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     parse_min_rto(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
 }
@@ -190,6 +229,14 @@ mod tests {
         assert_eq!(file.copy, Some(CopyMode::ZeroCopy));
         assert_eq!(file.tx_checksum, Some(TxChecksum::Offload));
         assert_eq!(file.metrics, Some(([127, 0, 0, 1], 9464).into()));
+        let file = FileArgs::parse("max-connections = 10\npool-bytes = 16384\nframes = 128\nring = 64\n").unwrap();
+        let limits = file.limits();
+        assert_eq!((limits.max_connections, limits.pool_bytes), (Some(10), Some(16384)));
+        assert_eq!((limits.frames, limits.ring), (Some(128), Some(64)));
+        for wrong in ["max-connections = 0", "pool-bytes = 16383", "frames = 127", "ring = 100"] {
+            let why = FileArgs::parse(wrong).unwrap_err();
+            assert!(why.contains(wrong.rsplit(' ').next().unwrap()), "{why}");
+        }
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
              keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n\

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::file::FileArgs;
 use super::parse::{NumberList, Prefix, Queues, parse_list, parse_prefix, parse_queues, parse_socket};
-use super::{ListenArgs, TcpArgs, TcpConfig, UsageError};
+use super::{LimitArgs, ListenArgs, TcpArgs, TcpConfig, UsageError};
 
 /// Whose TCP does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -114,7 +114,7 @@ pub(crate) enum TxChecksum {
 /// Whose TCP, and where and how the stack runs, as far as it was typed.
 #[derive(Clone, Debug, Args)]
 #[command(
-    next_help_heading = "The stack (with --stack kernel only --cores, --idle, --profile, --metrics and --keep-privileges have an effect)"
+    next_help_heading = "The stack (with --stack kernel only --cores, --idle, --max-connections, --profile, --metrics and --keep-privileges have an effect)"
 )]
 pub(crate) struct StackArgs {
     /// These flags from a TOML file, such as `interface = "eth0"`; flags win over the file
@@ -179,6 +179,9 @@ pub(crate) struct StackArgs {
     keep_privileges: bool,
 
     #[command(flatten)]
+    limits: LimitArgs,
+
+    #[command(flatten)]
     tcp: TcpArgs,
 }
 
@@ -204,6 +207,8 @@ pub(crate) struct StackConfig {
     /// Not with bare frames.
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) keep_privileges: bool,
+    /// What was typed, or is in the file.
+    pub(crate) limits: LimitArgs,
     pub(crate) tcp: TcpConfig,
 }
 
@@ -238,6 +243,7 @@ impl StackArgs {
             None => FileArgs::of(table).map_err(named)?,
         };
         let tcp = TcpConfig::resolve(self.tcp.or(file.tcp()), listen.or(file.listen()));
+        let limits = self.limits.or(file.limits());
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
         let vlan = self.vlan.or(file.vlan);
         let dad_probes = self.dad_probes.or(file.dad_probes);
@@ -274,6 +280,7 @@ impl StackArgs {
             tx_checksum: self.tx_checksum.or(file.tx_checksum).unwrap_or(TxChecksum::Auto),
             metrics,
             keep_privileges: self.keep_privileges || file.keep_privileges,
+            limits,
             tcp,
         })
     }
