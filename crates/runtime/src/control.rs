@@ -1,10 +1,11 @@
 //! The control socket: how `fourwave ss` reads a running process. A Unix socket per stack, mode 0600, in a directory of its
 //! user's: `PID.sock`, and `PID-1.sock` and so on for further stacks of the same process.
 //!
-//! A client sends one line, a JSON [`Request`], and reads JSON lines until the end. It is served by a thread of its own,
-//! which asks the loops for a piece at a time: a client that is slow or hostile holds up nobody but itself.
+//! A client sends one line, a JSON [`Request`], and reads JSON lines until the end. It is served by a thread of its own
+//! (`clients.rs`), which asks the loops for a piece at a time: a client that is slow or hostile holds up nobody but itself.
 
 mod client;
+mod clients;
 mod filter;
 mod holds;
 mod list;
@@ -13,6 +14,7 @@ mod row;
 mod server;
 
 pub use client::{Process, processes};
+pub(crate) use clients::ClientCounts;
 pub use filter::{Filter, MOST_TERMS, Network, Side, Term};
 pub(crate) use holds::holder;
 #[cfg(test)]

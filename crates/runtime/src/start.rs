@@ -166,12 +166,8 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
     let report = Arc::new(report);
-    let monitor = Monitor {
-        shards: mailboxes.clone(),
-        steering: Some(Arc::clone(&steering)),
-        report: Some(Arc::clone(&report)),
-        kernel_sockets: options.kernel_sockets == KernelSockets::Beside,
-    };
+    let of_interface = Some((Arc::clone(&steering), Arc::clone(&report)));
+    let monitor = Monitor::new(mailboxes.clone(), of_interface, options.kernel_sockets == KernelSockets::Beside);
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
         Source {
@@ -179,6 +175,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
             steering: Some(steering),
             endpoints: Some(endpoints.clone()),
             interface: Some(capture::Interface { name: report.interface.clone(), queues, clock }),
+            clients: Arc::clone(&monitor.clients),
         },
         privileges,
     )?;

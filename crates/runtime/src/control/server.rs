@@ -1,6 +1,7 @@
 //! The serving end.
 
 use super::client::sweep;
+use super::clients::{ClientCounts, Clients};
 use super::{Count, Held, Request, holds, list, place};
 use crate::capture;
 use crate::endpoints::Endpoints;
@@ -25,7 +26,7 @@ use xdp::Steering;
 
 const CLIENTS: Token = Token(0);
 const STOP: Token = Token(1);
-/// How long a client may let itself be waited for, in all; then it is dropped. Others wait meanwhile.
+/// How long a client may let itself be waited for, in all; then it is dropped.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Stacks of one process.
 const MOST: u32 = 64;
@@ -44,6 +45,7 @@ pub(crate) struct Source {
     pub(crate) endpoints: Option<Endpoints>,
     /// None without an interface: there are no frames.
     pub(crate) interface: Option<capture::Interface>,
+    pub(crate) clients: Arc<ClientCounts>,
 }
 
 /// An open control socket; its file is removed on drop.
@@ -67,7 +69,7 @@ impl ControlSocket {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let run = move || match privileges.give_up() {
-            Ok(()) => serve(poll, &listener, &source, &stopped),
+            Ok(()) => serve(poll, &listener, source, &stopped),
             Err(error) => tracing::error!(%error, "the control socket is not served"),
         };
         let thread = std::thread::Builder::new().name("fw-control".into()).spawn(run).map_err(failed())?;
@@ -107,15 +109,16 @@ impl Drop for ControlSocket {
     }
 }
 
-fn serve(mut poll: Poll, listener: &UnixListener, source: &Source, stop: &AtomicBool) {
+fn serve(mut poll: Poll, listener: &UnixListener, source: Source, stop: &AtomicBool) {
     let mut events = Events::with_capacity(8);
-    let mut captures = capture::Servers::default();
+    let captures = Arc::new(Mutex::new(capture::Servers::default()));
+    let source = Arc::new(source);
+    let mut clients = Clients::new(Arc::clone(&source.clients));
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((client, _)) => {
-                if let Err(error) = answer(client.into(), source, &mut captures) {
-                    tracing::debug!(%error, "control socket");
-                }
+                let (source, captures) = (Arc::clone(&source), Arc::clone(&captures));
+                clients.serve(client.into(), move |client| serve_one(client, &source, &captures));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let _ = poll.poll(&mut events, None);
@@ -180,12 +183,19 @@ fn request(client: &mut Client) -> io::Result<String> {
     Ok(line)
 }
 
-/// Serves one client: a line in, lines out.
-fn answer(client: UnixStream, source: &Source, captures: &mut capture::Servers) -> io::Result<()> {
-    let mut client = Client::new(client)?;
-    let line = request(&mut client)?;
-    let request = serde_json::from_str(&line)?;
+/// Serves one client: a line in, lines out. Whether it has said anything, and how it went.
+fn serve_one(client: UnixStream, source: &Source, captures: &Mutex<capture::Servers>) -> (bool, io::Result<()>) {
+    let asked = Client::new(client).and_then(|mut client| Ok((request(&mut client)?, client)));
+    match asked {
+        Ok((line, client)) => (!line.is_empty(), answer(client, &line, source, captures)),
+        Err(error) => (true, Err(error)),
+    }
+}
+
+fn answer(client: Client, line: &str, source: &Source, captures: &Mutex<capture::Servers>) -> io::Result<()> {
+    let request = serde_json::from_str(line)?;
     if let Request::Capture(request) = &request {
+        let mut captures = captures.lock().unwrap_or_else(PoisonError::into_inner);
         return captures.start(client.stream, request, source.interface.as_ref(), &source.shards);
     }
     let mut out = BufWriter::new(client);

@@ -90,6 +90,7 @@ families! {
     KERNEL_FAILED = "fourwave_kernel_connections_failed_total", Counter, "shard", "Connections over the kernel's sockets that ended by an error";
     KERNEL_ACCEPT_FAILED = "fourwave_kernel_accept_failed_total", Counter, "shard", "Times there was no descriptor or memory to accept a connection with";
     KERNEL_REFUSED = "fourwave_kernel_opens_refused_total", Counter, "shard", "Active opens for which there was no descriptor, memory or room";
+    CONTROL = "fourwave_control_clients_total", Counter, "outcome", "Clients of the control socket, by what became of them";
     VERDICTS = "fourwave_xdp_verdicts_total", Counter, "verdict", "Packets by what the XDP program decided";
     STARTED = "process_start_time_seconds", Gauge, "", "When the process started, in seconds since 1970";
     CPU = "process_cpu_seconds_total", Counter, "", "User and system time of the process";
@@ -257,6 +258,9 @@ pub(super) fn write(metrics: &Metrics, text: &mut Text) {
         if let Some(shard) = shard {
             write_shard(&index, shard, metrics.report.is_some(), metrics.kernel_sockets, text);
         }
+    }
+    for (outcome, clients) in &metrics.control_clients {
+        text.sample(&CONTROL, &[("outcome", outcome)], clients);
     }
     for (verdict, packets) in &metrics.verdicts {
         text.sample(&VERDICTS, &[("verdict", verdict)], packets);

@@ -16,6 +16,7 @@ pub use text::{Family, Kind, Text};
 
 pub use crate::meter::Turns;
 
+use crate::control::ClientCounts;
 use crate::handoff::HandoffCounters;
 use crate::neighbours::Mailbox;
 use crate::worker::Command;
@@ -66,6 +67,8 @@ pub struct Metrics {
     pub report: Option<Arc<Report>>,
     /// Whether connections over the kernel's sockets are counted as well.
     pub kernel_sockets: bool,
+    /// Clients of the control socket, by what became of them.
+    pub control_clients: Vec<(&'static str, u64)>,
 }
 
 impl Metrics {
@@ -97,9 +100,20 @@ pub struct Monitor {
     pub(crate) steering: Option<Arc<Mutex<Steering>>>,
     pub(crate) report: Option<Arc<Report>>,
     pub(crate) kernel_sockets: bool,
+    pub(crate) clients: Arc<ClientCounts>,
 }
 
 impl Monitor {
+    /// Of loops, and of what they have an interface by; `kernel_sockets`: they have the kernel's as well.
+    pub(crate) fn new(
+        shards: Vec<Mailbox>,
+        of_interface: Option<(Arc<Mutex<Steering>>, Arc<Report>)>,
+        kernel_sockets: bool,
+    ) -> Self {
+        let (steering, report) = of_interface.unzip();
+        Self { shards, steering, report, kernel_sockets, clients: Arc::default() }
+    }
+
     /// How things are: all shards are asked at once, and waited for as long as `patience` says.
     #[must_use]
     pub fn metrics(&self, patience: Duration) -> Metrics {
@@ -111,7 +125,8 @@ impl Monitor {
             steering.verdicts().inspect_err(|error| tracing::debug!(%error, "the verdicts can't be read")).ok()
         });
         let (report, kernel_sockets) = (self.report.clone(), self.kernel_sockets);
-        Metrics { shards, verdicts: verdicts.unwrap_or_default(), report, kernel_sockets }
+        let (verdicts, control_clients) = (verdicts.unwrap_or_default(), self.clients.list());
+        Metrics { shards, verdicts, report, kernel_sockets, control_clients }
     }
 }
 
@@ -168,7 +183,7 @@ mod tests {
             (Mailbox { commands, waker: Arc::clone(&waker) }, inbox)
         };
         let ((held_up, _inbox), (ended, _)) = (mailbox(), mailbox());
-        let monitor = Monitor { shards: vec![held_up, ended], steering: None, report: None, kernel_sockets: true };
+        let monitor = Monitor::new(vec![held_up, ended], None, true);
         let (began, patience) = (Instant::now(), Duration::from_millis(100));
         // The second time the question of the first is still there, and there is no room.
         for _ in 0..2 {

@@ -54,10 +54,11 @@ pub(super) fn start<A: App + Send + 'static>(
     let ends = shards.into_iter().map(|shard| (NoPort, shard));
     // Nobody resolves anything.
     let Loops { workers, mailboxes, wakers, poster, wanted: _ } = loops(options, clock, ends, make)?;
-    let monitor = Monitor { shards: mailboxes.clone(), steering: None, report: None, kernel_sockets: true };
+    let monitor = Monitor::new(mailboxes.clone(), None, true);
+    let clients = Arc::clone(&monitor.clients);
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
     let control = ControlSocket::open(
-        Source { shards: mailboxes, steering: None, endpoints: None, interface: None },
+        Source { shards: mailboxes, steering: None, endpoints: None, interface: None, clients },
         privileges,
     )?;
     let mut running = Running {

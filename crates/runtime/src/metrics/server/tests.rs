@@ -7,7 +7,7 @@ const SOON: Duration = Duration::from_secs(60);
 fn server() -> Server {
     const OWN: super::super::Family =
         super::super::Family { name: "own", kind: super::super::Kind::Gauge, labels: "", help: "A word of its own" };
-    let monitor = Monitor { shards: Vec::new(), steering: None, report: None, kernel_sockets: true };
+    let monitor = Monitor::new(Vec::new(), None, true);
     let endpoint = Endpoint::new(([127, 0, 0, 1], 0).into()).with(|text| text.sample(&OWN, &[], 1));
     let options = crate::Options { keep_privileges: true, ..crate::Options::kernel() };
     Listening::open(&endpoint).unwrap().serve(monitor, Privileges::of(&options)).unwrap()
