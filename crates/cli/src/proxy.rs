@@ -120,16 +120,22 @@ fn connections(at: &StackConfig) -> Connections {
 
 /// Reads the file again, and does what it says from now on; nothing has changed after an error.
 fn reloaded(config: &Config, control: &Control, running: &Running<Proxy>) -> anyhow::Result<String> {
+    let new = prepared(config, control, running).inspect_err(|_| control.refuse_reload())?;
+    let what = summary(&new);
+    let poster = running.poster();
+    control.reload(new, |shard, message| poster.post(shard, message).is_ok(), poster.shards())?;
+    Ok(what)
+}
+
+/// What is in the file now, with the ports that it takes.
+fn prepared(config: &Config, control: &Control, running: &Running<Proxy>) -> anyhow::Result<::proxy::Config> {
     let new = read_proxy(&config.file)?;
     control.check_reload(&new)?;
     let (added, _) = control.changes(&new);
     for address in added {
         running.claim(address)?;
     }
-    let what = summary(&new);
-    let poster = running.poster();
-    control.reload(new, |shard, message| poster.post(shard, message).is_ok(), poster.shards())?;
-    Ok(what)
+    Ok(new)
 }
 
 fn say_status(control: &Control) -> anyhow::Result<()> {

@@ -179,7 +179,7 @@ impl Control {
     ) -> Result<(), ReloadError> {
         let reloaded = self.check_reload(&config).and_then(|()| self.reopen(&config.access_log));
         if let Err(error) = reloaded {
-            self.shared.counters.reloads_refused.one();
+            self.refuse_reload();
             return Err(error);
         }
         let live = {
@@ -193,6 +193,11 @@ impl Control {
             return Err(ReloadError(format!("{missed} of {shards} shards could not be told: reload again")));
         }
         Ok(())
+    }
+
+    /// Counts a reload that came to its end before [`reload`](Self::reload): the file is wrong, or a new listener's port is taken.
+    pub fn refuse_reload(&self) {
+        self.shared.counters.reloads_refused.one();
     }
 
     /// Whether a configuration can take the place of this one while the proxy runs.
