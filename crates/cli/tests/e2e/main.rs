@@ -15,6 +15,7 @@ mod connections;
 mod demo;
 mod doctor;
 mod failures;
+mod faults;
 mod http;
 mod idle;
 mod impaired;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::common::{self, Background};
 use crate::support::{Server, assert_refused, eventually, fourwave, good, lab, need, peer, refused, text, within};
 
-const AT: &str = "127.0.0.1:9464";
+pub(crate) const AT: &str = "127.0.0.1:9464";
 
 fn get(path: &str, more: &[&str]) -> String {
     let url = format!("http://{AT}{path}");
@@ -20,15 +20,15 @@ fn get(path: &str, more: &[&str]) -> String {
 }
 
 /// What is told now.
-struct Told(String);
+pub(crate) struct Told(String);
 
 impl Told {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(get("/metrics", &[]))
     }
 
     /// The sum of a metric's samples that have these labels, of all shards.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let mut values = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let (inside, value) = rest.rsplit_once(' ')?;
@@ -40,7 +40,7 @@ impl Told {
         values.fold(first, |sum, value| sum + value)
     }
 
-    fn count(&self, name: &str) -> f64 {
+    pub(crate) fn count(&self, name: &str) -> f64 {
         self.sum(name, &[])
     }
 

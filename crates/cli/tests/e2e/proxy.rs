@@ -12,24 +12,24 @@ use crate::support::{Server, bulk, eventually, good, kernel_echo, lab, need, tex
 
 /// Far longer than anything here takes on a machine with nothing else to do.
 const LIMIT: Duration = Duration::from_secs(60);
-const LISTENER: &str = "[[listener]]\nname = \"web\"\naddress = \"10.77.0.1:80\"\npool = \"web\"\n";
+pub(crate) const LISTENER: &str = "[[listener]]\nname = \"web\"\naddress = \"10.77.0.1:80\"\npool = \"web\"\n";
 const URL: &str = "http://10.77.0.1";
 
 /// A folder for one test's files, removed on drop.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = common::temporary(name);
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         std::fs::write(self.0.join(name), text).unwrap();
         self.path(name)
     }
@@ -42,7 +42,7 @@ impl Drop for Folder {
 }
 
 /// A pool with backends on these ports of 10.77.0.2; `more` are other lines of its.
-fn pool(more: &str, ports: &[u16]) -> String {
+pub(crate) fn pool(more: &str, ports: &[u16]) -> String {
     let backend = |port: &u16| format!("[[pool.backend]]\naddress = \"10.77.0.2:{port}\"\n");
     let backends: String = ports.iter().map(backend).collect();
     format!("[[pool]]\nname = \"web\"\n{more}\n{backends}")
@@ -54,17 +54,17 @@ fn over_kernel(pool: &str) -> String {
 }
 
 /// The proxy of one test.
-struct Proxy {
-    server: Server,
+pub(crate) struct Proxy {
+    pub(crate) server: Server,
     out: PathBuf,
 }
 
 impl Proxy {
-    fn start(folder: &Folder, text: &str) -> Self {
+    pub(crate) fn start(folder: &Folder, text: &str) -> Self {
         Self::start_with(folder, text, &[])
     }
 
-    fn start_with(folder: &Folder, text: &str, flags: &[&str]) -> Self {
+    pub(crate) fn start_with(folder: &Folder, text: &str, flags: &[&str]) -> Self {
         let (file, out) = (folder.write("proxy.toml", text), folder.0.join("out.json"));
         let mut command = common::in_namespace("fw-a", &["proxy", "-c", &file, "--json"]);
         command.args(flags).stdout(std::fs::File::create(&out).unwrap());
@@ -72,23 +72,23 @@ impl Proxy {
     }
 
     /// What SIGUSR1 shows.
-    fn status(&mut self) -> Value {
+    pub(crate) fn status(&mut self) -> Value {
         self.server.signal(Signal::USR1);
         json(&self.server.line_with("\"counters\""))
     }
 
-    fn counter(&mut self, name: &str) -> u64 {
+    pub(crate) fn counter(&mut self, name: &str) -> u64 {
         self.status()["counters"][name].as_u64().unwrap_or_else(|| panic!("a counter {name}"))
     }
 
-    fn reload(&mut self, folder: &Folder, text: &str) {
+    pub(crate) fn reload(&mut self, folder: &Folder, text: &str) {
         folder.write("proxy.toml", text);
         self.server.signal(Signal::HUP);
         self.server.says("reloaded ");
     }
 
     /// SIGTERM, a good end, and what was counted.
-    fn stop(mut self) -> Value {
+    pub(crate) fn stop(mut self) -> Value {
         self.server.signal(Signal::TERM);
         self.ended()
     }
@@ -133,7 +133,7 @@ fn curl(args: &[&str]) -> String {
     good(curl_command(args))
 }
 
-fn curl_command(args: &[&str]) -> Command {
+pub(crate) fn curl_command(args: &[&str]) -> Command {
     let mut all = vec!["curl", "--silent", "--show-error", "--fail", "--max-time", "600"];
     all.extend(args);
     within("fw-b", 700, &all)

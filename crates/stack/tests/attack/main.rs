@@ -6,6 +6,7 @@
 mod support;
 
 mod blind;
+mod clock;
 mod field;
 mod floods;
 mod garbage;

@@ -11,13 +11,13 @@ use wire::{
     tcp::{Flags, Header, SackBlocks},
 };
 
-fn ms(n: u64) -> Duration {
+pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// A peer by hand: as many of them as there are addresses.
 #[derive(Debug, Clone)]
-struct Peer {
+pub(crate) struct Peer {
     ip: IpAddr,
     port: u16,
     mss: u16,
@@ -31,7 +31,7 @@ struct Peer {
 
 impl Peer {
     /// Numbers begin at 301; the window scale is 2^7, and there are no timestamps.
-    fn many(count: usize, port: u16) -> Vec<Self> {
+    pub(crate) fn many(count: usize, port: u16) -> Vec<Self> {
         let ip = |n: usize| IpAddr::from([10, 7, (n >> 8) as u8, n as u8]);
         let peer = |n| Self { ip: ip(n), port, mss: 1460, window: 512, snd: 301, rcv: 0, una: 301, open: false };
         (0..count).map(peer).collect()
@@ -85,7 +85,7 @@ fn heard(peers: &mut [Peer], strike: &Strike<'_>) -> Vec<(usize, Header, usize)>
 }
 
 /// All open their connections.
-fn open(field: &mut Field, peers: &mut [Peer]) {
+pub(crate) fn open(field: &mut Field, peers: &mut [Peer]) {
     for peer in peers.iter() {
         field.server.on_neighbour(peer.ip, Some(PEER));
     }
@@ -102,7 +102,7 @@ fn open(field: &mut Field, peers: &mut [Peer]) {
     assert!(peers.iter().all(|p| p.open));
 }
 
-fn field(pool_bytes: usize) -> Field {
+pub(crate) fn field(pool_bytes: usize) -> Field {
     let mut field = Field::new(false, ListenOptions::default(), |c| c.pool_bytes = pool_bytes);
     field.run(ms(50), nobody);
     field
