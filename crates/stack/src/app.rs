@@ -11,7 +11,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes};
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Detail, Error, Half, Info, Keepalive, Profile, SoftError, State};
+use tcp::{Detail, Error, Half, Info, Keepalive, Profile, SoftError, State, recorder::What};
 use wheel::{Duration, Instant};
 
 /// An application on a shard's own thread. A callback must not block: nothing else runs meanwhile.
@@ -477,7 +477,10 @@ impl Io<'_> {
         if conn.is_kernel() {
             return self.shard.sockets()?.set(conn, SocketOption::Profile(profile));
         }
-        self.shard.with(self.now, conn, |c, env| c.set_profile(env, profile))
+        self.shard.with(self.now, conn, |c, env| {
+            env.pool.note(env.now, c.iss(), What::Called, 5 + profile as u8, [0; 4]);
+            c.set_profile(env, profile);
+        })
     }
 
     /// What `fourwave ss` shows.

@@ -58,6 +58,8 @@ pub struct ShardConfig {
     pub max_messages: u32,
     /// Bytes of data kept for all connections together.
     pub pool_bytes: usize,
+    /// Records of the flight recorder ([`recorder`](crate::recorder)), of 32 bytes each; 0: it is off. 0 to 2^24, 65,536 by default.
+    pub trace_records: u32,
     /// What connections have in common.
     pub tcp: tcp::Config,
     /// Secrets, from the system's random source: the table's key, the ISN's, the ports', the SYN cookies'. Shards of one
@@ -87,6 +89,7 @@ impl ShardConfig {
             max_timers: 1 << 22,
             max_messages: 4096,
             pool_bytes: 256 << 20,
+            trace_records: 1 << 16,
             tcp: tcp::Config::default(),
             secrets,
             place: crate::Place::ALONE,
@@ -108,6 +111,7 @@ impl ShardConfig {
         within("max_time_wait", self.max_time_wait.into(), 1..=1 << 30, "1 to 2^30")?;
         within("max_timers", self.max_timers.into(), 0..=1 << 30, "0 to 2^30")?;
         within("max_messages", self.max_messages.into(), 1..=1 << 20, "1 to 2^20")?;
+        within("trace_records", self.trace_records.into(), 0..=1 << 24, "0 to 2^24")?;
         within("pool_bytes", self.pool_bytes as u64, 16 << 10..=1 << 42, "16 KiB to 4 TiB")?;
         within("vlan", (self.vlan.unwrap_or(0) & 0xfff).into(), 0..=4094, "an identifier of 0 to 4094")?;
         within("place.count", self.place.count.into(), 1..=65_535, "at least 1")?;

@@ -40,6 +40,7 @@ mod tap;
 mod time_wait;
 mod timers;
 mod toeplitz;
+pub mod trace;
 
 pub use app::{App, ConnectError, Io};
 pub use causes::ResetCause;
@@ -61,9 +62,10 @@ pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};
 
 pub use bytes::Bytes;
+pub use tcp::recorder;
 pub use tcp::{
     Config as TcpConfig, ConfigError, Congestion, Detail, DropReason, Ecn, Error, Half, IcmpError, Info, Keepalive,
     Listing, LossCounters, PoolCounters, Profile, Recovery, Settings, SoftError, State, Why,
 };
 pub use wheel::{Duration, Instant};
-pub use wire::MacAddr;
+pub use wire::{MacAddr, SeqNum};

@@ -20,6 +20,7 @@ mod passive;
 mod services;
 mod strays;
 mod suspect;
+mod trace;
 mod train;
 mod usage;
 mod usual;
@@ -58,6 +59,7 @@ use connections::Connections;
 use core::net::{IpAddr, SocketAddr};
 use follow::Follower;
 use foreign::Foreign;
+use tcp::recorder::Recorder;
 use tcp::{ConfigError, Connection, Cookies, Env, Error, IsnGenerator, Pool};
 use train::Model;
 use wheel::{Instant, Near, Wheel};
@@ -216,7 +218,11 @@ impl Shard {
             half_opens: HalfOpens::new(now, config.max_half_open),
             cookies: Cookies::new(cookies),
             wheel: Wheel::near(now),
-            pool: Pool::new(config.pool_bytes),
+            pool: {
+                let mut pool = Pool::new(config.pool_bytes);
+                pool.set_recorder(Recorder::new(config.trace_records));
+                pool
+            },
             listeners: Listeners::default(),
             ports: Ports::new(ports, config.ports.clone()),
             plans: Plans::new(config.place, config.ports.clone()),
@@ -420,7 +426,7 @@ impl Shard {
         if due || (entry.conn.state() == tcp::State::Closed && !entry.over) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             if let Some(reset) = entry.conn.on_timeout(&mut env) {
-                self.reset_to(slot, reset, ResetCause::Timeout);
+                self.reset_to(now, slot, reset, ResetCause::Timeout);
             }
             self.dispatch(now, slot, app);
             self.mark(slot);

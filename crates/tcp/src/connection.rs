@@ -8,6 +8,7 @@ mod inspect;
 mod keepalive;
 mod linger;
 mod listing;
+mod notes;
 mod path;
 mod predicted;
 mod profile;
@@ -260,8 +261,11 @@ impl Connection {
             State::SynSent => self.in_syn_sent(env, segment),
             _ => self.in_later_states(env, segment),
         };
+        if let Some(reason) = outcome.dropped {
+            self.note_dropped(env, segment, reason);
+        }
         self.heard(env.now, &outcome);
-        self.stepped_from(before, env.now);
+        self.stepped_from(before, env);
         outcome
     }
 
@@ -275,13 +279,16 @@ impl Connection {
             self.finish(env, None);
             return None;
         }
-        let (r2, timeouts) = (self.r2(env), self.snd.timeouts());
+        let (r2, timeouts, probes) = (self.r2(env), self.snd.timeouts(), self.snd.window_probes());
         let over = self.user_deadline().is_some_and(|at| at <= env.now);
         if over || !self.snd.on_timeout(env, r2) {
             self.finish(env, Some(self.silence()));
             return None;
         }
         self.on_retransmission(env, timeouts);
+        if self.snd.window_probes() > probes {
+            self.snd.note_window_probe(env);
+        }
         self.on_keepalive_timeout(env)
     }
 
@@ -295,13 +302,25 @@ impl Connection {
 
     /// The application has read the first `n` bytes of the queue.
     pub fn consume(&mut self, env: &mut Env<'_>, n: u32) {
+        let shut = n > 0 && self.rcv.is_shut_at(self.rcv.rcv_nxt());
         self.rcv.consume(env, n, self.state.may_receive());
+        if shut && self.state.may_receive() {
+            self.note_window_opened(env);
+        }
     }
 
     /// Queues what the application left of bytes that were delivered in place.
     pub fn keep(&mut self, env: &mut Env<'_>, rest: &[u8]) {
         if !self.read_shut {
+            let before = self.rcv.rcv_nxt();
             self.rcv.keep(env.pool, rest, !self.state.may_receive());
+            if self.rcv.rcv_nxt() != before {
+                let at = self.rcv.rcv_nxt();
+                self.note_no_memory(env, at, before.since(at) as usize);
+            }
+            if self.state.may_receive() && self.rcv.is_shut_at(before) {
+                self.note_window_closed(env);
+            }
         }
     }
 
@@ -309,6 +328,7 @@ impl Connection {
     ///
     /// After reading is shut down, data of the peer is answered by a reset.
     pub fn shutdown(&mut self, env: &mut Env<'_>, half: Half) {
+        self.note_shutdown(env, half);
         if half != Half::Write {
             self.read_shut = true;
             let unread = self.rcv.unread();
@@ -331,6 +351,7 @@ impl Connection {
             self.stop_linger();
             return None;
         }
+        self.note_close(env);
         self.orphan = true;
         self.close_write(env);
         self.watch_fin_wait2(env);
@@ -347,7 +368,7 @@ impl Connection {
             self.snd.close();
             self.step_if_closed();
         }
-        self.stepped_from(before, env.now);
+        self.stepped_from(before, env);
     }
 
     /// RFC 9293 section 3.10.4: a CLOSE in SYN-RECEIVED takes effect in ESTABLISHED.
@@ -364,6 +385,7 @@ impl Connection {
             // Its end was told already.
             return None;
         }
+        self.note_abort(env);
         let told = self.resets();
         let reset = self.reset_of_ours(env);
         self.finish(env, Some(Error::Aborted));
@@ -499,14 +521,16 @@ impl Connection {
         }
     }
 
-    fn stepped_from(&mut self, before: State, now: Instant) {
+    fn stepped_from(&mut self, before: State, env: &mut Env<'_>) {
         if self.state != before {
-            self.since = now;
+            self.since = env.now;
+            self.note_state(env);
         }
     }
 
     /// The connection is over, in order or by an error. Data already received in order stays readable.
     fn finish(&mut self, env: &mut Env<'_>, error: Option<Error>) {
+        self.note_end(env, error);
         self.state = State::Closed;
         self.snd.clear(env);
         self.rcv.stop(env.pool);

@@ -43,11 +43,11 @@ impl Error {
     pub const fn index(self) -> usize {
         self as usize
     }
-}
 
-impl core::fmt::Display for Error {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
+    /// In a sentence's words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Reset => "the peer reset the connection",
             Self::Refused => "the peer refused the connection",
             Self::TimedOut => "the peer did not answer",
@@ -56,7 +56,13 @@ impl core::fmt::Display for Error {
             Self::Aborted => "the connection was aborted on this side",
             Self::BrokenPipe => "this side has shut down writing",
             Self::NotConnected => "the connection is closed",
-        })
+        }
+    }
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -25,6 +25,17 @@ pub enum IcmpError {
 }
 
 impl IcmpError {
+    /// Every one, in the order of its index, with its name.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::NetUnreachable, "network unreachable"),
+        (Self::HostUnreachable, "host unreachable"),
+        (Self::ProtocolUnreachable, "protocol unreachable"),
+        (Self::PortUnreachable, "port unreachable"),
+        (Self::Prohibited, "prohibited"),
+        (Self::TimeExceeded, "time exceeded"),
+        (Self::ParameterProblem, "parameter problem"),
+    ];
+
     /// The error that an ICMP message for IPv4 reports; `None` if it is none that concerns a connection.
     #[must_use]
     pub const fn v4(kind: u8, code: u8) -> Option<Self> {

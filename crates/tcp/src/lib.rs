@@ -40,6 +40,7 @@ mod losses;
 mod negotiation;
 mod pool;
 mod profile;
+pub mod recorder;
 mod recv;
 mod send;
 mod soft;

@@ -3,10 +3,16 @@
 
 mod references;
 
-use crate::{losses::LossCounters, send::Flight};
+use crate::{
+    losses::LossCounters,
+    recorder::{Record, Recorder, What},
+    send::Flight,
+};
 use alloc::{boxed::Box, vec, vec::Vec};
 use bytes::Bytes;
 use references::References;
+use wheel::Instant;
+use wire::SeqNum;
 
 /// Bytes in one chunk: a full-sized Ethernet segment fits, and 32 of them make a 64 KiB slab.
 pub const CHUNK_BYTES: usize = 2048;
@@ -88,6 +94,7 @@ pub struct Pool {
     /// Scoreboards for the next connections that send: a request and its answer shall not cost an allocation.
     #[allow(clippy::vec_box)] // the boxes are what is handed out
     flights: Vec<Box<Flight>>,
+    recorder: Box<Recorder>,
 }
 
 impl Pool {
@@ -105,6 +112,7 @@ impl Pool {
             counters: PoolCounters::default(),
             losses: LossCounters::default(),
             flights: Vec::new(),
+            recorder: Box::default(),
         }
     }
 
@@ -152,6 +160,24 @@ impl Pool {
     #[cold]
     pub(crate) fn count_loss(&mut self, f: impl FnOnce(&mut LossCounters)) {
         f(&mut self.losses);
+    }
+
+    /// Records what happens to its connections from now on.
+    pub fn set_recorder(&mut self, recorder: Recorder) {
+        *self.recorder = recorder;
+    }
+
+    /// What has happened to its connections: nothing, unless it was given a [recorder](Self::set_recorder).
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Something happened to the connection with the ISS `who`: see [`recorder`](crate::recorder).
+    #[cold]
+    #[inline(never)]
+    pub fn note(&mut self, at: Instant, who: SeqNum, what: What, detail: u8, numbers: [u32; 4]) {
+        self.recorder.write(Record { at, who, what, detail, times: 1, numbers });
     }
 
     pub(crate) fn count(&mut self, f: impl FnOnce(&mut PoolCounters)) {

@@ -286,6 +286,13 @@ impl Connections {
         self.awake.get(self.at(slot)?)
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn awake_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        let at = self.at(slot)?;
+        self.awake.get_mut(at)
+    }
+
     /// The generation of a slot.
     #[inline]
     pub(super) fn generation(&self, slot: u32) -> u32 {

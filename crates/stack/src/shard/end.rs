@@ -58,7 +58,7 @@ impl Shard {
             entry.conn.shutdown(&mut env, Half::Write);
         } else {
             if let Some(reset) = entry.conn.abort(&mut env) {
-                self.reset_to(slot, reset, ResetCause::Operator);
+                self.reset_to(now, slot, reset, ResetCause::Operator);
             }
             self.dispatch(now, slot, app);
         }

@@ -107,7 +107,10 @@ impl Shard {
         match entry.conn.on_expected(&mut env, segment) {
             Data::Whole => self.give(now, id, true, segment.payload, app),
             Data::Kept => {}
-            Data::Dropped(reason) => self.counters.dropped(reason),
+            Data::Dropped(reason) => {
+                self.counters.dropped(reason);
+                self.note_no_memory(now, id.slot, segment.seq, segment.payload.len());
+            }
         }
         self.tell_and_mark(now, slot, at, app);
         true

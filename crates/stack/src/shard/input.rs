@@ -369,17 +369,21 @@ impl Shard {
         let outcome = entry.conn.on_segment(&mut env, segment);
         let urgent = entry.conn.may_have_urgent();
         if opening || link.way == Way::Handed {
-            Self::note_landing(entry, link.way, &mut self.plans, &mut self.counters);
+            Self::note_landing(entry, link.way, &mut self.plans, &mut self.counters, &mut env);
         }
         self.counters.count_state(&mut entry.counted, entry.conn.state());
         if let Some(reason) = outcome.dropped {
             self.counters.dropped(reason);
+            if reason == DropReason::NoMemory {
+                self.note_no_memory(now, slot, segment.header.seq, segment.payload.len());
+            }
         }
         if let Some(reset) = outcome.reset
             && let Some((local, remote)) = self.entry(slot).map(|e| (e.key.local(), e.key.remote()))
         {
             let unread = outcome.dropped == Some(DropReason::NobodyReads);
             let cause = if unread { ResetCause::NobodyReads } else { ResetCause::Opening };
+            self.note_reset(now, slot, cause);
             self.reset((link.src, link.vlan), (local, remote), reset, cause);
         }
         if let Some((at, len)) = outcome.deliver {

@@ -70,6 +70,7 @@ impl Shard {
         let entry = Entry { told: true, vlan, plan, ..new_entry(key, hash, conn) };
         let slot = self.insert(entry).ok_or(ConnectError::TooMany)?;
         self.begin_with_path(now, slot);
+        self.note_opened(now, slot, false, start.mss, 0);
         self.counters.connected += 1;
         self.mark(slot);
         Ok(self.id(slot))
@@ -253,16 +254,16 @@ impl Shard {
 
     pub(crate) fn close(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> {
         let reset = self.with(now, conn, |c, env| c.close(env))?;
-        self.give_up(conn, reset)
+        self.give_up(now, conn, reset)
     }
 
     pub(crate) fn abort(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> {
         let reset = self.with(now, conn, |c, env| c.abort(env))?;
-        self.give_up(conn, reset)
+        self.give_up(now, conn, reset)
     }
 
     /// The application has given up its handle: unless it lingers it hears no more, and a connection that is over is finished here.
-    fn give_up(&mut self, conn: ConnId, reset: Option<Reset>) -> Result<(), Error> {
+    fn give_up(&mut self, now: Instant, conn: ConnId, reset: Option<Reset>) -> Result<(), Error> {
         let entry = self.living(conn)?;
         entry.dead = !entry.conn.lingers();
         if entry.over {
@@ -270,7 +271,7 @@ impl Shard {
         }
         let closed = entry.conn.state() == tcp::State::Closed || entry.unread_end;
         if let Some(reset) = reset {
-            self.reset_to(conn.slot, reset, ResetCause::Application);
+            self.reset_to(now, conn.slot, reset, ResetCause::Application);
         }
         if closed {
             let Some(entry) = self.entry(conn.slot) else { return Ok(()) };
@@ -285,10 +286,11 @@ impl Shard {
     }
 
     /// Queues a reset to a connection's peer, if its neighbour is known.
-    pub(super) fn reset_to(&mut self, slot: u32, reset: Reset, cause: ResetCause) {
+    pub(super) fn reset_to(&mut self, now: Instant, slot: u32, reset: Reset, cause: ResetCause) {
         let Some(entry) = self.entry(slot) else { return };
         let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan());
         if mac != MacAddr::default() {
+            self.note_reset(now, slot, cause);
             self.reset((mac, vlan), (local, remote), reset, cause);
         }
     }
@@ -326,6 +328,7 @@ impl Shard {
         if self.tap.is_some() {
             self.tap_conn(slot, |tap, flow, iss, irs| tap.gone(flow, iss, irs));
         }
+        self.note_gone(now, slot);
         if let Some(entry) = self.conns.get_mut(slot) {
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.release(&mut env);

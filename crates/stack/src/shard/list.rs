@@ -212,7 +212,7 @@ impl Shard {
     }
 
     /// Why a connection is not sending, if it is not for TCP's reasons.
-    fn why(&self, slot: u32, key: &FlowKey) -> Option<Why> {
+    pub(super) fn why(&self, slot: u32, key: &FlowKey) -> Option<Why> {
         self.conns.awake(slot).filter(|entry| entry.waits)?;
         let absent = self.absent.contains(&key.local().ip());
         let routed = !absent && self.routes.next_hop(key.remote().ip()).is_some();

@@ -228,6 +228,7 @@ impl Shard {
         if let Some(entry) = self.conns.get_mut(slot) {
             entry.conn.held_up(&Env { now, config: &self.config.tcp, pool: &mut self.pool });
         }
+        self.note_waits(now, slot);
         self.arm(slot);
     }
 

@@ -214,6 +214,7 @@ impl Shard {
         // Most often its next segment is the next that comes.
         self.table.remember(knocker.key, slot);
         self.begin_with_path(now, slot);
+        self.note_opened(now, slot, true, start.mss, half.timeouts());
         if self.neighbours.known(next_hop).is_none() {
             // It has nothing to send, but a neighbour to ask for.
             self.mark(slot);

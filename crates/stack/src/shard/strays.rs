@@ -1,13 +1,13 @@
 //! Frames that arrive at one shard and are another's: a stray goes from shard to shard until one knows its flow, or all have
 //! been asked.
 
-use super::{App, Entry, FlowKey, Instant, Shard};
+use super::{App, Entry, Env, FlowKey, Instant, Shard};
 use crate::{
     counters::Counters,
     landing::{Landing, LandingState, Plans},
     placement::{Placed, Way},
 };
-use tcp::{Knock, State, answer_listen};
+use tcp::{Knock, State, answer_listen, recorder::What};
 use wire::tcp::Segment;
 
 impl Shard {
@@ -80,10 +80,17 @@ impl Shard {
 
     /// A connection got a segment: the first reply to its SYN, or one that was handed over. What that says of the plan is
     /// said once.
-    pub(super) fn note_landing(entry: &mut Entry, way: Way, plans: &mut Plans, counters: &mut Counters) {
+    pub(super) fn note_landing(
+        entry: &mut Entry,
+        way: Way,
+        plans: &mut Plans,
+        counters: &mut Counters,
+        env: &mut Env<'_>,
+    ) {
         let (local, remote, home) = (entry.key.local(), entry.key.remote(), way != Way::Handed);
         if entry.counted != State::SynSent {
             if !home && !core::mem::replace(&mut entry.astray, true) {
+                env.pool.note(env.now, entry.conn.iss(), What::Handed, 0, [0; 4]);
                 plans.on_stray(local, remote);
             }
         } else if entry.conn.state() != State::SynSent {

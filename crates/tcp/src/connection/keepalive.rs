@@ -44,6 +44,7 @@ impl Connection {
         }
         self.header(env, self.snd.ack_seq() - 1, Flags::ACK, &mut emit.header);
         (emit.payload_len, emit.ect) = (0, false);
+        self.note_keepalive(env);
         true
     }
 }

@@ -18,6 +18,7 @@ impl Connection {
         if !self.is_in_flight(seq) {
             return false;
         }
+        self.note_icmp(env, seq, error);
         if matches!(self.state, State::SynSent | State::SynReceived) && error.is_hard() {
             self.finish(env, Some(error.as_end()));
         } else {
@@ -39,10 +40,13 @@ impl Connection {
             return false;
         }
         let (mss, sizes) = (mss.max(self.least_mss()), self.sizes);
-        match self.extras().path.too_big(mss, seq, sizes) {
-            TooBig::Ignored => return false,
-            TooBig::Later => {}
-            TooBig::Now(mss) => self.lower_mss(env, mss, true),
+        let word = self.extras().path.too_big(mss, seq, sizes);
+        if matches!(word, TooBig::Ignored) {
+            return false;
+        }
+        self.note_too_big(env, mss, matches!(word, TooBig::Now(_)));
+        if let TooBig::Now(mss) = word {
+            self.lower_mss(env, mss, true);
         }
         true
     }
@@ -73,7 +77,9 @@ impl Connection {
         let mut sizes = self.sizes;
         if let Some(mss) = self.extras().path.set_link(env.now, mss, current, &mut sizes) {
             self.sizes = sizes;
+            let was = self.snd.mss();
             self.snd.set_mss(mss - overhead);
+            self.note_path_mss(env, was);
         }
     }
 
@@ -109,7 +115,9 @@ impl Connection {
         self.sizes = sizes;
         // What is in flight and too big is sent again at once, and does not count as lost for congestion (RFC 1191
         // section 6.4).
+        let was = self.snd.mss();
         self.snd.set_mss(mss.min(current) - overhead);
+        self.note_path_mss(env, was);
     }
 
     /// The retransmission timer has expired for the `nth` time in a row.
@@ -152,6 +160,7 @@ impl Connection {
         };
         let retransmits = self.snd.retransmits();
         self.extras().path.probing(size, cut.seq + cut.len, retransmits);
+        self.note_path_probe(env, size);
         Some(cut)
     }
 }

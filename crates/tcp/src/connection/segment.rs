@@ -96,6 +96,9 @@ impl Connection {
         if flags.contains(Flags::RST) {
             return self.reset(env, segment);
         }
+        if self.rcv.is_shut_at(segment.header.seq) {
+            self.note_window_closed(env);
+        }
         let takes_ack = self.state.is_synchronized() && flags.contains(Flags::ACK) && !flags.contains(Flags::SYN);
         if takes_ack && self.snd.plausible_ack(segment.header.ack) {
             let outcome = self.acknowledge(env, segment);
@@ -289,6 +292,7 @@ impl Connection {
         self.rcv.acknowledge_fin(env, self.state == State::CloseWait);
         // Nothing comes behind a FIN: what a peer without sense has sent from there is not kept, nor reported.
         self.rcv.drop_out_of_order(env.pool);
+        self.note_fin_received(env);
         self.events.peer_closed = !self.orphan;
         self.fin_wait2 = None;
         if self.state == State::TimeWait {

@@ -49,6 +49,7 @@ impl Connection {
             return;
         }
         env.pool.count_loss(|c| c.timeouts += 1);
+        self.snd.note_timeout(env);
         self.on_path_timeout(env, timeouts);
         if timeouts > R1 {
             let extras = self.extras();

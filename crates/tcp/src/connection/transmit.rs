@@ -33,7 +33,7 @@ impl Connection {
         match if may_send { self.next_cut(env, option_bytes) } else { None } {
             Some(cut) => self.emit_data(env, cut, sack, out, emit),
             None if self.rcv.ack_wanted() => self.emit_ack(env, sack, emit),
-            None => return self.emit_keepalive(env, emit),
+            None => return self.emit_other(env, emit),
         }
         true
     }
@@ -72,6 +72,7 @@ impl Connection {
         }
         if cut.fin {
             flags |= Flags::FIN;
+            self.note_fin_sent(env, cut);
         }
         if cut.cwr {
             flags |= Flags::CWR;
@@ -87,6 +88,14 @@ impl Connection {
         let size = header.options.len() + payload_len;
         self.sizes.sent(u16::try_from(size).unwrap_or(u16::MAX), cut.seq + cut.len);
         (emit.payload_len, emit.ect) = (payload_len, cut.ect);
+    }
+
+    /// There is nothing to send, or it is held back.
+    fn emit_other(&mut self, env: &mut Env<'_>, emit: &mut Emit) -> bool {
+        if self.snd.is_shut_out(env.now) {
+            self.snd.note_shut_out(env);
+        }
+        self.emit_keepalive(env, emit)
     }
 
     fn emit_ack(&mut self, env: &mut Env<'_>, sack: Option<SackBlocks>, emit: &mut Emit) {

@@ -102,7 +102,9 @@ impl Sender {
         if new {
             self.advance(env, ack.number);
         }
+        let before = flight.phase;
         self.on_evidence(env, &mut flight, &ack, new, &mut delivered);
+        self.note_phase(env, &flight, before);
         if flight.board.is_empty() {
             env.pool.give_flight(flight);
             return;
@@ -287,11 +289,11 @@ mod tests {
                     } else {
                         sender.on_any_ack(&mut env, ack)
                     }
-                    sender.update_window(&env, header.seq, header.ack, header.window, false);
+                    sender.update_window(&mut env, header.seq, header.ack, header.window, false);
                 }
                 Op::Pass(_) => {
                     if sender.timer().is_some_and(|(_, at)| at <= now) {
-                        sender.on_timeout(&env, Duration::MAX);
+                        sender.on_timeout(&mut env, Duration::MAX);
                     }
                 }
                 Op::Close => sender.close(),

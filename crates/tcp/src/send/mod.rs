@@ -8,6 +8,7 @@ mod detail;
 mod frto;
 mod inspect;
 mod nagle;
+mod notes;
 mod pacing;
 mod persist;
 pub(crate) mod pmtu;
@@ -337,12 +338,13 @@ impl Sender {
     /// RFC 9293 section 3.10.7.4, fifth: the send window, from a segment that is not older than the last that set it.
     /// `orphan`: nobody waits for the rest to be sent, or not longer than the user timeout.
     #[inline(always)] // most often it is two numbers
-    pub(crate) fn update_window(&mut self, env: &Env<'_>, seq: SeqNum, ack: SeqNum, window: u16, orphan: bool) {
+    pub(crate) fn update_window(&mut self, env: &mut Env<'_>, seq: SeqNum, ack: SeqNum, window: u16, orphan: bool) {
         if !self.is_newer(seq, ack) {
             return;
         }
         let window = u32::from(window) << self.shift;
-        let changed = window != self.snd_wnd;
+        let before = self.snd_wnd;
+        let changed = window != before;
         if changed {
             self.snd_wnd = window;
             self.max_window = self.max_window.max(window);
@@ -356,7 +358,7 @@ impl Sender {
                 self.silent_since = env.now;
             }
             if window > 0 && changed {
-                self.stop_probing();
+                self.window_opened(env.pool, env.now, (before, window));
             }
         }
     }
@@ -386,6 +388,7 @@ impl Sender {
         let again = self.snd_max != self.iss;
         if again {
             env.pool.count_loss(|c| c.retransmitted += 1);
+            self.note_syn_again(env);
         } else {
             self.deadline = None;
         }
@@ -450,6 +453,7 @@ impl Sender {
         if again {
             flight.board.sent_again(cut.seq, end, env.now);
             env.pool.count_loss(|c| c.retransmitted += 1);
+            self.note_again(env, cut, &flight);
             if cut.seq == self.snd_una {
                 // RFC 6298 (5.1): no segment's timer expires sooner than one RTO after it was sent.
                 self.deadline = None;
@@ -534,7 +538,7 @@ impl Sender {
     }
 
     /// Acts on the timers that are due. False when the peer has been silent for `r2` (RFC 9293 section 3.8.3).
-    pub(crate) fn on_timeout(&mut self, env: &Env<'_>, r2: Duration) -> bool {
+    pub(crate) fn on_timeout(&mut self, env: &mut Env<'_>, r2: Duration) -> bool {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= env.now);
         let (mut rto, persist) = (due(self.deadline), due(self.persist.deadline()));
         if (rto || persist) && env.now - self.silent_since >= r2 {
@@ -546,6 +550,7 @@ impl Sender {
         }
         self.pacer.on_timeout(env.now);
         let mut flight = self.flight.take();
+        let before = flight.as_ref().map(|f| f.phase);
         if let Some(f) = &mut flight {
             if due(f.reorder_at) {
                 self.reorder_timeout(f, env.now);
@@ -569,6 +574,9 @@ impl Sender {
             // With nothing outstanding what there is to send can't leave, and only R2 runs.
             let wanted = flight.is_some() || !self.syn_acked || self.has_unsent();
             self.deadline = wanted.then(|| env.now + self.rto.timeout(env.config));
+        }
+        if let Some((f, before)) = flight.as_ref().zip(before) {
+            self.note_phase(env, f, before);
         }
         self.flight = flight;
         true

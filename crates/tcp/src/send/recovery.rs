@@ -23,7 +23,7 @@ const DUPLICATE_THRESHOLD: u32 = 3;
 
 /// What is being done about congestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Nothing.
     #[default]
     Open,
