@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
+use fourwave::trace::Tracer;
 use fourwave::{Pulse, Running};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -30,6 +31,8 @@ struct Watched {
     socket: UnixDatagram,
     to: SocketAddr,
     pulse: Pulse,
+    /// Writes down what the loops that turn know when one stands still.
+    tracer: Option<Tracer>,
     /// A sign of life is due within this.
     watchdog: Option<Duration>,
     interval: Duration,
@@ -48,7 +51,8 @@ impl Supervisor {
     pub(crate) fn ready<A: Send + 'static>(running: &Running<A>) -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         match Watched::new(&name, watchdog(), running.pulse()) {
-            Ok(watched) => {
+            Ok(mut watched) => {
+                watched.tracer = Some(running.tracer());
                 watched.say(&format!("READY=1\nSTATUS={}", stack::place(running)));
                 Self(Some(watched))
             }
@@ -102,6 +106,7 @@ impl Watched {
             socket,
             to: address(name)?,
             pulse,
+            tracer: None,
             watchdog,
             interval,
             asked: None,
@@ -135,6 +140,10 @@ impl Watched {
             let what = format!("shard {which} stands still since {:.1} s", (now - asked).as_secs_f64());
             tracing::warn!("{what}: is its application waiting for something?");
             self.say(&format!("STATUS={what}"));
+            if let Some(tracer) = self.tracer.clone() {
+                // It is asked as well, and may not answer for long.
+                std::thread::spawn(move || stack::say_trace(&tracer, "stall"));
+            }
         }
     }
 

@@ -48,6 +48,35 @@ pub(crate) fn json<T: Serialize>(document: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A document that is an array, written as its elements come: nobody holds a million of them.
+pub(crate) struct JsonList {
+    on: bool,
+    /// Each element but the last has a comma behind it.
+    last: Option<String>,
+}
+
+impl JsonList {
+    /// Without `on` nothing is written.
+    pub(crate) const fn new(on: bool) -> Self {
+        Self { on, last: None }
+    }
+
+    pub(crate) fn add<T: Serialize>(&mut self, element: &T) {
+        let text = serde_json::to_string_pretty(element).unwrap_or_default().replace('\n', "\n  ");
+        match self.last.replace(text) {
+            Some(before) => result(&format!("  {before},")),
+            None => result("["),
+        }
+    }
+
+    /// What there is, is a document.
+    pub(crate) fn end(self) {
+        if self.on {
+            result(&self.last.map_or_else(|| "[]".into(), |text| format!("  {text}\n]")));
+        }
+    }
+}
+
 /// Logs go to stderr: `-v` info, `-vv` debug, `-vvv` trace; `RUST_LOG` wins.
 pub(crate) fn log_to_stderr(verbose: u8) {
     let level = match verbose {

@@ -57,6 +57,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let listeners: Vec<_> = config.proxy.listeners.iter().map(|listener| listener.address.to_string()).collect();
     say!("{READY}{} ({}, {})", listeners.join(", "), stack::place(&running), summary(&config.proxy));
     stack::say_metrics(&running);
+    stack::trace_on_signal(&running, stop);
 
     let mut supervisor = Supervisor::ready(&running);
     let again = Arc::new(AtomicBool::new(false));

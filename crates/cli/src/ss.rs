@@ -3,6 +3,7 @@
 pub(crate) mod filter;
 mod follow;
 mod table;
+mod trace;
 
 use anyhow::{Context, bail};
 use fourwave::control::{self, Count, Filter, How, Process, Row};
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
     match args.action {
         SsAction::List { info } => list(args, info, stop),
         SsAction::Follow { interval } => follow::run(args, interval, stop),
+        SsAction::Trace => trace::run(args, stop),
         SsAction::End(how) => end(args, how),
         SsAction::Steering => show_steering(args),
         SsAction::Counters => show_counters(args),
@@ -60,16 +62,11 @@ fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
     if !args.json {
         out::result(&table::head());
     }
-    // Of an array each element but the last has a comma behind it.
-    let mut last = None;
+    let mut rows = out::JsonList::new(args.json);
     let result = found.iter().try_for_each(|process| {
         each(process, &args.filter, |row| {
             if args.json {
-                let text = serde_json::to_string_pretty(&row).unwrap_or_default().replace('\n', "\n  ");
-                match last.replace(text) {
-                    Some(before) => out::result(&format!("  {before},")),
-                    None => out::result("["),
-                }
+                rows.add(&row);
             } else {
                 out::result(&line(&row));
                 if info {
@@ -79,10 +76,7 @@ fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
             !stop.requested() && !out::nobody_reads()
         })
     });
-    if args.json {
-        // What there is, is a document.
-        out::result(&last.map_or_else(|| "[]".into(), |text| format!("  {text}\n]")));
-    }
+    rows.end();
     result
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use fourwave::control::Count;
 use fourwave::metrics::Endpoint;
+use fourwave::trace::Tracer;
 use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{
@@ -42,7 +43,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
     let stack = at.dad_probes.into_iter().fold(stack, dad);
     let stack = if at.keep_privileges { stack.keep_privileges() } else { stack };
-    let stack = limited(with_metrics(stack, at), &at.limits);
+    let stack = limited(with_traces(with_metrics(stack, at), at), &at.limits);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),
         None => stack,
@@ -53,8 +54,28 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
 pub(crate) fn over_kernel(at: &StackConfig) -> Stack {
     let stack = Stack::kernel().cores(at.cores.iter().copied()).idle(idle(at.idle));
     let stack = stack.tcp(settings(&at.tcp)).listen_options(listen_options(&at.tcp));
-    let stack = at.limits.max_connections.into_iter().fold(with_metrics(stack, at), Stack::max_connections);
+    let stack =
+        at.limits.max_connections.into_iter().fold(with_traces(with_metrics(stack, at), at), Stack::max_connections);
     if at.keep_privileges { stack.keep_privileges() } else { stack }
+}
+
+fn with_traces(stack: Stack, at: &StackConfig) -> Stack {
+    let stack = at.trace_records.into_iter().fold(stack.trace_faults(), Stack::trace_records);
+    at.trace_directory.iter().fold(stack, |stack, directory| stack.trace_directory(directory))
+}
+
+/// SIGUSR2 writes what happened to the connections into a file, and says where.
+pub(crate) fn trace_on_signal<A: Send + 'static>(running: &Running<A>, stop: &Stop) {
+    let tracer = running.tracer();
+    stop.on_user(move || say_trace(&tracer, "signal"));
+}
+
+/// Writes such a file, and says where it is.
+pub(crate) fn say_trace(tracer: &Tracer, reason: &str) {
+    match tracer.write(reason) {
+        Ok(path) => say!("what happened to the connections is in {}", path.display()),
+        Err(error) => say!("what happened to the connections can't be written down: {error}"),
+    }
 }
 
 fn with_metrics(stack: Stack, at: &StackConfig) -> Stack {
@@ -252,6 +273,7 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
     }
     ready(&running);
     say_metrics(&running);
+    trace_on_signal(&running, stop);
     let mut supervisor = Supervisor::ready(&running);
     while !stop.requested() && !running.is_finished() {
         supervisor.look();

@@ -1,4 +1,4 @@
-//! Asking the program to end: Ctrl-C, SIGTERM, a closed terminal, or a parent that died.
+//! Asking the program to end: Ctrl-C, SIGTERM, a closed terminal, or a parent that died; and the signals that ask for something else.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 /// How long a child whose parent died has to end in order.
@@ -24,6 +24,8 @@ struct Shared {
     hooks: Mutex<Vec<Hook>>,
     /// What SIGHUP does; nothing: it asks for the end as the others do.
     hangup: Mutex<Option<Hook>>,
+    /// What SIGUSR2 does; nothing: nothing.
+    user: Mutex<Option<Hook>>,
 }
 
 impl Stop {
@@ -31,7 +33,7 @@ impl Stop {
     /// that holds the other end of the pipe takes its children with it, whatever kills it.
     pub(crate) fn install(exit_with_parent: bool) -> anyhow::Result<Self> {
         let stop = Self::new();
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]).context("cannot catch signals")?;
         let on_signal = stop.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             drop_privileges();
@@ -46,8 +48,8 @@ impl Stop {
 
     /// A flag that only [`Stop::request`] sets.
     pub(crate) fn new() -> Self {
-        let (hooks, hangup) = (Mutex::new(Vec::new()), Mutex::new(None));
-        Self(Arc::new(Shared { requested: AtomicBool::new(false), hooks, hangup }))
+        let (hooks, hangup, user) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
+        Self(Arc::new(Shared { requested: AtomicBool::new(false), hooks, hangup, user }))
     }
 
     /// From now on SIGHUP runs `hook`, on another thread, and ends nothing.
@@ -57,7 +59,20 @@ impl Stop {
         }
     }
 
+    /// From now on SIGUSR2 runs `hook`, on another thread.
+    pub(crate) fn on_user(&self, hook: impl Fn() + Send + 'static) {
+        if let Ok(mut user) = self.0.user.lock() {
+            *user = Some(Box::new(hook));
+        }
+    }
+
     fn on_signal(&self, signal: i32) {
+        if signal == SIGUSR2 {
+            if let Ok(user) = self.0.user.lock() {
+                user.iter().for_each(|hook| hook());
+            }
+            return;
+        }
         match self.0.hangup.lock() {
             Ok(hangup) if signal == SIGHUP && hangup.is_some() => hangup.iter().for_each(|hook| hook()),
             _ => self.request(),

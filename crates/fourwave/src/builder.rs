@@ -7,6 +7,7 @@ use crate::{
 use runtime::{KernelSockets, Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 /// What a stack is to be; an interface's name is enough.
 #[derive(Debug, Clone)]
@@ -251,6 +252,21 @@ impl Stack {
     #[must_use]
     pub const fn keep_privileges(mut self) -> Self {
         self.options.keep_privileges = true;
+        self
+    }
+
+    /// Where files of what happened to connections are written. Default: where control sockets are.
+    #[must_use]
+    pub fn trace_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.trace_directory = Some(directory.into());
+        self
+    }
+
+    /// A loop that fails, by its application's panic or the device's failure, writes a file of what happened to its connections.
+    /// Default: it doesn't; [`Running::tracer`] writes one at any time.
+    #[must_use]
+    pub const fn trace_faults(mut self) -> Self {
+        self.options.trace_faults = true;
         self
     }
 

@@ -31,6 +31,7 @@ mod limits;
 pub mod net;
 
 pub use builder::Stack;
+pub use runtime::stack::recorder;
 pub use runtime::stack::{
     App, Bytes, ConfigError, Congestion, ConnId, ConnMap, ConnectError, Counters, DEFAULT_PORTS, Dad, Detail, Duration,
     Ecn, Error as ConnectionError, Half, IcmpError, Info, Instant, Io, Keepalive, ListenError, ListenOptions,
@@ -41,5 +42,5 @@ pub use runtime::xdp::{Allocator, AttachMode, CopyMode, PortStats, Report, TxChe
 pub use runtime::{
     Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Pulse, Running, capture,
     connect_error_kind, control, drop_privileges, interface_for, io_error_kind, listen_error_kind, metrics, raw,
-    totals,
+    totals, trace,
 };

@@ -67,4 +67,12 @@ impl Stack {
         self.options.limits.ring = Some(frames);
         self
     }
+
+    /// Records of what happens to connections, of 32 bytes: half of them for the course of their lives, half for what is unusual
+    /// ([`recorder`](crate::recorder)). 0 to 2^24, where 0 is none; default: 65,536. Not over the kernel's sockets.
+    #[must_use]
+    pub const fn trace_records(mut self, records: u32) -> Self {
+        self.options.limits.trace_records = Some(records);
+        self
+    }
 }

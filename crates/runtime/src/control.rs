@@ -12,6 +12,7 @@ mod list;
 mod place;
 mod row;
 mod server;
+mod trace;
 
 pub use client::{Process, processes};
 pub(crate) use clients::ClientCounts;
@@ -23,7 +24,7 @@ pub use list::{EndPiece, How, ListPiece, Listed, Place};
 pub use place::DIRECTORY;
 pub(crate) use place::claim;
 pub use row::{ListenerRow, Row, TimerRow};
-pub(crate) use server::{ControlSocket, Source};
+pub(crate) use server::{ControlSocket, Source, ask, wait};
 
 use crate::capture;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub enum Request {
     List(Listed),
     /// To end connections.
     End(Listed, How),
+    /// What happened to the connections of the shard that the place names: [`Traced`](crate::trace::Traced)s.
+    Trace(Listed),
     /// The XDP program's verdicts: [`Count`]s.
     Steering,
     /// The shards' and ports' counters: [`Count`]s.

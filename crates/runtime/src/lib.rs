@@ -37,6 +37,7 @@ mod sockets;
 mod stall;
 mod start;
 mod totals;
+pub mod trace;
 mod worker;
 
 pub use clock::Clock;

@@ -22,6 +22,8 @@ pub struct Limits {
     pub frames: Option<u32>,
     /// Descriptors of each of its rings, as [`XskConfig`] has them.
     pub ring: Option<u32>,
+    /// Records of what happens to connections.
+    pub trace_records: Option<u32>,
 }
 
 impl Limits {
@@ -36,6 +38,7 @@ impl Limits {
         set(&mut config.max_timers, self.max_timers);
         set(&mut config.max_messages, self.max_messages);
         set(&mut config.pool_bytes, self.pool_bytes);
+        set(&mut config.trace_records, self.trace_records);
     }
 
     /// Checked where the port is opened.

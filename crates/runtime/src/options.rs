@@ -8,6 +8,7 @@ use stack::{DEFAULT_PORTS, Dad, Duration, ListenOptions, Route, Settings};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use xdp::{CopyMode, TxChecksum, XdpMode};
 
 /// Addresses that a stack can have, and the XDP program can know.
@@ -124,6 +125,10 @@ pub struct Options {
     pub tcp: Settings,
     /// What each shard may hold.
     pub limits: Limits,
+    /// Where files of what happened to connections are written ([`Tracer`](crate::trace::Tracer)); `None`: where control sockets are.
+    pub trace_directory: Option<PathBuf>,
+    /// A loop that fails, by its application's panic or the device's failure, writes such a file.
+    pub trace_faults: bool,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<Endpoint>,
     /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
@@ -155,6 +160,8 @@ impl Options {
             tx_checksum: TxChecksum::Auto,
             tcp: Settings::default(),
             limits: Limits::default(),
+            trace_directory: None,
+            trace_faults: false,
             metrics: None,
             keep_privileges: false,
         }

@@ -22,6 +22,7 @@ use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
 use crate::pulse::Pulse;
 use crate::secret;
+use crate::trace::{Faults, Tracer};
 use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
@@ -31,6 +32,7 @@ use stack::{App, Landing, LocalAddress, MacAddr, Place, Route, Settings, Shard, 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use xdp::facts::InterfaceFacts;
@@ -59,6 +61,7 @@ pub struct Running<A> {
     report: Option<Arc<Report>>,
     listening: Vec<SocketAddr>,
     monitor: Monitor,
+    trace_directory: Option<PathBuf>,
     /// In the order in which they must end: the workers have been joined by then.
     metrics: Option<Server>,
     _control: Option<ControlSocket>,
@@ -188,6 +191,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
         report: Some(report),
         listening: options.listen.clone(),
         monitor,
+        trace_directory: options.trace_directory.clone(),
         metrics,
         _control: Some(control),
         _mirror: Some(mirror),
@@ -224,6 +228,9 @@ fn loops<P: Port, A: App>(
         let mut worker = Worker::new(port, shard, app, clock, options.idle, inbox, resolve.clone())
             .map_err(Error::system("setting up the loop's sleep"))?;
         worker.set_drain_time(options.drain_time);
+        if options.trace_faults {
+            worker.set_faults(Faults { directory: options.trace_directory.clone() });
+        }
         mailboxes.push(Mailbox { commands, waker: worker.waker() });
         workers.push(worker);
     }
@@ -371,6 +378,12 @@ impl<A> Running<A> {
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         Pulse::of(&self.monitor.shards)
+    }
+
+    /// For who wants what happened to the connections in a file.
+    #[must_use]
+    pub fn tracer(&self) -> Tracer {
+        Tracer { shards: self.monitor.shards.clone(), directory: self.trace_directory.clone() }
     }
 
     /// Asks the workers to end ([`App::on_drain`]): after the drain time ([`Options::drain_time`]), or as soon as no connection

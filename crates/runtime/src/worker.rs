@@ -14,6 +14,7 @@ use crate::metrics::ShardMetrics;
 use crate::outlet::Outlet;
 use crate::post::Post;
 use crate::stall::Stall;
+use crate::trace::{Faults, TracePiece};
 use crossbeam::channel::{Receiver, Sender};
 use mio::Waker;
 use stack::{App, Counters, Duration, Instant, Landing, LandingState, MacAddr, Placed, Shard};
@@ -61,6 +62,8 @@ pub enum Command {
     List(ListPiece),
     /// End connections from a place on.
     End(EndPiece),
+    /// Read a piece of what happened to connections.
+    Trace(TracePiece),
     /// Say that the loop turns.
     Turn(Sender<()>),
     /// The counters.
@@ -113,6 +116,8 @@ pub struct Worker<P, A> {
     drain_time: Duration,
     until: Option<Instant>,
     idles: bool,
+    /// What happened is written to a file if the loop fails.
+    faults: Option<Faults>,
 }
 
 /// What remains of a shard and its loop.
@@ -174,6 +179,7 @@ impl<P: Port, A: App> Worker<P, A> {
             drain_time: Duration::ZERO,
             until: None,
             idles: false,
+            faults: None,
         })
     }
 
@@ -198,6 +204,11 @@ impl<P: Port, A: App> Worker<P, A> {
         self.post = Some(post);
     }
 
+    /// If the loop fails, what happened to its connections is written to a file.
+    pub(crate) fn set_faults(&mut self, faults: Faults) {
+        self.faults = Some(faults);
+    }
+
     /// How long the application may go on with its connections once the end was asked for. Default: not at all.
     pub const fn set_drain_time(&mut self, time: Duration) {
         self.drain_time = time;
@@ -214,7 +225,7 @@ impl<P: Port, A: App> Worker<P, A> {
     /// As the application does, once all connections are reset; the other shards end as if the device had failed here.
     pub fn run(mut self, ending: &Ending) -> io::Result<Finished<A>> {
         match self.catch(|worker| worker.go_round(ending)) {
-            Ok(ended) => ended?,
+            Ok(ended) => ended.inspect_err(|_| self.write_trace("failure"))?,
             Err(panic) => resume_unwind(panic),
         }
         Ok(self.finished())
@@ -491,6 +502,7 @@ impl<P: Port, A: App> Worker<P, A> {
                 Command::List(piece) => {
                     return piece.serve(now, &self.shard, self.held.is_some() || self.down);
                 }
+                Command::Trace(piece) => return piece.serve(now, &self.shard),
                 Command::End(piece) => return piece.serve(now, &mut self.shard, &mut self.app),
                 Command::Turn(answer) => _ = answer.try_send(()),
                 Command::Counters(answer) => {

@@ -6,7 +6,7 @@
 //! which every part of a connection knows; that two of those in a ring have the same has a chance of 2^-32.
 
 use alloc::vec::Vec;
-use wheel::Instant;
+use wheel::{Duration, Instant};
 use wire::SeqNum;
 
 /// What happened. Numbers that mean a place in a stream count from the initial sequence number: 1 is the first octet of data.
@@ -182,7 +182,8 @@ impl What {
 /// One thing that happened to one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// When; of what came several times, the first time.
+    /// When; of what came several times, the first time. Of two that are of one time the second is a nanosecond later, so that what came
+    /// first is seen.
     pub at: Instant,
     /// The connection's ISS.
     pub who: SeqNum,
@@ -252,6 +253,8 @@ pub struct Bookmark {
 pub struct Recorder {
     /// Lives, and what is unusual.
     rings: [Ring; 2],
+    /// When the next one is, at least.
+    next: Instant,
 }
 
 impl core::fmt::Debug for Recorder {
@@ -265,10 +268,12 @@ impl Recorder {
     /// One of so many records in all, half of them for each ring; of none it is off.
     #[must_use]
     pub fn new(records: u32) -> Self {
-        Self { rings: [(); 2].map(|()| Ring::of(records as usize / 2)) }
+        Self { rings: [(); 2].map(|()| Ring::of(records as usize / 2)), next: Instant::ZERO }
     }
 
-    pub(crate) fn write(&mut self, record: Record) {
+    pub(crate) fn write(&mut self, mut record: Record) {
+        record.at = record.at.max(self.next);
+        self.next = record.at + Duration::from_nanos(1);
         self.rings[usize::from(!record.what.is_of_life())].write(record);
     }
 
@@ -331,6 +336,14 @@ mod tests {
         (20..23).for_each(|at| recorder.write(record(at, 1, What::State)));
         assert_eq!(times(&recorder, 3), [20, 21, 22, 6, 7, 8, 9]);
         assert_eq!(recorder.overwritten(), 6);
+    }
+
+    /// Of one time, in two rings.
+    #[test]
+    fn what_came_first_is_seen() {
+        let mut recorder = Recorder::new(8);
+        [What::State, What::Dropped, What::Called].into_iter().for_each(|what| recorder.write(record(7, 1, what)));
+        assert_eq!(times(&recorder, 8), [7, 9, 8]);
     }
 
     /// Who reads a piece at a time, while others are written, misses what was overwritten and nothing else.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -33,6 +33,8 @@ pub(super) struct FileArgs {
     pub(super) copy: Option<CopyMode>,
     pub(super) tx_checksum: Option<TxChecksum>,
     pub(super) metrics: Option<SocketAddr>,
+    pub(super) trace_records: Option<u32>,
+    pub(super) trace_directory: Option<PathBuf>,
     #[serde(default)]
     pub(super) keep_privileges: bool,
     #[serde(default, deserialize_with = "max_connections")]

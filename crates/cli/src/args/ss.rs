@@ -19,6 +19,8 @@ const FILTERS: &str = "Filters are those of iproute2's ss: first states (`state`
     fourwave ss state close-wait                    whose application doesn't close\n  \
     fourwave ss '( dport = :443 or sport = :https )' and not dst 10.0.0.0/8\n  \
     fourwave ss --follow dst 10.77.0.2              what changes, until Ctrl-C\n  \
+    fourwave ss --trace dst 10.77.0.2               what happened to them, also to those that are gone
+  \
     fourwave ss --close state close-wait            a FIN, behind what is queued\n  \
     fourwave ss --kill dst 192.0.2.7                a reset, as `ss -K`\n  \
     fourwave ss --pid 4242 --steering\n  \
@@ -57,6 +59,11 @@ pub(crate) struct SsArgs {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = super::parse::parse_seconds, requires = "follow")]
     interval: Duration,
 
+    /// What happened to the connections that match the filter, as far as it is still known: states, retransmissions, timeouts, windows,
+    /// drops, calls; also to those that are gone (`state closed`, `state time-wait`)
+    #[arg(short = 'T', long, conflicts_with_all = ["steering", "counters", "follow", "info", "listening", "all", "kill", "close"])]
+    trace: bool,
+
     /// Reset the connections that match the filter, and forget such records
     #[arg(short = 'K', long, conflicts_with_all = ["steering", "counters", "follow", "info", "listening", "all"])]
     kill: bool,
@@ -79,6 +86,7 @@ pub(crate) struct SsArgs {
 pub(crate) enum SsAction {
     List { info: bool },
     Follow { interval: Duration },
+    Trace,
     End(How),
     Steering,
     Counters,
@@ -106,6 +114,7 @@ impl SsArgs {
         }
         let action = match end {
             Some((_, how)) => SsAction::End(how),
+            None if self.trace => SsAction::Trace,
             None if self.steering => SsAction::Steering,
             None if self.counters => SsAction::Counters,
             None if self.follow => SsAction::Follow { interval: self.interval },

@@ -174,6 +174,15 @@ pub(crate) struct StackArgs {
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_socket)]
     metrics: Option<SocketAddr>,
 
+    /// What happened to connections is remembered in so many records of 32 bytes for each shard, 0 to 16777216 (`fourwave ss --trace`)
+    /// [default: 65536]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
+    trace_records: Option<u32>,
+
+    /// Where that is written to at SIGUSR2, and when a loop fails or stands still [default: where control sockets are]
+    #[arg(long, value_name = "DIR")]
+    trace_directory: Option<PathBuf>,
+
     /// Give up no privileges once it runs; for kernels before 5.19, and to find out what one is needed for
     #[arg(long)]
     keep_privileges: bool,
@@ -206,6 +215,10 @@ pub(crate) struct StackConfig {
     pub(crate) tx_checksum: TxChecksum,
     /// Not with bare frames.
     pub(crate) metrics: Option<SocketAddr>,
+    /// 0 to 2^24; `None`: the default.
+    pub(crate) trace_records: Option<u32>,
+    /// `None`: where control sockets are.
+    pub(crate) trace_directory: Option<PathBuf>,
     pub(crate) keep_privileges: bool,
     /// What was typed, or is in the file.
     pub(crate) limits: LimitArgs,
@@ -265,6 +278,10 @@ impl StackArgs {
                 "--stack raw has no connections and counts nothing: --metrics is for the others".into(),
             ));
         }
+        let trace_records = self.trace_records.or(file.trace_records);
+        if trace_records.is_some_and(|n| n > 1 << 24) {
+            return Err(UsageError("--trace-records is a number from 0 to 16777216".into()));
+        }
         Ok(StackConfig {
             stack,
             cores: self.cores.or(file.cores).map(|list| list.0).unwrap_or_default(),
@@ -279,6 +296,8 @@ impl StackArgs {
             copy: self.copy.or(file.copy).unwrap_or(CopyMode::Auto),
             tx_checksum: self.tx_checksum.or(file.tx_checksum).unwrap_or(TxChecksum::Auto),
             metrics,
+            trace_records,
+            trace_directory: self.trace_directory.or(file.trace_directory),
             keep_privileges: self.keep_privileges || file.keep_privileges,
             limits,
             tcp,

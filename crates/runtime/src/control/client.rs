@@ -2,8 +2,10 @@
 
 use super::list::Line;
 use super::place::{self, Place as Directory};
+use super::trace::Line as TraceLine;
 use super::{Count, Filter, Held, How, Listed, Place, Request, Row};
 use crate::capture;
+use crate::trace::Traced;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
@@ -144,6 +146,30 @@ impl Process {
             }
         }
         Ok(ended)
+    }
+
+    /// What happened to the connections that the filter lets through, as far as it is known, as long as `each` wants more; also to those
+    /// that are gone, which are CLOSED, or in TIME-WAIT. Returns how many records were overwritten.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn trace(&self, filter: &Filter, mut each: impl FnMut(Traced) -> bool) -> io::Result<u64> {
+        let (mut from, mut overwritten) = (Some(Place::default()), 0);
+        while let Some(place) = from {
+            from = None;
+            for line in self.ask(&Request::Trace(Listed { filter: filter.clone(), from: place }))? {
+                match line {
+                    TraceLine::Traced(traced) => {
+                        if !each(*traced) {
+                            return Ok(overwritten);
+                        }
+                    }
+                    TraceLine::Overwritten(records) => overwritten += records,
+                    TraceLine::Next(next) => from = next,
+                }
+            }
+        }
+        Ok(overwritten)
     }
 
     /// Its XDP program's verdicts.

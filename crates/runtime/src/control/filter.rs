@@ -128,6 +128,12 @@ impl Checked {
         self.states[state as usize] && self.holds(local, remote)
     }
 
+    /// Whether any connection in this state is wanted.
+    #[must_use]
+    pub fn wants_any(&self, state: State) -> bool {
+        self.states[state as usize] && self.condition.is_empty()
+    }
+
     fn holds(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         let of = |side: Side| if side == Side::Local { local } else { remote };
         // The last truth is the lowest bit; there are no more than terms.

@@ -21,8 +21,8 @@ const PAGE_PIECES: usize = 4096;
 /// Where a listing goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Place {
-    shard: usize,
-    at: [u32; 6],
+    pub(super) shard: usize,
+    pub(super) at: [u32; 6],
 }
 
 /// What is asked for: those that the filter lets through, from a place on.
@@ -112,7 +112,7 @@ pub(crate) fn piece_of_all() -> (ListPiece, impl Fn() -> bool) {
     (piece, move || !answered.is_empty())
 }
 
-fn checked(filter: &Filter) -> io::Result<Arc<Checked>> {
+pub(super) fn checked(filter: &Filter) -> io::Result<Arc<Checked>> {
     filter.check().map(Arc::new).ok_or_else(|| io::Error::other("the filter is none"))
 }
 

@@ -2,7 +2,7 @@
 
 use super::client::sweep;
 use super::clients::{ClientCounts, Clients};
-use super::{Count, Held, Request, holds, list, place};
+use super::{Count, Held, Request, holds, list, place, trace};
 use crate::capture;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
@@ -203,6 +203,7 @@ fn answer(client: Client, line: &str, source: &Source, captures: &Mutex<capture:
         Request::Capture(_) => {}
         Request::List(listed) => list::list(&source.shards, &listed, &mut out)?,
         Request::End(listed, how) => list::end(&source.shards, &listed, how, &mut out)?,
+        Request::Trace(listed) => trace::trace(&source.shards, &listed, &mut out)?,
         Request::Steering => {
             let Some(steering) = &source.steering else { return out.flush() };
             let steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,14 +233,14 @@ pub(super) fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Re
 }
 
 /// Asks a loop, which may be held up by its application.
-pub(super) fn ask(mailbox: &Mailbox, question: Command) -> io::Result<()> {
+pub(crate) fn ask(mailbox: &Mailbox, question: Command) -> io::Result<()> {
     let sent = mailbox.commands.send_timeout(question, ANSWER);
     let _ = mailbox.waker.wake();
     sent.map_err(|_| io::Error::other("a shard takes no questions"))
 }
 
 /// The answer, if the loop still gives one.
-pub(super) fn wait<T>(answer: &Receiver<T>) -> io::Result<T> {
+pub(crate) fn wait<T>(answer: &Receiver<T>) -> io::Result<T> {
     answer.recv_timeout(ANSWER).map_err(io::Error::other)
 }
 

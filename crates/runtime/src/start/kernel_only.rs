@@ -70,6 +70,7 @@ pub(super) fn start<A: App + Send + 'static>(
         report: None,
         listening,
         monitor,
+        trace_directory: options.trace_directory.clone(),
         metrics,
         _control: Some(control),
         _mirror: None,

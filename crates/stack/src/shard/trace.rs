@@ -58,6 +58,12 @@ impl Shard {
         self.pool.recorder().read(from, max, |record| out.push(*record))
     }
 
+    /// How many are not there any more.
+    #[must_use]
+    pub fn records_overwritten(&self) -> u64 {
+        self.pool.recorder().overwritten()
+    }
+
     /// Adds those of up to `max` slots' connections whose ISS is wanted, and says where to go on; `None`: those were all.
     pub fn name(&self, from: u32, max: u32, wanted: &dyn Fn(SeqNum) -> bool, out: &mut Vec<Named>) -> Option<u32> {
         let end = from.saturating_add(max).min(self.conns.slots());

@@ -1,0 +1,29 @@
+//! `fourwave ss --trace`: what happened to connections.
+
+use super::{processes, silent};
+use crate::args::Ss;
+use crate::out;
+use crate::stop::Stop;
+use anyhow::Context;
+
+/// As it comes, a shard at a time; of each the connection to which something happened last comes last.
+pub(super) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
+    let mut list = out::JsonList::new(args.json);
+    let result = processes(args.pid)?.iter().try_for_each(|process| {
+        let overwritten = process.trace(&args.filter, |traced| {
+            if args.json {
+                list.add(&traced);
+            } else {
+                out::result(&traced.to_string());
+            }
+            !stop.requested() && !out::nobody_reads()
+        });
+        let overwritten = overwritten.with_context(|| silent(process))?;
+        if overwritten > 0 && !args.json {
+            crate::say!("process {}: {overwritten} older records are overwritten (--trace-records)", process.pid);
+        }
+        Ok(())
+    });
+    list.end();
+    result
+}
