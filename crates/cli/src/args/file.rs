@@ -217,7 +217,8 @@ mod tests {
         let file = FileArgs::parse(
             "stack = \"kernel\"\ninterface = \"eth1\"\naddress = \"10.0.0.9/24\"\ngateway = \"10.0.0.1\"\n\
              queues = \"0,2-3\"\ncores = \"1\"\nidle = \"sleep\"\nxdp-mode = \"native\"\ncopy = \"zero-copy\"\n\
-             tx-checksum = \"offload\"\nmetrics = \"127.0.0.1:9464\"\n",
+             tx-checksum = \"offload\"\nmetrics = \"127.0.0.1:9464\"\n\
+             trace-records = 1000\ntrace-directory = \"/var/tmp\"\n",
         )
         .unwrap();
         assert_eq!(file.stack, Some(Stack::Kernel));
@@ -239,6 +240,7 @@ mod tests {
             let why = FileArgs::parse(wrong).unwrap_err();
             assert!(why.contains(wrong.rsplit(' ').next().unwrap()), "{why}");
         }
+        assert_eq!((file.trace_records, file.trace_directory), (Some(1000), Some("/var/tmp".into())));
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
              keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n\

@@ -41,4 +41,5 @@ mod shards;
 mod ss;
 mod ss_filter;
 mod supervised;
+mod trace;
 mod tune;

@@ -18,6 +18,7 @@ mod recovery;
 pub(crate) mod rest;
 mod rto;
 mod scoreboard;
+mod syn;
 mod tlp;
 mod train;
 pub(crate) mod urgent;
@@ -376,45 +377,6 @@ impl Sender {
     /// The sequence number behind the last byte queued: the FIN's, if there is one.
     pub(crate) fn data_end(&self) -> SeqNum {
         self.data_start() + self.queue.len()
-    }
-
-    /// The SYN has not been sent, or must be sent again.
-    pub(crate) fn syn_due(&self) -> bool {
-        !self.syn_acked && self.snd_nxt == self.iss
-    }
-
-    /// The SYN has been sent.
-    pub(crate) fn syn_sent(&mut self, env: &mut Env<'_>) {
-        let again = self.snd_max != self.iss;
-        if again {
-            env.pool.count_loss(|c| c.retransmitted += 1);
-            self.note_syn_again(env);
-        } else {
-            self.deadline = None;
-        }
-        self.snd_nxt = self.iss + 1;
-        self.snd_max = self.snd_nxt;
-        self.last_sent = env.now;
-        self.note_sent(env, again);
-    }
-
-    /// Our SYN was sent by a record that was kept in this one's stead: at `began`, and `timeouts` times more because nobody
-    /// answered; `again` if more than once for whatever reason.
-    pub(crate) fn syn_was_sent(&mut self, env: &Env<'_>, began: Instant, timeouts: u8, again: bool) {
-        self.snd_nxt = self.iss + 1;
-        self.snd_max = self.snd_nxt;
-        // The acknowledgment that follows is a sample of the round trip unless the SYN was repeated (Karn's algorithm).
-        self.last_sent = began;
-        for _ in 0..timeouts {
-            self.rto.back_off();
-        }
-        self.retransmits = u32::from(timeouts).max(again.into());
-        self.deadline = Some(env.now + self.rto.timeout(env.config));
-    }
-
-    /// The SYN is to be sent again though its timer has not expired: the peer has not seen our answer.
-    pub(crate) fn syn_again(&mut self) {
-        self.snd_nxt = self.iss;
     }
 
     /// Copies the bytes of a cut into the frame.

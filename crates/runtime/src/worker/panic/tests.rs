@@ -4,6 +4,7 @@ use super::super::tests::{ask, from_port, send};
 use super::*;
 use crate::error::Error;
 use crate::post::Poster;
+use crate::trace::Faults;
 use crossbeam::channel::bounded;
 use stack::{ConnId, Io, ListenerId, LocalAddress, Message, Place, ShardConfig, TimerId};
 use std::thread::JoinHandle;
@@ -98,6 +99,10 @@ struct Stack {
 impl Stack {
     /// A shard for each application, running.
     fn start(apps: impl IntoIterator<Item = (Option<Call>, usize)>) -> Self {
+        Self::start_with(apps, None)
+    }
+
+    fn start_with(apps: impl IntoIterator<Item = (Option<Call>, usize)>, faults: Option<Faults>) -> Self {
         let apps: Vec<_> = apps.into_iter().collect();
         let (clock, count) = (Clock::new(), u16::try_from(apps.len()).unwrap());
         let (accepts, accepted) = bounded(4);
@@ -111,7 +116,9 @@ impl Stack {
             shard.listen((OURS, 7).into(), 64).unwrap();
             let app = Clumsy { at, connections, accepted: accepts.clone(), fell: false };
             let ((_, commands), (resolve, _)) = (bounded(1), bounded(1));
-            workers.push(Worker::new(near, shard, app, clock, Idle::Sleep, commands, resolve).unwrap());
+            let mut worker = Worker::new(near, shard, app, clock, Idle::Sleep, commands, resolve).unwrap();
+            faults.iter().for_each(|faults| worker.set_faults(faults.clone()));
+            workers.push(worker);
             cables.push(far);
         }
         let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();
@@ -210,4 +217,24 @@ fn the_other_shards_end_in_order() {
     let ended: Vec<_> = stack.loops.drain(..).map(JoinHandle::join).collect();
     assert!(ended[0].is_err());
     assert_eq!(ended[1].as_ref().unwrap().as_ref().unwrap().counters.resets_out, 0);
+}
+
+/// What happened is in a file, up to the panic and not what came of it; whoever panics.
+#[test]
+fn a_panic_leaves_a_file_of_what_happened() {
+    let directory = std::env::temp_dir().join(format!("fourwave-panic-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    let faults = Faults { directory: Some(directory.clone()) };
+    let mut stack = Stack::start_with([(Some(Call::Data), 1)], Some(faults));
+    let next = stack.open(0, 9);
+    stack.send(0, &from_port(9, ACK, 101, next, b"x"));
+    stack.segment(0, 9, RST);
+    stack.loops.remove(0).join().unwrap_err();
+    let files: Vec<_> = std::fs::read_dir(&directory).unwrap().flatten().map(|file| file.path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    assert!(file.to_str().unwrap().ends_with("-panic.trace"), "{file:?}");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains("\nshard 0: 1 connections, 0 older records are overwritten\n10.0.0.1:7 "), "{text}");
+    assert!(text.contains(" state (ESTABLISHED)\n") && !text.contains("reset-sent"), "{text}");
+    std::fs::remove_dir_all(&directory).unwrap();
 }
