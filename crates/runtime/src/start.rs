@@ -161,10 +161,8 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let Loops { mut workers, mailboxes, wakers, poster, wanted } = loops(&options, clock, ends, make)?;
     let mirror = Mirror::start(follow, wanted, mailboxes.clone(), privileges)?;
     workers.iter_mut().for_each(|worker| worker.set_resolver(mirror.waker()));
-    let overhearing = match options.address {
-        Some(own) => Some(Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone(), privileges)?),
-        None => None,
-    };
+    let hear = |own: Address| Overhearing::start(report.ifindex, own.ip, options.vlan, mailboxes.clone(), privileges);
+    let overhearing = options.address.map(hear).transpose()?;
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
