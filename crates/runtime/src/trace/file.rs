@@ -24,12 +24,12 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// Writes it, and says where.
+    /// Writes it, and says where; not loudly, since what failed is told behind it, in one sentence.
     pub(crate) fn write(&self, reason: &str, shard: &Shard, now: Instant) {
         let index = usize::from(shard.config().place.index);
         let collected = std::iter::once((index, Ok(Collected::of(shard, now))));
         match write(self.directory.as_deref(), reason, collected) {
-            Ok(path) => tracing::warn!("what happened to the connections of shard {index} is in {}", path.display()),
+            Ok(path) => tracing::info!("what happened to the connections of shard {index} is in {}", path.display()),
             Err(error) => tracing::warn!("what happened to the connections of shard {index} is lost: {error}"),
         }
     }
