@@ -232,6 +232,7 @@ mod tests {
         assert_eq!(file.copy, Some(CopyMode::ZeroCopy));
         assert_eq!(file.tx_checksum, Some(TxChecksum::Offload));
         assert_eq!(file.metrics, Some(([127, 0, 0, 1], 9464).into()));
+        assert_eq!((file.trace_records, file.trace_directory), (Some(1000), Some("/var/tmp".into())));
         let file = FileArgs::parse("max-connections = 10\npool-bytes = 16384\nframes = 128\nring = 64\n").unwrap();
         let limits = file.limits();
         assert_eq!((limits.max_connections, limits.pool_bytes), (Some(10), Some(16384)));
@@ -240,7 +241,6 @@ mod tests {
             let why = FileArgs::parse(wrong).unwrap_err();
             assert!(why.contains(wrong.rsplit(' ').next().unwrap()), "{why}");
         }
-        assert_eq!((file.trace_records, file.trace_directory), (Some(1000), Some("/var/tmp".into())));
         let file = FileArgs::parse(
             "time-wait = 1.5\necn = \"ask\"\ncongestion = \"newreno\"\nbacklog = 100\nsyn-cookies = 50\n\
              keepalive = 60\nuser-timeout = 30\nmin-rto = 0.005\nreceive-buffer = 4096\nsend-buffer = 8192\n\
