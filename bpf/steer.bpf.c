@@ -2,7 +2,8 @@
 /*
  * fourwave_steer: which packets are the stack's (to the AF_XDP socket of their queue) and which the kernel's (XDP_PASS).
  * When in doubt a packet is the kernel's. Nothing is changed here, and nothing dropped but the beginning of a fragmented
- * segment to a port of the stack's: the kernel would put it together, know nobody on that port, and reset the connection.
+ * segment to a port of the stack's: the kernel would put it together, know nobody on that port, and reset the connection; and,
+ * if there is a limit, SYNs to the stack of a source prefix that sends too many.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -57,6 +58,17 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } verdicts SEC(".maps");
+
+/* When the bucket of a source prefix will be full again. Who sends least often is forgotten first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_SOURCES);
+	__type(key, struct source_key);
+	__type(value, __u64);
+} sources SEC(".maps");
+
+/* Without a limit the verifier takes out what depends on it. */
+const volatile struct syn_limit syn_limit = {};
 
 #define VLAN_ID 0x0fff
 
@@ -127,6 +139,76 @@ static __always_inline int redirect(struct xdp_md *ctx, __u32 verdict)
 	return action;
 }
 
+static __always_inline void mask_source(struct source_key *key, __u32 version, const __be32 *address)
+{
+	key->version = version;
+	if (version == 4) {
+		key->prefix[0] = address[0] & syn_limit.mask_ipv4;
+		key->prefix[1] = key->prefix[2] = key->prefix[3] = 0;
+		return;
+	}
+	key->prefix[0] = address[0] & syn_limit.mask_ipv6[0];
+	key->prefix[1] = address[1] & syn_limit.mask_ipv6[1];
+	key->prefix[2] = address[2] & syn_limit.mask_ipv6[2];
+	key->prefix[3] = address[3] & syn_limit.mask_ipv6[3];
+}
+
+/*
+ * Whether the prefix has no token left; else it has one less. A token bucket of one word, so that there is nothing to lock: not
+ * how many tokens it has, but when it will be full again, which each token puts off by interval_ns (as in the GCRA of ITU-T
+ * I.371). CPUs that do this at the same time may each take the last token, or, of a full bucket, the same one: a prefix gets
+ * as many too many at such a moment as there are CPUs, and never too few.
+ */
+static __always_inline int over_limit(const struct source_key *key)
+{
+	const __u64 now = bpf_ktime_get_ns();
+	__u64 *full_at = bpf_map_lookup_elem(&sources, key);
+	__u64 at;
+
+	if (!full_at) {
+		at = now + syn_limit.interval_ns;
+		/* Where that fails it is not known, and may pass. */
+		bpf_map_update_elem(&sources, key, &at, BPF_ANY);
+		return 0;
+	}
+	at = *(volatile __u64 *)full_at;
+	if (at < now) {
+		*(volatile __u64 *)full_at = now;
+		at = now;
+	}
+	if (at - now + syn_limit.interval_ns > syn_limit.burst_ns)
+		return 1;
+	__sync_fetch_and_add(full_at, syn_limit.interval_ns);
+	return 0;
+}
+
+/* What begins a connection, or can't be known not to: to the socket, if its source may. */
+static __always_inline int redirect_opening(struct xdp_md *ctx, __u32 verdict, __u32 version, const __be32 *source)
+{
+	/* First, since what no socket takes is the kernel's, and the kernel's is not limited. */
+	int action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
+	struct source_key key;
+
+	if (action == XDP_REDIRECT) {
+		mask_source(&key, version, source);
+		if (over_limit(&key)) {
+			count(DROP_SYN_LIMIT);
+			return XDP_DROP;
+		}
+	}
+	count(action == XDP_REDIRECT ? verdict : PASS_NO_SOCKET);
+	return action;
+}
+
+/* A segment to the socket; its header has been found to be there. */
+static __always_inline int redirect_tcp(struct xdp_md *ctx, __u32 verdict, __u32 version, const __be32 *source,
+					const struct tcphdr *tcp)
+{
+	if (syn_limit.interval_ns && tcp->syn && !tcp->ack)
+		return redirect_opening(ctx, verdict, version, source);
+	return redirect(ctx, verdict);
+}
+
 static __always_inline void map_ipv4(struct address_key *key, const void *ipv4)
 {
 	__builtin_memset(key->addr, 0, 10);
@@ -156,7 +238,8 @@ static __always_inline __u32 owner(const struct address_key *key, const struct a
 
 /* TCP at `at` to a shared address. */
 static __always_inline int steer_tcp(struct xdp_md *ctx, const struct address_key *key,
-				     const struct address_value *address, void *at, void *end)
+				     const struct address_value *address, __u32 version, const __be32 *source, void *at,
+				     void *end)
 {
 	struct tcphdr *tcp = at;
 	__u32 verdict;
@@ -164,7 +247,9 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, const struct address_ke
 	if ((void *)(tcp + 1) > end)
 		return count(PASS_UNPARSED);
 	verdict = owner(key, address, bpf_ntohs(tcp->dest));
-	return verdict == PASS_OTHER_PORT ? count(verdict) : redirect(ctx, verdict);
+	if (verdict == PASS_OTHER_PORT)
+		return count(verdict);
+	return redirect_tcp(ctx, verdict, version, source, tcp);
 }
 
 /* The first fragment of a TCP segment to a shared address. Without it the others come to nothing. */
@@ -237,6 +322,17 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct address
 	return steer_quoted(ctx, key, address, quoted + 1, end);
 }
 
+/* To an owned address: all of it is the stack's, so its transport is looked at only if that may be too much. */
+static __always_inline int steer_owned_ipv4(struct xdp_md *ctx, const struct iphdr *ip, void *at, void *end)
+{
+	struct tcphdr *tcp = at;
+
+	if (syn_limit.interval_ns && ip->protocol == IPPROTO_TCP && !(ip->frag_off & bpf_htons(IPV4_FRAGMENT)) &&
+	    (void *)(tcp + 1) <= end)
+		return redirect_tcp(ctx, REDIRECT_OWNED, 4, &ip->saddr, tcp);
+	return redirect(ctx, REDIRECT_OWNED);
+}
+
 static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end, int in_vlan)
 {
 	struct iphdr *ip = at;
@@ -254,7 +350,7 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end, i
 	if (!address)
 		return count(PASS_OTHER_ADDRESS);
 	if (address->flags & ADDRESS_OWNED)
-		return redirect(ctx, REDIRECT_OWNED);
+		return steer_owned_ipv4(ctx, ip, at + header_bytes, end);
 	if (in_vlan)
 		return count(PASS_OTHER_ADDRESS);
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT)) {
@@ -270,7 +366,7 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, void *at, void *end, i
 		return count(PASS_NOT_TCP);
 	if (bpf_ntohs(ip->tot_len) < header_bytes + sizeof(struct tcphdr))
 		return count(PASS_UNPARSED);
-	return steer_tcp(ctx, &key, address, at + header_bytes, end);
+	return steer_tcp(ctx, &key, address, 4, &ip->saddr, at + header_bytes, end);
 }
 
 /* Whether `group` is ff02::1:ffXX:XXXX with the last three bytes of `target`, RFC 4291 2.7.1. */
@@ -310,57 +406,100 @@ static __always_inline int steer_group(struct xdp_md *ctx, const struct in6_addr
 	return count(PASS_OTHER_ADDRESS);
 }
 
-/* Past the extension headers of an IPv6 packet to a shared address. */
-static __always_inline int steer_extensions(struct xdp_md *ctx, const struct address_key *key,
-					    const struct address_value *address, const struct ipv6hdr *ip, void *end)
+/* Where the extension headers of an IPv6 packet end. */
+struct upper {
+	__u32 offset; /* at most 6 * 2048 */
+	int first_fragment;
+	__u8 protocol;
+};
+
+/* VERDICT_COUNT, or what the packet is if nothing can be said of what is behind them. */
+static __always_inline __u32 skip_extensions(struct upper *upper, const struct ipv6hdr *ip, void *end)
 {
-	const __u32 payload_bytes = bpf_ntohs(ip->payload_len);
 	void *at = (void *)(ip + 1);
 	__u8 next = ip->nexthdr;
-	__u32 offset = 0; /* at most 6 * 2048 */
-	int first_fragment = 0;
 
+	upper->offset = 0;
+	upper->first_fragment = 0;
 #pragma unroll
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
-		struct extension_header *extension = at + offset;
+		struct extension_header *extension = at + upper->offset;
 
 		switch (next) {
-		case IPPROTO_TCP:
-			if (first_fragment)
-				return steer_fragment(key, address, at + offset, end);
-			if (payload_bytes < offset + sizeof(struct tcphdr))
-				return count(PASS_UNPARSED);
-			return steer_tcp(ctx, key, address, at + offset, end);
-		case IPPROTO_ICMPV6:
-			if (first_fragment)
-				return count(PASS_FRAGMENT);
-			if (payload_bytes < offset)
-				return count(PASS_UNPARSED);
-			return steer_icmpv6(ctx, key, address, &ip->daddr, payload_bytes - offset, at + offset, end);
 		case IPPROTO_FRAGMENT:
 			if ((void *)(extension + 1) > end)
-				return count(PASS_UNPARSED);
+				return PASS_UNPARSED;
 			/* An atomic fragment (RFC 6946) is a whole packet. */
 			if (extension->fragment & bpf_htons(IPV6_OFFSET))
-				return count(PASS_FRAGMENT);
+				return PASS_FRAGMENT;
 			/* All headers are in the first (RFC 7112). */
 			if (extension->fragment & bpf_htons(IPV6_FRAGMENT))
-				first_fragment = 1;
-			offset += 8;
+				upper->first_fragment = 1;
+			upper->offset += 8;
 			break;
 		case IPPROTO_HOPOPTS:
 		case IPPROTO_ROUTING:
 		case IPPROTO_DSTOPTS:
 			if ((void *)(extension + 1) > end)
-				return count(PASS_UNPARSED);
-			offset += (extension->len + 1) * 8;
+				return PASS_UNPARSED;
+			upper->offset += (extension->len + 1) * 8;
 			break;
 		default:
-			return count(first_fragment ? PASS_FRAGMENT : PASS_NOT_TCP);
+			upper->protocol = next;
+			return VERDICT_COUNT;
 		}
 		next = extension->next;
 	}
-	return count(PASS_UNPARSED);
+	return PASS_UNPARSED;
+}
+
+/* An IPv6 packet to a shared address. */
+static __always_inline int steer_shared_ipv6(struct xdp_md *ctx, const struct address_key *key,
+					     const struct address_value *address, const struct ipv6hdr *ip, void *end)
+{
+	const __u32 payload_bytes = bpf_ntohs(ip->payload_len);
+	struct upper upper;
+	__u32 unknown = skip_extensions(&upper, ip, end);
+	void *at = (void *)(ip + 1) + upper.offset;
+
+	if (unknown != VERDICT_COUNT)
+		return count(unknown);
+	switch (upper.protocol) {
+	case IPPROTO_TCP:
+		if (upper.first_fragment)
+			return steer_fragment(key, address, at, end);
+		if (payload_bytes < upper.offset + sizeof(struct tcphdr))
+			return count(PASS_UNPARSED);
+		return steer_tcp(ctx, key, address, 6, ip->saddr.s6_addr32, at, end);
+	case IPPROTO_ICMPV6:
+		if (upper.first_fragment)
+			return count(PASS_FRAGMENT);
+		if (payload_bytes < upper.offset)
+			return count(PASS_UNPARSED);
+		return steer_icmpv6(ctx, key, address, &ip->daddr, payload_bytes - upper.offset, at, end);
+	default:
+		return count(upper.first_fragment ? PASS_FRAGMENT : PASS_NOT_TCP);
+	}
+}
+
+/* As steer_owned_ipv4. The stack walks more extension headers than this, so what is behind too many may be a SYN. */
+static __always_inline int steer_owned_ipv6(struct xdp_md *ctx, const struct ipv6hdr *ip, void *end)
+{
+	struct upper upper;
+	struct tcphdr *tcp;
+	__u32 unknown;
+
+	if (!syn_limit.interval_ns)
+		return redirect(ctx, REDIRECT_OWNED);
+	unknown = skip_extensions(&upper, ip, end);
+	if (unknown == PASS_UNPARSED)
+		return redirect_opening(ctx, REDIRECT_OWNED, 6, ip->saddr.s6_addr32);
+	if (unknown == PASS_FRAGMENT || upper.first_fragment || upper.protocol != IPPROTO_TCP)
+		return redirect(ctx, REDIRECT_OWNED);
+	tcp = (void *)(ip + 1) + upper.offset;
+	if ((void *)(tcp + 1) > end)
+		return redirect(ctx, REDIRECT_OWNED);
+	return redirect_tcp(ctx, REDIRECT_OWNED, 6, ip->saddr.s6_addr32, tcp);
 }
 
 static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end, int in_vlan)
@@ -381,10 +520,10 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, void *at, void *end, i
 	if (!address)
 		return count(PASS_OTHER_ADDRESS);
 	if (address->flags & ADDRESS_OWNED)
-		return redirect(ctx, REDIRECT_OWNED);
+		return steer_owned_ipv6(ctx, ip, end);
 	if (in_vlan)
 		return count(PASS_OTHER_ADDRESS);
-	return steer_extensions(ctx, &key, address, ip, end);
+	return steer_shared_ipv6(ctx, &key, address, ip, end);
 }
 
 static __always_inline int steer_arp(struct xdp_md *ctx, void *at, void *end)

@@ -11,6 +11,7 @@
 #define MAX_ADDRESSES 1024
 #define MAX_ENDPOINTS 16384
 #define MAX_QUEUES 64
+#define MAX_SOURCES 65536
 
 /* The address is the stack's alone: all its IP traffic, ARP and neighbour solicitations are redirected. */
 #define ADDRESS_OWNED 1
@@ -33,6 +34,25 @@ struct endpoint_key {
 	__u16 zero;
 };
 
+/*
+ * How many SYNs of one source prefix the stack is shown, a token bucket in nanoseconds: each SYN is worth interval_ns of time,
+ * and burst_ns of them may come at once. interval_ns 0: as many as come. The masks are in network order. A constant of the
+ * program, which the loader writes before the verifier sees it.
+ */
+struct syn_limit {
+	__u64 interval_ns;
+	__u64 burst_ns;
+	__u32 mask_ipv4;
+	__u32 mask_ipv6[4];
+	__u32 zero;
+};
+
+/* Whose SYNs are counted together; of IPv4 in the first word. The value is when the bucket will be full again. */
+struct source_key {
+	__u32 version;
+	__be32 prefix[4];
+};
+
 /* Each packet counts exactly one; the names in lower case are what `fourwave ss --steering` shows. */
 enum verdict {
 	REDIRECT_ENDPOINT,	/* TCP to a listener on a shared address */
@@ -49,11 +69,14 @@ enum verdict {
 	PASS_UNPARSED,		/* truncated, malformed, or deeper than the program looks */
 	PASS_NO_SOCKET,		/* the stack's, but no AF_XDP socket on its queue */
 	DROP_FRAGMENT,		/* first fragment of a TCP segment to a port of the stack's on a shared address */
+	DROP_SYN_LIMIT,		/* SYN that would be redirected, of a source prefix that has used up its limit */
 	VERDICT_COUNT,
 };
 
 _Static_assert(sizeof(struct address_key) == 16, "address_key");
 _Static_assert(sizeof(struct address_value) == 8, "address_value");
 _Static_assert(sizeof(struct endpoint_key) == 20, "endpoint_key");
+_Static_assert(sizeof(struct syn_limit) == 40, "syn_limit");
+_Static_assert(sizeof(struct source_key) == 20, "source_key");
 
 #endif

@@ -18,6 +18,7 @@ mod report;
 mod serve;
 mod ss;
 mod stack;
+mod syn_limit;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub(crate) use report::ReportArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use ss::{Sort, Ss, SsAction, SsArgs, Top, TopArgs};
 pub(crate) use stack::{CopyMode, Idle, KernelWait, Stack, StackArgs, StackConfig, TxChecksum, XdpMode};
+pub(crate) use syn_limit::SynLimitArgs;
 pub(crate) use tcp::{Congestion, Ecn, ListenArgs, Profile, SynCookies, TcpArgs, TcpConfig};
 pub(crate) use through::ThroughArgs;
 

@@ -43,6 +43,7 @@ pub(crate) fn builder(at: &StackConfig, near: IpAddr) -> anyhow::Result<Stack> {
     let dad = |stack: Stack, probes| stack.dad(Dad { probes, ..Dad::default() });
     let stack = at.dad_probes.into_iter().fold(stack, dad);
     let stack = if at.keep_privileges { stack.keep_privileges() } else { stack };
+    let stack = at.syn_limit.into_iter().fold(stack, Stack::syn_limit);
     let stack = limited(with_traces(with_metrics(stack, at), at), &at.limits);
     Ok(match at.address {
         Some(own) => stack.address(Address { ip: own.address, prefix_len: own.bits, gateway: at.gateway }),

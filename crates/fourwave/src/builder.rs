@@ -1,8 +1,8 @@
 //! How a stack is started.
 
 use crate::{
-    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, TxChecksum, XdpMode,
-    metrics::Endpoint, raw,
+    Address, App, CopyMode, Dad, Duration, Error, Idle, ListenOptions, Place, Running, Settings, SynLimit, TxChecksum,
+    XdpMode, metrics::Endpoint, raw,
 };
 use runtime::{KernelSockets, Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
@@ -220,6 +220,24 @@ impl Stack {
     #[must_use]
     pub const fn xdp_mode(mut self, mode: XdpMode) -> Self {
         self.options.xdp_mode = mode;
+        self
+    }
+
+    /// Limits new connections by where they come from: beyond the limit the XDP program drops a SYN that would come to the stack,
+    /// which then costs nothing else. What is the kernel's, and what is no SYN, is not touched. Checked when the stack starts.
+    /// Default: no limit.
+    ///
+    /// ```no_run
+    /// use fourwave::{Stack, SynLimit};
+    ///
+    /// // A hundred a second, and as many at once, from each /24 (IPv4) and /56 (IPv6); and from each address.
+    /// let of_networks = Stack::on("eth0").syn_limit(SynLimit::per_second(100.0));
+    /// let of_addresses = SynLimit { prefix_v4: 32, prefix_v6: 64, burst: 20, ..SynLimit::per_second(5.0) };
+    /// # let _ = (of_networks, of_addresses);
+    /// ```
+    #[must_use]
+    pub const fn syn_limit(mut self, limit: SynLimit) -> Self {
+        self.options.syn_limit = Some(limit);
         self
     }
 

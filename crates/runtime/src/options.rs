@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use xdp::{CopyMode, TxChecksum, XdpMode};
+use xdp::{CopyMode, SynLimit, TxChecksum, XdpMode};
 
 /// Addresses that a stack can have, and the XDP program can know.
 const MOST_ADDRESSES: usize = 1024;
@@ -117,6 +117,8 @@ pub struct Options {
     pub drain_time: Duration,
     /// Where the XDP program runs.
     pub xdp_mode: XdpMode,
+    /// How many new connections of one source prefix the XDP program lets through; `None`: all.
+    pub syn_limit: Option<SynLimit>,
     /// Zero-copy or copied.
     pub copy_mode: CopyMode,
     /// Who writes the checksums of what is sent.
@@ -156,6 +158,7 @@ impl Options {
             unasked_reads: false,
             drain_time: Duration::ZERO,
             xdp_mode: XdpMode::Auto,
+            syn_limit: None,
             copy_mode: CopyMode::Auto,
             tx_checksum: TxChecksum::Auto,
             tcp: Settings::default(),
@@ -210,6 +213,7 @@ impl Options {
             ("queues", words(!self.queues.is_empty(), format!("{:?}", self.queues))),
             ("ports", own_ports.map(|ports| format!("{ports:?}"))),
             ("xdp_mode", words(self.xdp_mode != XdpMode::Auto, format!("{:?}", self.xdp_mode))),
+            ("syn_limit", self.syn_limit.map(|limit| format!("{limit:?}"))),
             ("copy_mode", words(self.copy_mode != CopyMode::Auto, format!("{:?}", self.copy_mode))),
             ("tx_checksum", words(self.tx_checksum != TxChecksum::Auto, format!("{:?}", self.tx_checksum))),
         ];
@@ -247,6 +251,7 @@ impl Options {
             return refused("interface", "empty".into(), "the name of one (`ip link`)");
         }
         self.dad.check()?;
+        self.syn_limit.as_ref().map_or(Ok(()), SynLimit::check)?;
         self.check_more_addresses()?;
         match (&self.address, self.vlan) {
             (Some(own), _) => own.check(),
@@ -309,6 +314,18 @@ mod tests {
 
     fn own(ip: &str, prefix_len: u8, gateway: Option<&str>) -> Option<Address> {
         Some(Address { ip: ip.parse().unwrap(), prefix_len, gateway: gateway.map(|ip| ip.parse().unwrap()) })
+    }
+
+    #[test]
+    fn a_limit_on_syns_is_checked_and_needs_an_interface() {
+        let limit = SynLimit::per_second(10.0);
+        assert_eq!(refused(|o| o.syn_limit = Some(limit)), None);
+        let wrong = Options { syn_limit: Some(SynLimit { burst: 0, ..limit }), ..Options::new("eth0") };
+        let said = wrong.check().unwrap_err().to_string();
+        assert!(said.contains("syn_limit.burst") && said.contains("1 to 1000000"), "{said}");
+        let kernel = Options { syn_limit: Some(limit), ..Options::kernel() };
+        let said = kernel.check().unwrap_err().to_string();
+        assert!(said.contains("syn_limit") && said.contains("no interface"), "{said}");
     }
 
     #[test]

@@ -589,6 +589,7 @@ fn open(options: &Options, queues: &[u32], shards: &[Shard]) -> Result<(Steering
     let config = XskConfig {
         interface: options.interface.clone(),
         xdp_mode: options.xdp_mode,
+        syn_limit: options.syn_limit,
         copy_mode: options.copy_mode,
         tx_checksum: options.tx_checksum,
         ..options.limits.of_port()

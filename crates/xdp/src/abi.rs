@@ -9,6 +9,8 @@ pub(crate) const MAX_ADDRESSES: u32 = 1024;
 pub(crate) const MAX_ENDPOINTS: u32 = 16384;
 /// Entries of the `xsks` map: queue numbers go from 0 to this minus one.
 pub(crate) const MAX_QUEUES: u32 = 64;
+/// Entries of the `sources` map.
+pub(crate) const MAX_SOURCES: u32 = 65536;
 /// `ADDRESS_OWNED`: everything for the address is the stack's.
 pub(crate) const ADDRESS_OWNED: u32 = 1;
 
@@ -37,9 +39,21 @@ pub(crate) struct EndpointKey {
     pub(crate) zero: u16,
 }
 
+/// `struct syn_limit`. Masks in network order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct SynLimitValue {
+    pub(crate) interval_ns: u64,
+    pub(crate) burst_ns: u64,
+    pub(crate) mask_ipv4: [u8; 4],
+    pub(crate) mask_ipv6: [[u8; 4]; 4],
+    pub(crate) zero: u32,
+}
+
 const _: () = assert!(size_of::<AddressKey>() == 16);
 const _: () = assert!(size_of::<AddressValue>() == 8);
 const _: () = assert!(size_of::<EndpointKey>() == 20);
+const _: () = assert!(size_of::<SynLimitValue>() == 40);
 
 impl AddressKey {
     pub(crate) fn new(address: IpAddr) -> Self {
@@ -66,7 +80,7 @@ impl EndpointKey {
 }
 
 /// The names of `enum verdict`, in order.
-pub(crate) const VERDICTS: [&str; 14] = [
+pub(crate) const VERDICTS: [&str; 15] = [
     "redirect_endpoint",
     "redirect_range",
     "redirect_owned",
@@ -81,6 +95,7 @@ pub(crate) const VERDICTS: [&str; 14] = [
     "pass_unparsed",
     "pass_no_socket",
     "drop_fragment",
+    "drop_syn_limit",
 ];
 
 #[cfg(test)]
@@ -110,6 +125,7 @@ mod tests {
             ("MAX_ADDRESSES", MAX_ADDRESSES),
             ("MAX_ENDPOINTS", MAX_ENDPOINTS),
             ("MAX_QUEUES", MAX_QUEUES),
+            ("MAX_SOURCES", MAX_SOURCES),
             ("ADDRESS_OWNED", ADDRESS_OWNED),
         ];
         for (name, value) in here {
@@ -119,6 +135,7 @@ mod tests {
             ("address_key", size_of::<AddressKey>()),
             ("address_value", size_of::<AddressValue>()),
             ("endpoint_key", size_of::<EndpointKey>()),
+            ("syn_limit", size_of::<SynLimitValue>()),
         ];
         for (name, bytes) in sizes {
             let assertion = format!("_Static_assert(sizeof(struct {name}) == {bytes},");
@@ -135,6 +152,9 @@ mod tests {
         assert_eq!(fields("address_key"), "__u8 addr[16];");
         assert_eq!(fields("address_value"), "__u32 flags; __u16 port_lo; __u16 port_hi;");
         assert_eq!(fields("endpoint_key"), "__u8 addr[16]; __u16 port; __u16 zero;");
+        let limit = "__u64 interval_ns; __u64 burst_ns; __u32 mask_ipv4; __u32 mask_ipv6[4]; __u32 zero;";
+        assert_eq!(fields("syn_limit"), limit);
+        assert_eq!(std::mem::offset_of!(SynLimitValue, mask_ipv6), 20);
         assert_eq!(std::mem::offset_of!(AddressValue, port_hi), 6);
         assert_eq!(std::mem::offset_of!(EndpointKey, port), 16);
     }

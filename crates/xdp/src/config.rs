@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::jumbo::MAX_PIECES;
+use crate::syn_limit::SynLimit;
 
 /// Bytes that the kernel keeps in front of every received frame (`XDP_PACKET_HEADROOM`, linux/bpf.h).
 pub(crate) const HEADROOM_BYTES: u32 = 256;
@@ -94,6 +95,8 @@ pub struct XskConfig {
     pub completion_ring: u32,
     /// Where the XDP program runs.
     pub xdp_mode: XdpMode,
+    /// How many new connections of one source prefix it lets through; `None`: all.
+    pub syn_limit: Option<SynLimit>,
     /// Zero-copy or copied.
     pub copy_mode: CopyMode,
     /// Who writes checksums.
@@ -114,6 +117,7 @@ impl Default for XskConfig {
             fill_ring: 2048,
             completion_ring: 2048,
             xdp_mode: XdpMode::Auto,
+            syn_limit: None,
             copy_mode: CopyMode::Auto,
             tx_checksum: TxChecksum::Auto,
             hugepages: HugePages::Auto,
@@ -150,6 +154,7 @@ impl XskConfig {
         if self.completion_ring < self.tx_ring {
             return Err(bad("completion_ring", self.completion_ring, "not less than tx_ring"));
         }
+        self.syn_limit.as_ref().map_or(Ok(()), SynLimit::check)?;
         if self.xdp_mode == XdpMode::Generic && self.copy_mode == CopyMode::ZeroCopy {
             return Err(bad("copy_mode", "zero-copy", "copy or auto when xdp_mode is generic"));
         }

@@ -104,9 +104,9 @@ fn warnings(facts: &InterfaceFacts, mode: AttachMode) -> Vec<String> {
 /// The program that the interface's MTU needs.
 fn load(config: &XskConfig, facts: &InterfaceFacts) -> Result<Steering, Error> {
     if !config.needs_multi_buffer(facts.mtu) {
-        return Steering::load();
+        return Steering::load(config.syn_limit.as_ref());
     }
-    Steering::load_multi_buffer().map_err(|error| match error {
+    Steering::load_multi_buffer(config.syn_limit.as_ref()).map_err(|error| match error {
         // Before Linux 5.18.
         Error::Program { message } => Error::MtuTooLarge {
             interface: facts.name.clone(),

@@ -9,14 +9,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
-use crate::abi::{self, AddressKey, AddressValue, EndpointKey};
+use crate::abi::{self, AddressKey, AddressValue, EndpointKey, SynLimitValue};
 use crate::config::XdpMode;
 use crate::error::Error;
 use crate::facts::InterfaceFacts;
 use crate::privileges::{Capability, DEVICE};
 use crate::report::AttachMode;
+use crate::syn_limit::SynLimit;
 use crate::sys;
 use crate::tx_checksum::XskPort;
 
@@ -69,26 +70,35 @@ unsafe impl aya::Pod for AddressKey {}
 unsafe impl aya::Pod for AddressValue {}
 // SAFETY: `repr(C)`, 16 + 2 + 2 bytes at an alignment of 2: without padding.
 unsafe impl aya::Pod for EndpointKey {}
+// SAFETY: `repr(C)`, 8 + 8 + 4 + 16 + 4 bytes at an alignment of 8: without padding.
+unsafe impl aya::Pod for SynLimitValue {}
 
 impl Steering {
-    /// Loads the program and its maps; nothing is attached yet.
+    /// Loads the program and its maps; nothing is attached yet. With `limit` it drops SYNs beyond it; without, it has nothing that
+    /// would.
     ///
     /// # Errors
-    /// Missing privilege, or a kernel that refuses the program (with its reason).
-    pub fn load() -> Result<Self, Error> {
-        Self::load_program(PROGRAM)
+    /// [`Error::Config`] of the limit, missing privilege, or a kernel that refuses the program (with its reason).
+    pub fn load(limit: Option<&SynLimit>) -> Result<Self, Error> {
+        Self::load_program(PROGRAM, limit)
     }
 
     /// As [`Steering::load`], for an interface whose packets may be in several frames: it decides by the first one.
     ///
     /// # Errors
     /// As [`Steering::load`]; a kernel before Linux 5.18 refuses such a program.
-    pub fn load_multi_buffer() -> Result<Self, Error> {
-        Self::load_program(PROGRAM_FRAGS)
+    pub fn load_multi_buffer(limit: Option<&SynLimit>) -> Result<Self, Error> {
+        Self::load_program(PROGRAM_FRAGS, limit)
     }
 
-    fn load_program(name: &'static str) -> Result<Self, Error> {
-        let mut program = Ebpf::load(&OBJECT.0).map_err(load_error)?;
+    fn load_program(name: &'static str, limit: Option<&SynLimit>) -> Result<Self, Error> {
+        limit.map_or(Ok(()), SynLimit::check)?;
+        let value = limit.map(SynLimit::value).unwrap_or_default();
+        let mut loader = EbpfLoader::new();
+        loader.override_global("syn_limit", &value, true);
+        // All entries are allocated with the map; one that is never asked has the least there can be.
+        loader.map_max_entries("sources", if limit.is_some() { abi::MAX_SOURCES } else { 1 });
+        let mut program = loader.load(&OBJECT.0).map_err(load_error)?;
         xdp(&mut program, name)?.load().map_err(|error| program_error(&error))?;
         let addresses = map(&mut program, "addresses", HashMap::try_from)?;
         let endpoints = map(&mut program, "endpoints", HashMap::try_from)?;

@@ -321,7 +321,7 @@ fn without_privilege_a_sentence_says_so() {
     let errors = lab.in_a(|| {
         xdp::privileges::keep_only(&[]).unwrap();
         [
-            Steering::load().unwrap_err(),
+            Steering::load(None).unwrap_err(),
             XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err(),
             xdp::open(&config(A), &[0], &[]).unwrap_err(),
         ]

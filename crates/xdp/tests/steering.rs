@@ -3,9 +3,10 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use support::{A, Lab};
-use xdp::{AttachMode, Steering, XskConfig, XskPort};
+use xdp::{AttachMode, Steering, SynLimit, XskConfig, XskPort};
 
 const OWNED: [&str; 2] = ["10.9.0.1", "fd09::1"];
 const SHARED: [&str; 2] = ["10.9.0.2", "fd09::2"];
@@ -13,6 +14,7 @@ const OTHER: [&str; 2] = ["10.9.0.3", "fd09::3"];
 const LISTENER: u16 = 7;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const LONGEST: Duration = Duration::from_secs(1000);
 
 /// A program that knows the addresses above, with a socket on queue 0 unless `without_socket`.
 struct Bench {
@@ -33,17 +35,37 @@ impl Bench {
 
     /// As `new`, with the program for packets in several buffers.
     fn multi_buffer() -> Self {
-        let mut bench = Self::new();
-        let mut steering = Steering::load_multi_buffer().unwrap();
+        Self::new().with(Steering::load_multi_buffer(None).unwrap())
+    }
+
+    /// As `new`, with a limit; a token comes in 1000 s, so that none does.
+    fn limited(limit: SynLimit) -> Self {
+        Self::new().with(Steering::load(Some(&SynLimit { interval: LONGEST, ..limit })).unwrap())
+    }
+
+    fn with(mut self, mut steering: Steering) -> Self {
         Self::teach(&mut steering);
-        steering.register(bench._port.as_ref().unwrap()).unwrap();
-        bench.steering = steering;
-        bench
+        steering.register(self._port.as_ref().unwrap()).unwrap();
+        self.steering = steering;
+        self
+    }
+
+    /// How many of `count` frames, as `make` has them from a number, are not dropped; none has another verdict than `name`.
+    #[track_caller]
+    fn passed(&mut self, count: u32, name: &str, make: impl Fn(u32) -> Vec<u8>) -> u32 {
+        let mut passed = 0;
+        for n in 0..count {
+            let verdict = self.steering.test(&make(n)).unwrap();
+            assert!([name, "drop_syn_limit"].contains(&verdict.name), "{verdict:?}");
+            assert_eq!(verdict.dropped, verdict.name == "drop_syn_limit");
+            passed += u32::from(verdict.redirected);
+        }
+        passed
     }
 
     fn without_socket() -> Self {
         let lab = Lab::new();
-        let mut steering = Steering::load().unwrap();
+        let mut steering = Steering::load(None).unwrap();
         Self::teach(&mut steering);
         Self { steering, _port: None, _lab: lab }
     }
@@ -677,4 +699,195 @@ fn packets_in_several_buffers_are_steered_by_their_first() {
     assert!(tcp_at(215) + 20 <= FIRST_BUFFER && tcp_at(219) > FIRST_BUFFER);
     bench.expect(&packet(215), "redirect_endpoint");
     bench.expect(&packet(219), "pass_unparsed");
+}
+
+/// A segment with `flags` from an address, to a port of another.
+fn segment(from: &str, to: &str, port: u16, flags: u8) -> Vec<u8> {
+    let mut header = tcp(port);
+    header[13] = flags;
+    match (ip(from), ip(to)) {
+        (IpAddr::V4(from), IpAddr::V4(_)) => {
+            let mut packet = ipv4(to, TCP, &[], 0, &header);
+            packet[12..16].copy_from_slice(&from.octets());
+            ethernet(&[], 0x0800, &packet)
+        }
+        (IpAddr::V6(from), IpAddr::V6(_)) => {
+            let mut packet = ipv6(to, &[], TCP, &header);
+            packet[8..24].copy_from_slice(&from.octets());
+            ethernet(&[], 0x86dd, &packet)
+        }
+        both => panic!("{both:?}"),
+    }
+}
+
+const SYN: u8 = 2;
+/// Any but a SYN without ACK: none begins a connection (RFC 9293 section 3.10.7.2).
+const OTHER_FLAGS: [u8; 9] = [0x10, 0x12, 0x18, 0x11, 0x01, 0x04, 0x14, 0x00, 0x1a];
+
+#[test]
+fn a_prefix_has_as_many_syns_as_its_bucket_and_others_have_theirs() {
+    for (to, near, of_prefix, other) in [
+        (SHARED[0], "203.0.113.7", "203.0.113", "203.0.112.7"),
+        (OWNED[0], "203.0.113.7", "203.0.113", "203.0.114.7"),
+        (SHARED[1], "2001:db8:1:100::7", "2001:db8:1:1", "2001:db8:1:200::7"),
+        (OWNED[1], "2001:db8:1:100::7", "2001:db8:1:1", "2001:db8:1:0ff::7"),
+    ] {
+        let name = if to == SHARED[0] || to == SHARED[1] { "redirect_endpoint" } else { "redirect_owned" };
+        let mut bench = Bench::limited(SynLimit { burst: 10, ..SynLimit::per_second(1.0) });
+        // 100 stations of one /24, or 100 of the networks that a /56 is divided into.
+        let station = |n: u32| match ip(to) {
+            IpAddr::V4(_) => format!("{of_prefix}.{}", n % 256),
+            IpAddr::V6(_) => format!("{of_prefix}{:02x}::{n:x}", n % 256),
+        };
+        let from_all = |n| segment(&station(n), to, LISTENER, SYN);
+        assert_eq!(bench.passed(100, name, from_all), 10, "{to}");
+        assert_eq!(bench.passed(5, name, |_| segment(other, to, LISTENER, SYN)), 5, "{to}: another prefix");
+        // What is under way goes on, and the kernel's is the kernel's.
+        for flags in OTHER_FLAGS {
+            bench.expect(&segment(near, to, LISTENER, flags), name);
+        }
+        let counted = |bench: &Bench, name| bench.steering.verdicts().unwrap().iter().find(|v| v.0 == name).unwrap().1;
+        assert_eq!(counted(&bench, "drop_syn_limit"), 90);
+        assert_eq!(counted(&bench, name), 10 + 5 + OTHER_FLAGS.len() as u64);
+        let version = usize::from(ip(to).is_ipv6());
+        bench.expect(&segment(near, SHARED[version], 80, SYN), "pass_other_port");
+        bench.expect(&segment(near, OTHER[version], LISTENER, SYN), "pass_other_address");
+        // All ports of the stack's have one bucket, those of active opens among them.
+        bench.expect(&segment(near, SHARED[version], 50_500, SYN), "drop_syn_limit");
+        bench.expect(&segment(near, OWNED[version], 80, SYN), "drop_syn_limit");
+        bench.expect(&segment(near, SHARED[version], 50_500, 0x12), "redirect_range");
+    }
+}
+
+#[test]
+fn a_prefix_is_as_long_as_it_is_told() {
+    // The bits of a prefix, and two sources that differ in the first bit behind it, and in the last of it.
+    for (bits, one, same, other) in [
+        (32, "10.0.0.1", "10.0.0.1", "10.0.0.0"),
+        (24, "10.0.0.1", "10.0.0.128", "10.0.1.1"),
+        (13, "10.8.0.1", "10.12.0.1", "10.0.0.1"),
+        (1, "10.0.0.1", "74.0.0.1", "138.0.0.1"),
+    ] {
+        let mut bench = Bench::limited(SynLimit { burst: 1, prefix_v4: bits, ..SynLimit::per_second(1.0) });
+        bench.expect(&segment(one, SHARED[0], LISTENER, SYN), "redirect_endpoint");
+        bench.expect(&segment(same, SHARED[0], LISTENER, SYN), "drop_syn_limit");
+        bench.expect(&segment(other, SHARED[0], LISTENER, SYN), "redirect_endpoint");
+    }
+    for (bits, one, same, other) in [
+        (128, "fd00::1", "fd00::1", "fd00::0"),
+        (64, "fd00::1", "fd00::8000:0:0:1", "fd00:0:0:1::1"),
+        (61, "fd00::1", "fd00:0:0:4::1", "fd00:0:0:8::1"),
+        (56, "fd00::1", "fd00:0:0:80::1", "fd00:0:0:100::1"),
+        (10, "fd00::1", "fd20::1", "fd40::1"),
+    ] {
+        let mut bench = Bench::limited(SynLimit { burst: 1, prefix_v6: bits, ..SynLimit::per_second(1.0) });
+        bench.expect(&segment(one, SHARED[1], LISTENER, SYN), "redirect_endpoint");
+        bench.expect(&segment(same, SHARED[1], LISTENER, SYN), "drop_syn_limit");
+        bench.expect(&segment(other, SHARED[1], LISTENER, SYN), "redirect_endpoint");
+    }
+    // With none there is one bucket for each version; ::ffff:10.0.0.1 is no IPv4 station.
+    let all = SynLimit { burst: 1, prefix_v4: 0, prefix_v6: 0, ..SynLimit::per_second(1.0) };
+    let mut bench = Bench::limited(all);
+    bench.expect(&segment("10.0.0.1", SHARED[0], LISTENER, SYN), "redirect_endpoint");
+    bench.expect(&segment("203.0.113.9", SHARED[0], LISTENER, SYN), "drop_syn_limit");
+    bench.expect(&segment("fd00::1", SHARED[1], LISTENER, SYN), "redirect_endpoint");
+    bench.expect(&segment("2001:db8::1", SHARED[1], LISTENER, SYN), "drop_syn_limit");
+    let mut bench = Bench::limited(SynLimit { prefix_v4: 32, prefix_v6: 128, ..all });
+    bench.expect(&segment("10.0.0.1", SHARED[0], LISTENER, SYN), "redirect_endpoint");
+    bench.expect(&segment("::ffff:10.0.0.1", SHARED[1], LISTENER, SYN), "redirect_endpoint");
+    bench.expect(&segment("a00:1::", SHARED[1], LISTENER, SYN), "redirect_endpoint");
+}
+
+#[test]
+fn tokens_come_back_with_time_and_no_more_than_the_bucket_holds() {
+    let from = "203.0.113.7";
+    let syn = segment(from, SHARED[0], LISTENER, SYN);
+    // A token each 20 ms: when some have passed there is one, however late this looks; and never more than the bucket holds.
+    let interval = Duration::from_millis(20);
+    let limit = SynLimit { interval, burst: 3, ..SynLimit::per_second(1.0) };
+    let mut bench = Bench::new().with(Steering::load(Some(&limit)).unwrap());
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        let passed = bench.passed(50, "redirect_endpoint", |_| syn.clone());
+        let came = u32::try_from(began.elapsed().as_nanos() / interval.as_nanos()).unwrap();
+        assert!((3..=3 + came + 1).contains(&passed), "{passed} passed, {came} tokens came meanwhile");
+        // Long enough for the bucket to be full again; and five times as long fills no more.
+        std::thread::sleep(interval * 15);
+    }
+}
+
+/// What the stack would take for a SYN must not get past the limit in another form; what it would not take is its to count.
+#[test]
+fn a_syn_in_another_form_is_a_syn() {
+    let limit = SynLimit { burst: 1, ..SynLimit::per_second(1.0) };
+    let mut header = tcp(LISTENER);
+    header[13] = SYN;
+    let four = |to, options: &[u8], fragment| ipv4(to, TCP, options, fragment, &header);
+    let six = |to, headers: &[(u8, Vec<u8>)]| ethernet(&[], 0x86dd, &ipv6(to, headers, TCP, &header));
+    let mut bench = Bench::limited(limit);
+    bench.expect(&ethernet(&[], 0x0800, &four(OWNED[0], &[], 0)), "redirect_owned");
+    for to in [OWNED[0], SHARED[0]] {
+        bench.expect(&ethernet(&[0x8100], 0x0800, &four(to, &[], 0)), "drop_syn_limit");
+        bench.expect(&ethernet(&[], 0x0800, &four(to, &[1; 40], 0x4000)), "drop_syn_limit");
+    }
+    bench.expect(&ethernet_in(42, &[0x8100], 0x0800, &four(OWNED[0], &[], 0)), "drop_syn_limit");
+    // With whatever else but ACK.
+    for flags in [0x02, 0x03, 0x06, 0x0a, 0x22, 0xc2] {
+        bench.expect(&segment("10.9.0.99", OWNED[0], LISTENER, flags), "drop_syn_limit");
+    }
+    // No SYNs: fragments, other protocols, what is cut off.
+    bench.expect(&ethernet(&[], 0x0800, &four(OWNED[0], &[], 0x2000)), "redirect_owned");
+    bench.expect(&ethernet(&[], 0x0800, &four(SHARED[0], &[], 0x2000)), "drop_fragment");
+    bench.expect(&ethernet(&[], 0x0800, &ipv4(OWNED[0], UDP, &[], 0, &header)), "redirect_owned");
+    let whole = ethernet(&[], 0x0800, &four(OWNED[0], &[], 0));
+    bench.expect(&whole[..whole.len() - 1], "redirect_owned");
+    bench.expect(&arp(OWNED[0]), "redirect_arp");
+
+    bench.expect(&six(OWNED[1], &[extension(HOP_BY_HOP, 1)]), "redirect_owned");
+    for to in [OWNED[1], SHARED[1]] {
+        bench.expect(&six(to, &[]), "drop_syn_limit");
+        bench.expect(&six(to, &[extension(HOP_BY_HOP, 1), extension(DESTINATION, 2)]), "drop_syn_limit");
+        bench.expect(&six(to, &[fragment_header(0)]), "drop_syn_limit");
+    }
+    // Behind more headers than are walked nobody sees that it is none.
+    let seven: Vec<_> = (0..7).map(|_| extension(DESTINATION, 1)).collect();
+    bench.expect(&six(OWNED[1], &seven), "drop_syn_limit");
+    bench.expect(&six(SHARED[1], &seven), "pass_unparsed");
+    bench.expect(&six(OWNED[1], &[fragment_header(1)]), "redirect_owned");
+    bench.expect(&six(OWNED[1], &[fragment_header(8)]), "redirect_owned");
+    bench.expect(&six(SHARED[1], &[fragment_header(1)]), "drop_fragment");
+    bench.expect(&ethernet(&[], 0x86dd, &ipv6(OWNED[1], &[], UDP, &header)), "redirect_owned");
+    bench.expect(&solicitation(OWNED[1], 135), "redirect_ndp");
+}
+
+/// Without a socket a SYN is the kernel's, which nothing is taken from. The program for several buffers has the limit as well.
+#[test]
+fn what_passes_to_the_kernel_is_not_limited() {
+    let limit = SynLimit { burst: 1, interval: LONGEST, ..SynLimit::per_second(1.0) };
+    let syn = segment("203.0.113.7", SHARED[0], LISTENER, SYN);
+    let mut bench = Bench::without_socket();
+    let mut steering = Steering::load(Some(&limit)).unwrap();
+    Bench::teach(&mut steering);
+    bench.steering = steering;
+    for _ in 0..5 {
+        bench.expect(&syn, "pass_no_socket");
+    }
+    let mut bench = Bench::new().with(Steering::load_multi_buffer(Some(&limit)).unwrap());
+    assert_eq!(bench.passed(5, "redirect_endpoint", |_| syn.clone()), 1);
+    let refused = Steering::load(Some(&SynLimit { burst: 0, ..limit })).unwrap_err();
+    assert!(refused.to_string().contains("syn_limit.burst"), "{refused}");
+}
+
+/// The verifier knows the limit as a constant: without one it takes out what reads the clock and the table.
+#[test]
+fn without_a_limit_there_is_no_code_for_it() {
+    let bytes = |limit: Option<SynLimit>| {
+        let mut steering = Steering::load(limit.as_ref()).unwrap();
+        let id = steering.program_id().unwrap();
+        let mut all = aya::programs::loaded_programs().filter_map(Result::ok);
+        all.find(|program| program.id() == id).unwrap().size_translated().unwrap()
+    };
+    let (without, with) = (bytes(None), bytes(Some(SynLimit::per_second(1.0))));
+    // Four places decide on a limit, with 20 instructions of eight bytes at the least.
+    assert!(with >= without + 4 * 20 * 8, "{without} bytes, with a limit {with}");
 }

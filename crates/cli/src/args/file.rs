@@ -9,10 +9,11 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::limits::parse_ring;
 use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_queues, parse_time_wait};
+use super::syn_limit::parse_rate;
 use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
 use super::{
     Congestion, CopyMode, Ecn, Idle, LimitArgs, ListenArgs, NumberList, Prefix, Profile, Queues, Stack, SynCookies,
-    TcpArgs, TxChecksum, UsageError, XdpMode,
+    SynLimitArgs, TcpArgs, TxChecksum, UsageError, XdpMode,
 };
 
 /// What a file may say: the flags of [`super::StackArgs`] and [`ListenArgs`] by their own names. What is for listening has
@@ -63,6 +64,11 @@ pub(super) struct FileArgs {
     keepalive: Option<Duration>,
     #[serde(default, deserialize_with = "patience")]
     user_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "syn_limit")]
+    syn_limit: Option<Duration>,
+    syn_limit_burst: Option<u32>,
+    syn_limit_prefix_v4: Option<u8>,
+    syn_limit_prefix_v6: Option<u8>,
 }
 
 impl FileArgs {
@@ -103,6 +109,12 @@ impl FileArgs {
             syn_cookies: self.syn_cookies,
             keepalive: self.keepalive,
             user_timeout: self.user_timeout,
+            syn_limit: SynLimitArgs {
+                interval: self.syn_limit,
+                burst: self.syn_limit_burst,
+                prefix_v4: self.syn_limit_prefix_v4,
+                prefix_v6: self.syn_limit_prefix_v6,
+            },
         }
     }
 
@@ -199,6 +211,10 @@ fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Er
 
 fn min_rto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     parse_min_rto(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
+}
+
+fn syn_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_rate(&Word::deserialize(deserializer)?.0).map(Some).map_err(D::Error::custom)
 }
 
 fn buffer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {

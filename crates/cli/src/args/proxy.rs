@@ -49,7 +49,7 @@ impl ProxyArgs {
     pub(crate) fn resolve(self) -> Result<crate::proxy::Config, UsageError> {
         let proxy = read(&self.file)?;
         let named = |error: UsageError| UsageError(format!("{}: {error}", self.file.display()));
-        let mut at = self.at.resolve_over(self.connections, &proxy.stack, named)?;
+        let mut at = self.at.resolve_over(Some(self.connections), &proxy.stack, named)?;
         if at.stack == Stack::Raw {
             return Err(UsageError("--stack raw has no connections: a proxy needs fourwave or kernel".into()));
         }

@@ -16,6 +16,7 @@ use crate::serve::{self, ExchangeConfig, HttpConfig, Service};
     fourwave serve echo --listen 10.77.0.1:7 --interface fw-a0 --queues 0-3 --cores 2-5      one core for each queue\n  \
     fourwave serve echo --listen 10.77.0.9:7 --interface fw-a0 --address 10.77.0.9/24        an address of its own\n  \
     fourwave serve echo --listen 10.77.0.1:7 --syn-cookies always --time-wait 1 --keepalive 60\n  \
+    fourwave serve http --listen 10.77.0.1:80 --interface fw-a0 --syn-limit 100             of each /24, or /56 of IPv6\n  \
     fourwave serve http --listen 10.77.0.1:80 --interface fw-a0 --body-bytes 1024\n  \
     fourwave serve discard --listen 127.0.0.1:9000 --stack kernel\n  \
     fourwave serve exchange --listen 10.77.0.1:5000 --request-bytes 100 --response-bytes 20000\n  \

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use fourwave::SynLimit;
 use serde::Deserialize;
 
 use super::file::FileArgs;
@@ -222,6 +223,8 @@ pub(crate) struct StackConfig {
     pub(crate) keep_privileges: bool,
     /// What was typed, or is in the file.
     pub(crate) limits: LimitArgs,
+    /// Only over this stack.
+    pub(crate) syn_limit: Option<SynLimit>,
     pub(crate) tcp: TcpConfig,
 }
 
@@ -235,19 +238,19 @@ impl StackConfig {
 impl StackArgs {
     /// What was typed, else what the file says, else the defaults.
     pub(super) fn resolve(self) -> Result<StackConfig, UsageError> {
-        self.resolve_with(ListenArgs::default())
+        self.resolve_over(None, &toml::Table::new(), |error| error)
     }
 
     /// As [`StackArgs::resolve`], for a command that listens.
     pub(super) fn resolve_with(self, listen: ListenArgs) -> Result<StackConfig, UsageError> {
-        self.resolve_over(listen, &toml::Table::new(), |error| error)
+        self.resolve_over(Some(listen), &toml::Table::new(), |error| error)
     }
 
-    /// As [`StackArgs::resolve_with`], with a table that has the keys of `--config FILE`, for what that would say. `named`
-    /// says in an error where the table is.
+    /// As [`StackArgs::resolve_with`], with a table that has the keys of `--config FILE`, for what that would say. `listen` is
+    /// none of a command that does not listen. `named` says in an error where the table is.
     pub(super) fn resolve_over(
         self,
-        listen: ListenArgs,
+        listen: Option<ListenArgs>,
         table: &toml::Table,
         named: impl Fn(UsageError) -> UsageError,
     ) -> Result<StackConfig, UsageError> {
@@ -255,7 +258,9 @@ impl StackArgs {
             Some(path) => FileArgs::read(path)?,
             None => FileArgs::of(table).map_err(named)?,
         };
-        let tcp = TcpConfig::resolve(self.tcp.or(file.tcp()), listen.or(file.listen()));
+        let listens = listen.is_some();
+        let listen = listen.unwrap_or_default().or(file.listen());
+        let tcp = TcpConfig::resolve(self.tcp.or(file.tcp()), listen);
         let limits = self.limits.or(file.limits());
         let (address, gateway) = (self.address.or(file.address), self.gateway.or(file.gateway));
         let vlan = self.vlan.or(file.vlan);
@@ -282,6 +287,7 @@ impl StackArgs {
         if trace_records.is_some_and(|n| n > 1 << 24) {
             return Err(UsageError("--trace-records is a number from 0 to 16777216".into()));
         }
+        let syn_limit = if listens { listen.syn_limit.resolve(stack)? } else { None };
         Ok(StackConfig {
             stack,
             cores: self.cores.or(file.cores).map(|list| list.0).unwrap_or_default(),
@@ -300,6 +306,7 @@ impl StackArgs {
             trace_directory: self.trace_directory.or(file.trace_directory),
             keep_privileges: self.keep_privileges || file.keep_privileges,
             limits,
+            syn_limit,
             tcp,
         })
     }

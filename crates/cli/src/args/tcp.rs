@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::SynLimitArgs;
 use super::parse::{parse_min_rto, parse_patience, parse_time_wait};
 
 /// Half-open connections of a listener, at most.
@@ -114,6 +115,9 @@ pub(crate) struct ListenArgs {
     /// Give up a peer that acknowledges nothing, or reads nothing, for so long, 1 to 86400 [default: 15 minutes]
     #[arg(long, value_name = "SECONDS", value_parser = parse_patience)]
     pub(super) user_timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(super) syn_limit: SynLimitArgs,
 }
 
 /// What TCP does where there is a choice, checked.
@@ -156,6 +160,7 @@ impl ListenArgs {
             syn_cookies: self.syn_cookies.or(other.syn_cookies),
             keepalive: self.keepalive.or(other.keepalive),
             user_timeout: self.user_timeout.or(other.user_timeout),
+            syn_limit: self.syn_limit.or(other.syn_limit),
         }
     }
 }

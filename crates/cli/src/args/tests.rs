@@ -143,7 +143,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     assert!(missing.contains("--config") && missing.contains("No such file"), "{missing}");
 }
 
-fn serve(line: &str) -> Result<serve::Config, UsageError> {
+pub(super) fn serve(line: &str) -> Result<serve::Config, UsageError> {
     match parse(line).unwrap().command {
         Command::Serve(args) => args.resolve(),
         other => panic!("{other:?}"),
