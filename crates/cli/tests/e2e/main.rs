@@ -4,6 +4,7 @@
 mod common;
 mod support;
 
+mod attack;
 mod bench;
 mod beside;
 mod capture;
@@ -16,6 +17,7 @@ mod demo;
 mod doctor;
 mod failures;
 mod faults;
+mod forged;
 mod http;
 mod idle;
 mod impaired;
