@@ -23,7 +23,11 @@ impl Sender {
                     Why::Sending => Why::Sending,
                     _ => self.why_not_lost(range, room, mss),
                 },
-                sent if sent < 2 * mss => self.why_not_new(in_flight, mss),
+                sent if sent < 2 * mss => match self.why_not_new(in_flight, mss) {
+                    // What was sent is to be acknowledged first; then what is lost may go.
+                    Why::Application | Why::Closed => Why::Recovery,
+                    why => why,
+                },
                 _ => Why::Recovery,
             },
             Some(range) => self.why_not_lost(range, room, mss),
