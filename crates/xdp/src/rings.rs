@@ -146,7 +146,10 @@ impl Rings for XskRs {
         let made = unsafe { Socket::new(builder.build(), umem, &interface, config.queue) };
         let (tx, rx, rest) = made.map_err(|error| os_error(&error))?;
         let (fill, completion) = rest.ok_or_else(|| io::Error::from_raw_os_error(libc::EBUSY))?;
-        Ok(Self { umem: umem.clone(), rx, tx, fill, completion })
+        let bound = Self { umem: umem.clone(), rx, tx, fill, completion };
+        // libxdp leaves it open across an exec: a program started from here would hold the queue when we are long gone.
+        rustix::io::fcntl_setfd(bound.socket(), rustix::io::FdFlags::CLOEXEC)?;
+        Ok(bound)
     }
 
     fn socket(&self) -> BorrowedFd<'_> {

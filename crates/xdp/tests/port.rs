@@ -70,6 +70,17 @@ fn frames_cross_a_veth_unchanged_and_in_order_in_both_modes() {
     }
 }
 
+/// A program that is started from here must not have the socket: it would hold the queue when this process is long gone.
+#[test]
+fn the_socket_is_closed_on_exec() {
+    for tx_checksum in [TxChecksum::Compute, TxChecksum::Software] {
+        let lab = Lab::new();
+        let (_steering, port, report) = lab.in_a(|| open(&XskConfig { tx_checksum, ..config(A) }, A_IP));
+        let flags = rustix::io::fcntl_getfd(port.fd().unwrap()).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC), "{report}");
+    }
+}
+
 #[test]
 fn back_pressure_loses_nothing_uncounted_and_leaves_nothing_unkicked() {
     let lab = Lab::new();
