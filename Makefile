@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million bench-memory bench-turns bench-icount bench-icount-keep packetdrill build deb doc clean need-root need-cargo need-build need-test need-namespaces
+.PHONY: help demo test test-nic goldens fuzz fuzz-keep sim bench bench-loss bench-million bench-memory bench-turns bench-icount bench-icount-keep soak packetdrill build deb doc clean need-root need-cargo need-build need-test need-namespaces
 
 # Preparations come in order, whatever -j says.
 .NOTPARALLEL:
@@ -32,6 +32,7 @@ help:
 	echo "make fuzz-keep TARGET=…   what it found new goes into the corpus, as little as covers all"
 	echo "make sim SEEDS=1..1001   random worlds of the simulator with these seeds; docs/SIMULATOR.md has more"
 	echo "make packetdrill PACKETDRILL=… PKT_DIR=…   a folder of packetdrill scripts against the stack; needs root"
+	echo "make soak [MINUTES=30] [SEED=1]   mixed traffic with the kernel, impaired paths and faults; nothing may be lost or grow; needs root"
 	echo "make bench [ROUNDS=5]   everything side by side: bench/results/bench.md; some 15 minutes; needs root"
 	echo "make bench-loss [ROUNDS=5]   goodput over a lossy path, beside the kernel's TCP: bench/results/goodput.md; needs root"
 	echo "make bench-million   a million connections over AF_XDP, and a million more that come and go: some 6 minutes, 4 GB; needs root"
@@ -205,6 +206,14 @@ bench-icount: need-cargo need-build
 
 bench-icount-keep: need-cargo need-build
 	@cargo run --quiet --release --locked --package fourwave-bench --example icount -- keep
+
+# Every byte of every connection is accounted for at the end: docs/OPERATIONS.md. The report goes to bench/results/soak.md.
+MINUTES ?= 30
+SEED ?= 1
+soak: need-root need-cargo need-build need-test need-namespaces
+	@cargo build --release --locked --package fourwave-cli --package fourwave-bench
+	exec "$(TARGET_DIR)/release/soak" --minutes "$(MINUTES)" --seed "$(SEED)" \
+		--json "$(TARGET_DIR)/soak.json" --report bench/results/soak.md
 
 doc: need-cargo need-build
 	@cargo doc --workspace --no-deps --features fourwave/tokio --locked

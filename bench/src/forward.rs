@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, net::IpAddr, num::NonZeroU64};
@@ -39,6 +40,7 @@ pub struct Placement {
 #[derive(Debug)]
 pub struct Forwarder {
     stop: Arc<AtomicBool>,
+    changes: Sender<[Impairments; 2]>,
     thread: Option<JoinHandle<io::Result<Forwarded>>>,
 }
 
@@ -86,14 +88,21 @@ impl Forwarder {
         let links = [Link::new(a_to_b, seed), Link::new(b_to_a, !seed)];
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let (ready, started) = std::sync::mpsc::channel();
+        let (ready, started) = mpsc::channel();
+        let (changes, asked) = mpsc::channel();
         let thread = std::thread::Builder::new().name("forwarder".into()).spawn(move || {
             let _ = ready.send(at.apply());
-            Loop::new(sides, links).run(&stopped)
+            Loop::new(sides, links, asked).run(&stopped)
         })?;
-        let forwarder = Self { stop, thread: Some(thread) };
+        let forwarder = Self { stop, changes, thread: Some(thread) };
         started.recv().context("the forwarder did not start")??;
         Ok(forwarder)
+    }
+
+    /// Other impairments, from a to b and back, within some milliseconds. What is under way arrives as it would have.
+    pub fn impair(&self, a_to_b: Impairments, b_to_a: Impairments) {
+        // One that has ended says so when it is stopped.
+        let _ = self.changes.send([a_to_b, b_to_a]);
     }
 
     /// Whether it goes on: it ends by itself if the device fails.
@@ -171,6 +180,7 @@ struct Loop {
     steering: [Steering; 2],
     ports: [XskPort; 2],
     links: [Link; 2],
+    changes: Receiver<[Impairments; 2]>,
     start: Instant,
     flying: BinaryHeap<Reverse<Flying>>,
     numbers: u64,
@@ -181,12 +191,17 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(sides: [(Steering, XskPort); 2], links: [Link; 2]) -> Self {
+    fn new(
+        sides: [(Steering, XskPort); 2],
+        links: [Link; 2],
+        changes: Receiver<[Impairments; 2]>,
+    ) -> Self {
         let [(steering_a, port_a), (steering_b, port_b)] = sides;
         Self {
             steering: [steering_a, steering_b],
             ports: [port_a, port_b],
             links,
+            changes,
             start: Instant::now(),
             flying: BinaryHeap::new(),
             numbers: 0,
@@ -203,6 +218,10 @@ impl Loop {
 
     fn run(mut self, stop: &AtomicBool) -> io::Result<Forwarded> {
         while !stop.load(Ordering::Relaxed) {
+            for [a_to_b, b_to_a] in self.changes.try_iter() {
+                self.links[0].impair(a_to_b);
+                self.links[1].impair(b_to_a);
+            }
             let came = self.take(0) + self.take(1);
             let left = self.release()?;
             if came + left == 0 {

@@ -136,6 +136,11 @@ impl Link {
         Some(self.idle_at_ns)
     }
 
+    /// From the next frame on; the fates of the others are what they would have been.
+    pub const fn impair(&mut self, impairments: Impairments) {
+        self.impairments = impairments;
+    }
+
     /// What has happened so far.
     #[must_use]
     pub const fn counters(&self) -> LinkCounters {
