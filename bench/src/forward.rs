@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use std::{io, net::IpAddr, num::NonZeroU64};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU64,
+};
 
 use anyhow::{Context, anyhow};
 use hdrhistogram::Histogram;
@@ -17,7 +21,7 @@ use rustix::thread::{CpuSet, gettid, sched_setaffinity, set_current_timer_slack}
 use serde::Serialize;
 use xdp::{Frame, LocalAddress, Port, PortStats, Steering, XskConfig, XskPort};
 
-use crate::lab::{End, Lab, within};
+use crate::lab::{End, Lab, mac_address, within};
 use crate::link::{Impairments, Link, LinkCounters};
 
 /// Frames taken at a time.
@@ -158,11 +162,19 @@ pub fn realtime(priority: u32) -> anyhow::Result<()> {
 /// The port on the forwarder's interface towards `end`, where everything for `other` comes in.
 fn open(end: &End, other: &End) -> anyhow::Result<(Steering, XskPort)> {
     let config = XskConfig { interface: end.gate.clone(), ..XskConfig::default() };
-    let addresses = [&other.ipv4, &other.ipv6].map(|text| text.parse::<IpAddr>().map(LocalAddress::owned));
-    let [v4, v6] = addresses;
-    let (steering, mut ports, _) = xdp::open(&config, &[0], &[v4?, v6?])?;
+    // By its link-local address it asks for neighbours when it has nothing to send yet.
+    let addresses = [other.ipv4.parse()?, other.ipv6.parse()?, IpAddr::V6(link_local(&mac_address(other)?)?)];
+    let (steering, mut ports, _) = xdp::open(&config, &[0], &addresses.map(LocalAddress::owned))?;
     let port = ports.pop().ok_or_else(|| anyhow!("{} has no port", end.gate))?;
     Ok((steering, port))
+}
+
+/// The address that an interface gives itself (RFC 4291 section 2.5.6 and appendix A): of its MAC address, as Linux has it unless
+/// told otherwise.
+fn link_local(mac: &str) -> anyhow::Result<Ipv6Addr> {
+    let bytes = mac.split(':').map(|byte| u16::from_str_radix(byte, 16)).collect::<Result<Vec<_>, _>>()?;
+    let [a, b, c, d, e, f] = bytes[..] else { return Err(anyhow!("{mac} is no MAC address")) };
+    Ok(Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f))
 }
 
 /// A frame under way.
@@ -191,11 +203,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(
-        sides: [(Steering, XskPort); 2],
-        links: [Link; 2],
-        changes: Receiver<[Impairments; 2]>,
-    ) -> Self {
+    fn new(sides: [(Steering, XskPort); 2], links: [Link; 2], changes: Receiver<[Impairments; 2]>) -> Self {
         let [(steering_a, port_a), (steering_b, port_b)] = sides;
         Self {
             steering: [steering_a, steering_b],

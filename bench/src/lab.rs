@@ -146,7 +146,7 @@ impl Drop for Lab {
     }
 }
 
-fn mac_address(end: &End) -> anyhow::Result<String> {
+pub(crate) fn mac_address(end: &End) -> anyhow::Result<String> {
     let path = format!("/sys/class/net/{}/address", end.interface);
     // `ip netns exec` mounts the namespace's /sys.
     Ok(run(&["ip", "netns", "exec", &end.namespace, "cat", &path])?.trim().to_owned())

@@ -96,7 +96,8 @@ pub(crate) struct Account {
 /// What a process holds now.
 pub(crate) fn at_rest(world: &World) -> Result<Rest, String> {
     let told = Told::by(&world.lab.a().namespace)?;
-    let rings = ["fill", "rx", "tx", "completion"].map(|ring| told.sum("fourwave_ring_descriptors", Some(("ring", ring))));
+    let rings =
+        ["fill", "rx", "tx", "completion"].map(|ring| told.sum("fourwave_ring_descriptors", Some(("ring", ring))));
     let buffers = ["free", "held"].map(|state| told.sum("fourwave_frame_buffers", Some(("state", state))));
     let held = world.held().ok_or("the process is gone")?;
     let frames = rings.iter().chain(&buffers).sum();
@@ -209,7 +210,9 @@ impl Account {
     fn reasons(&self, world: &World) {
         for (reason, count) in &self.drops {
             if !DROPS.iter().any(|(expected, _)| expected == reason) {
-                world.book.deviation(format!("{count} frames were dropped by `{reason}`, which nothing here accounts for"));
+                world
+                    .book
+                    .deviation(format!("{count} frames were dropped by `{reason}`, which nothing here accounts for"));
             }
         }
         for (cause, count) in &self.failed {
@@ -239,7 +242,9 @@ impl Memory {
         let times = of_last.first().zip(of_last.last());
         Self {
             samples: kib.len(),
-            seconds: times.map_or(Duration::ZERO, |(first, last)| Duration::from_secs_f64(last.at_s - first.at_s)).as_secs(),
+            seconds: times
+                .map_or(Duration::ZERO, |(first, last)| Duration::from_secs_f64(last.at_s - first.at_s))
+                .as_secs(),
             least: kib.iter().copied().min().unwrap_or(0),
             first_third: median(kib.iter().take(third).copied()),
             last_third: median(kib.iter().rev().take(third).copied()),

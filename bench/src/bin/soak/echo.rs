@@ -196,11 +196,7 @@ pub(crate) fn closed(conn: &Conn) -> Result<Went, Failure> {
 }
 
 /// Sends all and closes, while `read` reads what comes back; then the end.
-fn both_ways(
-    conn: &Conn,
-    bytes: u64,
-    read: impl FnOnce(&Conn) -> Result<(), Failure>,
-) -> Result<Went, Failure> {
+fn both_ways(conn: &Conn, bytes: u64, read: impl FnOnce(&Conn) -> Result<(), Failure>) -> Result<Went, Failure> {
     thread::scope(|scope| {
         let writer = scope.spawn(|| conn.send(bytes).and_then(|()| conn.half_close()));
         let came = read(conn).and_then(|()| conn.expect_end());

@@ -55,7 +55,8 @@ pub(crate) struct Counts {
 impl Peer {
     /// Listens in a namespace.
     pub(crate) fn start(namespace: &str, at: SocketAddr, does: Does) -> anyhow::Result<Self> {
-        let listener = within(namespace, || TcpListener::bind(at))?.with_context(|| format!("cannot listen on {at}"))?;
+        let listener =
+            within(namespace, || TcpListener::bind(at))?.with_context(|| format!("cannot listen on {at}"))?;
         listener.set_nonblocking(true)?;
         let zero = || AtomicU64::new(0);
         let shared = Arc::new(Shared {

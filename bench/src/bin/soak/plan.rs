@@ -32,6 +32,8 @@ pub(crate) struct Driven {
 
 /// How short TIME-WAIT is here, so that its end is seen.
 const TIME_WAIT_S: &str = "3";
+/// Of a client's last reset, which the path may lose, nobody tells a server that has nothing to send: it has to ask.
+const KEEPALIVE_S: &str = "5";
 
 /// All of them, each with its process, in the order of the report. Files go to `folder`.
 pub(crate) fn build(run: &Arc<Run>, name: &str, folder: &Path, seed: u64) -> anyhow::Result<Vec<Driven>> {
@@ -50,7 +52,8 @@ pub(crate) fn build(run: &Arc<Run>, name: &str, folder: &Path, seed: u64) -> any
         let lab = lab(name, number)?;
         let interface = lab.a().interface.clone();
         let args = [&["serve"], service, &["--listen", at, "--interface", &interface]].concat();
-        let args = [&args[..], &["--time-wait", TIME_WAIT_S, "--metrics", METRICS]].concat();
+        let args =
+            [&args[..], &["--time-wait", TIME_WAIT_S, "--keepalive", KEEPALIVE_S, "--metrics", METRICS]].concat();
         let args = args.iter().map(ToString::to_string).collect();
         let world = World::new(run, world, lab, seed + number as u64, at.parse()?, Some(args))?;
         all.push(Driven { world, drive: Drive::Lanes(lanes), _backend: None });
@@ -65,10 +68,11 @@ fn lab(name: &str, number: usize) -> anyhow::Result<Lab> {
     let lab = Lab::build(&format!("{name}{number}"))?;
     for end in [lab.a(), lab.b()] {
         let namespace = &end.namespace;
-        // A link that goes down keeps its IPv6 addresses.
+        // A link that goes down keeps its IPv6 addresses, and has them at once when it is up: nobody else wants them.
         let interface = &end.interface;
         let script = format!(
-            "echo 1 > /proc/sys/net/ipv6/conf/{interface}/keep_addr_on_down && \
+            "echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad && echo 0 > /proc/sys/net/ipv6/conf/{interface}/accept_dad && \
+             echo 1 > /proc/sys/net/ipv6/conf/{interface}/keep_addr_on_down && \
              ip neigh flush dev {interface} nud permanent && \
              ip -6 neigh flush dev {interface} nud permanent"
         );
@@ -83,7 +87,7 @@ fn proxy(run: &Arc<Run>, lab: Lab, folder: &Path, seed: u64) -> anyhow::Result<D
     let backend = Peer::start(&lab.b().namespace, load::ECHO.parse()?, does)?;
     let text = format!(
         "access-log = \"off\"\n\
-         [stack]\ninterface = \"{}\"\ntime-wait = {TIME_WAIT_S}\n\
+         [stack]\ninterface = \"{}\"\ntime-wait = {TIME_WAIT_S}\nkeepalive = {KEEPALIVE_S}\n\
          [[listener]]\nname = \"soak\"\naddress = \"10.79.0.1:7\"\npool = \"soak\"\n\
          [[pool]]\nname = \"soak\"\nretries = 5\nconnect-timeout = \"20s\"\n\
          [[pool.backend]]\naddress = \"{}\"\n",

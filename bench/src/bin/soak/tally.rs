@@ -92,6 +92,7 @@ impl Book {
     pub(crate) fn deviation(&self, sentence: String) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.deviations.len() < MOST_TOLD {
+            eprintln!("soak: not as it should be: {sentence}");
             inner.deviations.push(sentence);
         } else {
             inner.more += 1;
