@@ -8,8 +8,9 @@ use crate::echo::{Client, Lane, closed};
 
 /// Bytes of a body of `serve http` here; more than go with the head, and several segments.
 pub(crate) const BODY_BYTES: usize = 20_000;
-/// After so long without a word `serve http` closes a connection here.
-pub(crate) const SILENCE_S: &str = "3";
+/// After so long without a word `serve http` closes a connection here: longer than a request takes that the path has lost several
+/// times, or that waits for a link. It would be asked in vain.
+pub(crate) const SILENCE_S: &str = "12";
 /// What `serve exchange` is asked for and answers here.
 pub(crate) const REQUEST_BYTES: u64 = 1000;
 pub(crate) const RESPONSE_BYTES: usize = 300_000;
