@@ -3,10 +3,14 @@
 use crate::common::{json, ok, sh};
 use crate::support::{Server, bulk, eventually, good, lab, peer};
 
-/// A counter of a server.
+/// A counter of a server, which has been at work; 0 if it has not.
 pub(crate) fn counter(server: &Server, name: &str) -> u64 {
     let all = json(&ok(&["ss", "--counters", "--json", "--pid", &server.pid().to_string()]));
-    let found = all.as_array().unwrap().iter().find(|row| row["counter"] == name);
+    let rows = all.as_array().unwrap();
+    if rows.is_empty() {
+        return 0;
+    }
+    let found = rows.iter().find(|row| row["counter"] == name);
     found.unwrap_or_else(|| panic!("no {name} in {all}"))["value"].as_u64().unwrap()
 }
 
