@@ -1,7 +1,7 @@
 //! Loss recovery on the wire. The traces are what Linux sends in the cases of packetdrill's scripts, or what the RFCs say.
 //!
 //! A line is `+10ms < 1 sack 4001-5001` (10 ms later the peer acknowledges 1 and reports a block; `ts 20` echoes our
-//! timestamp of that millisecond), `> 1:2001` (we send these numbers, in segments of one MSS at most, `F` behind it with FIN),
+//! timestamp of that millisecond; `wnd=1000` behind the number is another window than 60,000), `> 1:2001` (we send these numbers, in segments of one MSS at most, `F` behind it with FIN),
 //! `write 1000`, `close`, `+10ms` (time passes, timers fire).
 #![allow(clippy::cast_possible_truncation)]
 
@@ -34,7 +34,9 @@ fn script(mss: u32, options: &str, rtt: &str, trace: &str) -> String {
         }
         match words.next() {
             Some("<") => {
-                let mut ack = format!("in <SEQ=1><ACK={}><WND=60000><CTL=ACK>", words.next().expect("a number"));
+                let number = words.next().expect("a number");
+                let window = words.next_if(|w| w.starts_with("wnd=")).map_or("60000", |w| &w[4..]);
+                let mut ack = format!("in <SEQ=1><ACK={number}><WND={window}><CTL=ACK>");
                 while let Some(word) = words.next() {
                     let value = words.next().expect("a value");
                     ack += &match word {
@@ -413,6 +415,35 @@ fn a_reneging_peer_is_survived() {
          +100ms < 2001
          > 2001:4001
          +100ms < 4001
+         no-timer",
+    );
+}
+
+/// The same of a peer whose window ends before what is lost: what is wanted is within it, and was reported once. Linux as the peer
+/// does so when an application leaves a small buffer full (`tcp_prune_ofo_queue`).
+#[test]
+fn a_peer_that_reneges_with_a_small_window_is_survived() {
+    trace(
+        SACK,
+        "100ms",
+        "write 6000
+         > 1:6001
+         +100ms < 1 sack 2001-4001
+         +25ms
+         > 1:1001                 // after a quarter of the round trip
+         +300ms
+         > 1:1001
+         +100ms < 1001 wnd=1000 sack 2001-4001
+         > 1001:2001
+         +100ms < 2001 wnd=1000   // and no blocks: it has forgotten them
+         +599ms                   // backed off once
+         +1ms
+         > 2001:3001
+         +100ms < 3001 wnd=1000
+         > 3001:4001
+         +100ms < 4001 wnd=2000
+         > 4001:6001
+         +100ms < 6001
          no-timer",
     );
 }

@@ -87,7 +87,7 @@ impl Sender {
         if peer == 0 && !self.probe {
             // The peer has shrunk its window (RFC 9293 section 3.8.6): probe it once nothing is on its way.
             if in_flight == 0 {
-                self.start_probing(env);
+                self.wait_for_window(env, seq);
             }
             return None;
         }
@@ -186,6 +186,18 @@ impl Sender {
         let half = self.congestion.window() / mss / 2;
         let limit = rate.max(env.config.min_burst.into()).min(most.into()).min(half.max(1).into());
         u8::try_from(limit).unwrap_or(u8::MAX)
+    }
+
+    /// Nothing is on its way, and the first segment that is lost, at `seq`, is beyond the peer's window. If the left edge is not, then
+    /// what lies between has been `SACKed`, and is wanted again: the peer has withdrawn its word (RFC 2018 section 8), and to probe its
+    /// window tells nothing new. That shows when the timeout expires.
+    #[cold]
+    fn wait_for_window(&mut self, env: &Env<'_>, seq: SeqNum) {
+        if seq == self.snd_una {
+            self.start_probing(env);
+        } else if self.deadline.is_none() {
+            self.deadline = Some(env.now + self.rto.timeout(env.config));
+        }
     }
 
     fn start_probing(&mut self, env: &Env<'_>) {

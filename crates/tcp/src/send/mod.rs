@@ -345,22 +345,26 @@ impl Sender {
         }
         let window = u32::from(window) << self.shift;
         let before = self.snd_wnd;
-        let changed = window != before;
-        if changed {
+        if window != before {
             self.snd_wnd = window;
             self.max_window = self.max_window.max(window);
         }
         self.wl1 = seq;
         self.wl2 = ack;
         if self.persist.deadline().is_some() {
-            // The peer answers our probes: a closed window may stay closed for ever (MUST-37). But not to an orphan: its
-            // memory would be the peer's to hold.
-            if !orphan {
-                self.silent_since = env.now;
-            }
-            if window > 0 && changed {
-                self.window_opened(env.pool, env.now, (before, window));
-            }
+            self.heard_while_probing(&mut env.again(), (before, window), orphan);
+        }
+    }
+
+    /// The peer answers our probes: a closed window may stay closed for ever (MUST-37). But not to an orphan: its memory would be the
+    /// peer's to hold.
+    #[cold]
+    fn heard_while_probing(&mut self, env: &mut Env<'_>, (before, window): (u32, u32), orphan: bool) {
+        if !orphan {
+            self.silent_since = env.now;
+        }
+        if window > 0 && window != before {
+            self.window_opened(env.pool, env.now, (before, window));
         }
     }
 

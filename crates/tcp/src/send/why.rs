@@ -53,6 +53,8 @@ impl Sender {
         let len = end.since(seq).min(mss).min(peer.max(1));
         match (self.probe, peer) {
             (true, _) => Why::Sending,
+            // What was SACKed is wanted again: that waits for the timeout.
+            (false, 0) if seq != self.snd_una => Why::Recovery,
             (false, 0) => Why::PeerWindow,
             _ if len <= room => Why::Sending,
             _ => Why::Cwnd,
