@@ -106,9 +106,11 @@ fn forged_syns_beside_clients() {
         assert!(counter(&server, "cookies_accepted") > 0);
         let (opened, expired) = (counter(&server, "opened"), counter(&server, "half_open_expired"));
         assert!(opened <= most + 3 * CLIENTS + expired, "{opened} and {expired}");
-        for name in ["cookie_invalid", "listen_reset", "connections_full", "memory_refused"] {
+        for name in ["listen_reset", "connections_full", "memory_refused"] {
             assert_eq!(counter(&server, name), 0, "{name}");
         }
+        // Of a client whose SYN was sent again amid it two answers may be under way, of which one is not taken.
+        assert!(counter(&server, "cookie_invalid") <= CLIENTS);
         let left = || server.connections().iter().filter(|row| row["state"] != "TIME-WAIT").count() as u64;
         eventually("the clients are gone", || left() <= most);
         let half_open = server.connections().iter().filter(|row| row["state"] == "SYN-RECEIVED").count() as u64;
