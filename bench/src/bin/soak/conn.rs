@@ -194,7 +194,13 @@ impl Conn {
         loop {
             match (&self.stream).read(&mut [0]) {
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
-                Err(error) => self.waiting(begin, &error, "came, and a reset should have")?,
+                Err(error) => {
+                    self.waiting(begin, &error, "came, and a reset should have")?;
+                    // A reset is sent once, and the path may have lost it: who says something then is told again.
+                    if (&self.stream).write(&[0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset) {
+                        return Ok(());
+                    }
+                }
                 Ok(count) => return Err(Failure::Broken(format!("{count} bytes came where a reset should have"))),
             }
         }
