@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 use crate::af_xdp;
 use crate::config::{CopyMode, HEADROOM_BYTES, HugePages, XskConfig, needed_bytes};
@@ -666,7 +667,7 @@ fn bind<R: Rings>(
     let reason = match (config.copy_mode, mode) {
         (CopyMode::Copy, _) => "as configured".to_owned(),
         (CopyMode::Auto, AttachMode::Generic) => "generic XDP always copies".to_owned(),
-        (wanted, _) => match R::bind(config, facts, memory, libc::XDP_ZEROCOPY | always) {
+        (wanted, _) => match bind_when_free::<R>(config, facts, memory, libc::XDP_ZEROCOPY | always) {
             Ok(rings) => return Ok((rings, true, format!("driver {} supports it", facts.driver))),
             Err(source) => match (wanted, bind_error(config, &source)) {
                 (_, Some(error)) => return Err(error),
@@ -682,12 +683,34 @@ fn bind<R: Rings>(
             },
         },
     };
-    let rings = R::bind(config, facts, memory, libc::XDP_COPY | always).map_err(|source| {
+    let rings = bind_when_free::<R>(config, facts, memory, libc::XDP_COPY | always).map_err(|source| {
         let refused = multi_buffer.then(|| multi_buffer_error(config, facts.mtu, &source)).flatten();
         let known = refused.or_else(|| bind_error(config, &source));
         known.unwrap_or(Error::System { action: "binding an AF_XDP socket", source })
     })?;
     Ok((rings, false, reason))
+}
+
+/// How long a queue may seem to be another's who has gone: the kernel gives it back in work that it puts off
+/// (`xp_release_deferred`), behind the end of the process.
+const GONE: Duration = Duration::from_millis(500);
+
+/// Binds, if need be when the queue has been given back.
+fn bind_when_free<R: Rings>(
+    config: &XskConfig,
+    facts: &InterfaceFacts,
+    memory: &R::Unbound,
+    flags: u16,
+) -> io::Result<R> {
+    let since = Instant::now();
+    loop {
+        match R::bind(config, facts, memory, flags) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && since.elapsed() < GONE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The errors of a bind that another copy mode wouldn't cure.

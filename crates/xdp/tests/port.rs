@@ -292,6 +292,21 @@ fn an_interface_that_goes_down_is_a_clear_error_and_comes_back() {
     support::eventually("the interface sends again", || port.flush().is_ok() && !port.needs_flush());
 }
 
+/// The kernel gives a queue back some time behind the end of who had it.
+#[test]
+fn a_queue_that_is_being_given_back_is_waited_for() {
+    let lab = Lab::new();
+    let socket = || XskPort::open(&config(A), xdp::AttachMode::Generic);
+    let first = lab.in_a(|| socket().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(first);
+        });
+        lab.in_a(|| drop(socket().unwrap()));
+    });
+}
+
 #[test]
 fn what_cannot_be_opened_is_told_in_a_sentence() {
     let lab = Lab::new();
