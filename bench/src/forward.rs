@@ -249,11 +249,20 @@ impl Loop {
             bytes.extend_from_slice(self.ports[from].bytes(&frame));
             self.ports[from].recycle(frame);
             let [first, second] = self.links[from].pass(now, &mut bytes);
-            for due_ns in [second, first].into_iter().flatten() {
+            // Buffers go round: one more is made for a frame that is doubled only, or the spare ones would become more with each.
+            if let Some(due_ns) = second {
+                let mut copy = self.spare.pop().unwrap_or_default();
+                copy.clone_from(&bytes);
                 self.numbers += 1;
-                self.flying.push(Reverse(Flying { due_ns, number: self.numbers, from, bytes: bytes.clone() }));
+                self.flying.push(Reverse(Flying { due_ns, number: self.numbers, from, bytes: copy }));
             }
-            self.spare.push(bytes);
+            match first {
+                Some(due_ns) => {
+                    self.numbers += 1;
+                    self.flying.push(Reverse(Flying { due_ns, number: self.numbers, from, bytes }));
+                }
+                None => self.spare.push(bytes),
+            }
         }
         count
     }
