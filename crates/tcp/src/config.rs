@@ -189,6 +189,12 @@ impl Config {
             return Err(ConfigError { field: "min_burst", value: s.min_burst.into(), allowed: "1 to 40" });
         }
         let window_scale = (0..=14).find(|shift| s.receive_buffer_bytes >> shift <= 0xffff).unwrap_or(14);
+        // Of less the window field, which counts in these units, would be zero for ever.
+        let (value, least) = (s.receive_buffer_start_bytes.min(s.receive_buffer_bytes), 2 << window_scale);
+        if value < least {
+            let allowed = "a 16384th of receive_buffer_bytes or more";
+            return Err(ConfigError { field: "receive_buffer_start_bytes", value: value.into(), allowed });
+        }
         Ok(Self { settings, window_scale })
     }
 
@@ -260,6 +266,9 @@ mod tests {
         assert_eq!(with(1 << 20, 4096), Ok((5, 4096)));
         assert_eq!(with(4096, 1 << 20), Ok((0, 4096)));
         assert_eq!(with(4096, 4095).unwrap_err().field, "receive_buffer_start_bytes");
+        // Windows are told in units of 16 KiB.
+        assert_eq!(with(1 << 30, 16 << 10).unwrap_err().field, "receive_buffer_start_bytes");
+        assert_eq!(with(1 << 30, 32 << 10), Ok((14, 32 << 10)));
     }
 
     #[test]

@@ -180,6 +180,32 @@ fn one_block_waits_for_reordering() {
     trace(SACK, "100ms", "write 4000\n> 1:4001\n+100ms < 1 sack 3001-4001\n+20ms < 4001\nno-timer");
 }
 
+/// RFC 8985 section 6.2, step 4: the word of a copy that was not needed widens the window by a quarter of the round trip also where
+/// it comes last, as it does of what is sent by request and response.
+#[test]
+fn a_dsack_behind_everything_widens_the_reordering_window() {
+    trace(
+        SACK,
+        "100ms",
+        "write 2000
+         > 1:2001
+         +100ms < 1 sack 1001-2001
+         +24ms
+         +1ms
+         > 1:1001
+         +10ms < 2001
+         +90ms < 2001 sack 1-1001
+         write 2000
+         > 2001:4001
+         +100ms < 2001 sack 3001-4001
+         +49ms
+         +1ms
+         > 2001:3001
+         +100ms < 4001
+         no-timer",
+    );
+}
+
 /// RFC8985-7.2-a, RFC8985-7.3-a, RFC8985-7.3-b, RFC8985-6.3-a: as fr-4pkt-fack-last-byte: a part of a segment is no
 /// segment; the probe is the last segment, after two round trips, and the timeout follows one RTO later.
 #[test]

@@ -489,3 +489,159 @@ fn two_that_probed_each_other_hear_each_other() {
          out <SEQ=301><ACK=101><DATA=9><CTL=ACK>",
     );
 }
+
+/// ESTABLISHED as the passive end, with 1000 bytes acknowledged after 100 ms: numbers go on at 1001. The MSS is 1000.
+fn warm(options: &str) -> String {
+    format!(
+        "listen 0\nin <SEQ=0><CTL=SYN><MSS=1000>{options}\nout <SEQ=0><ACK=1><CTL=SYN,ACK>\nwait 100ms\n\
+         in <SEQ=1><ACK=1><WND=60000><CTL=ACK>\nhears connected\nunlisten\nsend 1000\n\
+         out <SEQ=1><ACK=1><DATA=1000><CTL=ACK>\nwait 100ms\n"
+    )
+}
+
+/// Eight segments from 1001 on.
+fn eight() -> String {
+    (1..9).map(|i| format!("out <SEQ={i}001><ACK=1><DATA=1000><CTL=ACK>\n")).collect()
+}
+
+/// RFC 8985 section 6.2: that an octet of it was a window probe before makes its round-trip time ambiguous, not its loss.
+#[test]
+fn a_segment_with_a_probed_octet_is_found_lost() {
+    case(&format!(
+        "{}in <SEQ=1><ACK=1001><WND=0><CTL=ACK>\nsend 8000\ntimer 300ms\nout <SEQ=1001><ACK=1><DATA=1><CTL=ACK>\nwait 50ms\n\
+         in <SEQ=1><ACK=1001><WND=60000><CTL=ACK>\n{}wait 100ms\n\
+         in <SEQ=1><ACK=1001><WND=60000><CTL=ACK><SACK=2001-6001>\nout <SEQ=1001><ACK=1><DATA=1000><CTL=ACK>\n",
+        warm("<SACK-OK=1>"),
+        eight()
+    ));
+}
+
+/// RFC 8985 section 7.4.2: the word of a probe that was not needed, when nothing else is in flight.
+#[test]
+fn a_needless_tail_loss_probe_costs_nothing_though_its_dsack_comes_last() {
+    let mut end = Endpoint::new(settings(), 0, 0);
+    end.script(
+        &format!(
+            "{}in <SEQ=1><ACK=1001><WND=60000><CTL=ACK>\n\
+             send 1000\nout <SEQ=1001><ACK=1><DATA=1000><CTL=ACK>\ntimer 300ms\nout <SEQ=1001><ACK=1><DATA=1000><CTL=ACK>\n\
+             wait 10ms\nin <SEQ=1><ACK=2001><WND=60000><CTL=ACK>\n\
+             wait 90ms\nin <SEQ=1><ACK=2001><WND=60000><CTL=ACK><SACK=1001-2001>\n\
+             send 1000\nout <SEQ=2001><ACK=1><DATA=1000><CTL=ACK>\n\
+             wait 100ms\nin <SEQ=1><ACK=3001><WND=60000><CTL=ACK>\n",
+            warm("<SACK-OK=1>")
+        ),
+        false,
+    );
+    assert_eq!(end.conn.as_ref().unwrap().info().ssthresh_bytes, None);
+}
+
+/// RFC 9438 section 4.6, RFC 6937: a reduction ends with the window at ssthresh, 0.7 of what it was, also if the ACK that
+/// begins it acknowledges everything. (Before that the window, of ten segments, was not filled: it has not grown.)
+#[test]
+fn a_reduction_ends_though_nothing_is_in_flight() {
+    let mut end = Endpoint::new(settings(), 0, 0);
+    end.script(
+        "listen 0\nin <SEQ=0><CTL=SYN,ECE,CWR><MSS=1000><SACK-OK=1>\nout <SEQ=0><ACK=1><CTL=SYN,ACK,ECE>\nwait 100ms\n\
+         in <SEQ=1><ACK=1><WND=60000><CTL=ACK>\nhears connected\nunlisten\n",
+        false,
+    );
+    for (i, window) in [7000, 4900, 3430].into_iter().enumerate() {
+        let (from, cwr) = (1 + 1000 * i, if i > 0 { ",CWR" } else { "" });
+        end.script(
+            &format!(
+                "send 1000\nout <SEQ={from}><ACK=1><DATA=1000><CTL=ACK{cwr}>\nwait 100ms\n\
+                 in <SEQ=1><ACK={}><WND=60000><CTL=ACK,ECE>\n",
+                from + 1000
+            ),
+            false,
+        );
+        let info = end.conn.as_ref().unwrap().info();
+        assert_eq!((info.cwnd_bytes, info.ssthresh_bytes), (window, Some(window)));
+    }
+}
+
+/// What is remembered of copies goes when they are acknowledged, though there is never a time without one.
+#[test]
+fn copies_that_are_acknowledged_are_forgotten() {
+    let mut end = Endpoint::new(settings(), 0, 0);
+    end.script(&format!("{}in <SEQ=1><ACK=1001><WND=60000><CTL=ACK>\n", warm("")), false);
+    for una in (1001..).step_by(1000).take(2000) {
+        let mut env = Env { now: end.now, config: &end.config, pool: &mut end.pool };
+        let conn = end.conn.as_mut().unwrap();
+        let room = 60_000_u32.saturating_sub(conn.info().send_queue_bytes);
+        assert_eq!(conn.send(&mut env, &vec![7; room as usize]), Ok(room as usize));
+        end.now += Duration::from_millis(1);
+        for _ in 0..4 {
+            let (seq, ack) = (SeqNum::new(1), SeqNum::new(una));
+            let header = Header { seq, ack, flags: Flags::ACK, window: 60_000, ..Header::default() };
+            end.arrive(&Segment { header, payload: &[] });
+            end.out.clear();
+            end.heard.clear();
+        }
+    }
+    let conn = end.conn.as_ref().unwrap();
+    assert!(conn.info().retransmits > 1000, "each is sent again");
+    // At most what is in flight: 60 segments.
+    let kept = format!("{conn:?}").matches("Transmission {").count();
+    assert!(kept <= 100, "{kept}");
+}
+
+/// The time without progress of data that could not be sent is none of the data's.
+#[test]
+fn a_window_that_opens_gives_the_user_timeout_anew() {
+    let probe = "out <SEQ=101><ACK=300><DATA=1><CTL=ACK>\nin <SEQ=300><ACK=101><WND=0><CTL=ACK>\n";
+    case(&format!(
+        "established 101 300\nin <SEQ=300><ACK=101><WND=0><CTL=ACK>\nuser-timeout 2s\nsend 10\ntimer 200ms\n{probe}timer 400ms\n{probe}\
+         timer 800ms\n{probe}wait 500ms\nin <SEQ=300><ACK=101><WND=1000><CTL=ACK>\nout <SEQ=101><ACK=300><DATA=10><CTL=ACK>\n\
+         wait 150ms\nin <SEQ=300><ACK=111><CTL=ACK>\nno-timer\nstate ESTABLISHED"
+    ));
+}
+
+/// Two seconds for an orphan, of which the peer takes nothing: each 200 ms it opens its window by less than what waits, and
+/// closes it again.
+#[test]
+fn an_orphan_s_time_is_not_begun_anew_by_a_window_that_flips() {
+    let probe = "timer 200ms\nout <SEQ=101><ACK=300><DATA=1><CTL=ACK>\n";
+    let flip = "in <SEQ=300><ACK=101><WND=1><CTL=ACK>\nin <SEQ=300><ACK=101><WND=0><CTL=ACK>\n";
+    case_with(
+        |s| s.orphan_r2 = Duration::from_secs(2),
+        &format!(
+            "established 101 300\nin <SEQ=300><ACK=101><WND=0><CTL=ACK>\nsend 100\nclose\n{}timer 200ms\nstate CLOSED",
+            format!("{probe}{flip}").repeat(9)
+        ),
+    );
+}
+
+/// RFC 5681 section 3.2, RFC 6582: three duplicates of an acknowledgment of what was sent behind a rest are a loss as any others.
+#[test]
+fn a_rest_takes_no_fast_retransmit_away() {
+    for rests in [false, true] {
+        let mut end = Endpoint::new(settings(), 0, 0);
+        end.script(&format!("{}in <SEQ=1><ACK=1001><WND=60000><CTL=ACK>\nwait 5s\n", warm("")), false);
+        if rests {
+            let mut conn = end.conn.take().unwrap();
+            let env = Env { now: end.now, config: &end.config, pool: &mut end.pool };
+            end.conn = Some(conn.rest(&env).expect("it is at rest").wake(&end.config));
+        }
+        let duplicate = "in <SEQ=1><ACK=1001><WND=60000><CTL=ACK>\n";
+        end.script(
+            &format!(
+                "send 8000\n{}wait 100ms\n{duplicate}{duplicate}{duplicate}out <SEQ=1001><ACK=1><DATA=1000><CTL=ACK>\n",
+                eight()
+            ),
+            false,
+        );
+    }
+}
+
+#[test]
+fn an_acknowledgment_lies_within_a_window_that_was_drawn_back() {
+    // RFC 9293 section 3.10.7.4, first: behind RCV.NXT + RCV.WND nothing is acceptable to a peer that has taken two of ten segments
+    // and then has room for three. What it sends must not have to wait for our retransmissions.
+    case(&format!(
+        "{OPEN}send 10000\n{}in <SEQ=100><ACK=2300><WND=3000><CTL=ACK>\n\
+         in <SEQ=100><ACK=2300><WND=3000><DATA=600><CTL=ACK>\nout <SEQ=5300><ACK=700><CTL=ACK>\nhears data 600\n\
+         in <SEQ=700><ACK=10300><WND=60000><DATA=600><CTL=ACK>\nout <SEQ=10300><ACK=1300><CTL=ACK>\nhears data 600\n",
+        out(300, 10)
+    ));
+}

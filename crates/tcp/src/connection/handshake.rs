@@ -14,7 +14,10 @@ impl Connection {
         let start = Start { iss: half.iss(), ..start };
         let mut connection = Self::new(env, start, State::SynReceived, true);
         connection.opened = half.began();
-        connection.synchronize(env, half.irs(), &half.negotiated());
+        // Our link may carry less than when both ends agreed.
+        let agreed = half.negotiated();
+        let agreed = Negotiated { mss: agreed.mss.min(start.mss), ..agreed };
+        connection.synchronize(env, half.irs(), &agreed);
         connection.clock.stamp(env.now, half.irs() + 1);
         if half.uses_ecn() {
             connection.use_ecn();

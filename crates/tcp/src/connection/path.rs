@@ -65,9 +65,10 @@ impl Connection {
     }
 
     /// Our own link carries `mss` now, behind IP and TCP headers without options: no more is sent, beginning with what is in
-    /// flight. If it carries more than before, and both ends agreed on that, it is tried.
+    /// flight. If it carries more than before, and both ends agreed on that, it is tried. That is no word of a router's, to be
+    /// doubted: it may be less than any path of IPv6 carries.
     pub fn set_link_mss(&mut self, env: &mut Env<'_>, mss: u16) {
-        let mss = mss.max(self.least_mss());
+        let mss = mss.max(LEAST_V4);
         let overhead = self.option_bytes();
         let current = if self.state == State::SynSent { 0 } else { self.snd.mss() + overhead };
         let untouched = self.extras.is_none() && (1..=mss).contains(&current);

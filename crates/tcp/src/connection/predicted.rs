@@ -85,7 +85,7 @@ impl Connection {
     fn on_predicted(&mut self, env: &mut Env<'_>, segment: &Plain<'_>, sack: &SackBlocks) -> Taken {
         let Plain { seq, ack, window, timestamps, payload, .. } = *segment;
         let new = ack != self.snd.snd_una();
-        if new || !self.snd.hears_nothing() {
+        if new || !sack.is_empty() || !self.snd.hears_nothing() {
             // Whether the window changes means something for duplicates only.
             let window_changed = !new && self.snd.changes_window(seq, ack, window);
             let (ece, empty) = (false, payload.is_empty());

@@ -48,7 +48,7 @@ impl Connection {
         }
         let (window, ack) = (self.rcv.acknowledge(env), self.rcv.rcv_nxt());
         let (flags, timestamps) = (Flags::ACK | self.echo.flags(), self.clock.stamp(env.now, ack));
-        Some(Plain { seq: self.snd.ack_seq(), ack, flags, window, timestamps, payload: &[] })
+        Some(Plain { seq: self.snd.acceptable_seq(), ack, flags, window, timestamps, payload: &[] })
     }
 
     /// True when [`poll_transmit`](Self::poll_transmit) would return `None`, and it need not be called; false says nothing.
@@ -99,7 +99,7 @@ impl Connection {
     }
 
     fn emit_ack(&mut self, env: &mut Env<'_>, sack: Option<SackBlocks>, emit: &mut Emit) {
-        self.header(env, self.snd.ack_seq(), Flags::ACK, &mut emit.header);
+        self.header(env, self.snd.acceptable_seq(), Flags::ACK, &mut emit.header);
         if let Some(sack) = sack {
             emit.header.options.sack = sack;
         }

@@ -172,7 +172,7 @@ fn per_round_trip(taken: u32, elapsed: u32, clue: Clue) -> u32 {
 fn wanted(taken: u32, space: u32) -> u32 {
     let (taken, space) = (u64::from(taken), u64::from(space.max(1)));
     let growth = (taken - space.min(taken)).min(space);
-    u32::try_from(2 * taken + 4 * taken * growth / space).unwrap_or(u32::MAX)
+    u32::try_from(2 * taken + (4 * taken).saturating_mul(growth) / space).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -216,6 +216,7 @@ mod tests {
         // More than a doubling is no rate of growth, but a sender that was silent before.
         assert_eq!(wanted(100_000, 10_000), 600_000);
         assert_eq!(wanted(1 << 30, 1), u32::MAX);
+        assert_eq!(wanted(u32::MAX, 1 << 31), u32::MAX);
     }
 
     #[test]

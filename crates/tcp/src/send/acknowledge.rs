@@ -1,6 +1,6 @@
 //! What an acknowledgment does to SND.UNA, to the round-trip estimate and to the timers; what it says of losses is `recovery`'s.
 
-use super::{Fin, Sender};
+use super::{Fin, Sender, recovery::Phase, tlp::Verdict};
 use crate::env::Env;
 use wheel::{Duration, Instant};
 use wire::{SeqNum, tcp::SackBlocks};
@@ -45,16 +45,16 @@ impl Sender {
                 true
             }
             Some(_) => false,
-            None => !new,
+            None => !new && !self.tail.is_out() && sack.is_empty(),
         }
     }
 
-    /// The peer is heard, and acknowledges nothing new: true if nothing is in flight, so that this is all there is to it, as
+    /// The peer is heard, acknowledges nothing new and has no SACK blocks: true if nothing is in flight, so that this is all there is to it, as
     /// [`on_usual_ack`](Self::on_usual_ack) would find.
     #[inline]
     pub(crate) fn hears_nothing(&mut self) -> bool {
         self.cork_seen();
-        self.flight.is_none()
+        self.flight.is_none() && !self.tail.is_out()
     }
 
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
@@ -86,6 +86,14 @@ impl Sender {
             if new {
                 self.advance(env, ack.number);
             }
+            // RFC 8985 section 7.4.2: most often the word of a probe that was not needed comes when all is acknowledged.
+            let first = ack.sack.iter().next().filter(|(start, end)| start.before(*end) && end.before_eq(ack.number));
+            let bare = !new && ack.number == self.snd_una && ack.empty && !ack.window_changed && ack.sack.is_empty();
+            let of_probe = self.tail.acknowledged(ack.number, first, bare) == Verdict::Delivered;
+            if self.sack && !of_probe && first.is_some() {
+                // So does the word of any other copy that was not needed (section 6.2, step 4).
+                self.path.duplicated(self.snd_una, self.snd_nxt);
+            }
             return;
         };
         let sooner = env.now - self.path.min_rtt();
@@ -104,6 +112,10 @@ impl Sender {
         }
         let before = flight.phase;
         self.on_evidence(env, &mut flight, &ack, new, &mut delivered);
+        if flight.board.is_empty() && flight.phase == Phase::Reducing {
+            // Nothing above it will be acknowledged that this flight knows of.
+            self.end(&mut flight);
+        }
         self.note_phase(env, &flight, before);
         if flight.board.is_empty() {
             env.pool.give_flight(flight);

@@ -201,7 +201,7 @@ impl Sender {
     }
 
     fn start_probing(&mut self, env: &Env<'_>) {
-        if self.persist.deadline().is_none() {
+        if self.persist.deadline().is_none() && self.snd_una == self.snd_max {
             self.silent_since = env.now;
         }
         self.deadline = None;

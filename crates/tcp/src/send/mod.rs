@@ -257,6 +257,15 @@ impl Sender {
         if self.is_probing() { self.snd_nxt } else { self.snd_max }
     }
 
+    /// As [`ack_seq`](Self::ack_seq), of an acknowledgment that the peer must take: where it has drawn its window back from what is
+    /// in flight (RFC 9293 section 3.8.6), its right edge, as Linux does; behind it the segment would not be acceptable, and what it
+    /// acknowledges be sent again. A FIN and the unit of the window are no reason.
+    #[inline]
+    pub(crate) fn acceptable_seq(&self) -> SeqNum {
+        let (next, edge) = (self.ack_seq(), self.snd_una + self.snd_wnd);
+        if next.after(edge) && next.since(edge) > 1 << self.shift { edge } else { next }
+    }
+
     pub(crate) const fn iss(&self) -> SeqNum {
         self.iss
     }
@@ -361,6 +370,11 @@ impl Sender {
     #[cold]
     fn heard_while_probing(&mut self, env: &mut Env<'_>, (before, window): (u32, u32), orphan: bool) {
         if !orphan {
+            self.silent_since = env.now;
+        }
+        let wanted = (self.queue.len() + u32::from(self.fin == Fin::Queued)).min(self.mss.into());
+        if window >= wanted && before < wanted {
+            // What is sent now has its own time.
             self.silent_since = env.now;
         }
         if window > 0 && window != before {
@@ -554,7 +568,9 @@ impl Sender {
 
     /// What there is to send can't leave: the next hop is not known. R2 runs from now on.
     pub(crate) fn held_up(&mut self, env: &Env<'_>) {
-        if self.deadline.is_none() && self.has_unsent() {
+        // What is to be sent again has a timer, but where a window that was shut over it has just opened.
+        let untimed = || !self.is_idle() && self.timer().is_none();
+        if self.deadline.is_none() && (self.has_unsent() || untimed()) {
             self.silent_since = env.now;
             self.deadline = Some(env.now + self.rto.timeout(env.config));
         }

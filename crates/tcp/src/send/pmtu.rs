@@ -111,6 +111,8 @@ impl Pmtu {
     pub(crate) fn set_link(&mut self, now: Instant, link: u16, current: u16, sizes: &mut Sizes) -> Option<u16> {
         self.link = Some(link);
         if current <= link {
+            // The path may carry what is tried just now, our link does not any more.
+            self.probe.take_if(|probe| probe.size > link);
             return None;
         }
         self.lower(now, link, current, false, sizes);
@@ -158,7 +160,7 @@ impl Pmtu {
         if self.probe.is_some() || limit >= ceiling || self.raise_at.is_none_or(|at| at > now) {
             return None;
         }
-        Some(self.failed.map_or(ceiling, |failed| limit.midpoint(failed)))
+        Some(self.failed.map_or(ceiling, |failed| limit.midpoint(failed).min(ceiling)))
     }
 
     /// It went out.
@@ -292,6 +294,18 @@ mod tests {
         assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD * 2), None);
         pmtu.set_link(NOW + ROUTERS_WORD, 9000, 1400, &mut s);
         assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD), Some(1460), "what both ends agreed on");
+        // What is on its way when the link shrinks arrives, and counts for nothing.
+        pmtu.lower(NOW, 1000, 1460, false, &mut s);
+        pmtu.probing(1460, seq(200), 0);
+        assert_eq!(pmtu.set_link(NOW, 1100, 1000, &mut s), None);
+        assert_eq!((pmtu.on_ack(NOW, seq(200), 0), pmtu.probe_due(NOW + SOON)), (None, Some(1100)));
+        // Half-way to what was tried in vain lies beyond it.
+        pmtu.set_link(NOW, 1460, 1000, &mut s);
+        pmtu.probing(1460, seq(300), 0);
+        assert_eq!(pmtu.on_ack(NOW, seq(300), 1), None);
+        assert_eq!(pmtu.probe_due(NOW + SOON * 2), Some(1230));
+        pmtu.set_link(NOW, 1100, 1000, &mut s);
+        assert_eq!(pmtu.probe_due(NOW + SOON * 2), Some(1100));
         // A connection that is being opened.
         let mut pmtu = Pmtu::default();
         pmtu.set_link(NOW, 1360, 0, &mut s);

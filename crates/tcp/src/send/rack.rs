@@ -74,8 +74,17 @@ impl Path {
             self.reordering = self.reordering.max(u16::try_from(extent).unwrap_or(u16::MAX));
             self.reordered = self.reordered.saturating_add(1);
         }
+        if delivered.duplicate.is_some() {
+            self.duplicated(una, snd_nxt);
+        } else {
+            self.passed(una);
+        }
+    }
+
+    /// Something has arrived twice: of a round trip the first such word widens the window.
+    pub(crate) fn duplicated(&mut self, una: SeqNum, snd_nxt: SeqNum) {
         self.passed(una);
-        if delivered.duplicate.is_some() && self.dsack_round.is_none() {
+        if self.dsack_round.is_none() {
             self.dsack_round = Some(snd_nxt);
             self.widened = self.widened.saturating_add(1);
             self.persist = PERSIST;

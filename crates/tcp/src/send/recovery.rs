@@ -308,7 +308,7 @@ impl Sender {
     }
 
     /// Everything that was outstanding when the phase began is acknowledged.
-    fn end(&mut self, f: &mut Flight) {
+    pub(super) fn end(&mut self, f: &mut Flight) {
         if matches!(f.phase, Phase::Recovery | Phase::Reducing) {
             self.congestion.set_window(self.congestion.ssthresh());
         }

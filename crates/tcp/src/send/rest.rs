@@ -112,7 +112,7 @@ impl Sender {
         self.pacer = Pacer::default();
         self.persist = Persist::default();
         self.usage = Usage::default();
-        (self.recover, self.small, self.sampled) = (self.snd_una, self.snd_una, self.snd_una);
+        (self.recover, self.small, self.sampled) = (self.snd_una - 1, self.snd_una, self.snd_una);
         // Or nothing is unbroken, and it says nothing.
         self.behind = self.snd_una;
         self.silent_since = self.last_sent;
@@ -273,7 +273,7 @@ impl Resting {
             path,
             tail,
             flight: None,
-            recover: una,
+            recover: una - 1,
             small: una,
             sampled: una,
             deadline: None,

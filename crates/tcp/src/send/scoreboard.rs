@@ -18,6 +18,8 @@ const AGAIN: u8 = 4;
 const EVER: u8 = 8;
 /// It was sent with PSH.
 const PUSH: u8 = 16;
+/// Some of it was sent as a window probe: of an acknowledgment nobody knows which it is for, but the whole was sent once.
+const PROBED: u8 = 32;
 
 /// Records kept allocated for the next user of a scoreboard.
 const KEPT_RECORDS: usize = 1024;
@@ -39,6 +41,11 @@ impl Record {
 
     const fn is(&self, flags: u8) -> bool {
         self.flags & flags != 0
+    }
+
+    /// It is in flight as it was first sent: RACK looks for it in that order.
+    const fn is_first_copy(&self) -> bool {
+        !self.is(SACKED | LOST) && (!self.is(EVER) || self.is(PROBED))
     }
 
     /// It is lost, and was not sent again.
@@ -268,7 +275,7 @@ impl Scoreboard {
             self.fack = seq;
         }
         debug_assert!(self.records.back().is_none_or(|r| r.end == seq), "records lie end to end");
-        let flags = if before { EVER } else { 0 } | if push { PUSH } else { 0 };
+        let flags = if before { EVER | PROBED } else { 0 } | if push { PUSH } else { 0 };
         self.records.push_back(Record { seq, end, sent: now, flags });
         if before {
             self.mark();
@@ -310,7 +317,7 @@ impl Scoreboard {
             self.waiting -= u32::from(record.is(LOST));
             self.resent += len;
         }
-        record.flags |= AGAIN | EVER;
+        record.flags = record.flags & !PROBED | AGAIN | EVER;
         record.sent = now;
         self.again.push_back(Transmission { sent: now, end: record.end });
     }
@@ -323,7 +330,7 @@ impl Scoreboard {
     /// Part of the first record was sent as a window probe: its acknowledgment is ambiguous.
     pub(crate) fn head_probed(&mut self) {
         if let Some(head) = self.records.front_mut() {
-            head.flags |= EVER;
+            head.flags |= if head.is(EVER) { 0 } else { EVER | PROBED };
         }
         self.mark();
     }
@@ -363,6 +370,9 @@ impl Scoreboard {
             self.resend = self.resend.saturating_sub(1);
         }
         self.fack = self.fack.max(una);
+        while self.again.front().is_some_and(|copy| copy.end.before_eq(una)) {
+            self.again.pop_front();
+        }
         if self.marked.is_some_and(|end| una.after_eq(end)) {
             self.marked = None;
             self.again.clear();
@@ -453,7 +463,7 @@ impl Scoreboard {
         if record.is(AGAIN) {
             self.resent -= len;
         }
-        record.flags = (record.flags & (EVER | PUSH)) | SACKED;
+        record.flags = (record.flags & (EVER | PROBED | PUSH)) | SACKED;
         self.sacked += len;
         self.sacked_segments += 1;
         self.fack = self.fack.max(record.end);
@@ -473,7 +483,7 @@ impl Scoreboard {
         if record.is(AGAIN) {
             self.resent -= len;
         }
-        record.flags = (record.flags & (EVER | PUSH)) | LOST;
+        record.flags = (record.flags & (EVER | PROBED | PUSH)) | LOST;
         self.waiting += 1;
         self.resend = self.resend.min(at);
         len
@@ -492,7 +502,7 @@ impl Scoreboard {
     pub(crate) fn detect(&mut self, latest: Transmission, wait: Duration, now: Instant) -> (u32, Option<Instant>) {
         let (mut lost, mut next) = (0, None);
         while let Some(record) = self.records.get(self.originals) {
-            if !record.is(SACKED | LOST | EVER) {
+            if record.is_first_copy() {
                 if !latest.after(Transmission { sent: record.sent, end: record.end }) {
                     break;
                 }
@@ -644,7 +654,7 @@ mod tests {
         let lost = |r: &&Record| r.is(LOST) && !r.is(AGAIN);
         assert!(board.records.iter().take(board.resend).all(|r| !lost(&r)), "{board:?}");
         // RACK looks at no record before this one again.
-        assert!(board.records.iter().take(board.originals).all(|r| r.is(SACKED | LOST | EVER)), "{board:?}");
+        assert!(board.records.iter().take(board.originals).all(|r| !r.is_first_copy()), "{board:?}");
         // The sum behind the saturating subtraction never goes below zero.
         assert!(board.outstanding() + board.resent >= board.sacked + board.lost, "{board:?}");
     }

@@ -19,6 +19,7 @@ struct Byte {
     lost: bool,
     again: bool,
     ever: bool,
+    probed: bool,
     push: bool,
     /// The last one of its segment.
     last: bool,
@@ -179,7 +180,8 @@ impl Map {
         let (mut lost, mut next) = (0, None);
         for segment in self.segments() {
             let byte = self.bytes[segment.start];
-            let watched = if byte.again { !byte.sacked } else { !byte.sacked && !byte.lost && !byte.ever };
+            let watched =
+                if byte.again { !byte.sacked } else { !byte.sacked && !byte.lost && (!byte.ever || byte.probed) };
             if watched && latest.after(Transmission { sent: byte.sent, end: self.at(segment.end) }) {
                 let due = byte.sent + wait;
                 if due <= now {
@@ -224,7 +226,8 @@ impl Map {
         let whole = |s: &&Range<usize>| range.start <= s.start && s.end <= range.end;
         let push = first.push || segments.iter().filter(whole).any(|s| self.bytes[s.start].push);
         for (i, byte) in self.bytes[range.clone()].iter_mut().enumerate() {
-            *byte = Byte { sent: now, again: true, ever: true, push, last: i + 1 == range.len(), ..first };
+            *byte =
+                Byte { sent: now, again: true, ever: true, probed: false, push, last: i + 1 == range.len(), ..first };
         }
     }
 
@@ -241,7 +244,7 @@ impl Map {
         let in_flight = self.count(|b| !b.sacked && !b.lost) + self.count(|b| b.again);
         assert_eq!(board.in_flight(), in_flight);
         // What RACK has passed by is not the first copy any more, or is lost, or was delivered.
-        let original = |b: &Byte| !b.sacked && !b.lost && !b.ever;
+        let original = |b: &Byte| !b.sacked && !b.lost && (!b.ever || b.probed);
         assert!(!segments.iter().take(board.originals).any(|s| original(&self.bytes[s.start])));
         let most = [5, u32::MAX][segments.len() % 2];
         assert_eq!(board.next_lost(most, u32::MAX), self.next_lost(&segments, most));
@@ -331,7 +334,7 @@ fn send(input: &mut Input<'_>, board: &mut Scoreboard, map: &mut Map, now: Insta
     }
     board.sent(map.end(), map.end() + len, now, before, push);
     for i in 1..=len {
-        map.bytes.push(Byte { sent: now, ever: before, push, last: i == len, ..Byte::default() });
+        map.bytes.push(Byte { sent: now, ever: before, probed: before, push, last: i == len, ..Byte::default() });
     }
 }
 
@@ -370,7 +373,7 @@ fn rest(input: &mut Input<'_>, board: &mut Scoreboard, map: &mut Map) {
         2 => {
             board.head_probed();
             if let Some(head) = map.segments().first() {
-                map.of(head, |b| b.ever = true);
+                map.of(head, |b| (b.ever, b.probed) = (true, b.probed || !b.ever));
             }
         }
         _ => {
