@@ -124,13 +124,24 @@ impl ShardConfig {
         for a in &self.addresses {
             let bits = if a.ip.is_ipv4() { 32 } else { 128 };
             within("prefix_len", a.prefix_len.into(), 0..=bits, "0 to 32 (IPv4) or 128 (IPv6)")?;
-            if a.ip.is_loopback() || a.ip.is_multicast() || a.ip.is_unspecified() {
-                let allowed = "unicast addresses of a link: not loopback, multicast or unspecified";
+            if is_nobodys(a.ip) {
+                let allowed =
+                    "unicast addresses of a link: not loopback, multicast, broadcast, unspecified, or IPv4 in IPv6";
                 return Err(ConfigError { field: "addresses", value: a.prefix_len.into(), allowed });
             }
         }
         Ok(())
     }
+}
+
+/// An address no station on a network has. IPv4 within IPv6 is one: tables, the steering program's among them, keep IPv4 that
+/// way. "This network" is, too (RFC 1122 section 3.2.1.3 (a) and (b)).
+pub(crate) fn is_nobodys(ip: IpAddr) -> bool {
+    let of_family = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast() || ip.octets()[0] == 0,
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().is_some(),
+    };
+    of_family || ip.is_multicast() || ip.is_unspecified() || ip.is_loopback()
 }
 
 /// Above Linux's ephemeral range (32768 to 60999), so that the kernel's own connections never meet the stack's.

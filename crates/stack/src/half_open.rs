@@ -45,11 +45,21 @@ pub(crate) struct HalfOpens {
     free: Vec<u32>,
     wheel: Wheel<Near>,
     limit: u32,
+    /// Slots that were [looked at](Self::look_at).
+    #[cfg(test)]
+    looked: usize,
 }
 
 impl HalfOpens {
     pub(crate) fn new(now: Instant, limit: u32) -> Self {
-        Self { records: Vec::new(), free: Vec::new(), wheel: Wheel::near(now), limit }
+        Self {
+            records: Vec::new(),
+            free: Vec::new(),
+            wheel: Wheel::near(now),
+            limit,
+            #[cfg(test)]
+            looked: 0,
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -79,6 +89,20 @@ impl HalfOpens {
 
     pub(crate) fn get(&self, slot: u32) -> Option<&Record> {
         self.records.get(slot as usize)?.as_ref()
+    }
+
+    /// As [`get`](Self::get), for who goes through all slots.
+    pub(crate) fn look_at(&mut self, slot: u32) -> Option<&Record> {
+        #[cfg(test)]
+        {
+            self.looked += 1;
+        }
+        self.get(slot)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn looked_at(&self) -> usize {
+        self.looked
     }
 
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Record> {

@@ -16,6 +16,8 @@ use wire::MacAddr;
 
 /// Neighbours known or being resolved.
 const LIMIT: usize = 4096;
+/// How many of those that nobody waits for go at once when there are so many: a look through the table is for so many that come.
+const ROOM: usize = LIMIT / 64;
 /// Between requests for one address (RFC 1122 section 2.3.2.1: at most one a second; RFC 4861: RETRANS_TIMER).
 const RETRY: Duration = Duration::from_secs(1);
 /// Unanswered requests after which an active open fails or a neighbour is forgotten, as Linux (`mcast_solicit`,
@@ -27,6 +29,28 @@ const REACHABLE: Duration = Duration::from_secs(60);
 const DELAY: Duration = Duration::from_secs(5);
 /// Between looks at the whole table for what is in doubt by now: each may make every connection look its neighbour up again.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// A neighbour's name: the same address in another VLAN is another station's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Hop {
+    /// The identifier; 0: none (IEEE 802.1Q).
+    vlan: u16,
+    pub(crate) ip: IpAddr,
+}
+
+impl Hop {
+    /// `tag`: that of the frames it is reached by.
+    pub(crate) fn new(ip: IpAddr, tag: Option<u16>) -> Self {
+        Self { vlan: tag.unwrap_or(0) & 0xfff, ip }
+    }
+}
+
+/// As the kernel's are, on the interface itself.
+impl From<IpAddr> for Hop {
+    fn from(ip: IpAddr) -> Self {
+        Self::new(ip, None)
+    }
+}
 
 /// On whose behalf the shard asks: an owned address, and the VLAN it is reached in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +87,8 @@ struct Neighbour {
     asked: Option<Instant>,
     /// Requests in a row that were not answered.
     tries: u8,
+    /// When it was looked up or learnt last, by the table's count.
+    used: u64,
     /// Connections that have something to send.
     waiting: Vec<ConnId>,
 }
@@ -93,6 +119,13 @@ impl Neighbour {
     }
 }
 
+/// No epoch: of who has looked nothing up.
+pub(crate) const NO_EPOCH: u32 = u32::MAX;
+
+const fn next_epoch(epoch: u32) -> u32 {
+    (epoch + 1) % NO_EPOCH
+}
+
 /// The answer to a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
@@ -116,7 +149,7 @@ pub(crate) struct Due {
 
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
-    table: BTreeMap<IpAddr, Neighbour>,
+    table: BTreeMap<Hop, Neighbour>,
     epoch: u32,
     /// No request is due again before; `None`: none is unanswered.
     retry_at: Option<Instant>,
@@ -124,6 +157,8 @@ pub(crate) struct Neighbours {
     sweep_at: Option<Instant>,
     /// The table is not looked through again before.
     rest_until: Instant,
+    /// How often a neighbour was looked up or learnt.
+    uses: u64,
 }
 
 impl Neighbours {
@@ -133,13 +168,16 @@ impl Neighbours {
         self.epoch
     }
 
-    /// The MAC address of `ip`. While it is not known, `waiter` (a connection that is not yet on a list) is put on its list.
+    /// The MAC address of `hop`. While it is not known, `waiter` (a connection that is not yet on a list) is put on its list.
     /// `asker` is who asks if the shard does, `None` if the kernel does.
-    pub(crate) fn lookup(&mut self, now: Instant, ip: IpAddr, waiter: Option<ConnId>, asker: Option<Asker>) -> Lookup {
-        if !self.make_room(ip) {
+    pub(crate) fn lookup(&mut self, now: Instant, hop: Hop, waiter: Option<ConnId>, asker: Option<Asker>) -> Lookup {
+        if !self.make_room(hop) {
             return Lookup::Full;
         }
-        let entry = self.table.entry(ip).or_default();
+        self.uses += 1;
+        let ip = hop.ip;
+        let entry = self.table.entry(hop).or_default();
+        entry.used = self.uses;
         if let Some(mac) = entry.mac {
             if entry.asks_kernel(now) {
                 sooner(&mut self.sweep_at, now + REACHABLE);
@@ -163,10 +201,11 @@ impl Neighbours {
         Lookup::Waiting(Some(asker.map_or(Resolve::AskKernel(ip), ask)))
     }
 
-    /// Somebody has reason to doubt `ip`'s MAC address: the question to ask, at most one a second. The address is believed
+    /// Somebody has reason to doubt a neighbour's MAC address: the question to ask, at most one a second. The address is believed
     /// until another is learnt, or the station has not answered for so long that it is gone.
-    pub(crate) fn suspect(&mut self, now: Instant, ip: IpAddr) -> Option<Resolve> {
-        let entry = self.table.get_mut(&ip).filter(|n| n.mac.is_some())?;
+    pub(crate) fn suspect(&mut self, now: Instant, hop: Hop) -> Option<Resolve> {
+        let ip = hop.ip;
+        let entry = self.table.get_mut(&hop).filter(|n| n.mac.is_some())?;
         if entry.asker.is_some() {
             entry.fresh_until = None;
             let ask = entry.doubt(now, ip)?;
@@ -180,23 +219,33 @@ impl Neighbours {
         Some(Resolve::AskKernel(ip))
     }
 
-    /// Room for `ip`: in a full table one that nobody waits for goes, an unresolved one first.
-    fn make_room(&mut self, ip: IpAddr) -> bool {
-        if self.table.len() < LIMIT || self.table.contains_key(&ip) {
+    /// Room for `hop`: in a full table some go that nobody waits for, unresolved ones first, then who was not used for longest:
+    /// strangers that come and go do not drive out a gateway, which is looked up again whenever one has come.
+    fn make_room(&mut self, hop: Hop) -> bool {
+        if self.table.len() < LIMIT || self.table.contains_key(&hop) {
             return true;
         }
-        let idle = |(_, n): &(&IpAddr, &Neighbour)| n.waiting.is_empty();
-        let unresolved = self.table.iter().filter(idle).find(|(_, n)| n.mac.is_none());
-        let victim = unresolved.or_else(|| self.table.iter().find(idle)).map(|(ip, _)| *ip);
-        victim.is_some_and(|victim| self.table.remove(&victim).is_some())
+        let idle = self.table.iter().filter(|(_, n)| n.waiting.is_empty());
+        let mut idle: Vec<_> = idle.map(|(hop, n)| (n.mac.is_some(), n.used, *hop)).collect();
+        if idle.len() > ROOM {
+            idle.select_nth_unstable(ROOM);
+        }
+        idle.truncate(ROOM);
+        for (_, _, victim) in &idle {
+            self.table.remove(victim);
+        }
+        !idle.is_empty()
     }
 
     /// The kernel learnt a neighbour's address, or lost it. Returns the connections that waited for it.
     pub(crate) fn update(&mut self, ip: IpAddr, mac: Option<MacAddr>) -> Vec<ConnId> {
-        if mac.is_none() && !self.table.contains_key(&ip) || !self.make_room(ip) {
+        let hop = Hop::from(ip);
+        if mac.is_none() && !self.table.contains_key(&hop) || !self.make_room(hop) {
             return Vec::new();
         }
-        let entry = self.table.entry(ip).or_default();
+        self.uses += 1;
+        let entry = self.table.entry(hop).or_default();
+        entry.used = self.uses;
         (entry.asker, entry.stale, entry.fresh_until) = (None, false, None);
         if entry.mac != mac || mac.is_some() {
             entry.asked = None;
@@ -204,20 +253,20 @@ impl Neighbours {
         }
         if entry.mac != mac {
             entry.mac = mac;
-            self.epoch = self.epoch.wrapping_add(1);
+            self.epoch = next_epoch(self.epoch);
         }
         if mac.is_some() {
             return core::mem::take(&mut entry.waiting);
         }
         if entry.waiting.is_empty() {
-            self.table.remove(&ip);
+            self.table.remove(&hop);
         }
         Vec::new()
     }
 
     /// The kernel is not sure of a neighbour's address any more: it is in doubt, at the next look through the table.
     pub(crate) fn stale(&mut self, now: Instant, ip: IpAddr) {
-        if let Some(entry) = self.table.get_mut(&ip).filter(|n| n.mac.is_some() && n.asker.is_none()) {
+        if let Some(entry) = self.table.get_mut(&ip.into()).filter(|n| n.mac.is_some() && n.asker.is_none()) {
             entry.stale = true;
             entry.fresh_until = Some(now);
             sooner(&mut self.sweep_at, now.max(self.rest_until));
@@ -227,7 +276,7 @@ impl Neighbours {
     /// The kernel has forgotten a neighbour, which says nothing of where it is: who uses it asks at once, and sends to where
     /// it was until the kernel knows better.
     pub(crate) fn forgotten(&mut self, ip: IpAddr) {
-        if let Some(entry) = self.table.get_mut(&ip).filter(|n| n.mac.is_some() && n.asker.is_none()) {
+        if let Some(entry) = self.table.get_mut(&ip.into()).filter(|n| n.mac.is_some() && n.asker.is_none()) {
             (entry.stale, entry.fresh_until) = (true, None);
             self.new_epoch();
         }
@@ -235,7 +284,7 @@ impl Neighbours {
 
     /// What was looked up is to be looked up again.
     pub(crate) const fn new_epoch(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch = next_epoch(self.epoch);
     }
 
     /// Takes all that wait for a neighbour from its list.
@@ -248,22 +297,24 @@ impl Neighbours {
     pub(crate) fn heard(
         &mut self,
         now: Instant,
-        ip: IpAddr,
+        hop: Hop,
         mac: MacAddr,
         asker: Option<Asker>,
         answers: bool,
     ) -> Vec<ConnId> {
-        if !self.make_room(ip) {
+        if !self.make_room(hop) {
             return Vec::new();
         }
-        let entry = self.table.entry(ip).or_default();
+        self.uses += 1;
+        let entry = self.table.entry(hop).or_default();
+        entry.used = self.uses;
         let moved = entry.mac != Some(mac);
         if entry.mac.is_none() {
             entry.asker = entry.asker.or(asker);
         }
         if moved {
             entry.mac = Some(mac);
-            self.epoch = self.epoch.wrapping_add(1);
+            self.epoch = next_epoch(self.epoch);
         }
         if entry.asker.is_some() && (moved || answers) {
             let until = now + if answers { REACHABLE } else { DELAY };
@@ -274,16 +325,16 @@ impl Neighbours {
     }
 
     /// A neighbour that is known has heard us, at the address it has had.
-    pub(crate) fn confirm(&mut self, now: Instant, ip: IpAddr) {
-        if let Some(entry) = self.table.get_mut(&ip).filter(|n| n.mac.is_some() && n.asker.is_some()) {
+    pub(crate) fn confirm(&mut self, now: Instant, hop: Hop) {
+        if let Some(entry) = self.table.get_mut(&hop).filter(|n| n.mac.is_some() && n.asker.is_some()) {
             entry.believe(now + REACHABLE);
             sooner(&mut self.sweep_at, (now + REACHABLE).max(self.rest_until));
         }
     }
 
     /// Somebody says that a neighbour has another address, but does not insist: the neighbour is asked soon.
-    pub(crate) fn contradicted(&mut self, now: Instant, ip: IpAddr) {
-        if let Some(until) = self.table.get_mut(&ip).and_then(|n| n.fresh_until.as_mut()) {
+    pub(crate) fn contradicted(&mut self, now: Instant, hop: Hop) {
+        if let Some(until) = self.table.get_mut(&hop).and_then(|n| n.fresh_until.as_mut()) {
             *until = now;
             sooner(&mut self.sweep_at, now.max(self.rest_until));
         }
@@ -291,13 +342,13 @@ impl Neighbours {
 
     /// Whether this address is known or somebody waits for it, so that an unasked answer is worth keeping (RFC 826's merge
     /// rule, RFC 4861 section 7.2.5).
-    pub(crate) fn knows_of(&self, ip: IpAddr) -> bool {
-        self.table.contains_key(&ip)
+    pub(crate) fn knows_of(&self, hop: Hop) -> bool {
+        self.table.contains_key(&hop)
     }
 
     /// The address that is known.
-    pub(crate) fn known(&self, ip: IpAddr) -> Option<MacAddr> {
-        self.table.get(&ip)?.mac
+    pub(crate) fn known(&self, hop: Hop) -> Option<MacAddr> {
+        self.table.get(&hop)?.mac
     }
 
     /// When [`due`](Self::due) is to be called, at the latest.
@@ -327,7 +378,7 @@ impl Neighbours {
     fn retry(&mut self, now: Instant, due: &mut Due) {
         let (retry_at, epoch) = (&mut self.retry_at, &mut self.epoch);
         *retry_at = None;
-        self.table.retain(|ip, n| {
+        self.table.retain(|Hop { ip, .. }, n| {
             let Some(asked) = n.asked else { return true };
             if now - asked < RETRY {
                 sooner(retry_at, asked + RETRY);
@@ -339,7 +390,7 @@ impl Neighbours {
                 // Those that still want it come back within this turn.
             } else if failed.is_some() {
                 // Those that use it begin anew, by asking all (RFC 4861 section 7.3.3).
-                *epoch = epoch.wrapping_add(1);
+                *epoch = next_epoch(*epoch);
             } else if let Some(from) = n.asker {
                 n.asked = Some(now);
                 n.tries += 1;
@@ -366,7 +417,7 @@ impl Neighbours {
             }
         }
         if doubts {
-            self.epoch = self.epoch.wrapping_add(1);
+            self.epoch = next_epoch(self.epoch);
         }
     }
 }
@@ -400,12 +451,12 @@ mod tests {
     fn the_first_asks_the_rest_wait_and_all_are_woken() {
         let mut neighbours = Neighbours::default();
         let now = Instant::ZERO;
-        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(7)), US), Lookup::Waiting(Some(ask(1, None))));
-        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(8)), US), Lookup::Waiting(None));
+        assert_eq!(neighbours.lookup(now, ip(1).into(), Some(conn(7)), US), Lookup::Waiting(Some(ask(1, None))));
+        assert_eq!(neighbours.lookup(now, ip(1).into(), Some(conn(8)), US), Lookup::Waiting(None));
         assert_eq!(neighbours.next_due(), Some(now + RETRY));
         let mac = MacAddr([2; 6]);
         assert_eq!(neighbours.update(ip(1), Some(mac)), [conn(7), conn(8)]);
-        assert_eq!(neighbours.lookup(now, ip(1), Some(conn(9)), US), Lookup::Known(mac, None));
+        assert_eq!(neighbours.lookup(now, ip(1).into(), Some(conn(9)), US), Lookup::Known(mac, None));
         assert!(neighbours.due(now + RETRY) == Due::default());
         assert_eq!(neighbours.next_due(), None);
     }
@@ -413,7 +464,7 @@ mod tests {
     #[test]
     fn a_change_is_a_new_epoch() {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), None);
+        neighbours.lookup(Instant::ZERO, ip(1).into(), Some(conn(7)), None);
         let before = neighbours.epoch();
         neighbours.update(ip(1), Some(MacAddr([2; 6])));
         assert_ne!(neighbours.epoch(), before);
@@ -422,37 +473,45 @@ mod tests {
         assert_eq!(neighbours.epoch(), before);
     }
 
+    /// Four thousand million changes are a few hours of a flood.
+    #[test]
+    fn no_epoch_is_never_one() {
+        let mut neighbours = Neighbours { epoch: NO_EPOCH - 1, ..Neighbours::default() };
+        neighbours.update(ip(1), Some(MAC));
+        assert_eq!(neighbours.epoch(), 0);
+    }
+
     #[test]
     fn a_suspect_is_asked_at_most_once_a_second_and_believed_meanwhile() {
         let (mut neighbours, now) = (Neighbours::default(), Instant::ZERO + RETRY);
-        assert_eq!(neighbours.suspect(now, ip(1)), None, "nothing is known that could be doubted");
+        assert_eq!(neighbours.suspect(now, ip(1).into()), None, "nothing is known that could be doubted");
         // The kernel's.
         neighbours.update(ip(1), Some(MAC));
-        assert_eq!(neighbours.suspect(now, ip(1)), Some(Resolve::AskKernel(ip(1))));
-        assert_eq!(neighbours.suspect(now, ip(1)), None);
-        assert_eq!(neighbours.lookup(now, ip(1), None, None), Lookup::Known(MAC, None));
-        assert_eq!(neighbours.suspect(now + RETRY, ip(1)), Some(Resolve::AskKernel(ip(1))));
+        assert_eq!(neighbours.suspect(now, ip(1).into()), Some(Resolve::AskKernel(ip(1))));
+        assert_eq!(neighbours.suspect(now, ip(1).into()), None);
+        assert_eq!(neighbours.lookup(now, ip(1).into(), None, None), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.suspect(now + RETRY, ip(1).into()), Some(Resolve::AskKernel(ip(1))));
         // Our own: asked at its station, and gone when it never answers.
-        neighbours.lookup(now, ip(2), None, US);
-        neighbours.heard(now, ip(2), MAC, US, true);
-        assert_eq!(neighbours.suspect(now, ip(2)), Some(ask(2, Some(MAC))));
-        assert_eq!(neighbours.suspect(now, ip(2)), None);
+        neighbours.lookup(now, ip(2).into(), None, US);
+        neighbours.heard(now, ip(2).into(), MAC, US, true);
+        assert_eq!(neighbours.suspect(now, ip(2).into()), Some(ask(2, Some(MAC))));
+        assert_eq!(neighbours.suspect(now, ip(2).into()), None);
         for second in 1..=3 {
-            assert_eq!(neighbours.known(ip(2)), Some(MAC), "second {second}");
+            assert_eq!(neighbours.known(ip(2).into()), Some(MAC), "second {second}");
             neighbours.due(now + RETRY * second);
         }
-        assert_eq!(neighbours.known(ip(2)), None);
+        assert_eq!(neighbours.known(ip(2).into()), None);
     }
 
     #[test]
     fn an_unanswered_request_is_repeated_once_a_second() {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(Instant::ZERO, ip(1), Some(conn(7)), None);
+        neighbours.lookup(Instant::ZERO, ip(1).into(), Some(conn(7)), None);
         assert!(neighbours.due(Instant::ZERO + Duration::from_millis(999)) == Due::default());
         let later = Instant::ZERO + RETRY;
         assert_eq!(neighbours.due(later).again, [(conn(7), None)]);
         assert_eq!(
-            neighbours.lookup(later, ip(1), Some(conn(7)), None),
+            neighbours.lookup(later, ip(1).into(), Some(conn(7)), None),
             Lookup::Waiting(Some(Resolve::AskKernel(ip(1))))
         );
     }
@@ -462,7 +521,7 @@ mod tests {
         let mut neighbours = Neighbours::default();
         let mut now = Instant::ZERO;
         for _ in 0..GIVE_UP {
-            neighbours.lookup(now, ip(1), Some(conn(7)), None);
+            neighbours.lookup(now, ip(1).into(), Some(conn(7)), None);
             now += RETRY;
             if neighbours.due(now).again == [(conn(7), Some(ip(1)))] {
                 assert!(neighbours.table.is_empty());
@@ -477,12 +536,28 @@ mod tests {
         let mut neighbours = Neighbours::default();
         let addresses = (0..LIMIT as u32).map(|n| IpAddr::from(n.to_be_bytes()));
         for address in addresses {
-            assert!(matches!(neighbours.lookup(Instant::ZERO, address, Some(conn(1)), US), Lookup::Waiting(_)));
+            assert!(matches!(neighbours.lookup(Instant::ZERO, address.into(), Some(conn(1)), US), Lookup::Waiting(_)));
         }
-        assert_eq!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), US), Lookup::Full);
+        assert_eq!(neighbours.lookup(Instant::ZERO, ip(1).into(), Some(conn(2)), US), Lookup::Full);
         neighbours.update(IpAddr::from([0, 0, 0, 9]), Some(MacAddr([2; 6])));
-        assert!(matches!(neighbours.lookup(Instant::ZERO, ip(1), Some(conn(2)), US), Lookup::Waiting(_)));
+        assert!(matches!(neighbours.lookup(Instant::ZERO, ip(1).into(), Some(conn(2)), US), Lookup::Waiting(_)));
         assert_eq!(neighbours.table.len(), LIMIT);
+    }
+
+    /// Strangers that ask for us, more than there is room for, do not drive out the neighbour that is used.
+    #[test]
+    fn who_is_used_stays_in_a_full_table() {
+        let mut neighbours = Neighbours::default();
+        let gateway = IpAddr::from([0, 0, 0, 1]);
+        neighbours.lookup(Instant::ZERO, gateway.into(), None, US);
+        neighbours.heard(Instant::ZERO, gateway.into(), MAC, US, true);
+        for n in 0..3 * LIMIT as u32 {
+            neighbours.heard(Instant::ZERO, IpAddr::from((n + 10).to_be_bytes()).into(), MAC, US, true);
+            if n % 1000 == 0 {
+                assert_eq!(neighbours.lookup(Instant::ZERO, gateway.into(), None, US), Lookup::Known(MAC, None), "{n}");
+            }
+            assert!(neighbours.table.len() <= LIMIT);
+        }
     }
 
     /// A time in milliseconds.
@@ -493,8 +568,8 @@ mod tests {
     /// A neighbour that answered at 0 ms.
     fn answered() -> Neighbours {
         let mut neighbours = Neighbours::default();
-        neighbours.lookup(at(0), ip(1), Some(conn(7)), US);
-        assert_eq!(neighbours.heard(at(0), ip(1), MAC, US, true), [conn(7)]);
+        neighbours.lookup(at(0), ip(1).into(), Some(conn(7)), US);
+        assert_eq!(neighbours.heard(at(0), ip(1).into(), MAC, US, true), [conn(7)]);
         // The request's timer finds it answered.
         assert_eq!(neighbours.due(at(1000)), Due::default());
         neighbours
@@ -507,14 +582,17 @@ mod tests {
     fn an_old_answer_is_asked_for_again_when_it_is_used() {
         let mut neighbours = answered();
         let epoch = neighbours.epoch();
-        assert_eq!(neighbours.lookup(at(59_999), ip(1), None, US), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.lookup(at(59_999), ip(1).into(), None, US), Lookup::Known(MAC, None));
         assert_eq!(neighbours.next_due(), Some(at(60_000)));
         assert_eq!(neighbours.due(at(60_000)), Due::default());
         assert_ne!(neighbours.epoch(), epoch, "who uses it must look");
         assert_eq!(neighbours.next_due(), None, "nobody uses it, nobody is asked");
-        assert_eq!(neighbours.lookup(at(90_000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
-        assert_eq!(neighbours.lookup(at(90_001), ip(1), None, US), Lookup::Known(MAC, None), "asked once");
-        neighbours.confirm(at(90_002), ip(1));
+        assert_eq!(
+            neighbours.lookup(at(90_000), ip(1).into(), None, US),
+            Lookup::Known(MAC, Some(Resolve::Ask(PROBE)))
+        );
+        assert_eq!(neighbours.lookup(at(90_001), ip(1).into(), None, US), Lookup::Known(MAC, None), "asked once");
+        neighbours.confirm(at(90_002), ip(1).into());
         neighbours.due(at(91_000));
         assert_eq!(neighbours.next_due(), Some(at(150_002)));
     }
@@ -524,18 +602,25 @@ mod tests {
     fn three_unanswered_probes_and_it_is_forgotten() {
         let mut neighbours = answered();
         neighbours.due(at(60_000));
-        assert_eq!(neighbours.lookup(at(60_000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
+        assert_eq!(
+            neighbours.lookup(at(60_000), ip(1).into(), None, US),
+            Lookup::Known(MAC, Some(Resolve::Ask(PROBE)))
+        );
         for second in [61_000, 62_000] {
             assert_eq!(neighbours.due(at(second - 1)), Due::default());
             assert_eq!(neighbours.due(at(second)).asks, [PROBE]);
-            assert_eq!(neighbours.lookup(at(second), ip(1), None, US), Lookup::Known(MAC, None), "used meanwhile");
+            assert_eq!(
+                neighbours.lookup(at(second), ip(1).into(), None, US),
+                Lookup::Known(MAC, None),
+                "used meanwhile"
+            );
         }
         let epoch = neighbours.epoch();
         assert_eq!(neighbours.due(at(63_000)), Due::default());
         assert_ne!(neighbours.epoch(), epoch);
         assert_eq!(neighbours.next_due(), None);
         assert_eq!(
-            neighbours.lookup(at(63_000), ip(1), None, US),
+            neighbours.lookup(at(63_000), ip(1).into(), None, US),
             Lookup::Waiting(Some(ask(1, None))),
             "all are asked"
         );
@@ -545,17 +630,17 @@ mod tests {
     #[test]
     fn what_was_only_overheard_is_doubted_sooner() {
         let mut neighbours = Neighbours::default();
-        neighbours.heard(at(0), ip(1), MAC, US, false);
+        neighbours.heard(at(0), ip(1).into(), MAC, US, false);
         assert_eq!(neighbours.next_due(), Some(at(5000)));
         neighbours.due(at(5000));
-        assert_eq!(neighbours.lookup(at(5000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
+        assert_eq!(neighbours.lookup(at(5000), ip(1).into(), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
         // The same again is no news: the question stands.
-        neighbours.heard(at(5500), ip(1), MAC, US, false);
+        neighbours.heard(at(5500), ip(1).into(), MAC, US, false);
         assert_eq!(neighbours.due(at(6000)).asks, [PROBE]);
         // A neighbour that has moved is followed at once.
         let moved = MacAddr([4; 6]);
-        neighbours.heard(at(6500), ip(1), moved, US, false);
-        assert_eq!(neighbours.lookup(at(6500), ip(1), None, US), Lookup::Known(moved, None));
+        neighbours.heard(at(6500), ip(1).into(), moved, US, false);
+        assert_eq!(neighbours.lookup(at(6500), ip(1).into(), None, US), Lookup::Known(moved, None));
         assert_eq!(neighbours.due(at(7500)), Due::default());
     }
 
@@ -563,13 +648,16 @@ mod tests {
     #[test]
     fn a_contradiction_is_checked() {
         let mut neighbours = answered();
-        neighbours.contradicted(at(10_000), ip(1));
+        neighbours.contradicted(at(10_000), ip(1).into());
         assert_eq!(neighbours.next_due(), Some(at(10_000)));
         neighbours.due(at(10_000));
-        assert_eq!(neighbours.lookup(at(10_000), ip(1), None, US), Lookup::Known(MAC, Some(Resolve::Ask(PROBE))));
+        assert_eq!(
+            neighbours.lookup(at(10_000), ip(1).into(), None, US),
+            Lookup::Known(MAC, Some(Resolve::Ask(PROBE)))
+        );
         // Not more than one look through the table in five seconds, however many come.
-        neighbours.confirm(at(10_001), ip(1));
-        neighbours.contradicted(at(10_002), ip(1));
+        neighbours.confirm(at(10_001), ip(1).into());
+        neighbours.contradicted(at(10_002), ip(1).into());
         neighbours.due(at(11_000));
         assert_eq!(neighbours.next_due(), Some(at(15_000)));
     }
@@ -578,12 +666,12 @@ mod tests {
     fn what_the_kernel_said_is_the_kernels_to_correct() {
         let mut neighbours = Neighbours::default();
         neighbours.update(ip(1), Some(MAC));
-        neighbours.confirm(at(0), ip(1));
+        neighbours.confirm(at(0), ip(1).into());
         assert_eq!(neighbours.next_due(), None);
-        assert_eq!(neighbours.lookup(at(100_000), ip(1), None, US), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.lookup(at(100_000), ip(1).into(), None, US), Lookup::Known(MAC, None));
         let moved = MacAddr([4; 6]);
-        neighbours.heard(at(100_000), ip(1), moved, US, true);
-        assert_eq!(neighbours.lookup(at(100_000), ip(1), None, None), Lookup::Known(moved, None));
+        neighbours.heard(at(100_000), ip(1).into(), moved, US, true);
+        assert_eq!(neighbours.lookup(at(100_000), ip(1).into(), None, None), Lookup::Known(moved, None));
         assert_eq!(neighbours.next_due(), None);
     }
 
@@ -600,16 +688,16 @@ mod tests {
         neighbours.due(at(1000));
         assert_ne!(neighbours.epoch(), epoch, "who uses it must look");
         assert_eq!(neighbours.next_due(), None, "nobody uses it, nobody is asked");
-        assert_eq!(neighbours.lookup(at(70_000), ip(1), None, None), ASK_KERNEL);
-        assert_eq!(neighbours.lookup(at(70_001), ip(1), None, None), Lookup::Known(MAC, None), "asked once");
+        assert_eq!(neighbours.lookup(at(70_000), ip(1).into(), None, None), ASK_KERNEL);
+        assert_eq!(neighbours.lookup(at(70_001), ip(1).into(), None, None), Lookup::Known(MAC, None), "asked once");
         // The question may have been lost.
         assert_eq!(neighbours.next_due(), Some(at(130_000)));
         neighbours.due(at(130_000));
-        assert_eq!(neighbours.lookup(at(130_000), ip(1), None, None), ASK_KERNEL);
+        assert_eq!(neighbours.lookup(at(130_000), ip(1).into(), None, None), ASK_KERNEL);
         // The kernel has asked, and is sure.
         neighbours.update(ip(1), Some(MAC));
         neighbours.due(at(190_000));
-        assert_eq!(neighbours.lookup(at(300_000), ip(1), None, None), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.lookup(at(300_000), ip(1).into(), None, None), Lookup::Known(MAC, None));
         // Many that become stale are one look through the table in five seconds.
         neighbours.stale(at(191_000), ip(1));
         assert_eq!(neighbours.next_due(), Some(at(195_000)));
@@ -619,15 +707,18 @@ mod tests {
     fn what_the_kernel_forgot_is_asked_for_at_once_and_used_meanwhile() {
         let mut neighbours = Neighbours::default();
         neighbours.forgotten(ip(1));
-        assert_eq!(neighbours.lookup(at(0), ip(1), None, None), Lookup::Waiting(Some(Resolve::AskKernel(ip(1)))));
+        assert_eq!(
+            neighbours.lookup(at(0), ip(1).into(), None, None),
+            Lookup::Waiting(Some(Resolve::AskKernel(ip(1))))
+        );
         neighbours.update(ip(1), Some(MAC));
         let epoch = neighbours.epoch();
         neighbours.forgotten(ip(1));
         assert_ne!(neighbours.epoch(), epoch);
-        assert_eq!(neighbours.lookup(at(0), ip(1), None, None), ASK_KERNEL);
-        assert_eq!(neighbours.lookup(at(1), ip(1), None, None), Lookup::Known(MAC, None));
+        assert_eq!(neighbours.lookup(at(0), ip(1).into(), None, None), ASK_KERNEL);
+        assert_eq!(neighbours.lookup(at(1), ip(1).into(), None, None), Lookup::Known(MAC, None));
         // It does not answer.
         neighbours.update(ip(1), None);
-        assert!(matches!(neighbours.lookup(at(3000), ip(1), None, None), Lookup::Waiting(_)));
+        assert!(matches!(neighbours.lookup(at(3000), ip(1).into(), None, None), Lookup::Waiting(_)));
     }
 }

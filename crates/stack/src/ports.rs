@@ -23,7 +23,7 @@ pub(crate) enum Use {
 pub(crate) struct Ports {
     key: [u8; 16],
     range: RangeInclusive<u16>,
-    next: u32,
+    next: u64,
 }
 
 impl Ports {
@@ -33,7 +33,6 @@ impl Ports {
 
     /// A port from `local_ip` to `remote` that is this shard's (`ours`): a free one, or the first [`Use::Reusable`] if none is
     /// free among the next few. `None` when every one has been tried.
-    #[allow(clippy::cast_possible_truncation)] // the hash is taken modulo the range
     pub(crate) fn choose(
         &mut self,
         local_ip: IpAddr,
@@ -43,16 +42,17 @@ impl Ports {
     ) -> Option<(FlowKey, Option<u32>)> {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         (local_ip, remote).hash(&mut hasher);
-        let offset = hasher.finish() as u32;
-        let (low, high) = (u32::from(*self.range.start()), u32::from(*self.range.end()));
+        // 32 bits, so that adding to them never wraps: where it does the search would leave ports out.
+        let offset = hasher.finish() & 0xffff_ffff;
+        let (low, high) = (u64::from(*self.range.start()), u64::from(*self.range.end()));
         let count = (high + 1).saturating_sub(low);
         let (mut reusable, mut more) = (None, MORE);
         for _ in 0..count {
             if more == 0 {
                 break;
             }
-            let port = low + offset.wrapping_add(self.next) % count;
-            self.next = self.next.wrapping_add(1);
+            let port = low + (offset + self.next) % count;
+            self.next += 1;
             let port = u16::try_from(port).ok()?;
             if !ours(port) {
                 continue;
@@ -92,6 +92,24 @@ mod tests {
             assert!(used.insert(key.local().port()));
         }
         assert_eq!(used, (61_000..=61_009).collect());
+    }
+
+    /// Wherever it has come to, a search finds the last port that is free.
+    #[test]
+    fn a_search_leaves_no_port_out() {
+        let (remote, local): (SocketAddr, _) =
+            ("10.0.0.2:80".parse().expect("an address"), IpAddr::from([10, 0, 0, 1]));
+        let mut ports = Ports::new([3; 16], 61_000..=61_999);
+        let mut hasher = SipHasher13::new_with_key(&[3; 16]);
+        (local, remote).hash(&mut hasher);
+        let offset = hasher.finish() & 0xffff_ffff;
+        for free in 61_000..=61_999 {
+            // Where the sum of 32 bits would wrap in the midst of it.
+            ports.next = (1 << 32) - 500 - offset;
+            let used = |key: &FlowKey| if key.local().port() == free { Use::Free } else { Use::Taken };
+            let found = ports.choose(local, remote, |_| true, used).map(|(key, _)| key.local().port());
+            assert_eq!(found, Some(free));
+        }
     }
 
     /// The whole range in TIME-WAIT: each open looks at a few of them, and takes the one that has been there longest.

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv6Addr};
 use tcp::ByteQueue;
-use wire::{MacAddr, arp, ndp, tcp::Header};
+use wire::{MacAddr, arp, icmpv4, ipv4, ipv6, ndp, tcp::Header};
 
 /// Replies that may wait for a frame to be sent in.
 const LIMIT: usize = 1024;
@@ -39,6 +39,20 @@ impl Replies {
 
     pub(crate) fn pop(&mut self) -> Option<Reply> {
         self.0.pop_front()
+    }
+
+    /// Takes out what is longer than `mtu` as an IP packet: echoes, which are as long as what they repeat.
+    pub(crate) fn take_longer(&mut self, mtu: u16) -> VecDeque<Reply> {
+        let is_longer = |reply: &Reply| match &reply.body {
+            Body::Echo { src, data, .. } => {
+                let headers = icmpv4::HEADER_LEN + if src.is_ipv4() { ipv4::Header::LEN } else { ipv6::Header::LEN };
+                headers + data.len() as usize > usize::from(mtu)
+            }
+            _ => false,
+        };
+        let (longer, rest) = core::mem::take(&mut self.0).into_iter().partition(is_longer);
+        self.0 = rest;
+        longer
     }
 
     pub(crate) fn has_room(&self) -> bool {

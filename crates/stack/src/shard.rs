@@ -43,7 +43,7 @@ use crate::{
     landing::Plans,
     listen::{ListenError, ListenOptions, ListenerId, Listeners},
     messages::Outbox,
-    neighbour::Neighbours,
+    neighbour::{NO_EPOCH, Neighbours},
     path_mtu::PathMtus,
     ports::Ports,
     reply::Replies,
@@ -72,8 +72,9 @@ const STARVED_ROOM: usize = 64 << 10;
 /// connections that live shall not wait for them.
 const RECORDS_PER_TURN: usize = 1024;
 
-/// A connection and what the shard knows of it. It begins with what every segment needs: five cache lines, or six, of ten, of
-/// which ten million connections have none in a cache. (Beginning with a line of its own it would be copied when their vector
+/// A connection and what the shard knows of it. It begins with what every segment needs: five cache lines of ten, of which ten
+/// million connections have none in a cache. Ten whole lines, so that all begin with one if the first does, as with the
+/// allocator for very many (`xdp::Allocator`). (Were that its type's alignment it would be copied when their vector
 /// grows, where it is moved page by page.)
 #[derive(Debug)]
 #[repr(C)]
@@ -127,10 +128,8 @@ pub(crate) struct Entry {
     plan: u8,
     /// One of its segments has arrived at another shard.
     astray: bool,
+    _to_whole_lines: [u8; 16],
 }
-
-/// Not known, or in an epoch that is over.
-const NO_EPOCH: u32 = u32::MAX;
 
 impl Entry {
     fn vlan(&self) -> Option<u16> {
@@ -475,6 +474,10 @@ impl Shard {
         let scarce = !self.pool.has_room(self.starved_room);
         if let Some(entry) = self.current(conn).filter(|e| scarce && !e.starved) {
             entry.starved = true;
+            if self.starved.len() >= 2 * self.conns.len() + 32 {
+                // Half of them at least are gone: while memory stays scarce nobody else takes them from the list.
+                self.starved.retain(|conn| self.conns.generation(conn.slot) == conn.generation);
+            }
             self.starved.push(conn);
         }
     }
@@ -492,9 +495,7 @@ impl Shard {
 
     /// Orderly end: no new connections, and every living one is closed as [`Io::close`] does, but for those that linger already.
     pub fn drain(&mut self, now: Instant) {
-        for listener in self.listeners.ids() {
-            let _ = self.close_listener(now, listener);
-        }
+        self.close_listeners(now);
         for slot in 0..self.conns.slots() {
             if !self.entry(slot).is_some_and(|entry| entry.conn.lingers()) {
                 let _ = self.close(now, self.id(slot));
@@ -507,7 +508,7 @@ impl Shard {
 
     /// The end of the time for an orderly one: every connection that is left is reset.
     pub fn abort_all(&mut self, now: Instant) {
-        self.forget_half_opens(now, |_| true);
+        self.forget_all_half_opens(now);
         for slot in 0..self.conns.slots() {
             if let Some(entry) = self.entry(slot) {
                 entry.dead = false;
@@ -519,6 +520,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn address(&self, ip: IpAddr) -> Option<&LocalAddress> {
         self.config.addresses.iter().find(|a| a.ip == ip && !self.absent.contains(&ip))
     }
@@ -557,13 +559,20 @@ impl Shard {
         let entry = self.conns.current(conn).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let result = verb(&mut entry.conn, &mut env);
-        if entry.unread_end && entry.conn.unread() == 0 {
-            // Everything is read: the next turn tells the end.
-            entry.armed = Some(now);
-            self.wheel.start(conn.slot, now);
-        }
+        let all_is_read = entry.unread_end && entry.conn.unread() == 0;
         Self::mark_entry(entry, conn.slot, &mut self.counters, &mut self.dirty);
+        if all_is_read {
+            self.tell_end(now, conn.slot);
+        }
         Ok(result)
+    }
+
+    /// The next turn tells an end. Whoever asks again until then does not put it off.
+    #[cold]
+    fn tell_end(&mut self, now: Instant, slot: u32) {
+        let Some(entry) = self.entry(slot).filter(|entry| entry.armed.is_none_or(|at| at > now)) else { return };
+        entry.armed = Some(now);
+        self.wheel.start(slot, now);
     }
 
     /// The DSCP of a connection's packets from now on, 0 to 63.
@@ -651,7 +660,36 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(size_of::<Connection>(), 528);
-        assert_eq!(size_of::<Entry>(), 624);
+        assert_eq!(size_of::<Entry>(), 10 * 64);
         assert_eq!(core::mem::offset_of!(Entry, conn), 72);
+    }
+
+    /// Connections that come and go while the pool stays full are not remembered for ever.
+    #[test]
+    fn who_waits_for_memory_and_goes_is_forgotten() {
+        let addresses = std::vec![LocalAddress { ip: [10, 0, 0, 1].into(), prefix_len: 24, owned: true }];
+        let mut config = ShardConfig::new(MacAddr([2; 6]), 1500, addresses, [[7; 16]; 4]);
+        config.pool_bytes = 64 << 10;
+        let (now, peer) = (Instant::ZERO, ([10, 0, 0, 9], 80).into());
+        let mut shard = Shard::new(config, now).expect("valid");
+        shard.on_neighbour([10, 0, 0, 9].into(), Some(MacAddr([4; 6])));
+        let mut frame = [0; 1600];
+        let mut holders = 0;
+        while shard.pool.has_room(0) {
+            let holder = shard.call(now, |io| io.connect(peer)).expect("a port");
+            shard.call(now, |io| io.send(holder, &[1; 60_000])).expect("alive");
+            holders += 1;
+        }
+        for n in 0..5000 {
+            let conn = shard.call(now, |io| io.connect(peer)).expect("a port");
+            shard.call(now, |io| io.send(conn, &[1; 60_000])).expect("alive");
+            assert_eq!(shard.starved.last(), Some(&conn), "{n}");
+            shard.call(now, |io| io.abort(conn)).expect("alive");
+            while shard.poll_transmit(now, &mut frame).is_some() {}
+        }
+        assert_eq!(shard.connections(), holders);
+        assert!(shard.starved.len() <= 2 * holders + 64, "{} of {holders}", shard.starved.len());
+        // Those that are left are still called.
+        assert!(shard.starved.iter().filter(|conn| shard.conns.generation(conn.slot) == conn.generation).count() > 0);
     }
 }

@@ -40,6 +40,7 @@ fn finished(shard: &mut Shard) -> (Vec<Vec<u8>>, usize) {
 /// to a ping; and how many had their checksum left.
 fn conversation(leave: bool, peer: IpAddr, vlan: Option<u16>) -> (Vec<Vec<u8>>, usize) {
     let (mut shard, mut app) = (shard(|_| {}), Counting::default());
+    meet(&mut shard, Instant::ZERO, vlan);
     shard.leave_checksums(leave);
     let (mut all, mut left) = (Vec::new(), 0);
     let mut collect = |shard: &mut Shard| {

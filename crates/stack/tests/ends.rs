@@ -147,6 +147,35 @@ fn an_end_in_order_is_told_when_all_is_read() {
     }
 }
 
+/// Whoever asks in each turn, before it is advanced, hears of the end all the same; and the loop may sleep.
+#[test]
+fn an_end_is_not_put_off_by_who_asks_for_it() {
+    for we_first in [true, false] {
+        let (mut bench, conn) = over_with_unread(we_first);
+        let Bench { shard, app, now } = &mut bench;
+        for turn in 0..10 {
+            let _ = shard.call(*now, |io| io.read(conn, &mut [0; 2000]));
+            shard.advance(*now, app);
+            assert!(turn > 0 || app.closed.is_empty());
+            *now += Duration::from_micros(2);
+        }
+        assert_eq!(app.closed, [None], "we first: {we_first}");
+        bench.nothing_is_left();
+    }
+    // An open that was shut down is over, and told so.
+    let mut bench = Bench::new();
+    let Bench { shard, app, now } = &mut bench;
+    *now += Duration::from_nanos(100);
+    let conn = shard.call(*now, |io| io.connect(SocketAddr::new(v4(9), 7))).expect("begun");
+    for _ in 0..10 {
+        let _ = shard.call(*now, |io| io.shutdown(conn, Half::Write));
+        shard.advance(*now, app);
+        *now += Duration::from_micros(2);
+    }
+    assert_eq!(app.closed.len(), 1);
+    bench.nothing_is_left();
+}
+
 #[test]
 fn closing_instead_of_reading_the_rest_is_an_end_too() {
     for we_first in [true, false] {

@@ -240,6 +240,19 @@ fn a_smaller_mtu_holds_at_once_for_what_is_in_flight_too() {
     assert_eq!(packets(&send(&mut shard, now, conn, 2920)), [1500, 1500]);
 }
 
+/// What is repeated to who asked may be longer than what the link carries by now: it would not fit a frame.
+#[test]
+fn an_echo_that_waits_while_the_mtu_shrinks_is_dropped() {
+    let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+    let data = 576 - 20 - 8;
+    for len in [data, 1400, data + 1] {
+        shard.on_frame(now, &echo_frame(len), &mut app);
+    }
+    shard.set_mtu(now, 576);
+    assert_eq!(drain(&mut shard, now).iter().map(Vec::len).collect::<Vec<_>>(), [14 + 576]);
+    assert_eq!((shard.counters().refusals(Refusal::RepliesFull), shard.chunks_in_use()), (2, 0));
+}
+
 /// MUST-14: the MSS announced is what the interface takes in now.
 #[test]
 fn a_new_connection_has_the_mss_of_the_new_mtu() {
@@ -299,4 +312,65 @@ fn an_address_that_is_gone_is_silent_until_it_is_back() {
     shard.on_frame(now, &syn, &mut app);
     assert_eq!(drain(&mut shard, now).len(), 1, "a SYN-ACK");
     assert!(app.closed.is_empty());
+}
+
+/// The address may be another host's by now: neither a handshake that was under way nor a reset is heard from it.
+#[test]
+fn what_was_begun_on_an_address_that_is_gone_is_silent_too() {
+    let (mut shard, mut app, mut now) = (routed(), Hearing::default(), Instant::ZERO);
+    let (conn, _) = open_from(&mut shard, &mut app, now, far());
+    let syn = tcp_frame(far(), v4(1), header(Flags::SYN, (1001, PORT), 300, 0), &[], None);
+    shard.on_frame(now, &syn, &mut app);
+    assert_eq!(drain(&mut shard, now).len(), 1, "a SYN-ACK");
+    shard.set_present(&[v6(1)]);
+    shard.call(now, |io| io.abort(conn)).expect("open");
+    let end = now + Duration::from_secs(2);
+    assert!(pass_all(&mut shard, &mut app, &mut now, end).is_empty());
+    assert_eq!(shard.counters().syn_acks_again, 0);
+    // It is back: the SYN-ACK goes out again when it is due, 3 s and 7 s behind the first.
+    shard.set_present(&[v4(1), v6(1)]);
+    let end = now + Duration::from_secs(6);
+    assert_eq!(pass_all(&mut shard, &mut app, &mut now, end).len(), 2);
+    assert_eq!(shard.counters().syn_acks_again, 2);
+}
+
+/// Nor is the last ACK of a connection, or a reset for data that nobody reads: what comes in is still heard.
+#[test]
+fn what_ends_on_an_address_that_is_gone_ends_in_silence() {
+    for abort in [false, true] {
+        let (mut shard, mut app, now) = (routed(), Hearing::default(), Instant::ZERO);
+        let (conn, iss) = open_from(&mut shard, &mut app, now, far());
+        let half = if abort { tcp::Half::Read } else { tcp::Half::Write };
+        shard.call(now, |io| io.shutdown(conn, half)).expect("open");
+        drain(&mut shard, now);
+        shard.set_present(&[v6(1)]);
+        let (flags, data) = if abort { (Flags::ACK, &[1; 5][..]) } else { (Flags::FIN | Flags::ACK, &[][..]) };
+        let last = header(flags, (1000, PORT), 301, iss.wrapping_add(if abort { 1 } else { 2 }));
+        shard.on_frame(now, &tcp_frame(far(), v4(1), last, data, None), &mut app);
+        assert!(drain(&mut shard, now).is_empty(), "{abort}");
+        assert_eq!((shard.connections(), shard.time_waits()), (0, usize::from(!abort)));
+        assert_eq!(shard.counters().resets_out, 0);
+    }
+}
+
+/// As Linux: a handshake whose last ACK comes while there is no route (a link that flaps) is complete when that comes again.
+#[test]
+fn a_handshake_outlives_a_route_that_goes_and_comes_back() {
+    let (mut shard, mut app, mut now) = (routed(), Hearing::default(), Instant::ZERO);
+    let syn = tcp_frame(far(), v4(1), header(Flags::SYN, (1000, PORT), 300, 0), &[], None);
+    shard.on_frame(now, &syn, &mut app);
+    let iss = segment_of(&drain(&mut shard, now)[0]).expect("a SYN-ACK").0.seq;
+    let ack = header(Flags::ACK, (1000, PORT), 301, iss.value().wrapping_add(1));
+    let ack = tcp_frame(far(), v4(1), ack, &[], None);
+    shard.set_routes(Vec::new());
+    shard.on_frame(now, &ack, &mut app);
+    assert!(drain(&mut shard, now).is_empty());
+    assert_eq!((shard.half_open(), shard.counters().refusals(Refusal::NoRoute)), (1, 1));
+    shard.set_routes(vec![on_link(), default_by(v4(241))]);
+    let end = now + Duration::from_millis(1500);
+    let again = pass_all(&mut shard, &mut app, &mut now, end);
+    assert_eq!(segment_of(&again[0]).expect("TCP").0.flags, Flags::SYN | Flags::ACK);
+    shard.on_frame(now, &ack, &mut app);
+    assert!(drain(&mut shard, now).is_empty(), "no reset");
+    assert_eq!((app.accepted.len(), shard.connections(), shard.half_open()), (1, 1, 0));
 }

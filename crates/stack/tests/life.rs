@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use stack::{Duration, Error, Half, Instant, Refusal};
 use support::*;
 use tcp::Info;
-use wire::tcp::Flags;
+use wire::tcp::{Flags, Header};
 
 /// RFC9293-3.10.4-a.
 #[test]
@@ -64,6 +64,31 @@ fn a_connection_whose_neighbour_is_lost_times_out_without_a_busy_loop() {
     }
 }
 
+/// The same for what was sent into a window that was shut over it: when it opens, nothing but the neighbour is missing.
+#[test]
+fn what_is_to_be_sent_again_times_out_though_its_neighbour_is_lost() {
+    let (mut shard, mut app, mut now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+    let iss = open(&mut shard, &mut app, now, 1000, 5);
+    shard.call(now, |io| io.send(app.accepted[0], &[1; 100])).expect("open");
+    assert_eq!(drain(&mut shard, now).len(), 1);
+    let window = |octets: u16| {
+        let header = Header { window: octets, ..header(Flags::ACK, (1000, PORT), 6, iss.wrapping_add(1)) };
+        tcp_frame(v4(9), v4(1), header, &[], None)
+    };
+    shard.on_frame(now, &window(0), &mut app);
+    // The loss probe, and the retransmission that becomes a window probe.
+    let end = now + Duration::from_secs(10);
+    assert!(pass(&mut shard, &mut app, &mut now, end) > 1);
+    shard.on_neighbour(v4(9), None);
+    shard.on_frame(now, &window(5000), &mut app);
+    assert!(drain(&mut shard, now).iter().all(|frame| segment_of(frame).is_none()), "but for who asks for it");
+    shard.invariants().expect("a timer runs");
+    let end = now + Duration::from_secs(1200);
+    pass(&mut shard, &mut app, &mut now, end);
+    assert_eq!(app.closed, [Some(Error::TimedOut)]);
+    assert_eq!((shard.connections(), shard.next_wakeup()), (0, None));
+}
+
 /// MUST-63, RFC1122-3.2.1.3-a.
 #[test]
 fn a_dead_handle_and_a_segment_from_our_own_address() {
@@ -105,7 +130,7 @@ fn in_time_wait(backlog_full: bool, max_half_open: u32) -> (stack::Shard, Counti
     (shard, app, now, iss)
 }
 
-fn arrive(shard: &mut stack::Shard, app: &mut Counting, now: Instant, h: wire::tcp::Header) -> Vec<wire::tcp::Header> {
+fn arrive(shard: &mut stack::Shard, app: &mut Counting, now: Instant, h: Header) -> Vec<Header> {
     shard.on_frame(now, &tcp_frame(v4(9), v4(1), h, &[], None), app);
     drain(shard, now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect()
 }

@@ -184,6 +184,30 @@ fn a_kill_finds_everybody() {
     assert_eq!(shard.connections(), 0);
 }
 
+/// Nobody could tell the end of one that waits to be accepted: it stays, and its flow is not lost to the next incarnation.
+#[test]
+fn a_close_passes_by_who_is_not_accepted() {
+    let (mut shard, mut lazy, now) = (shard(|_| {}), Lazy::default(), Instant::ZERO);
+    let queued = ListenOptions { accept_queue: Some(4), syn_cookies: SynCookies::Never, ..4.into() };
+    let queue = shard.listen((v4(1), 81).into(), queued).expect("free");
+    let syn = header(Flags::SYN, (1001, 81), 300, 0);
+    shard.on_frame(now, &tcp_frame(v4(9), v4(1), syn, &[], None), &mut lazy);
+    let iss = drain(&mut shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0.seq.value();
+    let peer =
+        |flags, ack: u32| tcp_frame(v4(9), v4(1), header(flags, (1001, 81), 301, iss.wrapping_add(ack)), &[], None);
+    shard.on_frame(now, &peer(Flags::ACK, 1), &mut lazy);
+    assert_eq!(shard.end_if(now, Cursor::default(), 100, &any, End::Close, &mut lazy).0, 0);
+    assert!(drain(&mut shard, now).is_empty(), "no FIN");
+    let accepted = shard.call(now, |io| io.accept(queue)).expect("it waits");
+    assert_eq!(shard.end_if(now, Cursor::default(), 100, &any, End::Close, &mut lazy).0, 1);
+    assert_eq!(drain(&mut shard, now).len(), 1, "a FIN");
+    shard.on_frame(now, &peer(Flags::FIN | Flags::ACK, 2), &mut lazy);
+    drain(&mut shard, now);
+    shard.invariants().expect("as it must be");
+    assert_eq!((shard.connections(), shard.time_waits()), (0, 1));
+    assert_eq!(shard.call(now, |io| io.send(accepted, b"x")), Err(Error::NotConnected));
+}
+
 /// Accepts nobody by itself.
 #[derive(Debug, Default)]
 struct Lazy {

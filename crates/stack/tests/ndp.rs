@@ -407,8 +407,14 @@ fn questions_and_opens_have_a_tag() {
         }
         let tag = |f: &Vec<u8>| eth::Header::parse(f).expect("Ethernet").0.vlan;
         assert_eq!(drain(&mut shard, now).iter().map(tag).collect::<Vec<_>>(), [vlan; 2]);
-        shard.on_neighbour(v6(9), Some(PEER));
-        assert_eq!(segments(&drain(&mut shard, now)), [(PEER, vlan, Flags::SYN)]);
+        // What another VLAN's station of that address says is of no interest.
+        meet(&mut shard, now, if vlan.is_some() { None } else { Some(7) });
+        let mut app = Counting::default();
+        let tells =
+            Advertisement { target: peer(), target_mac: Some(PEER), router: false, solicited: true, overrides: true };
+        let tells = ndp_frame(OURS, PEER, (peer(), ours()), Packet::Advertisement(tells), vlan);
+        let out = arrive(&mut shard, &mut app, now, &tells);
+        assert_eq!(segments(&out), [(PEER, vlan, Flags::SYN)]);
     }
 }
 

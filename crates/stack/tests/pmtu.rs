@@ -138,3 +138,32 @@ fn odd_sizes() {
         assert_eq!(shard.counters().frames_accounted(), shard.counters().frames_in);
     }
 }
+
+/// What our own link carries is no router's word: less than 1,280 bytes of IPv6 hold as well.
+#[test]
+fn no_more_is_sent_than_our_link_carries() {
+    for peer in [v4(9), v6(9)] {
+        let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+        assert_eq!(packets(&sender(&mut shard, &mut app, now, peer, 1000, 4000))[0], 1500);
+        shard.set_mtu(now, 800);
+        let again = packets(&drain(&mut shard, now));
+        assert!(!again.is_empty() && again.iter().all(|len| *len <= 800), "{again:?}");
+    }
+}
+
+/// Nor if it carried more when the peer's SYN was answered.
+#[test]
+fn a_link_that_shrinks_during_a_handshake_is_not_overstepped() {
+    for (peer, local) in [(v4(9), v4(1)), (v6(9), v6(1))] {
+        let (mut shard, mut app, now) = (shard(|_| {}), Counting::default(), Instant::ZERO);
+        let mut syn = header(Flags::SYN, (1000, PORT), 300, 0);
+        syn.options = Options { mss: Some(1440), ..Options::default() };
+        shard.on_frame(now, &tcp_frame(peer, local, syn, &[], None), &mut app);
+        let iss = segment(&drain(&mut shard, now)[0]).expect("a SYN-ACK").0;
+        shard.set_mtu(now, 800);
+        let ack = header(Flags::ACK, (1000, PORT), 301, iss.wrapping_add(1));
+        shard.on_frame(now, &tcp_frame(peer, local, ack, &[], None), &mut app);
+        assert_eq!(shard.call(now, |io| io.send(app.accepted[0], &[1; 3000])), Ok(3000));
+        assert_eq!(packets(&drain(&mut shard, now))[0], 800);
+    }
+}

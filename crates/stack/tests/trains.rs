@@ -100,6 +100,7 @@ impl Twin {
         let peers = [peer(0, v4(9), None, Some(5)), peer(1, v6(9), Some(7), None), peer(2, v4(8), None, None)];
         let now = Instant::ZERO + Duration::from_millis(5);
         let mut twin = Self { shard, app: Counting::default(), trains, now, peers, sent: 0 };
+        meet(&mut twin.shard, now, Some(7));
         // The last one's neighbour is known by ARP, and comes into doubt.
         let hello = arp_frame(arp::Operation::Request, [10, 0, 0, 8], [10, 0, 0, 1]);
         twin.shard.on_frame(now, &hello, &mut twin.app);

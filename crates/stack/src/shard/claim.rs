@@ -51,7 +51,8 @@ impl Shard {
 
     fn overheard(&mut self, now: Instant, frame: &[u8]) -> Result<(), Rejected> {
         let (header, packet) = eth::Header::parse(frame)?;
-        let link = Link { src: header.src, vlan: header.vlan, marked: false, way: Way::Overheard };
+        // The kernel has taken the tag off.
+        let link = Link { src: header.src, vlan: self.config.vlan, marked: false, way: Way::Overheard };
         if header.ethertype == eth::ETHERTYPE_ARP {
             self.arp(now, link, &arp::Packet::parse(packet)?);
             return Ok(());

@@ -212,10 +212,11 @@ impl Connections {
         &mut self.awake[at]
     }
 
-    /// As [`use_mut`](Self::use_mut), if it is in full and still there.
+    /// As [`use_mut`](Self::use_mut), if it is in full and still there. Its own number is in a line that nothing else asks for.
     #[inline]
     pub(super) fn use_at(&mut self, slot: u32, at: usize) -> Option<&mut Entry> {
-        let entry = self.awake.get_mut(at).filter(|entry| entry.slot == slot)?;
+        let entry =
+            self.awake.get_mut(at).filter(|_| self.at.get(slot as usize).is_some_and(|is| *is as usize == at))?;
         entry.used = true;
         Some(entry)
     }

@@ -10,8 +10,8 @@ pub enum End {
     /// By a reset, and at once: the application is told that it was [`Error::Aborted`](crate::Error::Aborted), records are forgotten (as Linux's
     /// `SOCK_DESTROY` does, which `ss -K` asks for).
     Reset,
-    /// In order: a FIN follows what is queued. The application goes on reading, and can't write any more. What is not open yet, or is
-    /// closed already, stays as it is.
+    /// In order: a FIN follows what is queued. The application goes on reading, and can't write any more. What is not open yet, was
+    /// not accepted yet, or is closed already, stays as it is.
     Close,
 }
 
@@ -53,6 +53,10 @@ impl Shard {
             return false;
         }
         let Some(entry) = self.conns.get_mut(slot) else { return false };
+        if how == End::Close && entry.queued {
+            // What happens to it waits until it is accepted, its TIME-WAIT, too.
+            return false;
+        }
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         if how == End::Close {
             entry.conn.shutdown(&mut env, Half::Write);

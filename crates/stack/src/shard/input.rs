@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     causes::ResetCause,
-    neighbour::Asker,
+    config::is_nobodys,
+    neighbour::{Asker, Hop},
     placement::{Placed, Way},
     reply::{Body, Reply},
     table::Owner,
@@ -46,6 +47,24 @@ impl From<Refusal> for Rejected {
     fn from(reason: Refusal) -> Self {
         Self::Refused(reason)
     }
+}
+
+/// Whether a frame that is not for our station is for a group that we listen to.
+fn check_group(header: &eth::Header, packet: &[u8]) -> Result<(), Rejected> {
+    if !header.dst.is_multicast() {
+        return Err(Refusal::NotOurMac.into());
+    }
+    if header.ethertype != eth::ETHERTYPE_ARP && !solicits(header.ethertype, packet) {
+        // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
+        return Err(Refusal::NotUnicast.into());
+    }
+    Ok(())
+}
+
+/// A group sends nothing (IEEE 802.3 section 3.2.5), and what answers a frame, which goes to its station, would go to everybody.
+/// Of a connection's segments nobody asks: they are answered where the neighbour is.
+fn check_sender(link: &Link) -> Result<(), Rejected> {
+    if link.src.is_multicast() { Err(Refusal::BadSource.into()) } else { Ok(()) }
 }
 
 impl Shard {
@@ -96,18 +115,15 @@ impl Shard {
 
     fn frame(&mut self, now: Instant, frame: &[u8], way: Way, app: &mut impl App) -> Result<Placed, Rejected> {
         let (header, packet) = eth::Header::parse(frame)?;
-        if header.dst != self.config.mac && !header.dst.is_multicast() {
-            return Err(Refusal::NotOurMac.into());
-        }
-        if header.dst.is_multicast() && header.ethertype != eth::ETHERTYPE_ARP && !solicits(header.ethertype, packet) {
-            // RFC 1122 section 3.3.6: a unicast packet in a broadcast frame is dropped.
-            return Err(Refusal::NotUnicast.into());
+        if header.dst != self.config.mac {
+            check_group(&header, packet)?;
         }
         let mut link = Link { src: header.src, vlan: header.vlan, marked: false, way };
         match header.ethertype {
             eth::ETHERTYPE_IPV4 => self.ipv4(now, &mut link, packet, app)?,
             eth::ETHERTYPE_IPV6 => return self.ipv6(now, link, packet, app),
             eth::ETHERTYPE_ARP => {
+                check_sender(&link)?;
                 self.arp(now, link, &arp::Packet::parse(packet)?);
                 return Ok(self.everybodys(way));
             }
@@ -123,6 +139,7 @@ impl Shard {
             return self.tcp(now, link, header.src.into(), header.dst.into(), payload, app);
         }
         self.check_addresses(header.src.into(), header.dst.into())?;
+        check_sender(link)?;
         if header.is_fragment() {
             return Err(Refusal::Fragment.into());
         }
@@ -134,6 +151,9 @@ impl Shard {
 
     fn ipv6(&mut self, now: Instant, link: Link, packet: &[u8], app: &mut impl App) -> Result<Placed, Rejected> {
         let (header, payload) = ipv6::Header::parse(packet)?;
+        if header.next_header != ip::PROTOCOL_TCP {
+            check_sender(&link)?;
+        }
         if header.next_header == ip::PROTOCOL_ICMPV6 && !header.is_fragment() && is_ndp(payload) {
             return self.ndp(now, link, &header, payload);
         }
@@ -163,19 +183,22 @@ impl Shard {
         if !self.claims.usable(dst) {
             return Err(Refusal::Tentative.into());
         }
-        if self.nobodys(src) || self.address(src).is_some() {
+        if is_nobodys(src) || self.address(src).is_some() || self.broadcasts(src) {
             return Err(Refusal::BadSource.into());
         }
         Ok(())
     }
 
-    /// An address no station on a network has. IPv4 within IPv6 is one: the table keeps IPv4 that way.
-    pub(super) fn nobodys(&self, ip: IpAddr) -> bool {
-        let of_family = match ip {
-            IpAddr::V4(ip) => ip.is_broadcast(),
-            IpAddr::V6(ip) => ip.to_ipv4_mapped().is_some(),
-        };
-        of_family || ip.is_multicast() || ip.is_unspecified() || ip.is_loopback()
+    /// The broadcast address of a network of ours (RFC 1122 section 3.2.1.3 (d)). One of two stations alone has none (RFC 3021).
+    pub(super) fn broadcasts(&self, ip: IpAddr) -> bool {
+        // Two bits of it at least are the host's, and ones.
+        let IpAddr::V4(ip) = ip else { return false };
+        let may_be = ip.to_bits() & 3 == 3;
+        may_be
+            && self.config.addresses.iter().any(|a| match a.ip {
+                IpAddr::V4(own) if a.prefix_len < 31 => ip.to_bits() == own.to_bits() | u32::MAX >> a.prefix_len,
+                _ => false,
+            })
     }
 
     /// RFC 826 for addresses that are the stack's own; for the interface's the kernel answers.
@@ -183,13 +206,14 @@ impl Shard {
         self.counters.arp_in += 1;
         self.notice_arp(now, link, packet);
         let sender = IpAddr::from(packet.sender_ip);
+        let hop = Hop::new(sender, link.vlan);
         let ours = self.owns(packet.target_ip.into());
         let on_link = self.on_link(sender);
-        let usable = !packet.sender_mac.is_multicast() && !self.nobodys(sender) && on_link;
-        if usable && (ours || self.neighbours.knows_of(sender)) && self.address(sender).is_none() {
+        let usable = !packet.sender_mac.is_multicast() && !is_nobodys(sender) && !self.broadcasts(sender) && on_link;
+        if usable && (ours || self.neighbours.knows_of(hop)) && self.address(sender).is_none() {
             // Who asks us is there as well as who answers (RFC 1122 section 2.3.2.1); who tells all has not heard us.
             let asker = ours.then_some(Asker { local: packet.target_ip.into(), vlan: link.vlan });
-            self.heard(now, sender, packet.sender_mac, asker, ours);
+            self.heard(now, hop, packet.sender_mac, asker, ours);
         }
         let answers = ours && !link.way.is_copy() && self.claims.usable(packet.target_ip.into());
         if packet.operation != arp::Operation::Request || !answers {
@@ -202,7 +226,9 @@ impl Shard {
             target_mac: packet.sender_mac,
             target_ip: packet.sender_ip,
         };
-        self.reply(Reply { dst: link.src, vlan: link.vlan, body: Body::Arp(answer) });
+        // RFC 826: to "the (new) target hardware address", whoever has passed the question on.
+        let dst = if packet.sender_mac.is_multicast() { link.src } else { packet.sender_mac };
+        self.reply(Reply { dst, vlan: link.vlan, body: Body::Arp(answer) });
     }
 
     /// An echo request to an address that is the stack's own is answered (RFC 1122 section 3.2.2.6).
@@ -307,9 +333,10 @@ impl Shard {
         segment: &Segment<'_>,
         app: &mut impl App,
     ) -> Result<(), Rejected> {
-        let (src, dst, key) = (key.remote().ip(), key.local().ip(), *key);
+        let ((dst, src), key) = (key.addresses(), *key);
         if !matches!(owner, Some(Owner::Connection(_))) {
             self.check_addresses(src, dst)?;
+            check_sender(link)?;
             if owner.is_none() && self.is_stray(link.way, &key, segment) {
                 return Err(Rejected::Elsewhere);
             }
@@ -383,8 +410,9 @@ impl Shard {
         {
             let unread = outcome.dropped == Some(DropReason::NobodyReads);
             let cause = if unread { ResetCause::NobodyReads } else { ResetCause::Opening };
-            self.note_reset(now, slot, cause);
-            self.reset((link.src, link.vlan), (local, remote), reset, cause);
+            if self.reset((link.src, link.vlan), (local, remote), reset, cause) {
+                self.note_reset(now, slot, cause);
+            }
         }
         if let Some((at, len)) = outcome.deliver {
             if opening {

@@ -36,6 +36,9 @@ impl Shard {
     pub fn set_mtu(&mut self, now: Instant, mtu: u16) {
         self.config.mtu = mtu.max(LEAST_MTU);
         let mtu = self.config.mtu;
+        for echo in self.replies.take_longer(mtu) {
+            self.drop_reply(echo);
+        }
         let mss = |key: &FlowKey| mtu - if key.remote().is_ipv4() { 40 } else { 60 };
         for slot in 0..self.conns.slots() {
             let Some((mss, entry)) = self.conns.with_link_mss(slot, mss) else { continue };

@@ -3,6 +3,7 @@
 use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, NO_EPOCH, NO_VLAN, Refusal, Shard};
 use crate::{
     causes::ResetCause,
+    config::is_nobodys,
     ports::Use,
     reply::{Body, Reply},
     table::Owner,
@@ -24,15 +25,8 @@ impl Shard {
 
     /// RFC 9293 MUST-46: no connection to a broadcast or multicast address; nor to nobody's, our own, or port 0.
     fn can_be_peer(&self, remote: SocketAddr) -> bool {
-        let subnet_broadcast = |ip: IpAddr| {
-            let IpAddr::V4(ip) = ip else { return false };
-            self.config.addresses.iter().any(|a| match a.ip {
-                IpAddr::V4(own) if a.prefix_len < 31 => ip.to_bits() == own.to_bits() | u32::MAX >> a.prefix_len,
-                _ => false,
-            })
-        };
         let ip = remote.ip();
-        remote.port() != 0 && !self.nobodys(ip) && self.address(ip).is_none() && !subnet_broadcast(ip)
+        remote.port() != 0 && !is_nobodys(ip) && self.address(ip).is_none() && !self.broadcasts(ip)
     }
 
     /// Active OPEN, from `local` or, without one, from the first address of the peer's family (MUST-43, MUST-44).
@@ -245,9 +239,8 @@ impl Shard {
             c.shutdown(env, half);
             c.state()
         })?;
-        if let Some(entry) = self.entry(conn.slot).filter(|_| state == tcp::State::Closed) {
-            entry.armed = Some(now);
-            self.wheel.start(conn.slot, now);
+        if state == tcp::State::Closed {
+            self.tell_end(now, conn.slot);
         }
         Ok(())
     }
@@ -285,39 +278,48 @@ impl Shard {
         Ok(())
     }
 
-    /// Queues a reset to a connection's peer, if its neighbour is known.
+    /// Queues a reset to a connection's peer, if its neighbour is known and our address still ours.
     pub(super) fn reset_to(&mut self, now: Instant, slot: u32, reset: Reset, cause: ResetCause) {
         let Some(entry) = self.entry(slot) else { return };
         let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan());
-        if mac != MacAddr::default() {
+        if mac != MacAddr::default() && self.reset((mac, vlan), (local, remote), reset, cause) {
             self.note_reset(now, slot, cause);
-            self.reset((mac, vlan), (local, remote), reset, cause);
         }
     }
 
-    /// Queues a reset to a station, that leaves from `local`.
+    /// Queues a reset to a station, that leaves from `local`; false if there is no room for it, or the address is not ours now.
     pub(super) fn reset(
         &mut self,
         (dst, vlan): (MacAddr, Option<u16>),
         (local, remote): (SocketAddr, SocketAddr),
         reset: Reset,
         cause: ResetCause,
-    ) {
+    ) -> bool {
+        if self.absent.contains(&local.ip()) {
+            return false;
+        }
         let header = reset.header(local.port(), remote.port());
         let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
-        if self.reply(Reply { dst, vlan, body }) {
+        let sent = self.reply(Reply { dst, vlan, body });
+        if sent {
             self.counters.reset_sent(cause);
         }
+        sent
     }
 
     /// Queues a reply that belongs to no connection; false if there is no room for it, which is counted.
     pub(super) fn reply(&mut self, reply: Reply) -> bool {
         let Err(reply) = self.replies.push(reply) else { return true };
+        self.drop_reply(reply);
+        false
+    }
+
+    /// There is no room for a reply, which is counted.
+    pub(super) fn drop_reply(&mut self, reply: Reply) {
         self.counters.refused(Refusal::RepliesFull);
         if let Body::Echo { mut data, .. } = reply.body {
             data.clear(&mut self.pool);
         }
-        false
     }
 
     /// Nothing is left to send: a connection that is over is freed, any other waits for its timer.
@@ -375,5 +377,6 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection) -> Entry {
         slot: 0,
         generation: 0,
         used: false,
+        _to_whole_lines: [0; 16],
     }
 }

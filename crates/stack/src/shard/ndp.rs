@@ -5,8 +5,9 @@ use super::{
     input::{Link, Rejected},
 };
 use crate::{
+    config::is_nobodys,
     dad::Evidence,
-    neighbour::{Ask, Asker},
+    neighbour::{Ask, Asker, Hop},
     placement::Placed,
     reply::{Body, Reply},
 };
@@ -87,7 +88,7 @@ impl Shard {
             return Err(refusal.into());
         }
         let shared = self.address(src.into()).is_some_and(|a| !a.owned);
-        if !src.is_unspecified() && self.nobodys(src.into()) || shared {
+        if !src.is_unspecified() && is_nobodys(src.into()) || shared {
             return Err(Refusal::BadSource.into());
         }
         Ok(())
@@ -113,10 +114,11 @@ impl Shard {
             return Err(Refusal::Icmp.into());
         }
         let sender = IpAddr::from(src);
+        let hop = Hop::new(sender, link.vlan);
         // The unspecified address, which names no option, asks whether the target is taken (RFC 4862 section 5.4.3).
-        if let Some(mac) = asks.source_mac.filter(|_| self.on_link(sender) || self.neighbours.knows_of(sender)) {
+        if let Some(mac) = asks.source_mac.filter(|_| self.on_link(sender) || self.neighbours.knows_of(hop)) {
             let asker = Asker { local: asks.target.into(), vlan: link.vlan };
-            self.heard(now, sender, mac, Some(asker), false);
+            self.heard(now, hop, mac, Some(asker), false);
         }
         let probe = src.is_unspecified();
         if probe {
@@ -145,24 +147,25 @@ impl Shard {
             self.notice(now, link, target, tells.target_mac.unwrap_or(link.src), Evidence::Claims);
             return Ok(());
         }
-        if !self.neighbours.knows_of(target) || self.address(target).is_some() {
+        let hop = Hop::new(target, link.vlan);
+        if !self.neighbours.knows_of(hop) || self.address(target).is_some() {
             return Err(Refusal::Icmp);
         }
-        match (self.neighbours.known(target), tells.target_mac) {
-            (Some(old), Some(new)) if old != new && !tells.overrides => self.neighbours.contradicted(now, target),
+        match (self.neighbours.known(hop), tells.target_mac) {
+            (Some(old), Some(new)) if old != new && !tells.overrides => self.neighbours.contradicted(now, hop),
             (_, Some(mac)) => {
                 let asker = (!dst.is_multicast()).then_some(Asker { local: dst.into(), vlan: link.vlan });
-                self.heard(now, target, mac, asker, tells.solicited);
+                self.heard(now, hop, mac, asker, tells.solicited);
             }
-            (Some(_), None) if tells.solicited => self.neighbours.confirm(now, target),
+            (Some(_), None) if tells.solicited => self.neighbours.confirm(now, hop),
             (_, None) => {}
         }
         Ok(())
     }
 
     /// A neighbour told its MAC address: what waited for it goes on.
-    pub(super) fn heard(&mut self, now: Instant, ip: IpAddr, mac: MacAddr, asker: Option<Asker>, answers: bool) {
-        for conn in self.neighbours.heard(now, ip, mac, asker, answers) {
+    pub(super) fn heard(&mut self, now: Instant, hop: Hop, mac: MacAddr, asker: Option<Asker>, answers: bool) {
+        for conn in self.neighbours.heard(now, hop, mac, asker, answers) {
             self.wake(conn);
         }
     }

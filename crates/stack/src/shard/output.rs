@@ -5,7 +5,7 @@ use super::{
     train::{Frames, One},
 };
 use crate::{
-    neighbour::{Ask, Asker, Lookup, Resolve},
+    neighbour::{Ask, Asker, Hop, Lookup, Resolve},
     reply::{Body, Reply},
 };
 use core::net::Ipv6Addr;
@@ -159,8 +159,8 @@ impl Shard {
         let epoch = self.neighbours.epoch();
         let Some(entry) = self.conns.get_mut(slot) else { return Turn::Idle };
         if entry.over {
-            // Its last ACK goes where the others went; one whose neighbour was never found has nothing to say.
-            if entry.epoch == NO_EPOCH {
+            // Its last ACK goes where the others went; one whose neighbour was never found, or address is gone, has nothing to say.
+            if entry.epoch == NO_EPOCH || self.absent.contains(&entry.key.addresses().0) {
                 return Turn::Idle;
             }
         } else if entry.epoch != epoch {
@@ -245,7 +245,7 @@ impl Shard {
         let asker = self.owns(local).then_some(Asker { local, vlan });
         let id = self.id(slot);
         let waiter = self.entry(slot).is_some_and(|e| !core::mem::replace(&mut e.waits, true)).then_some(id);
-        let lookup = self.neighbours.lookup(now, next_hop, waiter, asker);
+        let lookup = self.neighbours.lookup(now, Hop::new(next_hop, vlan), waiter, asker);
         if let Some(entry) = self.entry(slot).filter(|_| !matches!(lookup, Lookup::Waiting(_))) {
             entry.waits = false;
         }

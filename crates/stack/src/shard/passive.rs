@@ -2,7 +2,7 @@
 //! to be accepted.
 
 use super::{
-    App, ConnId, Entry, Env, FlowKey, Instant, NO_VLAN, RECORDS_PER_TURN, Refusal, Shard,
+    App, ConnId, Entry, Env, FlowKey, Instant, IpAddr, NO_VLAN, RECORDS_PER_TURN, Refusal, Shard,
     input::Link,
     life::{later, new_entry},
 };
@@ -10,6 +10,7 @@ use crate::{
     causes::ResetCause,
     half_open::Record,
     listen::{Admission, ListenError, Listener, ListenerId},
+    neighbour::Hop,
     placement::Way,
     reply::{Body, Reply},
     table::Owner,
@@ -39,7 +40,7 @@ const fn family(key: &FlowKey) -> Family {
 impl Shard {
     /// A SYN for a listener: SYN-RECEIVED, if there is room for it, or a cookie.
     pub(super) fn open(&mut self, now: Instant, listener: ListenerId, knocker: &Knocker<'_>) -> Result<(), Refusal> {
-        self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
+        self.way_back(&knocker.key)?;
         if self.own_connections() >= self.config.max_connections as usize {
             return Err(Refusal::ConnectionsFull);
         }
@@ -109,9 +110,16 @@ impl Shard {
         let half = HalfOpen::from_cookie(&env, start, knocker.segment, &self.cookies, flow);
         let half = half.ok_or(Refusal::CookieInvalid)?;
         self.has_room(listener)?;
+        let next_hop = self.way_back(&knocker.key)?;
         self.counters.cookies_accepted += 1;
-        self.complete(now, listener, knocker, &half, app)?;
+        self.complete(now, listener, knocker, (&half, next_hop), app)?;
         Ok(true)
+    }
+
+    /// The station that what we send to the peer goes to.
+    #[inline]
+    fn way_back(&self, key: &FlowKey) -> Result<IpAddr, Refusal> {
+        self.routes.next_hop(key.addresses().1).ok_or(Refusal::NoRoute)
     }
 
     /// Whether a connection that is open now can be kept.
@@ -142,10 +150,12 @@ impl Shard {
         let (key, Link { src: mac, vlan, .. }) = (&knocker.key, knocker.link);
         match answer {
             HalfOpenAnswer::Complete => {
-                // As in Linux (tcp_abort_on_overflow = 0): without room the ACK is dropped, and our SYN-ACK goes out again.
+                // As in Linux (tcp_abort_on_overflow = 0): without room, or without a route, the ACK is dropped, and our SYN-ACK
+                // goes out again.
                 self.has_room(listener)?;
+                let next_hop = self.way_back(key)?;
                 self.remove_half_open(slot, knocker.hash);
-                return self.complete(now, listener, knocker, &half, app);
+                return self.complete(now, listener, knocker, (&half, next_hop), app);
             }
             HalfOpenAnswer::Ignore(reason) => self.counters.dropped(reason),
             HalfOpenAnswer::Ack(reason) => {
@@ -193,10 +203,9 @@ impl Shard {
         now: Instant,
         listener: ListenerId,
         knocker: &Knocker<'_>,
-        half: &HalfOpen,
+        (half, next_hop): (&HalfOpen, IpAddr),
         app: &mut impl App,
     ) -> Result<(), Refusal> {
-        let next_hop = self.routes.next_hop(knocker.key.remote().ip()).ok_or(Refusal::NoRoute)?;
         let start = self.start(now, &knocker.key);
         let env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let conn = Connection::from_half_open(&env, start, half);
@@ -215,7 +224,7 @@ impl Shard {
         self.table.remember(knocker.key, slot);
         self.begin_with_path(now, slot);
         self.note_opened(now, slot, true, start.mss, half.timeouts());
-        if self.neighbours.known(next_hop).is_none() {
+        if self.neighbours.known(Hop::new(next_hop, knocker.link.vlan)).is_none() {
             // It has nothing to send, but a neighbour to ask for.
             self.mark(slot);
         }
@@ -252,6 +261,10 @@ impl Shard {
             let deadline = record.half.deadline(&self.config.tcp);
             let header = record.half.syn_ack(&env, self.isn.timestamp_offset(&key));
             self.half_opens.arm(slot, deadline);
+            if self.absent.contains(&key.local().ip()) {
+                // Another station may have the address by now. It waits for it to come back.
+                continue;
+            }
             self.counters.syn_acks_again += 1;
             self.answer(&key, mac, vlan, header);
         }
@@ -272,12 +285,31 @@ impl Shard {
         }
     }
 
-    pub(super) fn forget_half_opens(&mut self, now: Instant, which: impl Fn(&Record) -> bool) {
+    /// Forgets the `many` passive opens that are meant: there may be room for millions, and none to be found.
+    fn forget_half_opens(&mut self, now: Instant, mut many: usize, which: impl Fn(&Record) -> bool) {
         for slot in 0..self.half_opens.slots() {
-            if let Some(record) = self.half_opens.get(slot).filter(|record| which(record)) {
+            if many == 0 {
+                return;
+            }
+            if let Some(record) = self.half_opens.look_at(slot).filter(|record| which(record)) {
+                many -= 1;
                 let hash = self.table.hash(&record.key);
                 self.forget(now, slot, hash);
             }
+        }
+    }
+
+    /// All of them.
+    pub(super) fn forget_all_half_opens(&mut self, now: Instant) {
+        self.forget_half_opens(now, self.half_open(), |_| true);
+    }
+
+    /// All listeners.
+    pub(super) fn close_listeners(&mut self, now: Instant) {
+        // At once, not for each listener anew.
+        self.forget_all_half_opens(now);
+        for listener in self.listeners.ids() {
+            let _ = self.close_listener(now, listener);
         }
     }
 
@@ -355,7 +387,7 @@ impl Shard {
     /// not accepted is reset.
     pub(crate) fn close_listener(&mut self, now: Instant, id: ListenerId) -> Result<(), ListenError> {
         let listener = self.listeners.remove(id).ok_or(ListenError::Closed)?;
-        self.forget_half_opens(now, |record| record.listener == id);
+        self.forget_half_opens(now, listener.opening() as usize, |record| record.listener == id);
         for conn in listener.queue {
             if let Some(entry) = self.current(conn) {
                 entry.queued = false;
@@ -363,5 +395,87 @@ impl Shard {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{App, LocalAddress, ShardConfig};
+    use core::net::SocketAddr;
+    use std::{vec, vec::Vec};
+    use wire::{eth, ipv4};
+
+    struct Nobody;
+    impl App for Nobody {
+        fn on_data(&mut self, _: &mut crate::Io<'_>, _: ConnId, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+
+    const MAC: MacAddr = MacAddr([2; 6]);
+    const LISTENERS: u16 = 50;
+    const MANY: u16 = 2000;
+
+    /// A SYN to the port.
+    fn syn(from: u16, port: u16) -> Vec<u8> {
+        let (src, dst) = ([10, 0, 0, 9].into(), [10, 0, 0, 1].into());
+        let link = eth::Header { dst: MAC, src: MacAddr([4; 6]), vlan: None, ethertype: eth::ETHERTYPE_IPV4 };
+        let header = Header { src_port: from, dst_port: port, flags: Flags::SYN, ..Header::default() };
+        let mut frame = vec![0; 14 + 20 + 20];
+        link.emit(&mut frame);
+        let ip = ipv4::Header {
+            src,
+            dst,
+            protocol: 6,
+            ttl: 64,
+            tos: 0,
+            ident: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+        };
+        ip.emit(20, &mut frame[14..]);
+        header.emit(src.into(), dst.into(), &mut frame[34..]);
+        frame
+    }
+
+    /// Records are looked for as often as there are some: not for each listener, where a flood has left room for many.
+    #[test]
+    fn closing_listeners_looks_through_the_records_once() {
+        let ends: [fn(&mut Shard, Instant); 3] = [
+            |shard, now| shard.drain(now),
+            |shard, now| shard.begin_drain(now, &mut Nobody),
+            |shard, now| {
+                for listener in shard.listeners.ids() {
+                    shard.close_listener(now, listener).expect("open");
+                }
+            },
+        ];
+        for (end, left) in ends.into_iter().zip([MANY, MANY, 1]) {
+            let addresses = vec![LocalAddress { ip: [10, 0, 0, 1].into(), prefix_len: 24, owned: true }];
+            let now = Instant::ZERO;
+            let mut shard = Shard::new(ShardConfig::new(MAC, 1500, addresses, [[7; 16]; 4]), now).expect("valid");
+            for port in 1..=LISTENERS {
+                shard.listen(SocketAddr::new([10, 0, 0, 1].into(), port), 10_000).expect("free");
+            }
+            for n in 1..=MANY {
+                shard.on_frame(now, &syn(n, 1 + n % LISTENERS), &mut Nobody);
+            }
+            assert_eq!(shard.half_open(), usize::from(MANY));
+            for n in left..MANY {
+                let key = FlowKey::new(
+                    SocketAddr::new([10, 0, 0, 1].into(), 1 + n % LISTENERS),
+                    SocketAddr::new([10, 0, 0, 9].into(), n),
+                );
+                let hash = shard.table.hash(&key);
+                let Some(Owner::HalfOpen(slot)) = shard.table.find(hash, |_| true) else { panic!("there") };
+                shard.forget(now, slot, hash);
+            }
+            assert_eq!(shard.half_open(), usize::from(left));
+            end(&mut shard, now);
+            assert_eq!((shard.half_open(), shard.listening().count()), (0, 0));
+            assert!(shard.half_opens.looked_at() <= 2 * usize::from(MANY), "{}", shard.half_opens.looked_at());
+        }
     }
 }

@@ -74,9 +74,7 @@ impl Shard {
     /// [`drain`](Self::drain).
     pub fn begin_drain(&mut self, now: Instant, app: &mut impl App) {
         app.on_drain(&mut Io { shard: self, now });
-        for listener in self.listeners.ids() {
-            let _ = self.close_listener(now, listener);
-        }
+        self.close_listeners(now);
         if let Ok(sockets) = self.sockets() {
             sockets.close_listeners();
         }

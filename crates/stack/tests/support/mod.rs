@@ -7,7 +7,7 @@ use stack::{
 };
 use wire::{
     SeqNum, arp, eth, icmpv4, ipv4, ipv6,
-    ndp::Packet,
+    ndp::{self, Packet, Solicitation},
     tcp::{Flags, Header, Options, Segment},
 };
 
@@ -134,6 +134,27 @@ pub fn echo_frame(len: usize) -> Vec<u8> {
     let mut message = vec![5; icmpv4::HEADER_LEN + len];
     icmpv4::emit_in_place(icmpv4::ECHO_REQUEST, 0, [1, 2, 3, 4], &mut message);
     ip_frame(v4(9), v4(1), 1, &message, None)
+}
+
+/// The same frame with another tag, or none.
+pub fn tagged(frame: &[u8], vlan: Option<u16>) -> Vec<u8> {
+    let (header, rest) = eth::Header::parse(frame).expect("Ethernet");
+    let header = eth::Header { vlan, ..header };
+    let mut tagged = vec![0; header.len()];
+    header.emit(&mut tagged);
+    tagged.extend(rest);
+    tagged
+}
+
+/// The shard gets to know the peers 9 of a VLAN: each has asked for us.
+pub fn meet(shard: &mut Shard, now: Instant, vlan: Option<u16>) {
+    let mut app = Counting::default();
+    shard.on_frame(now, &tagged(&arp_frame(arp::Operation::Request, [10, 0, 0, 9], [10, 0, 0, 1]), vlan), &mut app);
+    let (IpAddr::V6(src), IpAddr::V6(target)) = (v6(9), v6(1)) else { return };
+    let asks = Packet::Solicitation(Solicitation { target, source_mac: Some(PEER) });
+    let group = ndp::solicited_node(target);
+    shard.on_frame(now, &ndp_frame(ndp::group_mac(group), PEER, (src, group), asks, vlan), &mut app);
+    drain(shard, now);
 }
 
 /// Everything the shard has to send.
