@@ -32,6 +32,16 @@ const VAST: usize = 64 * HUGE;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Allocator;
 
+/// Has the C library map areas of 1 MiB and more by themselves from now on, so that they are the kernel's again once they are
+/// freed. Else glibc does so with the first one only, and keeps what is freed behind that for whatever comes, in each of its arenas
+/// (eight for each core): the ring of a capture is 8 MiB for each shard. For a program to call as it begins, not for a library: it
+/// is for all of the process. [`Allocator`] does it anyway; other C libraries do it by themselves.
+pub fn map_large_areas() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a number within the range that mallopt(3) gives. Memory that there is already stays what it is.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, libc::c_int::try_from(LARGE).unwrap_or(libc::c_int::MAX)) };
+}
+
 /// Whether an area is mapped by itself: by what both ends of its life know.
 fn is_large(layout: Layout) -> bool {
     layout.size() >= LARGE && layout.align() <= HUGE

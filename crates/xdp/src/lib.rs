@@ -45,7 +45,7 @@ mod sys;
 mod tx_checksum;
 mod xsk;
 
-pub use allocator::Allocator;
+pub use allocator::{Allocator, map_large_areas};
 pub use config::{CopyMode, HugePages, TxChecksum, XdpMode, XskConfig};
 pub use error::{Error, Fault};
 pub use memory::{MemoryConfig, MemoryPort};

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::geteuid;
 use rustix::thread::{
@@ -87,6 +88,9 @@ impl fmt::Display for Capability {
     }
 }
 
+/// What threads of this process had and gave up, for what a refusal says: a reload may ask for it later.
+static GIVEN_UP: AtomicU64 = AtomicU64::new(0);
+
 /// Gives up every capability of the calling thread but `kept`, for good: what it executes gains none either
 /// (`PR_SET_NO_NEW_PRIVS`), root or not. Threads that it makes later are like it; those that are there already are not
 /// touched.
@@ -98,11 +102,13 @@ pub fn keep_only(kept: &[Capability]) -> Result<(), Error> {
         set_no_new_privs(true)?;
         clear_ambient_capability_set()?;
         let kept = kept.iter().fold(CapabilitySet::empty(), |set, capability| set | capability.bit());
-        let kept = kept & capabilities(None)?.permitted;
+        let before = capabilities(None)?;
+        let kept = kept & before.permitted;
         set_capabilities(
             None,
             CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
         )?;
+        GIVEN_UP.fetch_or(before.effective.difference(kept).bits(), Ordering::Relaxed);
         Ok(())
     };
     give_up().map_err(|source| Error::System { action: "giving up privileges", source })
@@ -114,11 +120,23 @@ fn effective() -> CapabilitySet {
 
 /// Why `needed` were not enough for what was refused, and what to do: the rest of a sentence.
 pub(crate) fn refusal(needed: &[Capability]) -> String {
-    refusal_to(needed, effective(), geteuid().is_root(), &program())
+    refusal_to(needed, effective(), given_up(), geteuid().is_root(), &program())
 }
 
-fn refusal_to(needed: &[Capability], held: CapabilitySet, root: bool, program: &str) -> String {
-    let missing: Vec<_> = needed.iter().filter(|capability| !capability.is_in(held)).map(|c| c.name()).collect();
+fn given_up() -> CapabilitySet {
+    CapabilitySet::from_bits_retain(GIVEN_UP.load(Ordering::Relaxed))
+}
+
+fn refusal_to(
+    needed: &[Capability],
+    held: CapabilitySet,
+    given_up: CapabilitySet,
+    root: bool,
+    program: &str,
+) -> String {
+    let missing: Vec<_> = needed.iter().filter(|capability| !capability.is_in(held)).collect();
+    let own_doing = missing.iter().all(|capability| capability.is_in(given_up));
+    let missing: Vec<_> = missing.into_iter().map(|capability| capability.name()).collect();
     let list = |names: &[&'static str]| match names {
         [but_last @ .., last] if !but_last.is_empty() => format!("{} and {last}", but_last.join(", ")),
         names => names.concat(),
@@ -131,6 +149,12 @@ fn refusal_to(needed: &[Capability], held: CapabilitySet, root: bool, program: &
         );
     }
     let missing = list(&missing);
+    if own_doing {
+        return format!(
+            "needs {missing}, which this process gave up itself when it had started: restart it, or start it with \
+             --keep-privileges"
+        );
+    }
     if root {
         return format!("needs {missing}, which this root lacks: give it to the container (`--cap-add`)");
     }
@@ -163,24 +187,43 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_is_missing_and_what_gives_it() {
-        let said = refusal_to(&DEVICE, set(&[NetAdmin, NetRaw, NetBindService]), false, "/opt/x");
+        let none = CapabilitySet::empty();
+        let said = refusal_to(&DEVICE, set(&[NetAdmin, NetRaw, NetBindService]), none, false, "/opt/x");
         assert_eq!(
             said,
             "needs root, or CAP_BPF and CAP_PERFMON: run it with sudo, or once `sudo setcap cap_net_admin,cap_net_raw,\
              cap_bpf,cap_perfmon,cap_ipc_lock,cap_net_bind_service=ep /opt/x`"
         );
-        let said = refusal_to(&DEVICE, CapabilitySet::empty(), false, "/opt/x");
+        let said = refusal_to(&DEVICE, none, none, false, "/opt/x");
         assert!(said.contains("CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON:"), "{said}");
         assert!(said.contains("cap_ipc_lock=ep /opt/x"), "{said}");
-        let said = refusal_to(&[NetBindService], set(&DEVICE), false, "/opt/x");
+        let said = refusal_to(&[NetBindService], set(&DEVICE), none, false, "/opt/x");
         assert!(
             said.contains("or CAP_NET_BIND_SERVICE:") && said.contains("cap_ipc_lock,cap_net_bind_service="),
             "{said}"
         );
         // A root without it is a container's: a file's capabilities would not help.
-        let said = refusal_to(&DEVICE, set(&[NetAdmin, NetRaw, Perfmon]), true, "/opt/x");
+        let said = refusal_to(&DEVICE, set(&[NetAdmin, NetRaw, Perfmon]), none, true, "/opt/x");
         assert!(said.contains("CAP_BPF, which") && said.contains("--cap-add") && !said.contains("setcap"), "{said}");
-        assert!(refusal_to(&DEVICE, set(&DEVICE), true, "").contains("in spite of CAP_NET_ADMIN"));
+        assert!(refusal_to(&DEVICE, set(&DEVICE), none, true, "").contains("in spite of CAP_NET_ADMIN"));
+    }
+
+    /// A reload that adds a port below 1024: neither a container nor sudo is to blame. What the process never had it did
+    /// not give up.
+    #[test]
+    fn what_the_process_gave_up_itself_is_not_blamed_on_others() {
+        let (none, all) = (CapabilitySet::empty(), set(&ALL));
+        for root in [true, false] {
+            let said = refusal_to(&[NetBindService], none, all, root, "/opt/x");
+            let gave_up = "needs CAP_NET_BIND_SERVICE, which this process gave up itself when it had started: restart it, \
+                           or start it with --keep-privileges";
+            assert_eq!(said, gave_up);
+        }
+        let said = refusal_to(&[NetBindService], none, set(&DEVICE), true, "/opt/x");
+        assert!(said.contains("--cap-add"), "{said}");
+        let said = refusal_to(&DEVICE, none, set(&[NetAdmin]), true, "/opt/x");
+        assert!(said.contains("--cap-add"), "some of it was not there before: {said}");
+        assert!(refusal_to(&[NetRaw], set(&DEVICE), all, true, "").contains("in spite of"));
     }
 
     /// capabilities(7): CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON, and nothing else here.
@@ -197,12 +240,14 @@ mod tests {
     fn a_thread_gives_up_its_own() {
         let before = capabilities(None).unwrap();
         let gone = || {
+            let had = effective();
             let kept = set(&[NetAdmin]) & capabilities(None).unwrap().permitted;
             keep_only(&[NetAdmin]).unwrap();
             assert_eq!((capabilities(None).unwrap().permitted, effective()), (kept, kept));
             keep_only(&[]).unwrap();
             let child = std::thread::spawn(|| (effective(), rustix::thread::no_new_privs().unwrap()));
             assert_eq!(child.join().unwrap(), (CapabilitySet::empty(), true));
+            assert_eq!(given_up(), had, "it is known what was given up, and nothing else is");
             // There is no way back.
             keep_only(&[NetAdmin]).unwrap();
             assert_eq!(capabilities(None).unwrap().permitted, CapabilitySet::empty());

@@ -1,7 +1,7 @@
 //! What the kernel tells of its own TCP sockets, and no dependency asks for.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys;
 
@@ -204,12 +204,19 @@ pub fn bind_address_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
     sys::bind_address_no_port(socket)
 }
 
+/// The number of the calling thread's network namespace. Unlike its inode it is no other's before the next boot.
+///
+/// # Errors
+/// The kernel is older than 5.14.
+pub fn namespace_cookie() -> io::Result<u64> {
+    sys::namespace_cookie(sys::query_socket()?.as_fd())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd;
 
     /// Loopback: what is certain of a connection whose peer has read nothing and has all.
     #[test]
@@ -230,5 +237,12 @@ mod tests {
         assert!(info.snd_wnd() > 1000);
         assert_eq!(unacknowledged_bytes(client.as_fd()).unwrap(), 0);
         assert!(TcpInfo::of(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()).is_err());
+    }
+    /// Linux numbers its network namespaces from one, and never gives a number twice (`gen_cookie_next`).
+    #[test]
+    fn a_namespace_keeps_its_number() {
+        let cookie = namespace_cookie().unwrap();
+        assert!(cookie > 0);
+        assert_eq!(std::thread::spawn(|| namespace_cookie().unwrap()).join().unwrap(), cookie);
     }
 }

@@ -114,6 +114,22 @@ pub(crate) fn report_icmp(fd: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     }
 }
 
+/// `SO_NETNS_COOKIE` (Linux 5.14): the number of a socket's network namespace, which no other has until the next boot.
+pub(crate) fn namespace_cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let (mut cookie, mut len): (u64, libc::socklen_t) = (0, 8);
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of the integer, and any bytes are valid there.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
 /// A socket to ask the network namespace of this thread by ioctl.
 pub(crate) fn query_socket() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointer.

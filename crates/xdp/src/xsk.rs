@@ -692,8 +692,10 @@ fn bind<R: Rings>(
 }
 
 /// How long a queue may seem to be another's who has gone: the kernel gives it back in work that it puts off
-/// (`xp_release_deferred`), behind the end of the process.
-const GONE: Duration = Duration::from_millis(500);
+/// (`xp_release_deferred`), behind the end of the process, which took more than half a second on a busy machine. Another stack
+/// that is there has its program on the interface, so that it does not come to this: who waits in vain is told of a socket
+/// without one.
+const GONE: Duration = Duration::from_secs(5);
 
 /// Binds, if need be when the queue has been given back.
 fn bind_when_free<R: Rings>(
