@@ -17,7 +17,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Capture, Event, Frame};
+pub use client::{Capture, Event, Frame, Moment};
 pub use pcap::{bpf, pcapng};
 pub(crate) use recorder::{Recorder, Recorders};
 pub(crate) use server::{Interface, Servers};

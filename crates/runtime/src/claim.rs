@@ -27,8 +27,13 @@ impl App for Nobody {
 /// it returns at once.
 ///
 /// # Errors
-/// [`Error::Duplicate`]; the device failed.
-pub(crate) fn confirm<P: Port>(ports: &mut [P], shard: &mut Shard, clock: &Clock) -> Result<(), Error> {
+/// [`Error::Duplicate`]; the device failed; [`Error::Interrupted`] as soon as `stop` says so.
+pub(crate) fn confirm<P: Port>(
+    ports: &mut [P],
+    shard: &mut Shard,
+    clock: &Clock,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), Error> {
     let failed = || Error::system("asking whether the address is in use");
     let mut received = Vec::with_capacity(BATCH);
     loop {
@@ -52,6 +57,9 @@ pub(crate) fn confirm<P: Port>(ports: &mut [P], shard: &mut Shard, clock: &Clock
         }
         if !shard.tentative() {
             return Ok(());
+        }
+        if stop() {
+            return Err(Error::Interrupted);
         }
         for port in &mut *ports {
             port.flush().map_err(failed())?;
@@ -145,13 +153,13 @@ mod tests {
         let dad = Dad { announce_wait: Duration::from_millis(20), ..Dad::default() };
         let (mut shard, mut ports, [mut far, mut other], clock) = setting(Some(dad), Place::ALONE);
         let began = clock.now();
-        confirm(&mut ports, &mut shard, &clock).unwrap();
+        confirm(&mut ports, &mut shard, &clock, &|| false).unwrap();
         assert!(clock.now() - began >= dad.announce_wait);
         assert_eq!(seen(&mut far), [(1, [0; 4], OURS), (1, OURS, OURS)]);
         assert_eq!(seen(&mut other), []);
         // Nothing to ask: no time is spent.
         let (mut shard, mut ports, [mut far, _other], clock) = setting(None, Place::ALONE);
-        confirm(&mut ports, &mut shard, &clock).unwrap();
+        confirm(&mut ports, &mut shard, &clock, &|| false).unwrap();
         assert_eq!(seen(&mut far), []);
     }
 
@@ -165,10 +173,22 @@ mod tests {
         other.buffer(&mut out)[..frame.len()].copy_from_slice(&frame);
         other.transmit(out, frame.len()).unwrap();
         other.flush().unwrap();
-        let error = confirm(&mut ports, &mut shard, &clock).unwrap_err();
+        let error = confirm(&mut ports, &mut shard, &clock, &|| false).unwrap_err();
         assert!(error.to_string().starts_with("10.0.0.1 is in use by 02:00:00:00:00:02"), "{error}");
         let announced = seen(&mut far).iter().any(|(_, sender, _)| *sender == OURS);
         assert!(!announced, "what is another's was announced as ours");
+    }
+
+    /// Somebody does not want to wait: what nobody has been told is ours is not announced.
+    #[test]
+    fn whoever_does_not_wait_is_not_kept() {
+        let dad = Dad { announce_wait: Duration::from_secs(60), ..Dad::default() };
+        let (mut shard, mut ports, [mut far, _other], clock) = setting(Some(dad), Place::ALONE);
+        let looks = std::cell::Cell::new(0);
+        let third = || looks.replace(looks.get() + 1) == 2;
+        let ended = confirm(&mut ports, &mut shard, &clock, &third);
+        assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+        assert_eq!(seen(&mut far), [(1, [0; 4], OURS)]);
     }
 
     /// All shards hear of a conflict; one says it.

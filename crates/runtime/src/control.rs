@@ -6,6 +6,7 @@
 
 mod client;
 mod clients;
+mod connect;
 mod filter;
 mod holds;
 mod list;
@@ -16,6 +17,7 @@ mod trace;
 
 pub use client::{Process, processes};
 pub(crate) use clients::ClientCounts;
+pub(crate) use connect::nothing_within;
 pub use filter::{Filter, MOST_TERMS, Network, Side, Term};
 pub(crate) use holds::holder;
 #[cfg(test)]

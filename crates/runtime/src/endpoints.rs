@@ -51,8 +51,13 @@ impl Endpoints {
     /// Somebody has the port on the kernel's sockets, the address is none of the stack's, the program's table is full, or
     /// missing privilege.
     pub fn open(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        self.claim(address).map(|(address, _)| address)
+    }
+
+    /// As [`open`](Self::open); and whether the port was not the stack's before.
+    pub(crate) fn claim(&self, address: SocketAddr) -> Result<(SocketAddr, bool), Error> {
         if self.owned {
-            return Ok(address);
+            return Ok((address, false));
         }
         let meant = self.meant_by(address);
         if meant.is_empty() {
@@ -61,7 +66,7 @@ impl Endpoints {
         }
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         if claimed.iter().any(|(before, _)| *before == address) {
-            return Ok(address);
+            return Ok((address, false));
         }
         let sockets = kernel::reserve(&[address])?;
         let got = sockets.first().map(Socket::local_addr).transpose().map_err(Error::system("reading a port"))?;
@@ -76,7 +81,21 @@ impl Endpoints {
         }
         let address = SocketAddr::new(address.ip(), port);
         claimed.extend(sockets.into_iter().map(|socket| (address, Some(socket))));
-        Ok(address)
+        Ok((address, true))
+    }
+
+    /// Gives a port back to the kernel that was taken while the stack runs, and that nobody has listened on since.
+    pub(crate) fn give_back(&self, address: SocketAddr) -> Result<(), Error> {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = |(of, socket): &(SocketAddr, Option<Socket>)| *of == address && socket.is_some();
+        let Some(at) = claimed.iter().position(ours) else { return Ok(()) };
+        let mut steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
+        for ip in self.meant_by(address) {
+            steering.remove_endpoint(ip, address.port())?;
+        }
+        // Nothing arrives here any more: whoever gets the port now has it whole.
+        claimed.swap_remove(at);
+        Ok(())
     }
 
     /// The ports that are held in the kernel; none while one is being opened.

@@ -61,6 +61,17 @@ pub enum Error {
         /// What its driver calls them.
         channels: &'static str,
     },
+    /// Nothing can be written into the directory for traces.
+    #[error(
+        "the trace directory {} can't be written to: {source}; make it, give it to the user of this process, or name another",
+        directory.display()
+    )]
+    TraceDirectory {
+        /// What was named.
+        directory: std::path::PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A loop turned by its owner serves one queue.
     #[error(
         "{interface} has {queues} receive queues, and a stack that is driven in the program's own loop serves one: give it \
@@ -199,6 +210,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The start was not waited for.
+    #[error("interrupted before the stack had started: nothing of it is left")]
+    Interrupted,
     /// One of the stack's own threads was to wait for the end of all of them.
     #[error("a thread of the stack's own cannot wait for the stack's end: join on another thread, or drop the handle")]
     OwnThread,

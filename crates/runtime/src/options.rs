@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use xdp::{CopyMode, SynLimit, TxChecksum, XdpMode};
 
 /// Addresses that a stack can have, and the XDP program can know.
@@ -43,7 +45,10 @@ impl Address {
         };
         // The network's own number and its broadcast (RFC 1122 section 3.2.1.3; RFC 3021 for two stations alone).
         let network = |ip: IpAddr| ip.is_ipv4() && bits < 31 && (host(ip) == 0 || host(ip) == all);
-        let nobodys = |ip: IpAddr| ip.is_multicast() || ip.is_loopback() || ip.is_unspecified() || network(ip);
+        // IPv4 within IPv6: the steering program would take the IPv4 address away from the kernel.
+        let mapped = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+        let alone = |ip: IpAddr| ip.is_multicast() || ip.is_loopback() || ip.is_unspecified();
+        let nobodys = |ip: IpAddr| alone(ip) || mapped(ip) || network(ip);
         if nobodys(address) {
             let allowed = "one that a station on a link can have";
             return refused("address", format!("{address}/{bits}"), allowed);
@@ -135,6 +140,8 @@ pub struct Options {
     pub metrics: Option<Endpoint>,
     /// The stack's threads keep the capabilities of the one that starts it; if not, they give up what they don't need.
     pub keep_privileges: bool,
+    /// Once this is set a start that waits, for the carrier or for whoever has the address, ends with [`Error::Interrupted`].
+    pub interrupt: Option<Arc<AtomicBool>>,
 }
 
 impl Options {
@@ -167,7 +174,17 @@ impl Options {
             trace_faults: false,
             metrics: None,
             keep_privileges: false,
+            interrupt: None,
         }
+    }
+
+    /// Whether somebody does not want the stack any more that is being started.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|interrupt| interrupt.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn check_interrupt(&self) -> Result<(), Error> {
+        if self.is_interrupted() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     /// The defaults, over the kernel's sockets alone.
@@ -370,6 +387,7 @@ mod tests {
             ("224.0.0.1", 24, None, Some("address")),
             ("127.0.0.1", 8, None, Some("address")),
             ("::", 64, None, Some("address")),
+            ("::ffff:10.0.0.8", 120, None, Some("address")),
             ("fd77::8", 64, Some("fe80::1"), None),
             ("fd77::8", 64, Some("fd78::1"), Some("gateway")),
             ("fd77::8", 0, Some("fd78::1"), None),

@@ -22,7 +22,7 @@ use crate::post::{Post, Poster};
 use crate::privileges::Privileges;
 use crate::pulse::Pulse;
 use crate::secret;
-use crate::trace::{Faults, Tracer};
+use crate::trace::{self, Faults, Tracer};
 use crate::worker::{ENODEV, Finished, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
@@ -134,6 +134,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     options.check()?;
     options.check_interface()?;
     let privileges = Privileges::of(&options);
+    trace::check(options.trace_directory.as_deref(), privileges)?;
     let metrics = options.metrics.as_ref().map(Listening::open).transpose()?;
     let facts = InterfaceFacts::read(&options.interface)?;
     if facts.mac == xdp::facts::MacAddr::default() {
@@ -149,11 +150,10 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     // Where the link goes down for a moment the kernel forgets its neighbours.
     let target = probe::target(&options, &follow.facts, &shards);
     let (steering, mut ports, report) = open(&options, &queues, &shards)?;
-    if !xdp::probe::await_carrier(&options.interface, &|| false)? {
-        tracing::warn!("{} has no carrier: nothing can be sent before it has", options.interface);
-    }
+    await_carrier(&options)?;
     let mut first_look = FirstLook::new(report.ifindex, &queues)?;
-    settle(&mut first_look, target, &mut ports, &mut shards, &clock)?;
+    settle(&mut first_look, target, &mut ports, &mut shards, &clock, &|| options.is_interrupted())?;
+    options.check_interrupt()?;
     if options.kernel_sockets == KernelSockets::Beside {
         kernel_only::give(&options, &mut shards, Via::Stack)?;
     }
@@ -242,6 +242,16 @@ fn loops<P: Port, A: App>(
     Ok(Loops { workers, mailboxes, wakers, poster, wanted })
 }
 
+/// Waits for the carrier: some drivers restart the link when a program is attached.
+fn await_carrier(options: &Options) -> Result<(), Error> {
+    let carrier = xdp::probe::await_carrier(&options.interface, &|| options.is_interrupted())?;
+    options.check_interrupt()?;
+    if !carrier {
+        tracing::warn!("{} has no carrier: nothing can be sent before it has", options.interface);
+    }
+    Ok(())
+}
+
 /// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
 fn settle(
     first_look: &mut FirstLook,
@@ -249,12 +259,13 @@ fn settle(
     ports: &mut [XskPort],
     shards: &mut [Shard],
     clock: &Clock,
+    interrupted: &dyn Fn() -> bool,
 ) -> Result<(), Error> {
     let landing = first_look.landing();
     // Before the first frame: what is told later is a change.
     shards.iter_mut().for_each(|shard| shard.set_landing(landing.clone()));
     if let Some(first) = shards.first_mut() {
-        claim::confirm(ports, first, clock)?;
+        claim::confirm(ports, first, clock, interrupted)?;
     }
     if probe::refutes(&landing, target, ports, shards, clock) {
         first_look.refute();
@@ -351,12 +362,21 @@ impl<A> Running<A> {
 
     /// Takes a port from the kernel, so that its segments come to the shards, where [`Io::listen`](stack::Io::listen) opens
     /// listeners while the stack runs. Nothing is to be done for what was listened on from the start, again for what was taken
-    /// before, for an address of the stack's own, or for the kernel's sockets.
+    /// before, for an address of the stack's own, or for the kernel's sockets: then the answer is false.
     ///
     /// # Errors
     /// Somebody else has the port, or it is below 1024 and the privilege was given up; the address is none of the stack's.
-    pub fn claim(&self, address: SocketAddr) -> Result<(), Error> {
-        self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.open(address).map(drop))
+    pub fn claim(&self, address: SocketAddr) -> Result<bool, Error> {
+        self.endpoints.as_ref().map_or(Ok(false), |endpoints| endpoints.claim(address).map(|(_, taken)| taken))
+    }
+
+    /// Gives a port back that [`claim`](Self::claim) has just taken, and that no shard has been told to listen on. One that was listened
+    /// on may still have connections: it stays the stack's until that ends.
+    ///
+    /// # Errors
+    /// The program's table can't be changed.
+    pub fn give_back(&self, address: SocketAddr) -> Result<(), Error> {
+        self.endpoints.as_ref().map_or(Ok(()), |endpoints| endpoints.give_back(address))
     }
 
     /// Whether the calling thread is one of the stack's own: it can't wait for the end that it is itself to bring.

@@ -9,7 +9,7 @@ mod file;
 mod row;
 
 pub(crate) use collect::{TracePiece, collect};
-pub(crate) use file::Faults;
+pub(crate) use file::{Faults, check};
 pub(crate) use row::Wall;
 pub use row::{Event, Traced};
 

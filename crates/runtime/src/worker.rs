@@ -33,7 +33,7 @@ const LOOKS: usize = 32;
 const COMMAND_TURNS: u32 = 32;
 /// How long an orderly end may take before what is left is reset.
 const DRAIN: Duration = Duration::from_secs(1);
-/// How long an owned address is answered for behind that: some round trips of a local network.
+/// How long is answered behind that, for an owned address or where connections were reset: some round trips of a local network.
 const FAREWELL: Duration = Duration::from_millis(50);
 /// How often the device is asked whether it is still there: nothing wakes a loop when it is not.
 const CHECK: Duration = Duration::from_secs(1);
@@ -531,7 +531,7 @@ impl<P: Port, A: App> Worker<P, A> {
     }
 
     fn drain(&mut self) -> io::Result<()> {
-        let began = self.clock.now();
+        let (began, resets) = (self.clock.now(), self.shard.counters().resets_out);
         self.shard.drain(began);
         while !self.has_drained() && self.clock.now() - began < DRAIN {
             let now = self.clock.now();
@@ -542,7 +542,7 @@ impl<P: Port, A: App> Worker<P, A> {
         }
         self.end_all(self.clock.now());
         self.send_rest()?;
-        self.say_farewell()
+        self.say_farewell(resets)
     }
 
     /// The time for an orderly end is over.
@@ -572,10 +572,16 @@ impl<P: Port, A: App> Worker<P, A> {
 
     /// Nobody answers for an owned address once this has ended: what crosses our last segments is answered now, by a reset
     /// that its sender takes (one that answered its data had a number that our FIN may have made old).
-    fn say_farewell(&mut self) -> io::Result<()> {
+    ///
+    /// For a shared address the kernel answers, once the program is detached; until then nobody would. What is sent only once is a
+    /// challenge of RFC 5961, to a reset that came before lost data: unanswered, its sender may keep its connection for ever.
+    /// There are such answers only where there were more than `resets`.
+    fn say_farewell(&mut self, resets: u64) -> io::Result<()> {
         let began = self.clock.now();
-        let talked = self.shard.counters().segments_in > 0 && self.shard.config().addresses.iter().any(|a| a.owned);
-        while talked && !self.down && self.clock.now() - began < FAREWELL {
+        let counters = self.shard.counters();
+        let owned = counters.segments_in > 0 && self.shard.config().addresses.iter().any(|a| a.owned);
+        let answers = owned || counters.resets_out > resets;
+        while answers && !self.down && self.clock.now() - began < FAREWELL {
             let now = self.clock.now();
             self.turn(now)?;
             self.sleep(now, Some(now + Duration::from_millis(1)))?;

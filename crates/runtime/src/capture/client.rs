@@ -1,8 +1,9 @@
 //! The asking end: what all shards have captured, in the order of its time.
 
-use super::message::{self, Kind};
+use super::message::{self, Kind, Mark};
 use super::record::{HEADER, Header};
 use super::{Counts, Opened, Queue};
+use crate::control::nothing_within;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -27,7 +28,7 @@ pub struct Capture {
     /// Records of each queue.
     records: Vec<Buffer>,
     /// Records up to this time are all there.
-    mark: Option<u64>,
+    mark: Option<Mark>,
     /// It is over, and whether the process is.
     over: Option<bool>,
 }
@@ -58,8 +59,8 @@ impl Buffer {
 pub enum Event<'a> {
     /// A frame.
     Frame(Frame<'a>),
-    /// All frames that are older than this have come, nanoseconds since 1970: time to hand them on.
-    Mark(u64),
+    /// All frames that are older than this have come: time to hand them on.
+    Mark(Moment),
     /// Nothing came within the time to wait.
     Nothing,
     /// It is over: the process has ended, or it was asked for.
@@ -69,13 +70,22 @@ pub enum Event<'a> {
     },
 }
 
+/// A time, by two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Nanoseconds since 1970, as the machine's clock was set when this was told: it may go back.
+    pub unix_nanos: u64,
+    /// Nanoseconds on a clock that nobody sets, which never goes back from one frame or mark to the next.
+    pub clock_nanos: u64,
+}
+
 /// A captured frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     /// Where, by its place in [`Capture::queues`].
     pub queue: usize,
-    /// When, nanoseconds since 1970.
-    pub at_nanos: u64,
+    /// When.
+    pub at: Moment,
     /// It was sent; otherwise it came in.
     pub sent: bool,
     /// How long it was, bytes.
@@ -120,8 +130,11 @@ impl Capture {
                 self.input.at += end + 1;
                 return Ok(line);
             }
-            if self.input.rest().len() > MOST_LINE || !self.read()? {
-                return Err(io::ErrorKind::TimedOut.into());
+            if self.input.rest().len() > MOST_LINE {
+                return Err(no_capture());
+            }
+            if !self.read()? {
+                return Err(nothing_within(PATIENCE));
             }
         }
     }
@@ -153,12 +166,13 @@ impl Capture {
     pub fn wait(&mut self) -> io::Result<Event<'_>> {
         loop {
             if let Some(mark) = self.mark {
-                if let Some((queue, header)) = self.oldest(mark) {
-                    return Ok(Event::Frame(self.frame(queue, header)?));
+                let until = if self.over.is_some() { u64::MAX } else { mark.at };
+                if let Some((queue, header)) = self.oldest(until) {
+                    return Ok(Event::Frame(self.frame(queue, header, mark)?));
                 }
                 self.mark = None;
                 self.records.iter_mut().for_each(Buffer::settle);
-                return Ok(self.over.map_or(Event::Mark(mark), |process| Event::Over { process }));
+                return Ok(self.over.map_or(Event::Mark(moment(mark, mark.at)), |process| Event::Over { process }));
             }
             if !self.message()? && !self.read()? {
                 return Ok(Event::Nothing);
@@ -167,20 +181,20 @@ impl Capture {
     }
 
     /// The queue whose next frame is the oldest, of those up to a time.
-    fn oldest(&self, mark: u64) -> Option<(usize, Header)> {
+    fn oldest(&self, until: u64) -> Option<(usize, Header)> {
         let heads = self.records.iter().map(|records| Header::read(records.rest())).enumerate();
         let heads = heads.filter_map(|(queue, head)| head.map(|head| (queue, head)));
-        heads.filter(|(_, head)| head.at <= mark).min_by_key(|(_, head)| head.at)
+        heads.filter(|(_, head)| head.at <= until).min_by_key(|(_, head)| head.at)
     }
 
-    fn frame(&mut self, queue: usize, header: Header) -> io::Result<Frame<'_>> {
+    fn frame(&mut self, queue: usize, header: Header, mark: Mark) -> io::Result<Frame<'_>> {
         let records = &mut self.records[queue];
         let begins = records.at + HEADER;
         records.at += header.whole();
         let (bytes, comment) = records.bytes[begins..records.at].split_at(header.kept as usize);
         let comment = std::str::from_utf8(comment).map_err(|_| no_capture())?;
         let Header { at, sent, len, lost, .. } = header;
-        Ok(Frame { queue, at_nanos: at, sent, len, bytes, lost: lost.into(), comment })
+        Ok(Frame { queue, at: moment(mark, at), sent, len, bytes, lost: lost.into(), comment })
     }
 
     /// Looks at a message; false if there is no whole one.
@@ -198,9 +212,9 @@ impl Capture {
             }
             Kind::Mark => self.mark = Some(message::read_mark(body, &mut self.counts).ok_or_else(no_capture)?),
             Kind::End => {
-                message::read_mark(body, &mut self.counts).ok_or_else(no_capture)?;
-                // What is newer than the end by a clock that was set meanwhile belongs to it as well.
-                (self.mark, self.over) = (Some(u64::MAX), Some(shard != 0));
+                // What is newer than the end belongs to it as well.
+                self.mark = Some(message::read_mark(body, &mut self.counts).ok_or_else(no_capture)?);
+                self.over = Some(shard != 0);
             }
         }
         self.input.at += message::HEADER + len as usize;
@@ -223,6 +237,10 @@ impl Capture {
             Err(error) => Err(error),
         }
     }
+}
+
+fn moment(mark: Mark, at: u64) -> Moment {
+    Moment { unix_nanos: mark.unix(at), clock_nanos: at }
 }
 
 fn no_capture() -> io::Error {

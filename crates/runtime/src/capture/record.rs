@@ -8,7 +8,7 @@ pub(super) const MOST_COMMENT: usize = 1000;
 /// What is known of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Nanoseconds since 1970.
+    /// Nanoseconds on the loops' clock, which nobody sets.
     pub(super) at: u64,
     /// How long it was.
     pub(super) len: u32,

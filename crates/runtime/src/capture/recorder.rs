@@ -8,7 +8,7 @@ use stack::{Passing, Shard};
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Recorders of a loop.
 pub(super) const MOST: usize = 4;
@@ -67,8 +67,6 @@ pub struct Recorder {
     shared: Arc<Shared>,
     /// Frames dropped since the last one that was kept.
     lost: u32,
-    /// From the loop's time to that since 1970, nanoseconds.
-    offset: Arc<AtomicI64>,
 }
 
 /// What the thread has of a recorder.
@@ -80,7 +78,7 @@ pub(super) struct Ear {
 
 impl Recorder {
     /// A recorder, and the other end of its ring. The ring's memory is there: the loop is not to wait for the kernel to find it.
-    pub(super) fn new(request: &Request, filter: Program, offset: Arc<AtomicI64>) -> (Self, Ear) {
+    pub(super) fn new(request: &Request, filter: Program) -> (Self, Ear) {
         let (mut producer, mut consumer) = RingBuffer::new(request.buffer_bytes as usize);
         if let Ok(all) = producer.write_chunk(request.buffer_bytes as usize) {
             all.commit_all();
@@ -91,7 +89,7 @@ impl Recorder {
         let shared = Arc::new(Shared::default());
         let ear = Ear { ring: consumer, shared: Arc::clone(&shared) };
         let Request { snaplen, comments, .. } = *request;
-        (Self { filter, snaplen, comments, ring: producer, shared, lost: 0, offset }, ear)
+        (Self { filter, snaplen, comments, ring: producer, shared, lost: 0 }, ear)
     }
 
     /// Keeps a frame if it is wanted.
@@ -104,7 +102,7 @@ impl Recorder {
         add(&self.shared.matched);
         let kept = wanted.min(frame.bytes.len());
         let header = Header {
-            at: at.wrapping_add_signed(self.offset.load(Ordering::Relaxed)),
+            at,
             len: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
             kept: u32::try_from(kept).unwrap_or(u32::MAX),
             lost: self.lost,

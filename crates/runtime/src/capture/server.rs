@@ -1,7 +1,7 @@
 //! The serving thread of a capture: it empties the loops' rings into the socket of who asked. That one may be slow, or gone: the
 //! rings fill up meanwhile, and the loops see nothing of it.
 
-use super::message::{self, Kind};
+use super::message::{self, Kind, Mark};
 use super::recorder::{Ear, MOST, Recorder, Shared};
 use super::{BUFFER_BYTES, Counts, Opened, Queue, Request, WHOLE, bpf::Program};
 use crate::clock::Clock;
@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -227,8 +227,7 @@ fn serve(
     shards: &[Mailbox],
 ) -> io::Result<()> {
     let clock = interface.clock;
-    let shared_offset = Arc::new(AtomicI64::new(offset(&clock)));
-    let make = |_| Recorder::new(request, filter.clone(), Arc::clone(&shared_offset));
+    let make = |_| Recorder::new(request, filter.clone());
     let (recorders, all): (Vec<_>, _) = shards.iter().map(make).unzip();
     let mut ears = Ears { all, shards: shards.to_vec() };
     if !begin(recorders, shards) {
@@ -236,22 +235,22 @@ fn serve(
     }
     let queue = |(shard, queue): (usize, &u32)| Queue { interface: interface.name.clone(), queue: *queue, shard };
     line.open(&Opened::Queues(interface.queues.iter().enumerate().map(queue).collect()))?;
-    let (mut looks, mut marked) = (0, Instant::now());
+    let (mut looks, mut marked, mut set) = (0, Instant::now(), offset(&clock));
     let ended = loop {
         // What is older than this is in the rings by now.
-        let mark = unix(ears.settled(clock.now().as_nanos()), &shared_offset);
+        let at = ears.settled(clock.now().as_nanos());
         let (ended, enough) = (ears.have_ended(), line.is_enough());
         let any = ears.empty(&mut line)?;
         if ended || enough {
             break ended;
         }
         if any || marked.elapsed() >= SILENCE {
-            line.write_all(&message::mark(Kind::Mark, false, mark, &ears.counts()))?;
-            marked = Instant::now();
-            let (now, before) = (offset(&clock), shared_offset.load(Ordering::Relaxed));
-            if now.abs_diff(before) > STEP_NANOS {
-                shared_offset.store(now, Ordering::Relaxed);
+            let now = offset(&clock);
+            if now.abs_diff(set) > STEP_NANOS {
+                set = now;
             }
+            line.write_all(&message::mark(Kind::Mark, false, Mark { at, offset: set }, &ears.counts()))?;
+            marked = Instant::now();
         }
         looks = if any { 0 } else { looks + 1 };
         if line.stops() {
@@ -261,12 +260,8 @@ fn serve(
     };
     ears.close();
     ears.empty(&mut line)?;
-    line.write_all(&message::mark(Kind::End, ended, unix(clock.now().as_nanos(), &shared_offset), &ears.counts()))
-}
-
-/// A time of the loops as that since 1970.
-fn unix(nanos: u64, offset: &AtomicI64) -> u64 {
-    nanos.wrapping_add_signed(offset.load(Ordering::Relaxed))
+    let last = Mark { at: clock.now().as_nanos(), offset: set };
+    line.write_all(&message::mark(Kind::End, ended, last, &ears.counts()))
 }
 
 /// Gives each loop its recorder; whether all have taken it.

@@ -3,8 +3,6 @@
 use super::record::{HEADER, Header};
 use super::recorder;
 use super::{Counts, Recorder, Request, bpf::Program};
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 #[derive(Debug)]
 pub(crate) struct Ear(recorder::Ear);
@@ -20,9 +18,9 @@ pub(crate) struct Record {
     pub(crate) comment: String,
 }
 
-/// A recorder whose times are the loop's own.
+/// A recorder, and what has been recorded.
 pub(crate) fn recorder(request: &Request, filter: Program) -> (Recorder, Ear) {
-    let (recorder, ear) = Recorder::new(request, filter, Arc::new(AtomicI64::new(0)));
+    let (recorder, ear) = Recorder::new(request, filter);
     (recorder, Ear(ear))
 }
 

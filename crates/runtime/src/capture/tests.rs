@@ -1,6 +1,6 @@
 //! What is asked and answered over the control socket, without a process.
 
-use super::message::{self, Kind};
+use super::message::{self, Kind, Mark};
 use super::record::Header;
 use super::*;
 use bpf::Program;
@@ -38,10 +38,10 @@ fn all(capture: &mut Capture) -> Vec<String> {
         match capture.wait().unwrap() {
             Event::Frame(frame) => {
                 assert_eq!((frame.len as usize, frame.lost), (frame.bytes.len() + 1, 2));
-                assert_eq!(frame.sent, frame.at_nanos % 2 == 1);
-                all.push(format!("{} of {}{}", frame.at_nanos, frame.queue, frame.comment));
+                assert_eq!(frame.sent, frame.at.clock_nanos % 2 == 1);
+                all.push(format!("{} of {}{}", frame.at.unix_nanos, frame.queue, frame.comment));
             }
-            Event::Mark(at) => all.push(format!("mark {at}")),
+            Event::Mark(at) => all.push(format!("mark {}", at.unix_nanos)),
             Event::Nothing => {}
             Event::Over { process } => {
                 all.push(format!("over {process}"));
@@ -61,9 +61,9 @@ fn frames_of_several_shards_come_in_the_order_of_their_time() {
         records(0, here),
         records(1, &record(2, b"x", "?")),
         records(0, there),
-        message::mark(Kind::Mark, false, 4, &counts),
+        message::mark(Kind::Mark, false, Mark { at: 4, offset: 0 }, &counts),
         records(1, &record(3, b"late", "")),
-        message::mark(Kind::End, true, 5, &counts),
+        message::mark(Kind::End, true, Mark { at: 5, offset: 0 }, &counts),
     ]
     .concat();
     let (mut capture, _far) = client(2, &answer);
@@ -75,9 +75,39 @@ fn frames_of_several_shards_come_in_the_order_of_their_time() {
     assert_eq!(capture.counts(), counts);
 }
 
+/// The machine's clock is set back by a minute and on again: frames come as they did, and have the time that it shows.
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mark = |at, offset| message::mark(Kind::Mark, false, Mark { at, offset }, &[Counts::default(); 2]);
+    let answer = [
+        records(0, &[record(1, b"a", ""), record(6, b"b", "")].concat()),
+        records(1, &record(2, b"c", "")),
+        mark(4, 70_000),
+        records(0, &record(8, b"d", "")),
+        records(1, &record(7, b"e", "")),
+        mark(9, 10_000),
+        records(1, &record(10, b"f", "")),
+        message::mark(Kind::End, false, Mark { at: 12, offset: 70_000 }, &[Counts::default(); 2]),
+    ]
+    .concat();
+    let (mut capture, _far) = client(2, &answer);
+    let expected = [
+        "70001 of 0",
+        "70002 of 1",
+        "mark 70004",
+        "10006 of 0",
+        "10007 of 1",
+        "10008 of 0",
+        "mark 10009",
+        "70010 of 1",
+        "over false",
+    ];
+    assert_eq!(all(&mut capture), expected);
+}
+
 #[test]
 fn what_is_no_capture_is_an_error() {
-    let mark = message::mark(Kind::Mark, false, 4, &[]);
+    let mark = message::mark(Kind::Mark, false, Mark { at: 4, offset: 0 }, &[]);
     for (answer, error) in [
         (&b"12345678901234567890"[..], ErrorKind::InvalidData),
         (&records(1, b"for a shard that is not there"), ErrorKind::InvalidData),
@@ -92,7 +122,9 @@ fn what_is_no_capture_is_an_error() {
     // A comment that is no text.
     let mut wrong = record(1, b"a", "b");
     *wrong.last_mut().unwrap() = 0xff;
-    let answer = [records(0, &wrong), message::mark(Kind::Mark, false, 4, &[Counts::default()])].concat();
+    let answer =
+        [records(0, &wrong), message::mark(Kind::Mark, false, Mark { at: 4, offset: 0 }, &[Counts::default()])]
+            .concat();
     let (mut capture, _far) = client(1, &answer);
     assert_eq!(capture.wait().unwrap_err().kind(), ErrorKind::InvalidData);
 }

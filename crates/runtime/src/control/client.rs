@@ -1,5 +1,6 @@
 //! The asking end.
 
+use super::connect::{connect_within, is_listening, nothing_within};
 use super::list::Line;
 use super::place::{self, Place as Directory};
 use super::trace::Line as TraceLine;
@@ -11,7 +12,6 @@ use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,8 +68,8 @@ fn look(place: &Directory, found: &mut Vec<Process>) -> io::Result<()> {
     for entry in entries {
         let socket = entry?.path();
         let Some(pid) = socket.file_name().and_then(|name| name.to_str()).and_then(pid) else { continue };
-        match UnixStream::connect(&socket) {
-            Ok(_) => found.push(Process { pid, socket }),
+        match is_listening(&socket) {
+            Ok(()) => found.push(Process { pid, socket }),
             // A directory of somebody else's may lead anywhere by now: nothing is removed there.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 if place.ours && is_dead(pid) {
@@ -199,7 +199,7 @@ impl Process {
     /// The process went away, or answers no more; or it says why not.
     pub fn capture(&self, request: capture::Request, wait: Duration) -> io::Result<capture::Capture> {
         let line = serde_json::to_string(&Request::Capture(request))? + "\n";
-        capture::Capture::open(UnixStream::connect(&self.socket)?, &line, wait)
+        capture::Capture::open(connect_within(&self.socket, PATIENCE)?, &line, wait)
     }
 
     fn ask<T: DeserializeOwned>(&self, request: &Request) -> io::Result<Vec<T>> {
@@ -207,19 +207,54 @@ impl Process {
     }
 
     fn ask_for<T: DeserializeOwned>(&self, request: &Request, patience: Duration) -> io::Result<Vec<T>> {
-        let mut stream = UnixStream::connect(&self.socket)?;
+        let late = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => nothing_within(patience),
+            _ => error,
+        };
+        let mut stream = connect_within(&self.socket, patience)?;
         stream.set_read_timeout(Some(patience))?;
-        stream.write_all(serde_json::to_string(request)?.as_bytes())?;
-        stream.write_all(b"\n")?;
-        BufReader::new(stream.take(MOST)).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+        stream.set_write_timeout(Some(patience))?;
+        stream.write_all((serde_json::to_string(request)? + "\n").as_bytes()).map_err(late)?;
+        let lines = BufReader::new(stream.take(MOST)).lines();
+        lines.map(|line| Ok(serde_json::from_str(&line.map_err(late)?)?)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+
     #[test]
     fn a_process_is_found_by_the_name_of_its_sockets() {
         let names = ["17.sock", "17-1.sock", "17-x.sock", "17", "x.sock", "-1.sock"];
-        assert_eq!(names.map(super::pid), [Some(17), Some(17), None, None, None, None]);
+        assert_eq!(names.map(pid), [Some(17), Some(17), None, None, None, None]);
+    }
+
+    /// As one that is stopped: nobody is accepted. A queue of length 0 takes one client, unix(7) and listen(2).
+    #[test]
+    fn one_that_does_not_answer_is_found_and_waited_for_no_longer_than_patience() {
+        let path = std::env::temp_dir().join(format!("fourwave-busy-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        let name = path.join("17.sock");
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&name).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+
+        let process = Process { pid: 17, socket: name.clone() };
+        let patience = Duration::from_millis(100);
+        let refused = |process: &Process| {
+            let error = process.ports(patience).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(error.to_string(), "nothing within 0.1 s: is it stopped, or do its loops stand still?");
+        };
+        // The first waits for an answer; it stays in the queue when it has gone, and the next one does not get into it.
+        refused(&process);
+        refused(&process);
+        let mut found = Vec::new();
+        look(&Directory { path: path.clone(), ours: true }, &mut found).unwrap();
+        assert_eq!(found, [process]);
+        assert!(name.exists());
+        fs::remove_dir_all(path).unwrap();
     }
 }

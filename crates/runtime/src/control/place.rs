@@ -3,6 +3,7 @@
 //! Each is its user's and closed to all others, so that a name in it is as good as its user's word. `/run` is root's, and
 //! `/run/user/UID` that user's; in `/tmp` anybody may have made the name first.
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::geteuid;
 use std::env;
 use std::fs::{self, DirBuilder, Metadata, Permissions};
@@ -59,7 +60,8 @@ fn claim_one(path: &Path, uid: u32) -> io::Result<()> {
     if metadata.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
-    Ok(())
+    // It may have been made before what it is in could only be read any more.
+    Ok(accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 fn is_of(metadata: &Metadata, uid: u32) -> bool {

@@ -2,6 +2,7 @@
 
 use super::client::sweep;
 use super::clients::{ClientCounts, Clients};
+use super::connect::is_listening;
 use super::{Count, Held, Request, holds, list, place, trace};
 use crate::capture;
 use crate::endpoints::Endpoints;
@@ -87,12 +88,14 @@ fn bind(directory: &Path) -> io::Result<(PathBuf, UnixListener)> {
         let name = if number == 0 { format!("{pid}.sock") } else { format!("{pid}-{number}.sock") };
         let path = directory.join(name);
         // One that answers is another stack's. One that does not is of a dead process, whose number is ours now.
-        if UnixStream::connect(&path).is_ok() {
+        if is_listening(&path).is_ok() {
             continue;
         }
         let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let bound = UnixListener::bind(&path)
+            .and_then(|listener| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map(|()| listener));
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let listener = bound.map_err(named)?;
         return Ok((path, listener));
     }
     Err(io::Error::other("this process has too many stacks"))

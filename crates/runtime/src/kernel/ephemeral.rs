@@ -4,6 +4,7 @@
 //! Who reserves leaves a record beside the control sockets. It says what to take back of a process that was killed, and what
 //! another one still needs.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
@@ -18,6 +19,8 @@ const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const LONGEST: usize = 256 << 10;
 /// Stacks of one process.
 const MOST: u32 = 64;
+/// Records that dead processes of other namespaces may leave: of most of these nobody can know whether they are still there.
+const MOST_ELSEWHERE: usize = 256;
 
 /// A list such as `8080,9148-9150`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,7 +111,7 @@ pub(crate) struct Reservation {
     ours: Ports,
     directory: PathBuf,
     record: PathBuf,
-    namespace: u64,
+    namespace: Namespace,
 }
 
 impl Reservation {
@@ -123,8 +126,9 @@ impl Reservation {
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let _lock = lock(directory)?;
-        let namespace = namespace()?;
-        let records = Record::read_all(directory, namespace);
+        let namespace = Namespace::current()?;
+        forget(directory, namespace);
+        let records = Record::read_here(directory, namespace);
         let of =
             |alive: bool| Ports(records.iter().filter(|r| r.alive == alive).flat_map(|r| r.ports.0.clone()).collect());
         let mut list = File::options().read(true).write(true).open(RESERVED)?;
@@ -145,7 +149,7 @@ impl Reservation {
 
     fn take_back(&mut self) -> io::Result<()> {
         let _lock = lock(&self.directory)?;
-        let records = Record::read_all(&self.directory, self.namespace);
+        let records = Record::read_here(&self.directory, self.namespace);
         let others = records.iter().filter(|record| record.alive && record.path != self.record);
         let others = Ports(others.flat_map(|record| record.ports.0.clone()).collect());
         let current = read(&mut self.list)?;
@@ -171,9 +175,51 @@ fn lock(directory: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// The network namespace of the calling thread.
-fn namespace() -> io::Result<u64> {
-    Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
+/// Removes what dead processes left of namespaces that are gone, or so many others ago that they must be.
+fn forget(directory: &Path, here: Namespace) {
+    let mut elsewhere: Vec<_> = Record::read_all(directory);
+    elsewhere.retain(|record| !record.alive && !record.of.is(here));
+    let written = |record: &Record| fs::metadata(&record.path).and_then(|metadata| metadata.modified()).ok();
+    elsewhere.sort_by_cached_key(|record| Reverse(written(record)));
+    for (newer, record) in elsewhere.iter().enumerate() {
+        if newer >= MOST_ELSEWHERE || record.of.inode == here.inode {
+            let _ = fs::remove_file(&record.path);
+        }
+    }
+}
+
+/// A network namespace: its inode, which may be another's once it is gone, and its cookie, which never is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Namespace {
+    inode: u64,
+    /// `None`: of a kernel older than 5.14.
+    cookie: Option<u64>,
+}
+
+impl Namespace {
+    /// That of the calling thread.
+    fn current() -> io::Result<Self> {
+        let inode = fs::metadata("/proc/thread-self/ns/net")?.ino();
+        Ok(Self { inode, cookie: xdp::sockets::namespace_cookie().ok() })
+    }
+
+    fn is(self, other: Self) -> bool {
+        let differ = |(one, other): (u64, u64)| one != other;
+        self.inode == other.inode && !self.cookie.zip(other.cookie).is_some_and(differ)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (inode, cookie) = text.split_once('.').map_or((text, None), |(inode, cookie)| (inode, Some(cookie)));
+        Some(Self { inode: inode.parse().ok()?, cookie: cookie.map(str::parse).transpose().ok()? })
+    }
+}
+
+/// As it stands in a record: `INODE.COOKIE`.
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.inode)?;
+        self.cookie.map_or(Ok(()), |cookie| write!(f, ".{cookie}"))
+    }
 }
 
 /// What a process has reserved: `PID.ports`, and `PID-1.ports` and so on for further stacks of it, with two lines: the
@@ -181,29 +227,35 @@ fn namespace() -> io::Result<u64> {
 #[derive(Debug)]
 struct Record {
     path: PathBuf,
+    of: Namespace,
     ports: Ports,
     alive: bool,
 }
 
 impl Record {
-    /// Those of a namespace.
-    fn read_all(directory: &Path, namespace: u64) -> Vec<Self> {
+    fn read_all(directory: &Path) -> Vec<Self> {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.filter_map(|entry| Self::parse(&entry.path(), namespace)).collect()
+        entries.filter_map(|entry| Self::parse(&entry.path())).collect()
     }
 
-    fn parse(path: &Path, wanted: u64) -> Option<Self> {
+    /// Those of a namespace.
+    fn read_here(directory: &Path, namespace: Namespace) -> Vec<Self> {
+        let mut records = Self::read_all(directory);
+        records.retain(|record| record.of.is(namespace));
+        records
+    }
+
+    fn parse(path: &Path) -> Option<Self> {
         let stem = path.file_name()?.to_str()?.strip_suffix(".ports")?;
         let pid: u32 = stem.split('-').next()?.parse().ok()?;
         let text = fs::read_to_string(path).ok()?;
         let (of, ports) = text.split_once('\n')?;
         let (namespace, began) = of.split_once(' ')?;
-        let here = namespace.parse() == Ok(wanted);
         let alive = began.parse().is_ok_and(|began: u64| self::began(pid) == Some(began));
-        here.then(|| Self { path: path.to_owned(), ports: Ports::parse(ports), alive })
+        Some(Self { path: path.to_owned(), of: Namespace::parse(namespace)?, ports: Ports::parse(ports), alive })
     }
 
-    fn write(directory: &Path, namespace: u64, ports: &Ports) -> io::Result<PathBuf> {
+    fn write(directory: &Path, namespace: Namespace, ports: &Ports) -> io::Result<PathBuf> {
         let pid = std::process::id();
         let began = began(pid).unwrap_or_default();
         for number in 0..MOST {
@@ -279,7 +331,7 @@ mod tests {
     fn a_record_is_alive_as_long_as_its_process() {
         let directory = std::env::temp_dir().join(format!("fourwave-ports-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let here = namespace().unwrap();
+        let here = Namespace::current().unwrap();
         let own = Record::write(&directory, here, &ports("61000-61999")).unwrap();
         let second = Record::write(&directory, here, &ports("62000")).unwrap();
         assert_ne!(own, second);
@@ -287,10 +339,50 @@ mod tests {
         fs::write(directory.join("1.ports"), format!("{here} 77777777777\n61000\n")).unwrap();
         fs::write(directory.join("2.ports"), "12 1\n61000\n").unwrap();
         fs::write(directory.join("nonsense.ports"), "").unwrap();
-        let mut found = Record::read_all(&directory, here);
+        let mut found = Record::read_here(&directory, here);
         found.sort_by_key(|record| (record.alive, record.ports.0.len()));
         let found: Vec<_> = found.iter().map(|record| (record.alive, record.ports.to_string())).collect();
         assert_eq!(found, [(false, "61000".into()), (true, "62000".into()), (true, "61000-61999".into())]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+    /// The inode of a namespace that is gone is given to the next one.
+    #[test]
+    fn another_namespace_of_the_same_inode_is_another() {
+        let directory = std::env::temp_dir().join(format!("fourwave-inode-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let here = Namespace { inode: 4_026_531_840, cookie: Some(7) };
+        let of = |text: &str| Namespace::parse(text).unwrap();
+        assert_eq!((here.to_string().as_str(), of(&here.to_string())), ("4026531840.7", here));
+        // Without a cookie, from an older kernel or program, the inode is all there is to go by.
+        assert!(here.is(here) && here.is(of("4026531840")) && of("4026531840").is(here));
+        assert!(!here.is(of("4026531840.8")) && !here.is(of("4026531841.7")));
+
+        let dead = |pid: u32, of: &str| fs::write(directory.join(format!("{pid}.ports")), format!("{of} 0\n61000\n"));
+        dead(1, "4026531840.6").unwrap();
+        dead(2, "4026531840.7").unwrap();
+        dead(3, "4026531841.5").unwrap();
+        let own = Record::write(&directory, of("4026531840.6"), &ports("61000")).unwrap();
+        assert_eq!(Record::read_here(&directory, here).len(), 1, "what is reserved there is not reserved here");
+        forget(&directory, here);
+        let left = |pid: u32| directory.join(format!("{pid}.ports")).exists();
+        assert_eq!([1, 2, 3].map(left), [false, true, true], "only what is known to be gone is forgotten");
+        assert!(own.exists(), "a process that lives may take it back in time");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_the_dead_left_elsewhere_is_no_more_than_so_much() {
+        let directory = std::env::temp_dir().join(format!("fourwave-elsewhere-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for number in 0..MOST_ELSEWHERE + 10 {
+            let path = directory.join(format!("1-{number}.ports"));
+            fs::write(&path, format!("{number}.{number} 0\n61000\n")).unwrap();
+            let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
+            File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+        }
+        forget(&directory, Namespace { inode: 4_026_531_840, cookie: Some(7) });
+        let left = |number: usize| directory.join(format!("1-{number}.ports")).exists();
+        assert_eq!((left(9), left(10), left(MOST_ELSEWHERE + 9)), (false, true, true), "the oldest go");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

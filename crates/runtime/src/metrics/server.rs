@@ -24,6 +24,8 @@ const REQUEST_BYTES: usize = 8192;
 const CLIENT_TIME: Duration = Duration::from_secs(5);
 /// How long is waited for its end behind the answer: a socket that is closed with bytes unread resets, and the answer is lost.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often it is read from in one go: what comes then is told again.
+const MOST_READS: u32 = 16;
 /// An answer that is not older is given again: the loops are asked ten times a second at most, whoever asks.
 const FRESH: Duration = Duration::from_millis(100);
 /// How long is waited where the system has no descriptor for another client.
@@ -179,6 +181,7 @@ struct Client {
 impl Client {
     /// Does what can be done without waiting; false: it is over.
     fn go_on(&mut self, teller: &mut Teller) -> io::Result<bool> {
+        let mut reads = 0;
         loop {
             match &mut self.stage {
                 Stage::Asks(request) => {
@@ -204,8 +207,14 @@ impl Client {
                     }
                 }
                 Stage::Ends => {
-                    if self.stream.read(&mut [0; 2048])? == 0 {
+                    // One that goes on sending is read from no longer than others are.
+                    let over = Instant::now() >= self.until;
+                    if over || self.stream.read(&mut [0; 2048])? == 0 {
                         return Ok(false);
+                    }
+                    reads += 1;
+                    if reads > MOST_READS {
+                        return Ok(true);
                     }
                 }
             }

@@ -11,6 +11,7 @@ use crate::metrics::{Listening, Monitor};
 use crate::options::Options;
 use crate::privileges::Privileges;
 use crate::sockets::{self, KernelSockets, NoPort};
+use crate::trace;
 use socket2::{Domain, Socket, Type};
 use stack::{App, ListenError, MacAddr, Place, Shard, ShardConfig, TcpConfig, Via};
 use std::io;
@@ -44,6 +45,7 @@ pub(super) fn start<A: App + Send + 'static>(
     privileges: Privileges,
     make: impl FnMut(Place) -> A,
 ) -> Result<Running<A>, Error> {
+    trace::check(options.trace_directory.as_deref(), privileges)?;
     let metrics = options.metrics.as_ref().map(Listening::open).transpose()?;
     let count = options.shards.unwrap_or_else(|| u16::try_from(options.cores.len()).unwrap_or(u16::MAX).max(1));
     let cores = if options.cores.is_empty() { vec![None; count.into()] } else { these_cores(&options.cores)? };

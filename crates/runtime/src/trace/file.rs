@@ -3,6 +3,9 @@
 use super::collect::Collected;
 use super::row::{Traced, Wall};
 use crate::control;
+use crate::error::Error;
+use crate::privileges::Privileges;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use stack::{Instant, Shard};
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -16,6 +19,8 @@ const MOST_BYTES: usize = 32 << 20;
 /// Files of a directory, at most.
 const MOST_FILES: usize = 16;
 const EXTENSION: &str = "trace";
+/// Why files are written, by this program.
+const REASONS: [&str; 4] = ["signal", "panic", "failure", "stall"];
 
 /// Where a loop that fails writes what happened to its connections.
 #[derive(Debug, Clone)]
@@ -33,6 +38,26 @@ impl Faults {
             Err(error) => tracing::warn!("what happened to the connections of shard {index} is lost: {error}"),
         }
     }
+}
+
+/// Whether files can be written there by threads that keep no more than this, so that it is not found out when there is something to
+/// write.
+pub(crate) fn check(directory: Option<&Path>, privileges: Privileges) -> Result<(), Error> {
+    let Some(directory) = directory else { return Ok(()) };
+    let refused = |source| Error::TraceDirectory { directory: directory.to_owned(), source };
+    let look = || {
+        privileges.give_up()?;
+        if !fs::metadata(directory)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    };
+    // A thread of its own: what is given up is gone for good.
+    let looked = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, look)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("it can't be looked at")))
+    });
+    looked.map_err(refused)
 }
 
 /// Writes a file for what the shards know.
@@ -59,7 +84,7 @@ pub(super) fn write(
         shard(&mut out, index, collected)?;
     }
     out.out.flush()?;
-    forget_old(&directory);
+    forget_old(&directory, reason);
     Ok(path)
 }
 
@@ -99,16 +124,29 @@ impl<W: Write> Limited<W> {
     }
 }
 
-/// The latest are kept.
-fn forget_old(directory: &Path) {
+/// The latest are kept. The directory may be anybody's: what is not named as ours is not touched.
+fn forget_old(directory: &Path, reason: &str) {
     let Ok(entries) = fs::read_dir(directory) else { return };
-    let ours = |path: &PathBuf| path.extension().is_some_and(|extension| extension == EXTENSION);
-    let written = |path: PathBuf| Some((fs::symlink_metadata(&path).ok()?.modified().ok()?, path));
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(ours).filter_map(written).collect();
+    let written = |path: PathBuf| {
+        let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        is_ours(path.file_name()?.to_str()?, reason).then_some((metadata.modified().ok()?, path))
+    };
+    let mut files: Vec<_> = entries.flatten().filter_map(|entry| written(entry.path())).collect();
     files.sort();
     for (_, path) in files.iter().rev().skip(MOST_FILES) {
         let _ = fs::remove_file(path);
     }
+}
+
+/// Whether it is `PID-SECONDS-N-REASON.trace`. `also`: a reason that an application of its own has given.
+fn is_ours(name: &str, also: &str) -> bool {
+    let mut parts = name.splitn(4, '-');
+    let is_number = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let numbers = (0..3).all(|_| is_number(parts.next()));
+    let reason = parts.next().and_then(|rest| rest.strip_suffix(EXTENSION)?.strip_suffix('.'));
+    numbers && reason.is_some_and(|reason| reason == also || REASONS.contains(&reason))
 }
 
 #[cfg(test)]
@@ -121,6 +159,10 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("fourwave-trace-{}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("notes"), "mine").unwrap();
+        // Written before ours, so that they would be the first to go.
+        let foreign = (0..20).map(|n| directory.join(format!("app{n}.trace"))).collect::<Vec<_>>();
+        foreign.iter().for_each(|path| fs::write(path, "another program's").unwrap());
+        fs::create_dir(directory.join("1-2-3-signal.trace")).unwrap();
         let mut paths = Vec::new();
         for _ in 0..18 {
             let silent = (3, Err(io::Error::other("it stands still")));
@@ -130,8 +172,61 @@ mod tests {
         assert_eq!(fs::metadata(last).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::read_to_string(last).unwrap().contains("\nshard 3 does not answer: it stands still\n"));
         assert_eq!(paths.iter().filter(|path| path.exists()).count(), 16);
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 17, "what is not ours is not touched");
+        assert!(foreign.iter().all(|path| path.exists()), "what is not ours is not touched");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 16 + 20 + 2, "nor are notes and a directory");
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn ours_are_known_by_their_whole_name() {
+        let ours = [
+            "17-1700000000-0-signal.trace",
+            "1-2-3-panic.trace",
+            "1-2-3-failure.trace",
+            "1-2-3-stall.trace",
+            "1-2-3-own.trace",
+        ];
+        assert!(ours.iter().all(|name| is_ours(name, "own")));
+        let foreign = [
+            "app1.trace",
+            "1-2-signal.trace",
+            "1-2-3-4-signal.trace",
+            "1-2-x-signal.trace",
+            "1--3-signal.trace",
+            "+1-2-3-signal.trace",
+            "1-2-3-other.trace",
+            "1-2-3-signal.txt",
+            "1-2-3-signaltrace",
+            "1-2-3-signal",
+        ];
+        assert!(!foreign.iter().any(|name| is_ours(name, "own")));
+    }
+
+    /// Root keeps nothing that opens what is closed to its user.
+    #[test]
+    fn a_directory_that_cant_be_written_to_is_refused() {
+        let path = std::env::temp_dir().join(format!("fourwave-trace-check-{}", std::process::id()));
+        let none = Privileges::of(&crate::Options::new("none"));
+        let check = |path: &Path| check(Some(path), none).map_err(|error| error.to_string());
+        let refused = |path: &Path, why: &str| {
+            let text = check(path).unwrap_err();
+            assert!(
+                text.starts_with(&format!("the trace directory {} can't be written to: ", path.display())),
+                "{text}"
+            );
+            assert!(text.to_lowercase().contains(why), "{text}");
+        };
+        refused(&path, "no such file");
+        fs::create_dir(&path).unwrap();
+        check(&path).unwrap();
+        let file = path.join("file");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o777)).unwrap();
+        refused(&file, "not a directory");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).unwrap();
+        refused(&path, "permission denied");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::remove_dir_all(path).unwrap();
     }
 
     #[test]

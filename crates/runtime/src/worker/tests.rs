@@ -80,9 +80,14 @@ impl Port for Device {
 
 /// A worker that owns an address, its link, the other end of it, and when it began.
 fn worker() -> (Worker<Device, Nothing>, Arc<Link>, MemoryPort, Instant) {
+    worker_at(true)
+}
+
+/// The same, or of an address that it shares with the kernel.
+fn worker_at(owned: bool) -> (Worker<Device, Nothing>, Arc<Link>, MemoryPort, Instant) {
     let (near, far) = MemoryPort::pair(MemoryConfig::default());
     let link = Arc::new(Link::default());
-    let own = LocalAddress { ip: OURS.into(), prefix_len: 24, owned: true };
+    let own = LocalAddress { ip: OURS.into(), prefix_len: 24, owned };
     let config = ShardConfig::new(MacAddr([2, 0, 0, 0, 0, 1]), 1500, vec![own], [[1; 16]; 4]);
     let clock = Clock::new();
     let shard = Shard::new(config, clock.now()).unwrap();
@@ -278,4 +283,42 @@ fn timers_wait_for_what_came_while_the_loop_was_stopped() {
     assert_eq!((worker.shard.counters().arp_in, worker.shard.counters().syn_acks_again), (101, 0));
     worker.turn(began + Duration::from_millis(9000)).unwrap();
     assert_eq!(worker.shard.counters().syn_acks_again, 0, "it is over");
+}
+
+/// RFC 5961 section 3.2: a reset that is in the window, and not where the peer is, is answered by an ACK, once; what comes back to
+/// that has its number (RFC 9293 section 3.10.7.1), so that the peer takes it.
+#[test]
+fn a_reset_at_the_end_that_is_challenged_is_said_again() {
+    for owned in [true, false] {
+        let (mut worker, _, mut far, began) = worker_at(owned);
+        worker.shard.on_neighbour(PEER.into(), Some(MacAddr([2, 0, 0, 0, 0, 2])));
+        worker.shard.listen((OURS, 7).into(), 16).unwrap();
+        let mut numbers = |worker: &mut Worker<Device, Nothing>, frame: &[u8]| {
+            send(&mut far, frame);
+            worker.turn(began).unwrap();
+            sent(&mut far)
+        };
+        let (_, iss) = *numbers(&mut worker, &segment(2, 100)).last().unwrap();
+        numbers(&mut worker, &acknowledging(16, 101, iss + 1));
+        assert_eq!(worker.shard.connections(), 1);
+        // As `drain` does it, when its time is over.
+        let resets = worker.shard.counters().resets_out;
+        worker.end_all(began);
+        worker.send_rest().unwrap();
+        assert_eq!(sent(&mut far), [(0x14, iss + 1)]);
+        send(&mut far, &acknowledging(16, 101, iss + 1000));
+        worker.say_farewell(resets).unwrap();
+        assert_eq!(sent(&mut far), [(4, iss + 1000)], "owned: {owned}");
+    }
+}
+
+/// Flags and sequence numbers of the segments that have come.
+fn sent(far: &mut MemoryPort) -> Vec<(u8, u32)> {
+    let mut frames = Vec::new();
+    far.receive(&mut frames, 64);
+    let read = |bytes: &[u8]| (bytes[47], u32::from_be_bytes(bytes[38..42].try_into().unwrap()));
+    let tcp = frames.iter().map(|frame| far.bytes(frame)).filter(|bytes| bytes[12..14] == [8, 0]);
+    let all = tcp.map(read).collect();
+    frames.into_iter().for_each(|frame| far.recycle(frame));
+    all
 }

@@ -70,6 +70,24 @@ fn a_slow_client_holds_up_nobody() {
     }
 }
 
+/// It has its answer, and goes on sending: others come in between, and its time is over when it is over.
+#[test]
+fn a_client_that_does_not_stop_sending_is_read_from_in_pieces() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sends = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    // More than is read in one go.
+    sends.write_all(&[b'x'; 64 << 10]).unwrap();
+    let monitor = Monitor::new(Vec::new(), None, true);
+    let mut teller = Teller { monitor, endpoint: Endpoint::new(([127, 0, 0, 1], 0).into()), last: None };
+    let mut client =
+        Client { stream: mio::net::TcpStream::from_std(stream), stage: Stage::Ends, until: Instant::now() + SOON };
+    assert!(client.go_on(&mut teller).unwrap(), "there is more to read");
+    client.until = Instant::now();
+    assert!(!client.go_on(&mut teller).unwrap(), "its time is over");
+}
+
 #[test]
 fn it_ends_with_its_stack_whoever_is_there() {
     let server = server();
