@@ -8,6 +8,8 @@ use runtime::{KernelSockets, Options, stack::DEFAULT_PORTS};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What a stack is to be; an interface's name is enough.
 #[derive(Debug, Clone)]
@@ -59,6 +61,14 @@ impl Stack {
 
     pub(crate) const fn is_kernel(&self) -> bool {
         matches!(self.options.kernel_sockets, KernelSockets::Only)
+    }
+
+    /// A start that takes its time, waiting for the carrier or asking whether anybody has the address, ends with
+    /// [`Error::Interrupted`] once this is set.
+    #[must_use]
+    pub fn interrupt(mut self, interrupt: Arc<AtomicBool>) -> Self {
+        self.options.interrupt = Some(interrupt);
+        self
     }
 
     /// Gives the application the kernel's sockets as well, in the same loop: [`Io::connect_via`](crate::Io::connect_via) and
@@ -273,7 +283,7 @@ impl Stack {
         self
     }
 
-    /// Where files of what happened to connections are written. Default: where control sockets are.
+    /// Where files of what happened to connections are written; the start is refused if they can't be. Default: where control sockets are.
     #[must_use]
     pub fn trace_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.trace_directory = Some(directory.into());

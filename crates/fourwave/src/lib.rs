@@ -38,7 +38,9 @@ pub use runtime::stack::{
     ListenerId, MacAddr, Message, Place, PoolCounters, Profile, Recovery, Refusal, Settings, SocketCounters, SoftError,
     State, SynCookies, TimerId, TooManyTimers, Via,
 };
-pub use runtime::xdp::{Allocator, AttachMode, CopyMode, PortStats, Report, SynLimit, TxChecksum, XdpMode};
+pub use runtime::xdp::{
+    Allocator, AttachMode, CopyMode, PortStats, Report, SynLimit, TxChecksum, XdpMode, map_large_areas,
+};
 pub use runtime::{
     Address, Endpoints, Error, Finished, HandoffCounters, Holder, Idle, Poster, Pulse, Running, capture,
     connect_error_kind, control, drop_privileges, interface_for, io_error_kind, listen_error_kind, metrics, raw,

@@ -267,3 +267,25 @@ fn a_shard_does_not_wait_for_its_own_end() {
     let told = app.told.lock().unwrap().clone().unwrap_or_default();
     assert!(told.contains("join on another thread"), "{told}");
 }
+
+/// `0.0.0.0` and `::` are all addresses of their family, as of a stack: each may have the same port.
+#[test]
+fn all_addresses_are_those_of_one_family() {
+    let ip = |text: &str, port| SocketAddr::new(text.parse().unwrap(), port);
+    let net = fourwave::net::Net::kernel();
+    // The port may be somebody else's of IPv4.
+    assert!((0..20).any(|_| {
+        let six = net.bind(ip("::", 0)).unwrap();
+        net.bind(ip("0.0.0.0", six.local_addr().unwrap().port())).is_ok()
+    }));
+    #[cfg(feature = "tokio")]
+    tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap().block_on(async {
+        use fourwave::net::tokio::TcpListener;
+        let mut both = false;
+        for _ in 0..20 {
+            let six = TcpListener::bind_on(&net, ip("::", 0)).await.unwrap();
+            both |= TcpListener::bind_on(&net, ip("0.0.0.0", six.local_addr().unwrap().port())).await.is_ok();
+        }
+        assert!(both);
+    });
+}

@@ -8,6 +8,7 @@ use super::tcp::{TcpListener, TcpStream};
 use crate::{Error, Report, Running, Stack};
 use runtime::Endpoints;
 use rustix::io::Errno;
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -222,6 +223,9 @@ impl Net {
     /// `AddrInUse`, also if it is the kernel's on an address that is shared with it; `AddrNotAvailable`.
     pub fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
         match &self.0 {
+            Kind::Kernel if address.is_ipv6() => {
+                Ok(TcpListener::of_kernel(mio::net::TcpListener::from_std(ipv6_alone(address)?)))
+            }
             Kind::Kernel => Ok(TcpListener::of_kernel(mio::net::TcpListener::bind(address)?)),
             Kind::Stack(stack) => Ok(TcpListener::of_stack(stack.bind(address)?)),
         }
@@ -338,6 +342,16 @@ impl Drop for Sharded {
     fn drop(&mut self) {
         let _ = self.finish();
     }
+}
+
+/// A listener of the kernel's, as mio and tokio make it, but that `::` is nobody's IPv4 address: as of a stack.
+pub(crate) fn ipv6_alone(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.set_only_v6(true)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
 }
 
 fn forget(stack: &Weak<Sharded>, address: SocketAddr) {

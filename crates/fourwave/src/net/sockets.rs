@@ -35,7 +35,22 @@ struct Side {
     shut_write: bool,
     /// The user has dropped it, and the connection has its time.
     orphan: bool,
+    /// It is to be reset in the next turn.
+    resets: bool,
 }
+
+/// What becomes of a stream that was seen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Stays,
+    /// The connection is given up.
+    Over,
+    /// It is dropped, and to be reset.
+    Resets,
+}
+
+/// How long what was written before a reset waits for a neighbour to be known, or for room in the peer's window.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// One for each shard.
 #[derive(Debug)]
@@ -46,11 +61,14 @@ pub(crate) struct Sockets {
     listeners: Vec<(ListenerId, Arc<Listening>)>,
     /// Connections wait because there are too many streams.
     crowded: bool,
+    /// To be reset once what was written before has begun to leave, or then. Those of this turn are among them.
+    resets: Vec<(ConnId, Instant)>,
+    fresh: bool,
 }
 
 impl Sockets {
     pub(crate) const fn new(link: Arc<Link>) -> Self {
-        Self { link, sides: Vec::new(), listeners: Vec::new(), crowded: false }
+        Self { link, sides: Vec::new(), listeners: Vec::new(), crowded: false, resets: Vec::new(), fresh: false }
     }
 
     fn side(&mut self, conn: ConnId) -> Option<&mut Side> {
@@ -92,8 +110,43 @@ impl Sockets {
         let side = self.sides.get_mut(index).and_then(Option::as_deref_mut).filter(|s| Arc::ptr_eq(&s.shared, shared));
         let Some(side) = side else { return };
         let conn = side.conn;
-        if side.attend(io) {
+        self.attend(io, conn);
+    }
+
+    fn attend(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        match self.side(conn).map(|side| side.attend(io)) {
+            Some(Then::Over) => drop(self.remove(conn)),
+            Some(Then::Resets) => self.reset(io, conn),
+            Some(Then::Stays) | None => {}
+        }
+    }
+
+    /// Resets a stream that is dropped. What was written before goes ahead of that, as far as it may go at once: the kernel has
+    /// sent it by then. Here it leaves at the end of the turn, and a reset in the same turn would overtake it.
+    fn reset(&mut self, io: &mut Io<'_>, conn: ConnId) {
+        let Some(side) = self.side(conn).filter(|side| !side.resets) else { return };
+        let state = side.shared.state();
+        side.send(io, state);
+        side.resets = io.info(conn).is_ok_and(|info| info.send_queue_bytes > 0);
+        if side.resets {
+            self.resets.push((conn, io.now() + AHEAD));
+            self.fresh = true;
+        } else {
+            let _ = io.abort(conn);
             self.remove(conn);
+        }
+    }
+
+    /// Resets those of earlier turns whose time it is.
+    fn reset_due(&mut self, io: &mut Io<'_>) {
+        self.fresh = false;
+        for (conn, until) in std::mem::take(&mut self.resets) {
+            let waits = io.info(conn).is_ok_and(|info| info.send_queue_bytes > 0 && info.in_flight_bytes == 0);
+            if waits && io.now() < until {
+                self.resets.push((conn, until));
+            } else if self.remove(conn).is_some() {
+                let _ = io.abort(conn);
+            }
         }
     }
 
@@ -183,12 +236,25 @@ impl Sockets {
 
 impl Side {
     fn new(conn: ConnId, shared: Arc<Shared>, rx: Producer<u8>, tx: Consumer<u8>) -> Self {
-        Self { conn, shared, rx, tx, peer_closed: false, shut_read: false, shut_write: false, orphan: false }
+        Self {
+            conn,
+            shared,
+            rx,
+            tx,
+            peer_closed: false,
+            shut_read: false,
+            shut_write: false,
+            orphan: false,
+            resets: false,
+        }
     }
 
-    /// Does what the user asks for; true: the connection is given up.
-    fn attend(&mut self, io: &mut Io<'_>) -> bool {
+    /// Does what the user asks for.
+    fn attend(&mut self, io: &mut Io<'_>) -> Then {
         let state = self.shared.state();
+        if self.resets {
+            return Then::Stays;
+        }
         if state & OPTIONS != 0 {
             self.shared.unset(OPTIONS);
             if let Some(profile) = self.shared.options.profile() {
@@ -204,11 +270,10 @@ impl Side {
         }
         if state & GIVEN_UP != 0 {
             let _ = io.abort(self.conn);
-            return true;
+            return Then::Over;
         }
         if state & DROPPED != 0 && (state & RESET != 0 || self.has_unread(io)) {
-            let _ = io.abort(self.conn);
-            return true;
+            return Then::Resets;
         }
         if state & SHUT_READ != 0 && !std::mem::replace(&mut self.shut_read, true) {
             let _ = io.shutdown(self.conn, Half::Read);
@@ -216,7 +281,7 @@ impl Side {
         self.send(io, state);
         if state & DROPPED == 0 {
             self.receive(io);
-            return false;
+            return Then::Stays;
         }
         let over = self.tx.slots() == 0 || state & CONNECTED == 0;
         if over {
@@ -225,7 +290,7 @@ impl Side {
             // Nobody waits for the rest: a peer that only keeps its window closed is not waited for, either.
             let _ = io.set_user_timeout(self.conn, Some(ORPHAN));
         }
-        over
+        if over { Then::Over } else { Then::Stays }
     }
 
     /// Whether there is data that the user has not read, wherever it is.
@@ -340,12 +405,14 @@ impl App for Sockets {
     fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, data: &[u8]) -> usize {
         let Some(side) = self.side(conn) else { return 0 };
         let state = side.shared.state();
-        if state & (DROPPED | SHUT_READ | GIVEN_UP) != 0 {
-            // As Linux behind a close: nobody will read it, and the peer is told. The connection may not know it yet.
+        // As Linux behind a close: nobody will read it, and the peer is told. The connection may not know it yet.
+        if state & DROPPED != 0 {
+            self.reset(io, conn);
+            return data.len();
+        }
+        if state & (SHUT_READ | GIVEN_UP) != 0 {
             let _ = io.abort(conn);
-            if let Some(side) = self.remove(conn)
-                && state & DROPPED == 0
-            {
+            if let Some(side) = self.remove(conn) {
                 side.shared.fail(Errno::CONNRESET.raw_os_error());
             }
             return data.len();
@@ -358,16 +425,11 @@ impl App for Sockets {
         if side.shared.state() & DROPPED == 0 {
             return side.receive(io);
         }
-        let _ = io.abort(conn);
-        self.remove(conn);
+        self.reset(io, conn);
     }
 
     fn on_writable(&mut self, io: &mut Io<'_>, conn: ConnId) {
-        if let Some(side) = self.side(conn)
-            && side.attend(io)
-        {
-            self.remove(conn);
-        }
+        self.attend(io, conn);
     }
 
     fn on_peer_closed(&mut self, io: &mut Io<'_>, conn: ConnId) {
@@ -395,6 +457,9 @@ impl App for Sockets {
 
     fn on_turn(&mut self, io: &mut Io<'_>) {
         self.link.awake();
+        if !self.resets.is_empty() {
+            self.reset_due(io);
+        }
         self.see_to_jobs(io);
         if self.crowded && self.link.has_room() {
             self.crowded = false;
@@ -409,8 +474,8 @@ impl App for Sockets {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let busy = !self.link.may_sleep() || (self.crowded && self.link.has_room());
-        busy.then_some(Instant::ZERO)
+        let busy = !self.link.may_sleep() || self.fresh || (self.crowded && self.link.has_room());
+        if busy { Some(Instant::ZERO) } else { self.resets.iter().map(|(_, until)| *until).min() }
     }
 }
 

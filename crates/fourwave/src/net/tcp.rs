@@ -20,7 +20,8 @@ pub(crate) const TTL: u32 = 64;
 /// told once (mio's rules: register, try until `WouldBlock`, wait for an event). What a call returns when the connection ends
 /// is what Linux returns: data first, then the end (0) or the error, once; writing behind it is `BrokenPipe`.
 ///
-/// Dropping it closes in the background: what was written is sent; if data was left unread, the connection is reset.
+/// Dropping it closes in the background: what was written is sent; if data was left unread, the connection is reset, behind as
+/// much of that as can leave at once.
 ///
 /// ```no_run
 /// use fourwave::net::{Net, TcpStream};

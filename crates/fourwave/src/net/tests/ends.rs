@@ -118,6 +118,29 @@ fn a_drop_with_unread_data_resets() {
     });
 }
 
+/// A server that refuses a request says so and drops the rest of it: its answer is ahead of the reset, with linger zero as well.
+/// What the kernel was given has left before the call is back.
+#[test]
+fn what_was_written_before_a_drop_that_resets_arrives() {
+    everywhere(|world| {
+        for (linger, bytes) in [(None, 12), (Some(Duration::ZERO), 12), (None, 10_000)] {
+            let (client, server) = world.pair();
+            world.write(&client, b"more than anybody wants to read").unwrap();
+            world.until(|| server.peek(&mut [0; 4])).unwrap();
+            if linger.is_some() {
+                world.read_exact(&server, 31);
+            }
+            let answer = vec![b'n'; bytes];
+            world.write(&server, &answer).unwrap();
+            server.set_linger(linger).unwrap();
+            drop(server);
+            assert!(world.read_exact(&client, bytes) == answer, "{:?} {linger:?}", world.backend);
+            settle(world, &client);
+            assert_eq!(read_kind(&client), Err(ErrorKind::ConnectionReset), "{:?} {linger:?}", world.backend);
+        }
+    });
+}
+
 /// `tcp_reset` of Linux: in CLOSE-WAIT it is a broken pipe, and reading has ended already.
 #[test]
 fn a_reset_behind_the_peers_fin_breaks_the_pipe() {

@@ -1,5 +1,6 @@
 //! What accepts.
 
+use super::super::handle::ipv6_alone;
 use super::super::listening::Listener;
 use super::super::waiters::Waiting;
 use super::{Net, Of, TcpStream, cooperate, cooperative, or_wait};
@@ -59,6 +60,10 @@ impl TcpListener {
     }
 
     async fn bind_one(net: &Net, address: SocketAddr) -> io::Result<Self> {
+        if net.is_kernel() && address.is_ipv6() {
+            return ::tokio::net::TcpListener::from_std(ipv6_alone(address)?)
+                .map(|listener| Self(Of::Kernel(listener)));
+        }
         if net.is_kernel() {
             return ::tokio::net::TcpListener::bind(address).await.map(|listener| Self(Of::Kernel(listener)));
         }

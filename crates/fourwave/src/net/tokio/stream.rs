@@ -34,7 +34,8 @@ use std::time::Duration;
 /// (`AsyncWriteExt::shutdown`) closes the direction to the peer; what was written is sent
 /// first.
 ///
-/// Dropping it closes in the background: what was written is sent; if data was left unread, the connection is reset.
+/// Dropping it closes in the background: what was written is sent; if data was left unread, the connection is reset, behind as
+/// much of that as can leave at once.
 #[derive(Debug)]
 pub struct TcpStream(pub(super) Of<::tokio::net::TcpStream, Stream>);
 
