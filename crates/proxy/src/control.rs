@@ -167,7 +167,8 @@ impl Control {
     }
 
     /// From now on new connections are treated as `config` says; those there are go on as they began. `post` gives a
-    /// message to one of `shards`, and says whether it could. The access log is opened again.
+    /// message to one of `shards`, and says whether it could. The access log is opened again. Returns how many shards could not
+    /// be told, and go on as before until they are: the same again tells them.
     ///
     /// # Errors
     /// A change that takes a restart, or the access log can't be opened. Nothing has changed then.
@@ -176,7 +177,7 @@ impl Control {
         config: Config,
         mut post: impl FnMut(u16, Message) -> bool,
         shards: u16,
-    ) -> Result<(), ReloadError> {
+    ) -> Result<u16, ReloadError> {
         let reloaded = self.check_reload(&config).and_then(|()| self.reopen(&config.access_log));
         if let Err(error) = reloaded {
             self.refuse_reload();
@@ -188,11 +189,8 @@ impl Control {
             Arc::clone(&live)
         };
         self.shared.counters.reloads.one();
-        let missed = (0..shards).filter(|shard| !post(*shard, Box::new(Told::Reload(Arc::clone(&live))))).count();
-        if missed > 0 {
-            return Err(ReloadError(format!("{missed} of {shards} shards could not be told: reload again")));
-        }
-        Ok(())
+        let missed = (0..shards).filter(|shard| !post(*shard, Box::new(Told::Reload(Arc::clone(&live)))));
+        Ok(missed.fold(0, |missed, _| missed + 1))
     }
 
     /// Counts a reload that came to its end before [`reload`](Self::reload): the file is wrong, or a new listener's port is taken.

@@ -184,9 +184,11 @@ impl Live {
     }
 
     fn pool(config: &config::Pool, old: Option<&Arc<Pool>>, next_id: &mut impl FnMut() -> u32) -> Pool {
+        // Of several with the same address each keeps its own.
+        let mut known: Vec<_> = old.map_or(&[][..], |pool| &pool.targets).iter().collect();
         let targets = config.backends.iter().map(|backend| {
             let same = |t: &&Arc<Target>| (t.config.address, t.config.via) == (backend.address, backend.via);
-            let state = match old.and_then(|pool| pool.targets.iter().find(same)) {
+            let state = match known.iter().position(same).map(|at| known.remove(at)) {
                 Some(target) => Arc::clone(&target.state),
                 None => Arc::new(TargetState {
                     up: AtomicBool::new(true),
@@ -294,6 +296,11 @@ mod tests {
         assert!(c.state.is_up() && b.state.is_up());
         assert!(c.state.gauge.id > 100 && Arc::ptr_eq(&second.pools[0].gauge, &pool.gauge));
         assert!(Arc::ptr_eq(&second.fronts[0].gauge, &first.fronts[0].gauge));
+        // One that stands there twice, for twice its part, is two with a limit each.
+        let twice = TEXT.replace("10.0.0.2:2", "10.0.0.2:1");
+        let again = live(&twice, Some(&live(&twice, None, 300)), 400);
+        let [a, b] = &again.pools[0].targets[..] else { panic!() };
+        assert!(!Arc::ptr_eq(&a.state, &b.state));
         // Without checks nobody would ever find out that it is up again.
         let third = live(TEXT, Some(&second), 200);
         assert!(third.pools[0].targets[0].state.is_up());

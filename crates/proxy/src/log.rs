@@ -1,16 +1,19 @@
 //! The access log: a line for each connection, written by a thread of its own. A shard only puts a record into a bounded queue.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::queue::ArrayQueue;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use crate::config::AccessLog;
 use crate::counters::Counters;
@@ -20,6 +23,8 @@ use crate::live::Front;
 const WAITING: usize = 16_384;
 /// The writer looks so often: shards need not wake it, which would be a system call of theirs.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the end of the proxy waits for what is written to: a disk, or a pipe that nobody reads.
+const END: Duration = Duration::from_secs(3);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +155,9 @@ impl fmt::Display for Utc {
 #[derive(Debug)]
 pub(crate) struct Log {
     queue: ArrayQueue<Record>,
-    place: Mutex<Place>,
+    /// Where lines go next, once so many that were queued before are where they belong. It is held for no longer than a record is
+    /// taken out: whoever opens the log again does not wait for what is written to.
+    next: Mutex<Option<(Place, usize)>>,
     on: AtomicBool,
     stop: AtomicBool,
 }
@@ -167,10 +174,7 @@ impl Place {
         Ok(match to {
             AccessLog::Off => Self::Off,
             AccessLog::Stderr => Self::Stderr,
-            AccessLog::File(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                Self::File(BufWriter::new(file.map_err(|error| named(path, &error))?))
-            }
+            AccessLog::File(path) => Self::File(BufWriter::new(open(path).map_err(|error| named(path, &error))?)),
         })
     }
 
@@ -187,6 +191,20 @@ impl Place {
     }
 }
 
+/// Nobody waits for the reader of a named pipe to come; then, the writer's thread may wait for it as long as it likes.
+fn open(path: &Path) -> io::Result<File> {
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().create(true).append(true).custom_flags(at_once).open(path);
+    let file = opened.map_err(|error| match fs::metadata(path) {
+        Ok(metadata) if metadata.file_type().is_fifo() && error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            io::Error::new(error.kind(), "it is a pipe that nobody reads: start its reader first")
+        }
+        _ => error,
+    })?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("the access log {} can't be opened: {error}", path.display()))
 }
@@ -199,23 +217,29 @@ pub(crate) struct Writer {
 }
 
 impl Log {
+    fn new(waiting: usize, on: bool) -> Self {
+        let (on, stop) = (AtomicBool::new(on), AtomicBool::new(false));
+        Self { queue: ArrayQueue::new(waiting), next: Mutex::new(None), on, stop }
+    }
+
     /// Opens the log and starts its writer, in the calling thread's place of the world: before privileges are given up.
     pub(crate) fn start(to: &AccessLog, counters: Arc<Counters>) -> io::Result<(Arc<Self>, Writer)> {
-        let place = Mutex::new(Place::open(to)?);
-        let on = AtomicBool::new(*to != AccessLog::Off);
-        let log = Arc::new(Self { queue: ArrayQueue::new(WAITING), place, on, stop: AtomicBool::new(false) });
+        let place = Place::open(to)?;
+        let log = Arc::new(Self::new(WAITING, *to != AccessLog::Off));
         let of_thread = Arc::clone(&log);
-        let run = move || of_thread.run(&counters);
+        let run = move || of_thread.run(place, &counters);
         let thread = std::thread::Builder::new().name("fw-access-log".into()).spawn(run)?;
         Ok((Arc::clone(&log), Writer { log, thread: Some(thread) }))
     }
 
-    /// From now on lines go there; a file is opened again, so that one that was renamed is left behind.
+    /// From now on lines go there; a file is opened again, so that one that was renamed is left behind. The writer turns to it when it
+    /// gets there: opened twice meanwhile, what was queued before the second time is in the old place.
     pub(crate) fn reopen(&self, to: &AccessLog) -> io::Result<()> {
         let place = Place::open(to)?;
-        let mut now = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = now.flush();
-        *now = place;
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        // Dropped behind the lock.
+        let _before = next.replace((place, self.queue.len()));
+        drop(next);
         self.on.store(*to != AccessLog::Off, Ordering::Relaxed);
         Ok(())
     }
@@ -232,11 +256,15 @@ impl Log {
         }
     }
 
-    fn run(&self, counters: &Counters) {
+    fn run(&self, mut place: Place, counters: &Counters) {
+        // What is written to is open, and a reload opens it elsewhere.
+        if let Err(error) = fourwave::drop_privileges() {
+            tracing::warn!("{error}");
+        }
         loop {
             // What was there before the flag was set is written.
             let over = self.stop.load(Ordering::Acquire);
-            self.write_all(counters);
+            self.write_all(&mut place, counters);
             if over {
                 return;
             }
@@ -244,27 +272,62 @@ impl Log {
         }
     }
 
-    fn write_all(&self, counters: &Counters) {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut some, mut lost) = (false, 0);
-        while let Some(record) = self.queue.pop() {
+    fn write_all(&self, place: &mut Place, counters: &Counters) {
+        let mut some = false;
+        loop {
+            let (next, record) = self.take();
+            if let Some(next) = next {
+                flush(place, counters);
+                *place = next;
+            }
+            let Some(record) = record else { break };
             some = true;
-            lost += u64::from(place.write(&record).is_err());
+            if place.write(&record).is_err() {
+                counters.log_lines_dropped.one();
+            }
         }
-        if some && place.flush().is_err() {
-            lost += 1;
+        if some {
+            flush(place, counters);
         }
-        counters.log_lines_dropped.add(lost);
+    }
+
+    /// The next record, and where it goes from there on if that is another place than before.
+    fn take(&self) -> (Option<Place>, Option<Record>) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match &mut *next {
+            Some((_, before)) if *before > 0 && !self.queue.is_empty() => {
+                *before -= 1;
+                None
+            }
+            next => next.take().map(|(place, _)| place),
+        };
+        (place, self.queue.pop())
+    }
+}
+
+fn flush(place: &mut Place, counters: &Counters) {
+    if place.flush().is_err() {
+        counters.log_lines_dropped.one();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         self.log.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        thread.thread().unpark();
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() > END {
+                let seconds = END.as_secs();
+                tracing::warn!(
+                    "the last lines of the access log are lost: they could not be written within {seconds} s"
+                );
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        let _ = thread.join();
     }
 }
 
@@ -314,35 +377,123 @@ mod tests {
     #[test]
     fn lines_are_written_in_order_and_a_renamed_file_is_left_behind() {
         let folder = std::env::temp_dir().join(format!("fourwave-access-log-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let (path, old) = (folder.join("log"), folder.join("log.1"));
         let counters = Arc::new(Counters::default());
         let to = AccessLog::File(path.clone());
         let (log, writer) = Log::start(&to, Arc::clone(&counters)).unwrap();
         log.push(record(End::Done), &counters);
-        while std::fs::read_to_string(&path).unwrap().is_empty() {
+        while fs::read_to_string(&path).unwrap().is_empty() {
             std::thread::yield_now();
         }
-        std::fs::rename(&path, &old).unwrap();
+        fs::rename(&path, &old).unwrap();
         log.reopen(&to).unwrap();
         log.push(record(End::NoBackend), &counters);
         log.push(record(End::Drained), &counters);
         drop(writer);
         let ends = |path| {
-            let text = std::fs::read_to_string(path).unwrap();
+            let text = fs::read_to_string(path).unwrap();
             text.lines().map(|line| line.rsplit_once('=').unwrap().1.to_owned()).collect::<Vec<_>>()
         };
         assert_eq!((ends(&old), ends(&path)), (vec!["done".to_owned()], vec!["no-backend".into(), "drained".into()]));
         assert_eq!(counters.log_lines_dropped.get(), 0);
-        std::fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A pipe that nobody reads takes 64 KiB, pipe(7): the writer waits there with most of the records behind it.
+    #[test]
+    fn nobody_waits_for_what_is_written_to() {
+        const BEFORE: usize = 2000;
+        let folder = std::env::temp_dir().join(format!("fourwave-access-log-slow-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (pipe, path) = (folder.join("pipe"), folder.join("log"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // Open for both, so that neither end waits for the other.
+        let reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let counters = Arc::new(Counters::default());
+        let (log, writer) = Log::start(&AccessLog::File(pipe), Arc::clone(&counters)).unwrap();
+        (0..BEFORE).for_each(|_| log.push(record(End::Done), &counters));
+        let full = log.queue.len();
+        while log.queue.len() == full {
+            std::thread::yield_now();
+        }
+
+        let (sent, done) = std::sync::mpsc::channel();
+        let (again, to) = (Arc::clone(&log), AccessLog::File(path.clone()));
+        std::thread::spawn(move || sent.send(again.reopen(&to)));
+        done.recv_timeout(Duration::from_secs(20)).expect("a reload waits for a pipe").unwrap();
+        log.push(record(End::NoBackend), &counters);
+        let (sent, done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(writer);
+            sent.send(())
+        });
+        done.recv_timeout(END + Duration::from_secs(20)).expect("the end waits for a pipe");
+
+        let lines = io::BufRead::lines(io::BufReader::new(reader)).take(BEFORE);
+        assert!(lines.into_iter().all(|line| line.unwrap().ends_with("end=done")), "they were there before");
+        let began = Instant::now();
+        while !fs::read_to_string(&path).unwrap().ends_with("end=no-backend\n") {
+            assert!(began.elapsed() < Duration::from_secs(20), "what came then is not in the new file");
+            std::thread::yield_now();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+        assert_eq!(counters.log_lines_dropped.get(), 0);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// fifo(7): a pipe can't be opened for writing before somebody reads it, and open(2) waits for that.
+    #[test]
+    fn a_pipe_that_nobody_reads_is_not_waited_for() {
+        let folder = std::env::temp_dir().join(format!("fourwave-access-log-pipe-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (sent, done) = std::sync::mpsc::channel();
+        let to = AccessLog::File(pipe.clone());
+        let place = to.clone();
+        std::thread::spawn(move || sent.send(Place::open(&place).map(drop)));
+        let opened = done.recv_timeout(Duration::from_secs(20)).expect("the start waits for a reader");
+        let said = opened.unwrap_err().to_string();
+        let of_pipe = format!("the access log {} can't be opened: it is a pipe that nobody reads", pipe.display());
+        assert!(said.starts_with(&of_pipe), "{said}");
+        // With a reader the writer may wait: no line is lost for it.
+        let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let Ok(Place::File(file)) = Place::open(&to) else { panic!("there is a reader") };
+        assert!(!fcntl_getfl(file.get_ref()).unwrap().contains(OFlags::NONBLOCK));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// What `drop_privileges` leaves, as the kernel tells it.
+    #[test]
+    fn the_writer_has_no_privileges() {
+        let (_log, _writer) = Log::start(&AccessLog::Stderr, Arc::default()).unwrap();
+        let began = Instant::now();
+        let given_up = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            (field("Name:") == Some("fw-access-log")).then(|| {
+                let none = |set: &str| set.trim_start_matches('0').is_empty();
+                field("CapPrm:").is_some_and(none)
+                    && field("CapEff:").is_some_and(none)
+                    && field("NoNewPrivs:") == Some("1")
+            })
+        };
+        loop {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+            let writers: Vec<_> = tasks.filter_map(given_up).collect();
+            if !writers.is_empty() && writers.iter().all(|given_up| *given_up) {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{writers:?}");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn a_full_queue_drops_and_counts() {
         let counters = Counters::default();
-        let place = Mutex::new(Place::Off);
-        let (on, stop) = (AtomicBool::new(true), AtomicBool::new(false));
-        let log = Log { queue: ArrayQueue::new(2), place, on, stop };
+        let log = Log::new(2, true);
         (0..5).for_each(|_| log.push(record(End::Done), &counters));
         assert_eq!(counters.log_lines_dropped.get(), 3);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fourwave::{ConnId, Duration, Instant, TimerId};
 
 use crate::live::{Front, Pool, Target};
+use crate::log::End;
 use crate::proxy_protocol::{Header, Reader};
 
 /// A direction: whose bytes they are.
@@ -32,6 +33,9 @@ pub(crate) enum Phase {
     Connecting,
     /// Bytes go both ways.
     Relaying,
+    /// One side has ended by an error. What it had said goes to the other, which is reset behind that: this is to be said of it then,
+    /// and so long after the last look it is looked at next.
+    Ending(End, Duration),
 }
 
 /// Names a session, and no other after it.
@@ -72,6 +76,8 @@ pub(crate) struct Session {
     pub(crate) kept: Option<Vec<u8>>,
     /// What is to be said to this backend again, before anything else.
     pub(crate) again: Vec<u8>,
+    /// In [`Phase::Ending`]: what the side that has ended had said, and the other has no room for yet.
+    pub(crate) rest: Vec<u8>,
     /// When bytes went last.
     pub(crate) active: Instant,
     pub(crate) front: Arc<Front>,
@@ -110,6 +116,7 @@ impl Session {
             bytes: [0; 2],
             kept: Some(Vec::new()),
             again: Vec::new(),
+            rest: Vec::new(),
             active: now,
             front,
             target: None,
@@ -218,6 +225,7 @@ impl Session {
                 let most = [pool.idle_timeout, half].into_iter().flatten().min()?;
                 return Some(self.active + most);
             }
+            Phase::Ending(_, next) => next,
         };
         Some(self.since + within)
     }

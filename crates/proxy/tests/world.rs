@@ -423,7 +423,8 @@ fn a_check_asks_over_http_and_takes_the_statuses_expected() {
 
 fn reload(lab: &mut Lab, text: &str) {
     let mut told = Vec::new();
-    lab.control
+    let missed = lab
+        .control
         .reload(
             Config::parse(text).unwrap(),
             |_, message| {
@@ -433,6 +434,7 @@ fn reload(lab: &mut Lab, text: &str) {
             1,
         )
         .unwrap();
+    assert_eq!(missed, 0);
     let (now, near) = (lab.world.now(), &mut lab.world.a);
     for message in told {
         let app = &mut near.app;
@@ -467,6 +469,16 @@ fn a_reload_is_for_new_connections_and_drops_none() {
     assert_eq!(lab.seen(lab.at(8003)).got, b"four");
     assert_eq!([old, new, other].map(|conn: ConnId| lab.seen(conn).closed), [None; 3]);
     assert_eq!(lab.ends(), []);
+}
+
+/// Of a shard that could not be told it is not said that all goes on as before: the new configuration is in place.
+#[test]
+fn a_reload_that_not_all_shards_heard_of_is_in_place() {
+    let lab = Lab::new(&file("", "", &[8001]), &SERVING);
+    let second = Config::parse(&file("", "", &[8002])).unwrap();
+    assert_eq!(lab.control.reload(second.clone(), |shard, _| shard == 1, 3).unwrap(), 2);
+    assert_eq!(lab.control.config(), second);
+    assert_eq!((lab.counter("reloads"), lab.counter("reloads_refused")), (1, 0));
 }
 
 /// A limit that a reload raises lets those in that wait.

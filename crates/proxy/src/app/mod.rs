@@ -22,6 +22,12 @@ use crate::session::{Key, Phase, Session, Sessions, Side};
 
 /// Between two rounds in which every backend was tried.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Until it is looked at first whether one side has taken what the other had said ahead of its reset, and at the most between two
+/// looks: each time twice as long.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const MOST_LOOK: Duration = Duration::from_millis(250);
+/// How long it may take none of that, where no time is set for half of a connection.
+const TAKES: Duration = Duration::from_secs(60);
 /// The bit of a timer's key that says it is a health check's.
 const CHECK: u64 = 1 << 63;
 
@@ -136,6 +142,7 @@ impl Proxy {
                 self.shared.counters.connects_timed_out.one();
                 self.on_no_connection(io, index);
             }
+            Phase::Ending(end, looked) => self.look_at_end(io, index, end, looked),
             Phase::Relaying if session.is_half_closed() => self.end(io, index, End::HalfClosedTimeout),
             Phase::Relaying => self.end(io, index, End::IdleTimeout),
         }
@@ -265,6 +272,7 @@ impl App for Proxy {
         if let Some(Role::Session(index, side)) = self.roles.get(conn).copied() {
             let from = if side == Side::Client { Side::Backend } else { Side::Client };
             self.pump(io, index, from);
+            self.push_rest(io, index);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Bytes, ends of file and resets, from each side to the other.
 
-use fourwave::{ConnId, ConnectionError, Half, Io};
+use fourwave::{ConnId, ConnectionError, Duration, Half, Io};
 
-use super::Proxy;
+use super::{FIRST_LOOK, MOST_LOOK, Proxy, TAKES};
 use crate::log::End;
 use crate::session::{Phase, Session, Side};
 
@@ -90,11 +90,13 @@ impl Proxy {
     /// A side's connection is over.
     pub(super) fn on_side_closed(&mut self, io: &mut Io<'_>, index: u32, side: Side, error: Option<ConnectionError>) {
         let Some(session) = self.sessions.at(index) else { return };
-        match side {
-            Side::Client => session.client = None,
-            Side::Backend => session.backend = None,
-        }
+        let gone = match side {
+            Side::Client => session.client.take(),
+            Side::Backend => session.backend.take(),
+        };
         match (side, error) {
+            // It waits for nothing else.
+            _ if let Phase::Ending(end, _) = session.phase => self.end(io, index, end),
             (_, None) if session.client.is_none() && session.backend.is_none() => self.end(io, index, End::Done),
             // The other one has something to do yet; the backend has room for another already.
             (Side::Backend, None) if matches!(session.phase, Phase::Relaying) => self.leave_backend(io, index),
@@ -104,10 +106,64 @@ impl Proxy {
                 self.on_no_connection(io, index);
             }
             (_, None) => {}
-            (Side::Client, Some(ConnectionError::Reset)) => self.end(io, index, End::ClientReset),
-            (Side::Client, Some(_)) => self.end(io, index, End::ClientLost),
-            (Side::Backend, Some(ConnectionError::Reset)) => self.end(io, index, End::BackendReset),
-            (Side::Backend, Some(_)) => self.end(io, index, End::BackendLost),
+            (Side::Client, Some(ConnectionError::Reset)) => self.pass_on_end(io, index, side, gone, End::ClientReset),
+            (Side::Client, Some(_)) => self.pass_on_end(io, index, side, gone, End::ClientLost),
+            (Side::Backend, Some(ConnectionError::Reset)) => self.pass_on_end(io, index, side, gone, End::BackendReset),
+            (Side::Backend, Some(_)) => self.pass_on_end(io, index, side, gone, End::BackendLost),
+        }
+    }
+
+    /// A side has ended by an error. The other is to have what it had said, as it would without a proxy, and the reset behind it:
+    /// one that left at once would overtake all that waits for the end of this turn, or for an acknowledgment.
+    fn pass_on_end(&mut self, io: &mut Io<'_>, index: u32, side: Side, gone: Option<ConnId>, end: End) {
+        let Some(session) = self.sessions.at(index) else { return };
+        let (Phase::Relaying, Some(to)) = (&session.phase, session.ends(side).1) else {
+            return self.end(io, index, end);
+        };
+        // Behind what is to be said again first there is nothing to be said without that.
+        if let Some(from) = gone.filter(|_| side == Side::Backend || session.again.is_empty()) {
+            session.bytes[side as usize] += io.forward(from, to).unwrap_or(0) as u64;
+            session.rest = vec![0; io.unread(from).unwrap_or(0)];
+            let read = io.read(from, &mut session.rest).unwrap_or(0);
+            session.rest.truncate(read);
+        }
+        if side == Side::Backend {
+            self.leave_backend(io, index);
+        }
+        self.look_at_end(io, index, end, Duration::ZERO);
+    }
+
+    /// Ends it, if the side that is left has taken all, or nothing for too long. `looked`: so long ago it was looked at last.
+    pub(super) fn look_at_end(&mut self, io: &mut Io<'_>, index: u32, end: End, looked: Duration) {
+        let now = io.now();
+        self.push_rest(io, index);
+        let Some(session) = self.sessions.at(index) else { return };
+        let left = session.client.or(session.backend).and_then(|conn| io.info(conn).ok());
+        let queued = left.map_or(0, |info| u64::from(info.send_queue_bytes)) + session.rest.len() as u64;
+        if looked == Duration::ZERO || std::mem::replace(&mut session.queued_bytes, queued) != queued {
+            (session.active, session.queued_bytes) = (now, queued);
+        }
+        let most = session.pool().config.half_closed_timeout.unwrap_or(TAKES);
+        if queued == 0 || now >= session.active + most {
+            return self.end(io, index, end);
+        }
+        let next = if looked == Duration::ZERO { FIRST_LOOK } else { MOST_LOOK.min(looked * 2) };
+        (session.phase, session.since) = (Phase::Ending(end, next), now);
+        self.arm(io, index);
+    }
+
+    /// There is room for more of what a side had said that has ended.
+    pub(super) fn push_rest(&mut self, io: &mut Io<'_>, index: u32) {
+        let Some(session) = self.sessions.at(index) else { return };
+        let (side, to) = match (session.client, session.backend) {
+            (Some(to), _) => (Side::Backend, to),
+            (None, Some(to)) => (Side::Client, to),
+            (None, None) => return,
+        };
+        if !session.rest.is_empty() {
+            let said = io.send(to, &session.rest).unwrap_or(session.rest.len());
+            session.bytes[side as usize] += said as u64;
+            session.rest.drain(..said);
         }
     }
 }

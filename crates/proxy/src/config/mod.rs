@@ -243,10 +243,22 @@ impl Config {
             let until = error.span().map_or("", |span| text.get(..span.start).unwrap_or(text));
             let line = until.matches('\n').count() + 1;
             let written = text.lines().nth(line - 1).unwrap_or_default().trim();
-            ConfigError::Syntax { line, message: sentence(error.message(), written) }
+            let no_table = text.parse::<toml::Table>().is_err();
+            let hint = quotes_hint(no_table, written, error.message());
+            ConfigError::Syntax { line, message: sentence(error.message(), written) + hint }
         })?;
         check::config(raw)
     }
+}
+
+/// What to add to what the parser says of a line: it takes a text without quotes for the beginning of a number, a date or `true`.
+/// `no_table`: the file is not well formed, whatever its keys.
+#[must_use]
+pub fn quotes_hint(no_table: bool, line: &str, said: &str) -> &'static str {
+    let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+    let text = value.contains(|c: char| c.is_alphabetic() || "./:-".contains(c));
+    let lacks_quotes = text && !value.starts_with(['"', '\'', '[', '{']);
+    if no_table && lacks_quotes && !said.contains("duplicate") { "; texts stand in quotes" } else { "" }
 }
 
 /// What the parser says; of a value of the wrong type also the field, which the parser leaves out.

@@ -199,6 +199,8 @@ fn a_mistake_is_named() {
         ),
         (with("[[pool.backend]]", "[[pool.backends]]"), ["line 9", "unknown field", "backends"]),
         (with("pool = \"web\"", "pool = 5"), ["line 5: ", "`pool = 5` is not allowed", "a string is expected"]),
+        (with("\"10.0.0.1:80\"", "10.0.0.1:80"), ["line 4: ", "; texts stand", "in quotes"]),
+        (format!("access-log = /var/log/access.log\n{SMALL}"), ["line 1: ", "; texts stand", "in quotes"]),
         (format!("buffer = \"big\"\n{SMALL}"), ["line 1: ", "`buffer = \"big\"`", "a whole number is expected"]),
     ] {
         let said = wrong(&text);

@@ -1,5 +1,5 @@
 //! A proxy, and a host with its clients and servers, in virtual time.
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, dead_code)]
 
 use proxy::{Config, Connections, Control, Proxy};
 use sim::stack::{
