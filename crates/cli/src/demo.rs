@@ -11,7 +11,7 @@ use crate::args::Stack;
 use crate::bench::{self, BenchReport, strings};
 use crate::internal::{self, BulkReport, PROGRESS, ShortReport};
 use crate::job::Job;
-use crate::lab::{self, Lab, LabConfig};
+use crate::lab::{self, Lab};
 use crate::out::{self, Progress};
 use crate::ss;
 use crate::stop::{Interrupted, Stop};
@@ -52,10 +52,10 @@ struct LeftOver {
 
 /// Runs the demo; the lab is gone at the end, whatever happens.
 pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let lab = Lab::claim("demo")?;
+    let mut lab = Lab::claim("demo")?;
     let mut progress = Progress::new();
     progress.now("building the lab …");
-    lab.up(LabConfig::default())?;
+    lab.up_alone("demo")?;
     progress.done(&format!(
         "lab      {} {} {}  <-- veth -->  {} {} {}",
         lab::A.namespace,

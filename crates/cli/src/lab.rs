@@ -98,6 +98,18 @@ pub(crate) struct Status {
     pub(crate) problems: Vec<String>,
 }
 
+/// `lab status` found no lab that could be used, and has said so.
+#[derive(Debug)]
+pub(crate) struct NotUp;
+
+impl fmt::Display for NotUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the lab is not as it should be")
+    }
+}
+
+impl std::error::Error for NotUp {}
+
 /// `fourwave lab`.
 pub(crate) fn run(args: &LabArgs) -> anyhow::Result<()> {
     match &args.command {
@@ -125,7 +137,10 @@ pub(crate) fn run(args: &LabArgs) -> anyhow::Result<()> {
         }
         LabCommand::Status { json } => {
             require_root("lab status")?;
-            print_status(&inspect::status()?, *json)
+            let status = inspect::status()?;
+            print_status(&status, *json)?;
+            // What it says is the result, on stdout; scripts see by the end whether there is a lab to use.
+            if status.up { Ok(()) } else { Err(NotUp.into()) }
         }
     }
 }
@@ -190,6 +205,16 @@ impl Lab {
             bail!("the lab was built but is not as it should be: {}", status.problems.join(", "));
         }
         Ok(found)
+    }
+
+    /// Makes the lab for this command alone, which takes it down at the end: not one in which somebody may be at work.
+    /// What a crash left half-built is nobody's.
+    pub(crate) fn up_alone(&mut self, who: &str) -> anyhow::Result<()> {
+        if inspect::status()?.up {
+            self.keep = true;
+            bail!("there is a lab already, which `fourwave {who}` would take down: `fourwave lab down` first");
+        }
+        self.up(LabConfig::default()).map(|_| ())
     }
 
     /// Makes the lab be there with whatever parameters; leaves it at the end if it was there before.

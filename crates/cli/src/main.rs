@@ -26,17 +26,20 @@ mod stop;
 mod top;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::args::{Cli, Command, UsageError};
-use crate::stop::Stop;
+use crate::stop::{LAST_GRACE, Stop};
 
 fn main() -> ExitCode {
+    fourwave::map_large_areas();
     let cli = Cli::parse();
     out::log_to_stderr(cli.verbose);
     match run(cli).and_then(|()| out::lost()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<lab::NotUp>() => ExitCode::FAILURE,
         Err(error) => {
             say!("fourwave: {}", out::sentence(&error));
             let wrong_arguments = error.is::<UsageError>();
@@ -47,6 +50,15 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let stop = Stop::install(cli.exit_with_parent)?;
+    match cli.command {
+        // It waits for files that may be pipes, and looks at nothing else.
+        Command::Report(_) => stop.exit_when_asked(1, Duration::ZERO),
+        // These may wait for who reads what they write.
+        Command::Ss(_) | Command::Top(_) | Command::Pcap(_) | Command::Doctor(_) => {
+            stop.exit_when_asked(2, LAST_GRACE);
+        }
+        _ => {}
+    }
     match cli.command {
         Command::Lab(args) => lab::run(&args),
         Command::Demo(args) => demo::run(&args.resolve()?, &stop),

@@ -1,5 +1,6 @@
 //! `fourwave proxy`: the TCP proxy, its signals, and its end.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     if let Some(address) = config.at.metrics {
         builder = builder.metrics(Endpoint::new(address).with(control.metrics()));
     }
-    let running = builder.start_each(|place| control.app(place))?;
+    let running = stack::started(builder, |place| control.app(place), stop)?;
     if !config.at.keep_privileges {
         fourwave::drop_privileges()?;
     }
@@ -60,7 +61,6 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     stack::trace_on_signal(&running, stop);
 
     let mut supervisor = Supervisor::ready(&running);
-    let again = Arc::new(AtomicBool::new(false));
     while !stop.requested() && !running.is_finished() {
         if status.swap(false, Ordering::Relaxed) {
             say_status(&control)?;
@@ -68,7 +68,12 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         if reload.swap(false, Ordering::Relaxed) {
             supervisor.reloading();
             let said = match reloaded(config, &control, &running) {
-                Ok(what) => format!("reloaded {}: {what}", config.file.display()),
+                Ok(Reloaded { what, missed: 0 }) => format!("reloaded {}: {what}", config.file.display()),
+                Ok(Reloaded { what, missed }) => format!(
+                    "reloaded {}: {what}; but {missed} of {} shards could not be told and go on as before: reload it again",
+                    config.file.display(),
+                    running.shards()
+                ),
                 Err(error) => format!("not reloaded, all goes on as before: {}", out::sentence(&error)),
             };
             supervisor.reloaded(&said);
@@ -78,15 +83,14 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         stop.sleep(LOOK);
     }
     let asked = stop.requested();
+    let mut again = stop.again();
     running.stop();
     supervisor.stopping();
-    let second = Arc::clone(&again);
-    stop.on_request(move || second.store(true, Ordering::Relaxed));
     while !running.is_finished() {
         if status.swap(false, Ordering::Relaxed) {
             say_status(&control)?;
         }
-        if again.swap(false, Ordering::Relaxed) {
+        if again.asked() {
             running.stop();
         }
         supervisor.look();
@@ -119,24 +123,51 @@ fn connections(at: &StackConfig) -> Connections {
     Connections { listen: stack::listen_options(&at.tcp), keepalive, user_timeout, profile: stack::profile(&at.tcp) }
 }
 
+/// A new configuration that is in place.
+struct Reloaded {
+    what: String,
+    /// Shards that have not heard of it.
+    missed: u16,
+}
+
 /// Reads the file again, and does what it says from now on; nothing has changed after an error.
-fn reloaded(config: &Config, control: &Control, running: &Running<Proxy>) -> anyhow::Result<String> {
-    let new = prepared(config, control, running).inspect_err(|_| control.refuse_reload())?;
+fn reloaded(config: &Config, control: &Control, running: &Running<Proxy>) -> anyhow::Result<Reloaded> {
+    let mut taken = Taken { running, ports: Vec::new() };
+    let new = prepared(config, control, &mut taken).inspect_err(|_| control.refuse_reload())?;
     let what = summary(&new);
     let poster = running.poster();
-    control.reload(new, |shard, message| poster.post(shard, message).is_ok(), poster.shards())?;
-    Ok(what)
+    let missed = control.reload(new, |shard, message| poster.post(shard, message).is_ok(), poster.shards())?;
+    taken.ports.clear();
+    Ok(Reloaded { what, missed })
 }
 
 /// What is in the file now, with the ports that it takes.
-fn prepared(config: &Config, control: &Control, running: &Running<Proxy>) -> anyhow::Result<::proxy::Config> {
+fn prepared(config: &Config, control: &Control, taken: &mut Taken<'_>) -> anyhow::Result<::proxy::Config> {
     let new = read_proxy(&config.file)?;
     control.check_reload(&new)?;
     let (added, _) = control.changes(&new);
     for address in added {
-        running.claim(address)?;
+        if taken.running.claim(address)? {
+            taken.ports.push(address);
+        }
     }
     Ok(new)
+}
+
+/// Ports that a reload has taken: the kernel gets them back if nothing comes of it.
+struct Taken<'a> {
+    running: &'a Running<Proxy>,
+    ports: Vec<SocketAddr>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for port in &self.ports {
+            if let Err(error) = self.running.give_back(*port) {
+                tracing::warn!("{port} is refused to everybody until the proxy ends: {error}");
+            }
+        }
+    }
 }
 
 fn say_status(control: &Control) -> anyhow::Result<()> {

@@ -10,8 +10,8 @@ use fourwave::control::{self, Count, Filter, How, Process, Row};
 use serde::Serialize;
 
 use crate::args::{Ss, SsAction};
-use crate::out;
 use crate::stop::Stop;
+use crate::{out, say};
 pub(crate) use table::bytes;
 use table::line;
 
@@ -63,7 +63,7 @@ fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
         out::result(&table::head());
     }
     let mut rows = out::JsonList::new(args.json);
-    let result = found.iter().try_for_each(|process| {
+    let result = each_that_answers(&found, |process| {
         each(process, &args.filter, |row| {
             if args.json {
                 rows.add(&row);
@@ -80,46 +80,63 @@ fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
     result
 }
 
+/// One that is silent hides none of the others: each is told, the last by the error.
+fn each_that_answers<P>(found: &[P], mut ask: impl FnMut(&P) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut last = Ok(());
+    for process in found {
+        if let Err(error) = ask(process)
+            && let Err(before) = std::mem::replace(&mut last, Err(error))
+        {
+            say!("fourwave: {}", out::sentence(&before));
+        }
+    }
+    last
+}
+
 fn end(args: &Ss, how: How) -> anyhow::Result<()> {
     let mut connections = 0;
-    for process in processes(args.pid)? {
-        connections += process.end(&args.filter, how).with_context(|| silent(&process))?;
-    }
+    let result = each_that_answers(&processes(args.pid)?, |process| {
+        connections += process.end(&args.filter, how).with_context(|| silent(process))?;
+        Ok(())
+    });
     let (name, was) = match how {
         How::Kill => ("kill", "reset"),
         How::Close => ("close", "closed: their FINs follow what is queued"),
     };
     if args.json {
-        return out::json(&Ended { how: name, connections });
+        out::json(&Ended { how: name, connections })?;
+    } else {
+        let what = if connections == 1 { "connection was" } else { "connections were" };
+        out::result(&format!("{connections} {what} {was}"));
     }
-    let what = if connections == 1 { "connection was" } else { "connections were" };
-    out::result(&format!("{connections} {what} {was}"));
-    Ok(())
+    result
 }
 
 fn show_steering(args: &Ss) -> anyhow::Result<()> {
-    let verdicts = steering(args.pid)?;
+    let (verdicts, result) = steering(&processes(args.pid)?);
     if args.json {
-        return out::json(&verdicts);
+        out::json(&verdicts)?;
+        return result;
     }
     for row in verdicts {
         out::result(&format!("{:<12}{:<24}{:>16}", row.pid, row.verdict, row.packets));
     }
-    Ok(())
+    result
 }
 
 fn show_counters(args: &Ss) -> anyhow::Result<()> {
-    let counters = counters(args.pid)?;
+    let (counters, result) = counters(&processes(args.pid)?);
     if args.json {
-        return out::json(&counters);
+        out::json(&counters)?;
+        return result;
     }
     for row in counters.iter().filter(|row| row.value > 0) {
         out::result(&format!("{:<12}{:<36}{:>16}", row.pid, row.counter, row.value));
     }
-    Ok(())
+    result
 }
 
-fn silent(process: &Process) -> String {
+pub(crate) fn silent(process: &Process) -> String {
     format!("process {} does not answer", process.pid)
 }
 
@@ -137,27 +154,29 @@ pub(crate) fn connections(pid: Option<u32>) -> anyhow::Result<Vec<Row>> {
     Ok(all)
 }
 
-/// The XDP program's counters of one process, or of all that run.
-fn steering(pid: Option<u32>) -> anyhow::Result<Vec<Verdict>> {
+/// The XDP program's counters of those that answer, and what to say of the others.
+fn steering(found: &[Process]) -> (Vec<Verdict>, anyhow::Result<()>) {
     let mut all = Vec::new();
-    for process in processes(pid)? {
-        let asked = process.steering().with_context(|| silent(&process));
+    let result = each_that_answers(found, |process| {
+        let asked = process.steering().with_context(|| silent(process))?;
         let verdict = |count: Count| Verdict { pid: process.pid, verdict: count.name, packets: count.value };
-        all.extend(asked?.into_iter().map(verdict));
-    }
-    Ok(all)
+        all.extend(asked.into_iter().map(verdict));
+        Ok(())
+    });
+    (all, result)
 }
 
-/// The stack's counters of one process, or of all that run.
-fn counters(pid: Option<u32>) -> anyhow::Result<Vec<Counter>> {
+/// The stack's counters of those that answer, and what to say of the others.
+fn counters(found: &[Process]) -> (Vec<Counter>, anyhow::Result<()>) {
     let mut all = Vec::new();
-    for process in processes(pid)? {
-        let asked = process.counters().with_context(|| silent(&process));
+    let result = each_that_answers(found, |process| {
+        let asked = process.counters().with_context(|| silent(process))?;
         let counter =
             |count: Count| Counter { pid: process.pid, counter: count.name, value: count.value, shards: count.shards };
-        all.extend(asked?.into_iter().map(counter));
-    }
-    Ok(all)
+        all.extend(asked.into_iter().map(counter));
+        Ok(())
+    });
+    (all, result)
 }
 
 /// The process asked for, or all; an error if there is none of that number.
@@ -171,4 +190,25 @@ pub(crate) fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each_that_answers;
+    use anyhow::bail;
+
+    #[test]
+    fn those_that_answer_are_asked_behind_one_that_is_silent() {
+        let mut asked = Vec::new();
+        let result = each_that_answers(&[1, 2, 3, 4], |pid| {
+            asked.push(*pid);
+            if pid % 2 == 1 {
+                bail!("process {pid} does not answer")
+            }
+            Ok(())
+        });
+        assert_eq!(asked, [1, 2, 3, 4]);
+        assert_eq!(result.unwrap_err().to_string(), "process 3 does not answer");
+        assert!(each_that_answers(&[2, 4], |_| Ok(())).is_ok());
+    }
 }

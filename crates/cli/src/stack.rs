@@ -1,15 +1,13 @@
 //! From flags to a running stack, for every command that needs one.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use fourwave::control::Count;
 use fourwave::metrics::Endpoint;
 use fourwave::trace::Tracer;
-use fourwave::{Address, App, ConnId, Dad, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
+use fourwave::{Address, App, ConnId, Dad, Error, Io, Keepalive, ListenOptions, Place, Running, Settings, Stack};
 
 use crate::args::{
     self, Congestion, CopyMode, Ecn, Idle, KernelWait, LimitArgs, Profile, Queues, StackConfig, SynCookies, TcpConfig,
@@ -245,6 +243,16 @@ pub(crate) fn duration(time: Duration) -> fourwave::Duration {
     fourwave::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Starts a stack; not if the end is asked for meanwhile.
+pub(crate) fn started<A: App + Send + 'static>(
+    stack: Stack,
+    make: impl FnMut(Place) -> A,
+    stop: &Stop,
+) -> Result<Running<A>, Error> {
+    let running = stack.interrupt(stop.flag()).start_each(make)?;
+    if stop.requested() { Err(Error::Interrupted) } else { Ok(running) }
+}
+
 /// Runs an application on each shard until the end is asked for, or until one ends by itself; gives them back.
 pub(crate) fn run_to_end<A: App + Send + 'static>(
     stack: Stack,
@@ -263,7 +271,7 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
     ready: impl FnOnce(&Running<A>),
 ) -> anyhow::Result<(Vec<A>, Vec<Count>)> {
     let keep = stack.keeps_privileges();
-    let running = stack.start_each(make)?;
+    let running = started(stack, make, stop)?;
     // What is open needs none any more, and nothing is to be opened.
     if !keep {
         fourwave::drop_privileges()?;
@@ -280,14 +288,12 @@ pub(crate) fn run_and_count<A: App + Send + 'static>(
         supervisor.look();
         stop.sleep(LOOK);
     }
+    // Asked for again, the end comes now.
+    let mut again = stop.again();
     running.stop();
     supervisor.stopping();
-    // Asked for again, the end comes now.
-    let again = Arc::new(AtomicBool::new(false));
-    let second = Arc::clone(&again);
-    stop.on_request(move || second.store(true, Ordering::Relaxed));
     while !running.is_finished() {
-        if again.swap(false, Ordering::Relaxed) {
+        if again.asked() {
             running.stop();
         }
         supervisor.look();

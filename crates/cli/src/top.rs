@@ -6,6 +6,8 @@ mod screen;
 use std::io::IsTerminal;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
+use fourwave::control::Process;
 use serde::Serialize;
 
 use crate::args::Top;
@@ -34,7 +36,7 @@ pub(crate) fn run(args: &Top, stop: &Stop) -> anyhow::Result<()> {
         if stop.requested() || out::nobody_reads() {
             break Ok(());
         }
-        let lines = args.lines.or_else(|| screen.as_ref()?.room(before.shards())).unwrap_or(LINES);
+        let lines = args.lines.or_else(|| screen.as_ref()?.room(before.heads())).unwrap_or(LINES);
         let now = match look(args, lines, Some(&before), stop) {
             Ok(now) => now,
             Err(error) => break Err(error),
@@ -67,17 +69,31 @@ fn look(args: &Top, lines: usize, before: Option<&Sample>, stop: &Stop) -> anyho
     let at_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let mut sample = Sample::new(Instant::now(), at_unix_s, before.map_or(0, |before| before.frames));
     for process in processes(args.pid)? {
-        match process.counters() {
-            Ok(counts) => sample.count(process.pid, &counts),
+        let asked = ask(&process, args, lines, &mut sample, before, stop);
+        match asked {
+            Ok(()) => {}
+            Err(error) if args.pid.is_some() => return Err(error),
             // It has ended just now.
-            Err(_) if args.pid.is_none() => continue,
-            Err(error) => anyhow::bail!("process {} does not answer: {error}", process.pid),
+            Err(_) if processes(Some(process.pid)).is_err() => {}
+            Err(_) => sample.add_silent(process.pid),
         }
-        ss::each(&process, &args.filter, |row| {
-            sample.add(row, before, args.sort, lines);
-            !stop.requested()
-        })?;
     }
     sample.keep(args.sort, lines);
     Ok(sample)
+}
+
+fn ask(
+    process: &Process,
+    args: &Top,
+    lines: usize,
+    sample: &mut Sample,
+    before: Option<&Sample>,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let counts = process.counters().with_context(|| ss::silent(process))?;
+    sample.count(process.pid, &counts);
+    ss::each(process, &args.filter, |row| {
+        sample.add(row, before, args.sort, lines);
+        !stop.requested()
+    })
 }

@@ -88,7 +88,7 @@ fn bench_of_the_kernel_has_its_keys() {
             assert!(report["rtt"][point][key].as_u64().unwrap() > 0, "{point} {key}");
         }
     }
-    assert_eq!(json(&ok(&["lab", "status", "--json"]))["up"], false, "it was not there before");
+    common::lab_not_up(); // it was not there before
 }
 
 /// An echo server in this process, for one connection: its address, and where it tells of each message.
@@ -323,4 +323,67 @@ fn its_connections_are_listed() {
     let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
     let remote = stream.local_addr().unwrap().to_string();
     assert_eq!(rows, [(address.to_string().into(), remote.into(), "ESTABLISHED".into())]);
+}
+
+/// A shard without a connection has no part in anything: not in the seconds, and nobody waits for it.
+#[test]
+fn a_sweep_over_fewer_connections_than_shards_has_the_seconds_it_took() {
+    let (_server, echo) = server("echo", "epoll");
+    let target = echo.to_string();
+    let mut ping = fourwave(&["ping", &target, "--stack", "kernel", "--cores", "0,1", "--count", "50", "--json"]);
+    let output = ping.args(["--sweep", "size=64,128", "--timeout-s", "20"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = json(&String::from_utf8(output.stdout).unwrap());
+    for step in report["sweep"].as_array().unwrap() {
+        let seconds = step["seconds"].as_array().unwrap();
+        let length: f64 = seconds.iter().map(|second| second["length_s"].as_f64().unwrap()).sum();
+        assert_eq!(step["count"], 50);
+        // A tenth of the time-out at the most, of which half was waited for.
+        assert!(length < step["duration_s"].as_f64().unwrap() + 2.0, "{step:#}");
+    }
+}
+
+/// One that takes `bytes` of each connection, and resets it.
+fn resetting(bytes: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut taken = vec![0; bytes];
+            let _ = stream.read_exact(&mut taken);
+            // What is left unread makes its end a reset (RFC 2525 section 2.17).
+            let _ = stream.peek(&mut [0]);
+        }
+    });
+    address
+}
+
+/// Exit code 0 is "done": not of bytes that did not go, of a measurement that did not begin, or of connections that went away.
+#[test]
+fn a_load_that_came_to_nothing_is_a_failure_behind_its_report() {
+    let load = |target: SocketAddr, flags: &str| {
+        let target = target.to_string();
+        let mut command = fourwave(&["load", "tcp", &target, "--stack", "kernel", "--json"]);
+        let output = command.args(flags.split(' ')).output().unwrap();
+        (output.status.code(), stderr(&output), json(&String::from_utf8(output.stdout).unwrap()))
+    };
+    let (code, said, report) = load(resetting(300_000), "--mode bulk --bytes 10000000");
+    assert_eq!((code, &report["resets"]), (Some(1), &1.into()), "{said}");
+    assert!(said.contains(" of 10000000 bytes went to"), "{said}");
+
+    let (code, said, report) = load(resetting(300_000), "--mode bulk --seconds 5");
+    let measured = (&report["bytes_sent"], &report["gbit_per_s"]);
+    assert_eq!((code, measured), (Some(1), (&0.into(), &0.0.into())), "{said}");
+    assert!(said.contains("lasted until measuring began"), "{said}");
+
+    let (_server, discard) = server("discard", "epoll");
+    let (code, said, _) = load(discard, "--mode bulk --direction both --seconds 0.3 --warmup 0 --timeout-s 1");
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(load(discard, "--mode bulk --bytes 1000000").0, Some(0));
+
+    let flags = "--mode idle --connections 5 --seconds 0.5 --think-ms 100 --request-bytes 10";
+    let (code, said, report) = load(resetting(5), flags);
+    assert_eq!((code, &report["lasted"]), (Some(1), &0.into()), "{said}");
+    assert!(said.contains("none of the 5 connections"), "{said}");
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::limits::parse_ring;
+use super::limits::{FRAMES, MAX_CONNECTIONS, POOL_BYTES, TRACE_RECORDS, parse_ring, within};
 use super::parse::{parse_list, parse_min_rto, parse_patience, parse_prefix, parse_queues, parse_time_wait};
 use super::syn_limit::parse_rate;
-use super::tcp::{BUFFERS, MOST_HALF_OPEN, parse_syn_cookies};
+use super::tcp::{BUFFERS, HALF_OPEN, parse_syn_cookies};
 use super::{
     Congestion, CopyMode, Ecn, Idle, LimitArgs, ListenArgs, NumberList, Prefix, Profile, Queues, Stack, SynCookies,
     SynLimitArgs, TcpArgs, TxChecksum, UsageError, XdpMode,
@@ -34,6 +34,7 @@ pub(super) struct FileArgs {
     pub(super) copy: Option<CopyMode>,
     pub(super) tx_checksum: Option<TxChecksum>,
     pub(super) metrics: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "trace_records")]
     pub(super) trace_records: Option<u32>,
     pub(super) trace_directory: Option<PathBuf>,
     #[serde(default)]
@@ -120,11 +121,18 @@ impl FileArgs {
 
     fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
+            let table = text.parse::<toml::Table>();
+            if table.as_ref().is_ok_and(|table| {
+                table.contains_key("listener") || table.get("stack").is_some_and(toml::Value::is_table)
+            }) {
+                return "this is a file for `fourwave proxy -c`: here the keys stand alone, without [stack]".into();
+            }
             let until = error.span().map_or("", |span| text.get(..span.start).unwrap_or(text));
             let line = until.matches('\n').count() + 1;
             // The message for people ends with the place in the file; the sentence is enough here.
             let message = error.message().replace('\n', " ");
-            format!("line {line}: {}", message.trim())
+            let hint = proxy::config::quotes_hint(table.is_err(), text.lines().nth(line - 1).unwrap_or(""), &message);
+            format!("line {line}: {}{hint}", message.trim())
         })
     }
 }
@@ -179,30 +187,33 @@ fn patience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 }
 
 fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let word = Word::deserialize(deserializer)?.0;
-    let backlog = word.parse().ok().filter(|n| *n <= MOST_HALF_OPEN);
-    let wrong = || D::Error::custom(format!("backlog `{word}` is no number from 0 to {MOST_HALF_OPEN}"));
-    backlog.map(Some).ok_or_else(wrong)
+    number(deserializer, "backlog", HALF_OPEN)
 }
 
 /// A number of a range, quoted or not.
-fn number<'de, D: Deserializer<'de>>(deserializer: D, name: &str, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
+fn number<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+    name: &str,
+    range: RangeInclusive<u64>,
+) -> Result<Option<T>, D::Error> {
     let word = Word::deserialize(deserializer)?.0;
-    let (least, most) = (range.start(), range.end());
-    let number = word.parse().ok().filter(|n| range.contains(n));
-    number.ok_or_else(|| D::Error::custom(format!("{name} `{word}` is no number from {least} to {most}")))
+    within(range)(&word).map(Some).map_err(|why| D::Error::custom(format!("{name} {why}")))
 }
 
 fn max_connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    Ok(u32::try_from(number(deserializer, "max-connections", 1..=1 << 30)?).ok())
+    number(deserializer, "max-connections", MAX_CONNECTIONS)
 }
 
 fn pool_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    number(deserializer, "pool-bytes", 16 << 10..=1 << 42).map(Some)
+    number(deserializer, "pool-bytes", POOL_BYTES)
 }
 
 fn frames<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    Ok(u32::try_from(number(deserializer, "frames", 128..=1 << 20)?).ok())
+    number(deserializer, "frames", FRAMES)
+}
+
+fn trace_records<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    number(deserializer, "trace-records", TRACE_RECORDS)
 }
 
 fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
@@ -218,10 +229,7 @@ fn syn_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Durati
 }
 
 fn buffer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let word = Word::deserialize(deserializer)?.0;
-    let bytes = word.parse().ok().filter(|n| BUFFERS.contains(n));
-    let (least, most) = (BUFFERS.start(), BUFFERS.end());
-    bytes.map(Some).ok_or_else(|| D::Error::custom(format!("a buffer of `{word}` is no number from {least} to {most}")))
+    number(deserializer, "a buffer of", BUFFERS)
 }
 
 #[cfg(test)]
@@ -285,7 +293,13 @@ mod tests {
             ("\ntime-wait = 0", ["line 2", "seconds", "1 to 240"]),
             ("syn-cookies = \"sometimes\"", ["line 1", "`sometimes`", "when-full"]),
             ("backlog = -1", ["line 1", "`-1`", "0 to 16777216"]),
+            ("\ntrace-records = 16777217", ["line 2", "`16777217`", "0 to 16777216"]),
+            ("frames = \"many\"", ["line 1", "`many`", "128 to 1048576"]),
             ("idle = \"busy\"\nidle = \"sleep\"", ["line 2", "duplicate", "key"]),
+            ("\ninterface = fw-a0", ["line 2", "; texts stand", "in quotes"]),
+            ("address = 10.77.0.1/24\nring = 64", ["line 1", "; texts stand", "in quotes"]),
+            ("[stack]\ninterface = \"eth0\"", ["file for `fourwave proxy -c`", "keys stand alone", "without [stack]"]),
+            ("[[listener]]\nname = \"web\"", ["file for `fourwave proxy -c`", "keys stand alone", "without [stack]"]),
         ];
         for (text, words) in cases {
             let why = FileArgs::parse(text).unwrap_err();
@@ -293,6 +307,16 @@ mod tests {
             for word in words {
                 assert!(why.contains(word), "{why:?} lacks {word:?}");
             }
+        }
+        for quoted in [
+            "interface = \"fw-a0",
+            "ring = 64 65",
+            "idle = \"lazy\"",
+            "backlog = -1",
+            "time-wait = 1.5\ntime-wait = 1.5",
+        ] {
+            let why = FileArgs::parse(quoted).unwrap_err();
+            assert!(!why.contains("in quotes"), "{why}");
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::{bench, demo};
     fourwave lab down\n\n\
     fw-a has fw-a0 (10.77.0.1/24, fd77::1/64), fw-b has fw-b0 (10.77.0.2/24, fd77::2/64). Transmit checksums, TSO, GSO\n\
     and GRO are off on both ends: a veth pair never finishes them, and AF_XDP would see the unfinished frames.\n\
-    `up` twice is fine, and repairs a lab that a crash left half-built; with other parameters it is built anew.")]
+    `up` twice is fine, and repairs a lab that a crash left half-built; with other parameters it is built anew.\n\
+    `status` ends with 0 if the lab is as it should be, and with 1 if there is none or it is incomplete.")]
 pub(crate) struct LabArgs {
     #[command(subcommand)]
     pub(crate) command: LabCommand,
@@ -30,7 +31,7 @@ pub(crate) enum LabCommand {
     Up(LabUpArgs),
     /// Take the lab down
     Down,
-    /// Say whether the lab is there and as it should be
+    /// Say whether the lab is there and as it should be; by the exit status too: 1 if it is not
     Status {
         /// One JSON document on stdout
         #[arg(long)]
@@ -63,7 +64,8 @@ impl LabUpArgs {
 #[command(after_help = "Examples:\n  \
     sudo fourwave demo\n  \
     sudo fourwave demo --mib 64 --rounds 3\n\n\
-    Runs in network namespaces of its own (`fourwave lab`), which it takes down at the end, also after Ctrl-C.")]
+    Runs in network namespaces of its own (`fourwave lab`), which it takes down at the end, also after Ctrl-C. So\n\
+    where a lab is up already it does not start: `fourwave lab down` first.")]
 pub(crate) struct DemoArgs {
     /// Bulk data each way
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536))]

@@ -9,6 +9,7 @@ use fourwave::SynLimit;
 use serde::Deserialize;
 
 use super::file::FileArgs;
+use super::limits::{TRACE_RECORDS, within};
 use super::parse::{NumberList, Prefix, Queues, parse_list, parse_prefix, parse_queues, parse_socket};
 use super::{LimitArgs, ListenArgs, TcpArgs, TcpConfig, UsageError};
 
@@ -177,7 +178,7 @@ pub(crate) struct StackArgs {
 
     /// What happened to connections is remembered in so many records of 32 bytes for each shard, 0 to 16777216 (`fourwave ss --trace`)
     /// [default: 65536]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(TRACE_RECORDS))]
     trace_records: Option<u32>,
 
     /// Where that is written to at SIGUSR2, and when a loop fails or stands still [default: where control sockets are]
@@ -284,9 +285,6 @@ impl StackArgs {
             ));
         }
         let trace_records = self.trace_records.or(file.trace_records);
-        if trace_records.is_some_and(|n| n > 1 << 24) {
-            return Err(UsageError("--trace-records is a number from 0 to 16777216".into()));
-        }
         let syn_limit = if listens { listen.syn_limit.resolve(stack)? } else { None };
         Ok(StackConfig {
             stack,

@@ -1,17 +1,19 @@
 //! Flags of the connections: what TCP does where there is a choice.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::SynLimitArgs;
+use super::limits::within;
 use super::parse::{parse_min_rto, parse_patience, parse_time_wait};
 
-/// Half-open connections of a listener, at most.
-pub(super) const MOST_HALF_OPEN: u32 = 1 << 24;
-/// Bytes that a connection may hold, at least and at most.
-pub(super) const BUFFERS: std::ops::RangeInclusive<u32> = 4096..=1 << 30;
+/// Half-open connections of a listener.
+pub(super) const HALF_OPEN: RangeInclusive<u64> = 0..=1 << 24;
+/// Bytes that a connection may hold.
+pub(super) const BUFFERS: RangeInclusive<u64> = 4096..=1 << 30;
 
 /// Explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -76,21 +78,17 @@ pub(crate) struct TcpArgs {
 
     /// Bytes a connection may hold unread or out of order, 4096 to 2^30; it gets there as the path can use them
     /// [default: 33554432]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(buffers()))]
+    #[arg(long, value_name = "BYTES", value_parser = within::<u32>(BUFFERS))]
     pub(super) receive_buffer: Option<u32>,
 
     /// Bytes a connection may hold unsent or unacknowledged, 4096 to 2^30; it gets there with the congestion window
     /// [default: 33554432]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(buffers()))]
+    #[arg(long, value_name = "BYTES", value_parser = within::<u32>(BUFFERS))]
     pub(super) send_buffer: Option<u32>,
 
     /// What connections are for; without it they are balanced, and what a command sends at once is not held back
     #[arg(long, value_enum)]
     pub(super) profile: Option<Profile>,
-}
-
-fn buffers() -> std::ops::RangeInclusive<i64> {
-    i64::from(*BUFFERS.start())..=i64::from(*BUFFERS.end())
 }
 
 /// Of a listener and what it accepts, as far as it was typed.
@@ -100,7 +98,7 @@ fn buffers() -> std::ops::RangeInclusive<i64> {
 )]
 pub(crate) struct ListenArgs {
     /// Connections that may be half open at once, 0 to 2^24 [default: 4096]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_HALF_OPEN)))]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(HALF_OPEN))]
     pub(super) backlog: Option<u32>,
 
     /// SYNs answered by a cookie: never, when-full (the backlog), always, or while N are half open [default: when-full]
@@ -190,6 +188,8 @@ pub(super) fn parse_syn_cookies(text: &str) -> Result<SynCookies, String> {
         "always" => return Ok(SynCookies::Always),
         _ => {}
     }
-    let number = text.parse().ok().filter(|n| *n <= MOST_HALF_OPEN).map(SynCookies::From);
-    number.ok_or(format!("`{text}` is neither never, when-full nor always, nor a number from 0 to {MOST_HALF_OPEN}"))
+    let number = within(HALF_OPEN)(text).map(SynCookies::From);
+    number.map_err(|_| {
+        format!("`{text}` is neither never, when-full nor always, nor a number from 0 to {}", HALF_OPEN.end())
+    })
 }

@@ -33,8 +33,9 @@ pub(super) struct OpenLoop {
     left: Option<u64>,
     /// Connections with room for a request, longest first. Some may be dead.
     free: VecDeque<ConnId>,
-    /// When one that was due found no connection with room.
-    pub(super) held: Option<Instant>,
+    /// Until when there was no connection with room, last. It is known in turns: `waits` is so from one that found none to the next.
+    held: Option<Instant>,
+    waits: bool,
     /// Begun, and neither answered nor given up.
     pub(super) outstanding: u64,
     /// When the last answer came.
@@ -53,6 +54,7 @@ impl OpenLoop {
             left: config.requests,
             free: VecDeque::new(),
             held: None,
+            waits: false,
             outstanding: 0,
             last_answer: None,
         })
@@ -78,6 +80,29 @@ impl OpenLoop {
                 self.end = Some(self.end.map_or(next, |end| end.min(next)));
             }
         }
+    }
+
+    /// What is due is begun now, as far as there is room. Who waited for room has found none until this turn: what has become due
+    /// meanwhile waited as well, though a loop that slept for want of room did not see it.
+    pub(super) fn looks(&mut self, now: Instant) {
+        if std::mem::take(&mut self.waits) {
+            self.held = Some(now);
+        }
+    }
+
+    /// Who was due last has found no room.
+    pub(super) const fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// An arrival that is due finds no room.
+    pub(super) fn finds_no_room(&mut self, now: Instant) {
+        (self.held, self.waits) = (Some(now), true);
+    }
+
+    /// Until when there was no room.
+    pub(super) const fn held(&self) -> Option<Instant> {
+        self.held
     }
 
     /// The next arrival is due, and waits for room.
@@ -154,8 +179,45 @@ impl Evenly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Sending;
 
     const MS: fourwave::Duration = fourwave::Duration::from_millis(1);
+
+    /// A server that stalls for half a second holds up what is due within it, whether the loop that has nothing to send on sleeps
+    /// meanwhile or not; what it gets to late behind that is its own doing.
+    #[test]
+    fn what_waits_for_room_is_held_back_and_the_loop_is_not_late() {
+        let start = Instant::ZERO;
+        let arrivals =
+            Arrivals::new(Rate::Constant(100), Gaps::Constant, (0, 1), Duration::ZERO, Duration::from_secs(1));
+        let mut open = OpenLoop {
+            arrivals,
+            start: Some(start),
+            end: Some(Duration::from_secs(1)),
+            left: None,
+            free: VecDeque::new(),
+            held: None,
+            waits: false,
+            outstanding: 0,
+            last_answer: None,
+        };
+        let mut sending = Sending::default();
+        let mut begin_all = |open: &mut OpenLoop, now: Instant| {
+            open.looks(now);
+            while let Some(due) = open.next().filter(|due| *due <= now) {
+                sending.begun(due, now, open.held());
+                open.advance(true);
+            }
+            (sending.sent, sending.late, sending.held_back)
+        };
+        assert_eq!(begin_all(&mut open, start), (1, 0, 0));
+        open.looks(start + MS * 10);
+        open.finds_no_room(start + MS * 10);
+        assert!(open.lags());
+        assert_eq!(begin_all(&mut open, start + MS * 500), (51, 0, 50));
+        assert!(!open.lags());
+        assert_eq!(begin_all(&mut open, start + MS * 525), (53, 2, 50));
+    }
 
     #[test]
     fn what_is_to_happen_evenly_does() {

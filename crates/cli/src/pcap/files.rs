@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use fourwave::capture::pcapng::{Interface, Packet, Section, Statistics, Writer};
-use fourwave::capture::{Counts, Frame, Queue};
+use fourwave::capture::{Counts, Frame, Moment, Queue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Config;
+use super::pipe::Pipe;
 use crate::measure::Machine;
+use crate::stop::Stop;
 
 /// Where it goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,21 +57,23 @@ pub(super) struct Files {
     /// Of what there is now, in their order; and how many there were.
     paths: VecDeque<PathBuf>,
     number: u64,
-    /// When the capture began, and this file; nanoseconds since 1970.
+    /// When the capture began, nanoseconds since 1970.
     began: u64,
-    file_began: u64,
-    now: u64,
+    /// When this file did, on the clock that nobody sets; not known before the first frame or mark.
+    file_began: Option<u64>,
+    now: Moment,
 }
 
 impl Files {
-    pub(super) fn open(target: &Target, config: &Config, queues: &[Queue]) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, queues: &[Queue], stop: &Stop) -> anyhow::Result<Self> {
+        let target = &config.target;
         let ring = match target {
             Target::Ring(Ring { name, files, bytes, time }) => {
                 Some(Ring { name: name.clone(), files: *files, bytes: *bytes, time: *time })
             }
             _ => None,
         };
-        let now = nanos(SystemTime::now());
+        let now = Moment { unix_nanos: nanos(SystemTime::now()), clock_nanos: 0 };
         let mut files = Self {
             head: Head::new(config, queues),
             ring,
@@ -77,12 +81,12 @@ impl Files {
             stdout: *target == Target::Stdout,
             paths: VecDeque::new(),
             number: 0,
-            began: now,
-            file_began: now,
+            began: now.unix_nanos,
+            file_began: None,
             now,
         };
         match target {
-            Target::Stdout => files.begin(Box::new(io::stdout()))?,
+            Target::Stdout => files.begin(Box::new(Pipe::stdout(stop).context("cannot write to stdout")?))?,
             Target::File(path) => files.create(path.clone())?,
             Target::Ring(_) => files.create_next()?,
         }
@@ -103,7 +107,7 @@ impl Files {
     fn create_next(&mut self) -> anyhow::Result<()> {
         let Some(ring) = &self.ring else { return Ok(()) };
         self.number += 1;
-        let path = numbered(&ring.name, self.number, self.now);
+        let path = numbered(&ring.name, self.number, self.now.unix_nanos);
         let most = ring.files.map_or(usize::MAX, |files| files as usize);
         self.create(path)?;
         while self.paths.len() > most {
@@ -115,7 +119,7 @@ impl Files {
     }
 
     fn begin(&mut self, out: Box<dyn Write>) -> anyhow::Result<()> {
-        self.file_began = self.now;
+        self.file_began = (self.number > 1).then_some(self.now.clock_nanos);
         let Head { hardware, os, filter, snaplen, interfaces } = &self.head;
         let application = concat!("fourwave ", env!("CARGO_PKG_VERSION"));
         let section = Section { hardware, os, application, comment: "" };
@@ -153,11 +157,11 @@ impl Files {
 
     /// Writes a frame, into the next file if this one is full.
     pub(super) fn packet(&mut self, frame: &Frame<'_>, counts: &[Counts]) -> anyhow::Result<()> {
-        self.now = self.now.max(frame.at_nanos);
+        self.now = frame.at;
         self.turn_over(counts)?;
         let packet = Packet {
             interface: u32::try_from(frame.queue).unwrap_or(0),
-            at_nanos: frame.at_nanos,
+            at_nanos: frame.at.unix_nanos,
             bytes: frame.bytes,
             len: frame.len,
             outbound: frame.sent,
@@ -168,8 +172,8 @@ impl Files {
     }
 
     /// All frames before this time were written: who reads is to have them.
-    pub(super) fn mark(&mut self, now: u64, counts: &[Counts]) -> anyhow::Result<()> {
-        self.now = self.now.max(now);
+    pub(super) fn mark(&mut self, now: Moment, counts: &[Counts]) -> anyhow::Result<()> {
+        self.now = now;
         self.turn_over(counts)?;
         self.write(Writer::flush)?;
         if self.stdout && self.writer.is_some() && reader_is_gone() {
@@ -182,7 +186,8 @@ impl Files {
     fn turn_over(&mut self, counts: &[Counts]) -> anyhow::Result<()> {
         let (Some(ring), Some(writer)) = (&self.ring, &self.writer) else { return Ok(()) };
         let full = ring.bytes.is_some_and(|bytes| writer.written() >= bytes);
-        let old = ring.time.is_some_and(|time| u128::from(self.now - self.file_began) >= time.as_nanos());
+        let age = self.now.clock_nanos.saturating_sub(*self.file_began.get_or_insert(self.now.clock_nanos));
+        let old = ring.time.is_some_and(|time| u128::from(age) >= time.as_nanos());
         if !full && !old {
             return Ok(());
         }
@@ -192,7 +197,7 @@ impl Files {
 
     /// Writes what the interfaces have seen, and ends a file.
     fn close(&mut self, counts: &[Counts]) -> anyhow::Result<()> {
-        let (from_nanos, to_nanos) = (self.began, self.now.max(nanos(SystemTime::now())));
+        let (from_nanos, to_nanos) = (self.began, self.began.max(self.now.unix_nanos).max(nanos(SystemTime::now())));
         for (interface, count) in (0..).zip(counts) {
             let Counts { seen, matched, dropped } = *count;
             let statistics = Statistics { interface, from_nanos, to_nanos, seen, matched, dropped };

@@ -2,6 +2,7 @@
 
 mod files;
 mod filter;
+mod pipe;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -83,7 +84,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         Request { filter, snaplen: config.snaplen, comments: config.comments, buffer_bytes: config.buffer_bytes };
     let (pid, mut capture) = open(config, &request)?;
     let interface = capture.queues().first().map(|queue| queue.interface.clone()).unwrap_or_default();
-    let files = Files::open(&config.target, config, capture.queues())?;
+    let files = Files::open(config, capture.queues(), stop)?;
     say!("capturing on {interface}, process {pid}; Ctrl-C ends it");
     let began = Instant::now();
     let mut session = Session { config, stop, files, frames: 0, bytes: 0 };

@@ -21,6 +21,8 @@ use crate::stop::Stop;
 const OVERSLEEP: Duration = Duration::from_micros(1500);
 /// How long shards that wait for each other sleep.
 const MEET: Duration = Duration::from_millis(1);
+/// And those that have nothing to do while others do.
+const LOOK: Duration = Duration::from_millis(10);
 /// How long messages that were held back are still sent behind the end of the schedule.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
@@ -202,7 +204,11 @@ impl Ping {
             if place.count > 1 {
                 recorder.count_with(course.total(step));
             }
-            recorder.observed_by(observer, step, place.count, course.began(step));
+            // One without a connection has no part of any second.
+            if config.connections > 0 {
+                let shards = u16::try_from(all.connections).unwrap_or(u16::MAX).min(place.count);
+                recorder.observed_by(observer, step, shards, course.began(step));
+            }
             recorder
         };
         let largest = config.steps.iter().map(|step| step.sizes.largest()).max().unwrap_or(1);
@@ -477,12 +483,14 @@ impl Ping {
                 // One that waits for its own connections is woken by them.
                 start => start.map(ahead).or((self.place.count > 1).then_some(now + MEET)),
             },
-            Phase::Closed { .. } => {
+            Phase::Closed { interval } => {
                 let enough = self.course.has_enough(self.step);
                 if enough && self.under_way == 0 {
                     self.end_step(io, now);
                 }
-                enough.then_some(now + MEET)
+                // Who has no connection, or none any more, is woken by nothing else when the others have enough.
+                let idle = self.links.is_empty() || interval.is_none() && self.under_way == 0;
+                if enough { Some(now + MEET) } else { idle.then_some(now + LOOK) }
             }
             Phase::Open { start, turns } => {
                 self.send_due(io, now);

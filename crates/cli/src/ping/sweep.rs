@@ -54,7 +54,7 @@ pub(super) fn print(
     page: Option<File>,
 ) -> anyhow::Result<()> {
     if config.swept.is_some() {
-        reports.retain(|report| report.count > 0);
+        reports = measured(reports);
     }
     measure::warn_of_all(warnings, reports.iter_mut().map(|report| &mut report.results));
     for report in &mut reports {
@@ -91,6 +91,16 @@ pub(super) fn print(
         (Some(page), None) => report::write_page(page, &name, first),
         (None, _) => Ok(()),
     }
+}
+
+/// Those that measured anything; if none did, the first says so: who asks for a document gets one.
+fn measured(mut reports: Vec<Report>) -> Vec<Report> {
+    if reports.iter().any(|report| report.count > 0) {
+        reports.retain(|report| report.count > 0);
+    } else {
+        reports.truncate(1);
+    }
+    reports
 }
 
 type Count = fn(&Sending) -> u64;
@@ -160,6 +170,22 @@ mod tests {
         let text = Table { swept: config.swept.unwrap(), reports: &reports }.to_string();
         let words = |line: &str| line.split("  ").map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect();
         (words(text.lines().nth(1).unwrap()), words(text.lines().last().unwrap()))
+    }
+
+    /// Interrupted before anything came back, a sweep has a document as any measurement has.
+    #[test]
+    fn what_measured_nothing_is_left_out_unless_nothing_else_is_there() {
+        let config =
+            match Cli::try_parse_from(["fourwave", "ping", "10.77.0.1:7", "--sweep", "size=1,2,3"]).unwrap().command {
+                Command::Ping(args) => args.resolve().unwrap(),
+                other => panic!("{other:?}"),
+            };
+        let sizes = |counts: [u64; 3]| {
+            let report = |(step, count)| Report { count, ..Report::empty(&config, step) };
+            let reports = config.steps.iter().zip(counts).map(report).collect();
+            measured(reports).iter().map(|report| report.message_bytes).collect::<Vec<_>>()
+        };
+        assert_eq!((sizes([5, 0, 7]), sizes([0, 0, 0])), (vec![1, 3], vec![1]));
     }
 
     #[test]

@@ -6,8 +6,6 @@ mod http;
 mod sockperf;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -88,10 +86,7 @@ fn raw(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     }
     let report = port.report();
     ready(config.listen, &format!("raw frames on {}, XDP {}", report.interface, report.xdp_mode));
-    let ended = Arc::new(AtomicBool::new(stop.requested()));
-    let end = Arc::clone(&ended);
-    stop.on_request(move || end.store(true, Ordering::Relaxed));
-    let frames = port.echo(&ended)?;
+    let frames = port.echo(&stop.flag())?;
     tracing::info!(frames, "echoed");
     Ok(())
 }

@@ -1,16 +1,15 @@
 //! `fourwave ss --follow`: what changes between two looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::bail;
 use fourwave::control::Row;
 use serde::Serialize;
 
 use super::{each, processes, table};
 use crate::args::Ss;
-use crate::out;
 use crate::stop::Stop;
+use crate::{out, say};
 
 /// A row that is new, gone, or another one than it was.
 #[derive(Debug, Serialize)]
@@ -38,7 +37,7 @@ type Rows = BTreeMap<Key, Row>;
 
 pub(super) fn run(args: &Ss, interval: Duration, stop: &Stop) -> anyhow::Result<()> {
     let mut printer = Printer { json: args.json, printed: 0 };
-    let (mut before, mut first) = (Rows::new(), true);
+    let (mut before, mut first, mut silent) = (Rows::new(), true, BTreeSet::new());
     if !args.json {
         out::result(&format!("  {}", table::head()));
     }
@@ -46,7 +45,7 @@ pub(super) fn run(args: &Ss, interval: Duration, stop: &Stop) -> anyhow::Result<
         if stop.requested() || out::nobody_reads() {
             break Ok(());
         }
-        let now = match look(args, first) {
+        let now = match look(args, first, &before, &mut silent) {
             Ok(rows) => rows,
             Err(error) => break Err(error),
         };
@@ -60,22 +59,33 @@ pub(super) fn run(args: &Ss, interval: Duration, stop: &Stop) -> anyhow::Result<
     result
 }
 
-/// A process that ends takes its connections with it: that is what somebody who follows wants to see.
-fn look(args: &Ss, first: bool) -> anyhow::Result<Rows> {
+/// A process that ends takes its connections with it: that is what somebody who follows wants to see. Of one that is silent nothing
+/// is known to have changed.
+fn look(args: &Ss, first: bool, before: &Rows, silent: &mut BTreeSet<u32>) -> anyhow::Result<Rows> {
     let mut rows = Rows::new();
     let found = match processes(args.pid) {
         Err(_) if !first => Vec::new(),
         found => found?,
     };
     for process in found {
+        let mut of_it = Rows::new();
         let listed = each(&process, &args.filter, |row| {
-            rows.insert((row.pid, row.shard, row.local.clone(), row.remote.clone()), row);
+            of_it.insert((row.pid, row.shard, row.local.clone(), row.remote.clone()), row);
             true
         });
-        if let Err(error) = listed
-            && processes(Some(process.pid)).is_ok()
-        {
-            bail!(error);
+        match listed {
+            Ok(()) => {
+                silent.remove(&process.pid);
+                rows.extend(of_it);
+            }
+            Err(error) if processes(Some(process.pid)).is_ok() => {
+                if silent.insert(process.pid) {
+                    say!("fourwave: its connections are taken to be as they were: {}", out::sentence(&error));
+                }
+                let as_before = before.iter().filter(|((pid, ..), _)| *pid == process.pid);
+                rows.extend(as_before.map(|(key, row)| (key.clone(), row.clone())));
+            }
+            Err(_) => {}
         }
     }
     Ok(rows)

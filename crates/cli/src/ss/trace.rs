@@ -1,6 +1,6 @@
 //! `fourwave ss --trace`: what happened to connections.
 
-use super::{processes, silent};
+use super::{each_that_answers, processes, silent};
 use crate::args::Ss;
 use crate::out;
 use crate::stop::Stop;
@@ -9,7 +9,7 @@ use anyhow::Context;
 /// As it comes, a shard at a time; of each the connection to which something happened last comes last.
 pub(super) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
     let mut list = out::JsonList::new(args.json);
-    let result = processes(args.pid)?.iter().try_for_each(|process| {
+    let result = each_that_answers(&processes(args.pid)?, |process| {
         let overwritten = process.trace(&args.filter, |traced| {
             if args.json {
                 list.add(&traced);

@@ -62,6 +62,8 @@ pub(super) struct Sample {
     retransmits: BTreeMap<(u32, usize), (u64, u64)>,
     whys: BTreeMap<String, u64>,
     lines: Vec<Line>,
+    /// Processes that run and don't answer.
+    silent: Vec<u32>,
 }
 
 /// What is shown.
@@ -73,6 +75,8 @@ pub(super) struct Frame {
     /// Connections that the filter lets through, by what keeps them from sending.
     why: BTreeMap<String, u64>,
     connections: Vec<Line>,
+    /// Processes that run and don't answer: nothing is known of their connections.
+    silent: Vec<u32>,
 }
 
 impl Sample {
@@ -86,11 +90,20 @@ impl Sample {
             retransmits: BTreeMap::new(),
             whys: BTreeMap::new(),
             lines: Vec::new(),
+            silent: Vec::new(),
         }
     }
 
-    pub(super) fn shards(&self) -> usize {
-        self.counters.len()
+    /// Lines above the connections that are not always there.
+    pub(super) fn heads(&self) -> usize {
+        self.counters.len() + usize::from(!self.silent.is_empty())
+    }
+
+    pub(super) fn add_silent(&mut self, pid: u32) {
+        // A process with several stacks is one.
+        if self.silent.last() != Some(&pid) {
+            self.silent.push(pid);
+        }
     }
 
     /// A process's counters. Without an interface there are none of a port.
@@ -172,6 +185,7 @@ impl Sample {
             shards: shards.collect(),
             why: self.whys.clone(),
             connections: self.lines.clone(),
+            silent: self.silent.clone(),
         }
     }
 }
@@ -221,6 +235,10 @@ impl Frame {
                 shard.connections
             )
         }));
+        if !self.silent.is_empty() {
+            let pids: Vec<_> = self.silent.iter().map(u32::to_string).collect();
+            lines.push(format!("these processes do not answer: {}", pids.join(", ")));
+        }
         lines.push(String::new());
         lines.push(format!(
             "{:<13}{:<28}{:<28}{:>13}{:>13}{:>10}{:>9}{:>10}{:>10}  {:<12}  (by {sort:?})",
@@ -248,4 +266,21 @@ impl Frame {
 
 fn per_second(rate: f64) -> String {
     format!("{}/s", bytes(rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_does_not_answer_is_told() {
+        let mut sample = Sample::new(Instant::now(), 0.0, 0);
+        let lines = |sample: &Sample| sample.since(sample).lines(Sort::Throughput);
+        let without = (lines(&sample).len(), sample.heads());
+        [17, 17, 42].into_iter().for_each(|pid| sample.add_silent(pid));
+        assert_eq!((lines(&sample).len(), sample.heads()), (without.0 + 1, without.1 + 1));
+        assert!(lines(&sample).contains(&"these processes do not answer: 17, 42".to_owned()));
+        let document = serde_json::to_value(sample.since(&sample)).unwrap();
+        assert_eq!(document["silent"], serde_json::json!([17, 42]));
+    }
 }

@@ -49,6 +49,15 @@ pub(crate) fn ok(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// `lab status --json`, which ends with 1 and says nothing else unless the lab is as it should be.
+pub(crate) fn lab_not_up() -> Value {
+    let output = run(&["lab", "status", "--json"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""));
+    let status = json(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(status["up"], false);
+    status
+}
+
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -62,10 +71,10 @@ pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
 }
 
-/// `ip netns exec` for a namespace, ready for its command.
+/// `ip netns exec` for a namespace, ready for its command. It hears SIGHUP, though the tests may run under nohup(1), which it heeds.
 pub(crate) fn in_namespace(namespace: &str, args: &[&str]) -> Command {
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, FOURWAVE]).args(args);
+    command.args(["netns", "exec", namespace, "env", "--default-signal=HUP", FOURWAVE]).args(args);
     command
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{self, Background, LabTurn, SOON, json, ok, sh};
+use crate::common::{self, Background, LabTurn, SOON, json, ok, run, sh, stderr};
 use crate::support::{eventually, text};
 
 fn demo(args: &[&str]) -> Background {
@@ -15,7 +15,7 @@ fn demo(args: &[&str]) -> Background {
 }
 
 fn assert_nothing_left() {
-    assert_eq!(json(&ok(&["lab", "status", "--json"]))["up"], false);
+    common::lab_not_up();
     assert!(!text(&sh("ip netns list").stdout).contains("fw-"));
 }
 
@@ -47,6 +47,25 @@ fn ctrl_c_at_any_moment_leaves_nothing() {
         assert!(said.lines().last().unwrap().contains("interrupted"), "after {delay_ms} ms: {said}");
         assert_nothing_left();
     }
+}
+
+/// It would take the lab down at its end, and a server in it along.
+#[test]
+fn a_lab_that_is_somebody_elses_is_left_alone() {
+    let _turn = LabTurn::take();
+    ok(&["lab", "up", "--queues", "2"]);
+    let index = || sh("ip -n fw-a -o link show fw-a0").stdout;
+    let before = index();
+    let output = run(&["demo"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output).lines().last(),
+        Some("fourwave: there is a lab already, which `fourwave demo` would take down: `fourwave lab down` first")
+    );
+    assert_eq!(index(), before);
+    assert_eq!(json(&ok(&["lab", "status", "--json"]))["config"]["queues"], 2);
+    ok(&["lab", "down"]);
+    assert_nothing_left();
 }
 
 #[test]

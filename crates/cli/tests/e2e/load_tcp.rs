@@ -18,6 +18,16 @@ fn load(flags: &str) -> Value {
     serde_json::from_str(&good(fourwave("fw-b", &args))).unwrap()
 }
 
+/// One that ends with a failure, which is said, behind its report.
+fn failing(flags: &str, says: &str) -> Value {
+    let args: Vec<_> = flags.split(' ').collect();
+    let args = [&["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--json"], &args[..]].concat();
+    let output = fourwave("fw-b", &args).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains(says), "{:?}: {said}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// So many of each.
 fn assert_counts(report: &Value, counts: &[(&str, u64)]) {
     for (key, count) in counts {
@@ -85,7 +95,9 @@ fn bulk_is_counted_as_the_other_end_counts_it() {
         assert_counts(&report, &NO_ERRORS);
         assert_counts(&report, &[("bytes_sent", 0), ("bytes_received", 2_000_006), ("cut_off", 0), ("changed", 0)]);
         assert_eq!(server.sum(2), (0, 2_000_006));
-        let report = load(&format!("--stack {stack} --mode bulk --direction down --connections 1 --bytes 1000004"));
+        // One that asks for a byte more is told that it did not come.
+        let flags = format!("--stack {stack} --mode bulk --direction down --connections 1 --bytes 1000004");
+        let report = failing(&flags, "only 1000003 of 1000004 bytes came from");
         assert_counts(&report, &[("bytes_received", 1_000_003), ("cut_off", 1)]);
         drop(server);
 
@@ -153,12 +165,8 @@ fn a_byte_that_is_changed_on_the_way_is_noticed() {
     let _lab = lab();
     for stack in STACKS {
         let _server = Tally::start(&["spoil"]);
-        let mut command = fourwave("fw-b", &["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--stack", stack]);
-        command.args(["--mode", "bulk", "--direction", "both", "--verify", "--bytes", "1000000", "--json"]);
-        let output = command.output().unwrap();
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(1) && said.contains("does not send what was expected"), "{said}");
-        assert_counts(&serde_json::from_slice(&output.stdout).unwrap(), &[("changed", 1), ("cut_off", 0)]);
+        let flags = format!("--stack {stack} --mode bulk --direction both --verify --bytes 1000000");
+        assert_counts(&failing(&flags, "does not send what was expected"), &[("changed", 1), ("cut_off", 0)]);
     }
 }
 
@@ -275,9 +283,9 @@ fn idle_connections_are_lost_by_a_reason() {
         );
         let _server = Background::server(within("fw-a", 60, &["python3", "-c", &script]));
         for stack in STACKS {
-            let report = load(&format!(
-                "--stack {stack} --mode idle --connections 20 --think-ms 150 --timeout-s 0.2 --seconds 1"
-            ));
+            let flags = "--mode idle --connections 20 --think-ms 150 --timeout-s 0.2 --seconds 1";
+            let report =
+                failing(&format!("--stack {stack} {flags}"), "none of the 20 connections to 10.77.0.1:7 lasted");
             assert_counts(&report, &[("established", 20), ("lasted", 0), ("lost", 20), ("connect_errors", 0)]);
             assert_eq!(report["lost_by"], serde_json::json!({ reason: 20 }), "{stack}: {report:#}");
         }

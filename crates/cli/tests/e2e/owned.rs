@@ -1,6 +1,6 @@
 //! An address of the stack's own, and the kernel beside it.
 
-use crate::common::{self, json};
+use crate::common::{self, Background, SOON, json};
 use crate::support::{
     Server, assert_no_program, assert_refused, bulk, eventually, fourwave, good, kernel_echo, lab, mac, need, peer,
     refused, within,
@@ -33,6 +33,27 @@ fn an_owned_address_answers_beside_the_kernels() {
     server.stop();
     assert_no_program();
     bulk("10.77.0.1", "8000", "1");
+}
+
+/// Sixteen questions take more than 16 seconds (RFC 5227 section 2.1.1): whoever ends it meanwhile does not wait for them.
+#[test]
+fn a_start_is_interrupted_while_it_asks_for_its_address() {
+    let _lab = lab();
+    let args = ["serve", "echo", "--address", "10.77.0.50/24", "--listen", "10.77.0.50:7", "--dad-probes", "16"];
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut server = Background::start(common::in_namespace("fw-a", &args));
+        server.hears_ctrl_c();
+        eventually("the program is attached", || {
+            good(within("fw-a", 5, &["ip", "-d", "link", "show", "fw-a0"])).contains("xdp")
+        });
+        server.signal(signal);
+        let (code, _, said) = server.end(SOON);
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.starts_with("fourwave: interrupted before the stack had started"), "{said}");
+        assert_no_program();
+        let left = std::fs::read_dir("/run/fourwave").unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.filter(|name| name.to_string_lossy().ends_with(".sock")).count(), 0);
+    }
 }
 
 #[test]

@@ -70,6 +70,11 @@ impl Pcap {
         (code, stdout, said)
     }
 
+    /// Whether it has ended.
+    fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Ctrl-C; its summary.
     fn stop(self) -> Value {
         self.signal(Signal::INT);
@@ -275,6 +280,28 @@ fn a_reader_that_stands_still_holds_up_nobody() {
     server.stop();
 }
 
+/// Its ring is 8 MiB, whichever of the C library's arenas it came from, and whoever has asked for something between.
+#[test]
+fn memory_of_captures_goes_back_when_they_end() {
+    let _lab = lab();
+    let server = Server::echo();
+    bulk("10.77.0.1", "7", "1");
+    let (before, pid) = (server.resident_kb(), server.pid().to_string());
+    for at_once in [3, 1, 2, 1, 3, 1] {
+        let start = |_| {
+            ok(&["ss", "--pid", &pid]);
+            Pcap::start(&server, &["-w", "/dev/null", "--json"])
+        };
+        let captures: Vec<_> = (0..at_once).map(start).collect();
+        let during = server.resident_kb();
+        assert!(during > before + at_once * 7000, "{before} KiB before, {during} with {at_once} rings");
+        bulk("10.77.0.1", "7", "1");
+        captures.into_iter().for_each(|pcap| _ = pcap.stop());
+        eventually("memory is as before", || server.resident_kb() < before + 2048);
+    }
+    server.stop();
+}
+
 #[test]
 fn a_capture_ends_with_its_process_and_has_the_last_segments() {
     let _lab = lab();
@@ -399,5 +426,46 @@ fn abuse_of_the_control_socket_is_refused_and_bounded() {
     let (_stream, line) = ask("[]", 262_144, 65536);
     assert!(line.contains("queues"), "{line}");
     bulk("10.77.0.1", "7", "4");
+    server.stop();
+}
+
+/// A reader that stops reading, as one that is stopped itself: the pipe takes 64 KiB (pipe(7)), and there is far more.
+#[test]
+fn a_reader_that_does_not_read_keeps_nobody() {
+    let _lab = lab();
+    let server = Server::echo();
+    let mut pcap = Pcap::start(&server, &["-w", "-"]);
+    bulk("10.77.0.1", "7", "5");
+    assert!(!pcap.is_over());
+    pcap.signal(Signal::INT);
+    let end = Instant::now() + SOON;
+    while !pcap.is_over() {
+        assert!(Instant::now() < end, "Ctrl-C does not end it");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // What it has taken is no whole capture.
+    drop(pcap.child.stdout.take());
+    let (code, _, said) = pcap.end();
+    assert_eq!((code, said.lines().count()), (Some(0), 2), "{said}");
+    assert!(said.starts_with("the capture's reader does not read") && said.contains("frames captured"), "{said}");
+    server.stop();
+}
+
+/// open(2) of a named pipe waits for its reader: whoever asks twice does not.
+#[test]
+fn a_named_pipe_without_a_reader_keeps_nobody_who_asks_twice() {
+    let _lab = lab();
+    let server = Server::echo();
+    let pipe = Scratch::new("pipe");
+    assert!(common::sh(&format!("mkfifo {}", pipe.name())).status.success());
+    let mut command = Command::new(FOURWAVE);
+    command.args(["pcap", "--pid", &server.pid().to_string(), "-w", pipe.name()]);
+    let mut waits = common::Background::start(command);
+    waits.hears_ctrl_c();
+    waits.signal(Signal::INT);
+    waits.signal(Signal::TERM);
+    let (code, _, said) = waits.end(SOON);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("fourwave: interrupted"), "{said}");
     server.stop();
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::common::{self, ForNobody, json, ok};
+use crate::proxy::{Folder, LISTENER, Proxy, pool};
 use crate::support::{
     Server, assert_no_program, bulk, eventually, good, kernel_echo, lab, need, refused, sentence, text, within,
 };
@@ -234,4 +235,17 @@ fn root_keeps_no_more() {
     let server = Server::start("echo --listen 10.77.0.1:7 --stack raw");
     eventually("privileges are given up", || capabilities(server.pid()).values().all(|thread| *thread == (0, false)));
     server.stop();
+}
+
+/// The thread that writes the access log is there before the stack is.
+#[test]
+fn a_proxy_keeps_no_more() {
+    let _lab = lab();
+    let folder = Folder::new("privileges-proxy");
+    let log = folder.path("access.log");
+    let proxy = Proxy::start(&folder, &format!("access-log = \"{log}\"\n{LISTENER}{}", pool("", &[7])));
+    assert_given_up(&proxy.server, 1);
+    let threads = capabilities(proxy.server.pid());
+    assert!(threads.keys().any(|name| name.ends_with("fw-access-log")), "{threads:?}");
+    proxy.stop();
 }

@@ -432,6 +432,40 @@ fn a_reload_under_load_loses_nothing() {
     assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["backend_resets"]), (&6.into(), &0.into()));
 }
 
+/// Of what a refused reload has taken before it was refused nothing is kept: the kernel's programs listen there.
+#[test]
+fn a_refused_reload_gives_back_the_ports_it_has_taken() {
+    let (_lab, folder) = (lab(), Folder::new("given-back"));
+    let _backend = kernel_echo("fw-b", "10.77.0.2", "8081");
+    let more =
+        |port: &str| LISTENER.replace("web\"\na", &format!("on-{port}\"\na")).replace(":80\"", &format!(":{port}\""));
+    let first = format!("{LISTENER}{}", pool("", &[8081]));
+    let mut proxy = Proxy::start(&folder, &first);
+    let mut refused = |text: &str, why: &str| {
+        folder.write("proxy.toml", text);
+        proxy.server.signal(Signal::HUP);
+        let said = proxy.server.line_with("not reloaded");
+        assert!(said.contains(why), "{said}");
+        let _kernel = kernel_echo("fw-a", "10.77.0.1", "8001");
+        bulk("10.77.0.1", "8001", "1");
+    };
+    let both = format!("{}{}{first}", more("8001"), more("8002"));
+    let in_the_way = kernel_echo("fw-a", "10.77.0.1", "8002");
+    refused(&both, "10.77.0.1:8002 is in use");
+    refused(&format!("access-log = \"/nowhere/at/all\"\n{}{first}", more("8001")), "/nowhere/at/all can't be opened");
+    drop(in_the_way);
+    eventually("the kernel's programs are gone", || {
+        good(within("fw-a", 5, &["ss", "-Htan", "exclude", "time-wait", "( sport = :8001 or sport = :8002 )"]))
+            .is_empty()
+    });
+    proxy.reload(&folder, &both);
+    // The shard hears of it a moment later.
+    eventually("the new listener answers", || !is_refused("http://10.77.0.1:8002"));
+    bulk("10.77.0.1", "8001", "1");
+    let counted = proxy.stop();
+    assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &2.into()));
+}
+
 /// SIGTERM: nobody is let in any more, who is in comes to its end, and then the proxy does.
 #[test]
 fn a_drain_lets_transfers_end() {

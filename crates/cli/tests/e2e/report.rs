@@ -1,16 +1,17 @@
 //! `fourwave report`, and `--report` of what measures.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{FOURWAVE, json};
+use crate::common::{Background, FOURWAVE, SOON, json};
 use crate::support::{Server, fourwave, good, kernel_echo, lab, refused, text};
 
 /// A folder of a test's own; removed on drop.
@@ -191,4 +192,17 @@ fn arguments_that_make_no_sense_are_refused() {
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));
     }
+}
+
+/// A file that is a pipe to which nobody writes.
+#[test]
+fn ctrl_c_ends_a_wait_for_what_is_read() {
+    let mut command = report(&["/dev/stdin"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut waits = Background::of(command.spawn().unwrap());
+    waits.hears_ctrl_c();
+    waits.signal(Signal::INT);
+    let (code, stdout, said) = waits.end(SOON);
+    assert_eq!((code, stdout.as_str(), said.lines().count()), (Some(1), "", 1), "{said}");
+    assert!(said.starts_with("fourwave: interrupted"), "{said}");
 }

@@ -2,14 +2,15 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{self, Background};
+use crate::common::{self, Background, LabTurn};
 use crate::ss::holding;
 use crate::support::{
-    SOON, Server, assert_no_program, assert_refused, bulk, eventually, lab, long_transfer, need, text, within,
+    SOON, Server, assert_no_program, assert_refused, bulk, eventually, good, lab, long_transfer, need, text, within,
 };
 
 fn sh(script: &str) {
@@ -184,4 +185,23 @@ fn a_drain_lets_connections_end() {
         client.wait().unwrap();
     }
     assert_no_program();
+}
+
+/// `/run/fourwave` is there from before, and what it is in can only be read: the next place is taken, and found.
+#[test]
+fn a_control_socket_goes_where_it_can_be_written() {
+    let _turn = LabTurn::take();
+    let other = common::temporary("runtime");
+    std::fs::create_dir_all(&other).unwrap();
+    assert!(common::sh("mkdir -m 700 /run/fourwave && mount -o remount,ro /run").status.success());
+    let fourwave = |args: &[&str]| {
+        let mut command = Command::new(common::FOURWAVE);
+        command.args(args).env("XDG_RUNTIME_DIR", &other);
+        command
+    };
+    let server = Server::spawn(fourwave(&["serve", "echo", "--stack", "kernel", "--listen", "127.0.0.1:7777"]));
+    assert!(other.join(format!("fourwave/{}.sock", server.pid())).exists());
+    good(fourwave(&["ss", "--pid", &server.pid().to_string()]));
+    server.stop();
+    std::fs::remove_dir_all(&other).unwrap();
 }

@@ -207,3 +207,26 @@ fn a_hostile_client_of_the_control_socket_holds_up_nobody() {
     client.wait().unwrap();
     server.stop();
 }
+
+/// One that is stopped is told, by `top` as well, and hides nothing of the others.
+#[test]
+fn a_stopped_process_hides_no_other() {
+    let _lab = lab();
+    let stopped = Server::echo();
+    let other = Server::start("echo --stack kernel --listen 10.77.0.1:8");
+    stopped.signal(Signal::STOP);
+    let listed = run(&["ss", "--counters", "--json"]);
+    let topped = run(&["top", "--count", "1", "--interval", "0.1", "--json"]);
+    stopped.signal(Signal::CONT);
+    let said = sentence(&listed);
+    let why = "does not answer: nothing within 5 s: is it stopped, or do its loops stand still?";
+    assert_eq!(said, format!("fourwave: process {} {why}\n", stopped.pid()));
+    let rows = json(std::str::from_utf8(&listed.stdout).unwrap());
+    assert!(rows.as_array().unwrap().iter().all(|row| row["pid"] == other.pid()), "{rows}");
+    assert!(!rows.as_array().unwrap().is_empty());
+    assert!(topped.status.success(), "{}", common::stderr(&topped));
+    let document = json(std::str::from_utf8(&topped.stdout).unwrap());
+    assert_eq!(document["frames"][0]["silent"], serde_json::json!([stopped.pid()]));
+    other.stop();
+    stopped.stop();
+}

@@ -204,6 +204,31 @@ fn follow_prints_what_changes_until_ctrl_c() {
     server.stop();
 }
 
+/// Nothing is known to have changed of a process that is stopped; it is named once, and followed again when it goes on.
+#[test]
+fn a_process_that_is_stopped_is_followed_again() {
+    let _lab = lab();
+    let server = Server::echo();
+    let mut first = holding(&["10.77.0.1", "7", "1"]);
+    let mut followed = follow(&["--pid", &server.pid().to_string(), "--interval", "0.1", "sport", "=", ":7"]);
+    followed.until(|line| line.starts_with("+ ESTABLISHED"));
+    server.signal(Signal::STOP);
+    let named = format!("its connections are taken to be as they were: process {} does not answer", server.pid());
+    followed.until(|line| line.contains(&named));
+    // As long again as it took to say so.
+    std::thread::sleep(Duration::from_secs(6));
+    server.signal(Signal::CONT);
+    let mut second = holding(&["10.77.0.1", "7", "1"]);
+    followed.until(|line| line.starts_with("+ ESTABLISHED"));
+    let (code, said) = followed.interrupt();
+    assert_eq!((code, said.matches(&named).count(), said.contains("\n- ")), (Some(0), 1, false), "{said}");
+    for client in [&mut first, &mut second] {
+        drop(client.stdin.take());
+        client.wait().unwrap();
+    }
+    server.stop();
+}
+
 /// A `fourwave ss --follow` that runs.
 struct Follow {
     child: std::process::Child,
@@ -213,10 +238,12 @@ struct Follow {
 
 fn follow(args: &[&str]) -> Follow {
     let mut command = Command::new(FOURWAVE);
-    command.args(["ss", "--follow"]).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["ss", "--follow"]).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (sender, lines) = mpsc::channel();
-    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (stdout, to) = (BufReader::new(child.stdout.take().unwrap()), sender.clone());
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
     std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     Follow { child, lines, said: String::new() }
 }

@@ -133,6 +133,13 @@ impl Server {
         Self::start("echo --listen 10.77.0.1:7")
     }
 
+    /// What of its memory is there, in KiB.
+    pub(crate) fn resident_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap()
+    }
+
     /// `ip netns exec` becomes the command, so this is the server's own number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{LabTurn, json, ok, temporary};
+use crate::common::{LabTurn, in_namespace, json, ok, temporary};
 use crate::ss::holding;
-use crate::support::{Server, eventually, good, lab, peer};
+use crate::support::{Server, eventually, good, lab, peer, refused};
 
 fn traced(server: &Server, filter: &[&str]) -> Vec<Value> {
     let pid = server.pid().to_string();
@@ -118,4 +118,14 @@ fn a_signal_makes_a_file() {
     good(peer("fw-b", "many", &["10.77.0.1", "7", "3"]));
     assert!(traced(&server, &[]).is_empty());
     server.stop();
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_refused_at_once() {
+    let _lab = lab();
+    for more in ["", " --stack kernel"] {
+        let args = format!("serve echo --listen 10.77.0.1:7 --trace-directory /nowhere/at/all{more}");
+        let said = refused(in_namespace("fw-a", &args.split(' ').collect::<Vec<_>>()));
+        assert!(said.contains("the trace directory /nowhere/at/all can't be written to: "), "{said}");
+    }
 }

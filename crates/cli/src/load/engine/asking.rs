@@ -4,6 +4,7 @@ use fourwave::{ConnId, Duration, Instant, Io};
 
 use super::{CloseBy, Load};
 use crate::load::client::Asked;
+use crate::load::pace::OpenLoop;
 use crate::load::protocol::{Answer, Protocol, Step};
 use crate::load::tally::Tally;
 
@@ -126,19 +127,22 @@ impl<P: Protocol> Load<P> {
         if self.config.close.is_none() {
             self.open_missing(io);
         }
+        if self.open.as_ref().is_some_and(OpenLoop::waits) {
+            let now = self.now(io);
+            self.open.iter_mut().for_each(|open| open.looks(now));
+        }
         while !self.done {
             let now = self.now(io);
             let Some((intended, measured)) = self.due(now) else { return };
             let begun = self.begin_due(io, intended);
             let Some(open) = self.open.as_mut() else { return };
             if !begun {
-                open.held = Some(now);
-                return;
+                return open.finds_no_room(now);
             }
             open.outstanding += 1;
             open.advance(measured);
             if measured {
-                self.tally.sending.begun(intended, now, open.held);
+                self.tally.sending.begun(intended, now, open.held());
             }
         }
     }

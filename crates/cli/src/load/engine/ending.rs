@@ -81,7 +81,7 @@ impl<P: Protocol> Load<P> {
     /// Ends an open loop whose schedule is over: once all of it is answered, or given up.
     pub(super) fn settle(&mut self, io: &mut Io<'_>) {
         // A shard without a connection has nothing to wait for.
-        if self.config.connections == 0 && (self.config.requests.is_some() || self.open.is_some()) {
+        if self.config.connections == 0 {
             return self.finish(io);
         }
         let now = self.now(io);

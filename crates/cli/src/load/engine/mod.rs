@@ -45,8 +45,10 @@ pub(super) fn run<P: Protocol>(
     let (clock, spins) = (measurement.clock(), stack::spins(&config.at, config.kernel_wait));
     let make = |place: Place| {
         shared.busy.store(place.count.into(), Ordering::Relaxed);
-        let tap = observer.tap(0, place.count, &shared.measures, config.duration).of_a_loop_that_spins(spins);
-        Load::new(share(config, place), protocol.clone(), server, place, Arc::clone(&shared), (clock, tap))
+        let part = Part::of(config, place);
+        let tap = observer.tap(0, part.count, &shared.measures, config.duration).of_a_loop_that_spins(spins);
+        let tap = Some(tap).filter(|_| part.has_work());
+        Load::new(part.share(config), protocol.clone(), server, part, Arc::clone(&shared), (clock, tap))
     };
     let (mut tally, mut failure) = (Tally::new(), None);
     let ready = |running: &Running<Load<P>>| tracing::info!("{}", stack::place(running));
@@ -60,14 +62,36 @@ pub(super) fn run<P: Protocol>(
     Ok((tally, failure.map_or(Ok(()), Err)))
 }
 
-/// A shard's share of connections and requests.
-fn share(config: &Config, place: Place) -> Config {
-    let (index, count) = (usize::from(place.index), usize::from(place.count));
-    let (wide_index, wide_count) = (u64::from(place.index), u64::from(place.count));
-    Config {
-        connections: config.connections / count + usize::from(index < config.connections % count),
-        requests: config.requests.map(|all| all / wide_count + u64::from(wide_index < all % wide_count)),
-        ..config.clone()
+/// Which of the shards that have something to do one is: one without a connection must not have requests or a part of the rate,
+/// which would never be sent, and one without a request no connection.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    index: u16,
+    count: u16,
+}
+
+impl Part {
+    fn of(config: &Config, place: Place) -> Self {
+        let most = config.requests.map_or(config.connections, |requests| {
+            usize::try_from(requests).unwrap_or(usize::MAX).min(config.connections)
+        });
+        let count = u16::try_from(most).unwrap_or(u16::MAX).clamp(1, place.count.max(1));
+        Self { index: place.index, count }
+    }
+
+    const fn has_work(self) -> bool {
+        self.index < self.count
+    }
+
+    /// Its share of connections and requests.
+    fn share(self, config: &Config) -> Config {
+        let (index, count) = (u64::from(self.index), u64::from(self.count));
+        let part = |all: u64| if self.has_work() { all / count + u64::from(index < all % count) } else { 0 };
+        Config {
+            connections: usize::try_from(part(config.connections as u64)).unwrap_or(usize::MAX),
+            requests: config.requests.map(part),
+            ..config.clone()
+        }
     }
 }
 
@@ -128,11 +152,11 @@ impl<P: Protocol> Load<P> {
         config: Config,
         protocol: P,
         server: &'static str,
-        place: Place,
+        part: Part,
         shared: Arc<Shared>,
-        (clock, tap): (Clock, Tap),
+        (clock, tap): (Clock, Option<Tap>),
     ) -> Self {
-        let open = OpenLoop::of(&config, place.index, place.count);
+        let open = OpenLoop::of(&config, part.index, part.count);
         let think = match config.pace {
             Pace::Closed { think } => think.map(Duration::from),
             Pace::Open { .. } => None,
@@ -145,7 +169,7 @@ impl<P: Protocol> Load<P> {
             open,
             think,
             tally: Tally::new(),
-            tap: Some(tap),
+            tap,
             clients: ConnMap::new(),
             spare: Vec::new(),
             missing: 0,
@@ -335,5 +359,56 @@ impl<P: Protocol> App for Load<P> {
 
     fn wake_at(&self) -> Option<Instant> {
         self.wake_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn config(flags: &str) -> Config {
+        let line = format!("fourwave load http http://127.0.0.1/ --stack kernel {flags}");
+        match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Load(args) => args.resolve().unwrap().0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn parts(config: &Config, count: u16) -> Vec<(Part, Config)> {
+        let part = |index| Part::of(config, Place { index, count });
+        (0..count).map(|index| (part(index), part(index).share(config))).collect()
+    }
+
+    /// Whatever there is less of, connections, requests or shards: all of it is somebody's who can do it.
+    #[test]
+    fn shards_share_all_there_is_among_those_that_can_do_it() {
+        for (connections, requests) in [(1, 10), (2, 1), (3, 100), (16, 7), (5, 5), (100, 1000)] {
+            let all = config(&format!("--connections {connections} --requests {requests}"));
+            for count in [1, 2, 3, 8, 32] {
+                let shares = parts(&all, count);
+                let sum = |of: fn(&Config) -> u64| shares.iter().map(|(_, share)| of(share)).sum::<u64>();
+                assert_eq!(sum(|share| share.connections as u64), connections, "{count} shards");
+                assert_eq!(sum(|share| share.requests.unwrap()), requests, "{count} shards");
+                let idle = |share: &Config| (share.connections == 0, share.requests == Some(0));
+                assert!(shares.iter().all(|(part, share)| idle(share) == (!part.has_work(), !part.has_work())));
+            }
+        }
+    }
+
+    /// 1000 a second for a second, of one connection, whose shard is one of four.
+    #[test]
+    fn the_rate_is_that_of_shards_with_connections() {
+        let all = config("--connections 1 --rate 1000 --seconds 1 --warmup 0");
+        let arrivals = |(part, share): &(Part, Config)| {
+            let mut open = OpenLoop::of(share, part.index, part.count)?;
+            open.starts(Instant::ZERO);
+            Some(open.give_up(Some(Instant::ZERO), Instant::ZERO + Duration::from_secs(2)))
+        };
+        let shares = parts(&all, 4);
+        assert_eq!(shares.iter().map(|(_, share)| share.connections).collect::<Vec<_>>(), [1, 0, 0, 0]);
+        assert_eq!(arrivals(&shares[0]), Some(1000));
     }
 }

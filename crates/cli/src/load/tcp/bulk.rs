@@ -44,17 +44,18 @@ pub(crate) fn run(config: &Config, bulk: Bulk, stop: &Stop) -> anyhow::Result<()
     let (loads, counts) = stack::run_and_count(builder, make, stop, ready)?;
     measurement.stack_ended(config.at.stack == Stack::Kernel, &counts);
     for load in loads {
-        tally.add(&load.tally);
+        tally.add(&load.tally.without_warmup());
         failure = failure.or(load.failure);
     }
     let seconds = seconds.finish()?;
-    if let Some(error) = failure.take_if(|_| tally.is_empty()) {
+    if let Some(error) = failure.take_if(|_| tally.is_empty() && tally.changed == 0) {
         return Err(error);
     }
     let mut report = Report::of(config, bulk, &tally, seconds, &measurement);
     report.warn(&measurement);
     let told = tell(config, super::COMMAND, page, &report);
-    failure.map_or(Ok(()), Err).and(told)
+    let good = if stop.requested() { Ok(()) } else { tally.verdict(config.target, bulk) };
+    failure.map_or(Ok(()), Err).and(told).and(good)
 }
 
 /// What is sent again and again, or is expected: what `serve chargen` sends.

@@ -1,7 +1,9 @@
 //! What `load tcp --mode bulk` counts and reports.
 
 use std::fmt;
+use std::net::SocketAddr;
 
+use anyhow::bail;
 use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -76,6 +78,32 @@ impl Tally {
 
     pub(super) fn is_empty(&self) -> bool {
         self.up == 0 && self.down == 0
+    }
+
+    /// It ended before measuring began: what went wrong counts, and connections, but nothing that was carried.
+    pub(super) fn without_warmup(mut self) -> Self {
+        if self.began.is_none() {
+            (self.up, self.down, self.retransmits) = (0, 0, 0);
+        }
+        self
+    }
+
+    /// An error if what was asked for was not done: all of the bytes carried, or anything at all within the time.
+    pub(super) fn verdict(&self, target: SocketAddr, bulk: Bulk) -> anyhow::Result<()> {
+        let ways = [(bulk.direction.sends(), self.up, "went to"), (bulk.direction.receives(), self.down, "came from")];
+        for (_, carried, how) in ways.into_iter().filter(|(wanted, ..)| *wanted) {
+            match bulk.bytes {
+                Some(bytes) if carried < bytes => {
+                    bail!("only {carried} of {bytes} bytes {how} {target}: see the counters above")
+                }
+                None if self.began.is_none() => {
+                    bail!("no connection to {target} lasted until measuring began: see the counters above")
+                }
+                None if carried == 0 => bail!("no byte {how} {target}: see the counters above, and --direction"),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// From the first that began to the last that ended.

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use fourwave::{App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Half, Instant, Io, Place, Running};
 use hdrhistogram::Histogram;
 
@@ -75,7 +75,17 @@ pub(crate) fn run(config: &Config, idle: &Idle, stop: &Stop) -> anyhow::Result<(
     let mut report = Report::of(config, idle, &measured, &measurement);
     report.warn(&measurement);
     let told = tell(config, super::COMMAND, page, &report);
-    failure.map_or(Ok(()), Err).and(told)
+    let good = if stop.requested() { Ok(()) } else { verdict(config, &shared.counts) };
+    failure.map_or(Ok(()), Err).and(told).and(good)
+}
+
+/// An error if there was nothing at the end that had been there.
+fn verdict(config: &Config, counts: &Counts) -> anyhow::Result<()> {
+    let (opened, lost) = (counts.get(Count::Established), counts.lost());
+    if opened > 0 && lost >= opened {
+        bail!("none of the {opened} connections to {} lasted: see the counters above", config.target);
+    }
+    Ok(())
 }
 
 /// What a run has come to.

@@ -85,6 +85,10 @@ impl Direction {
     const fn sends(self) -> bool {
         !matches!(self, Self::Down)
     }
+
+    const fn receives(self) -> bool {
+        !matches!(self, Self::Up)
+    }
 }
 
 /// What is done with the connections, and all that only that needs.
