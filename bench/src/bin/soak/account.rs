@@ -19,7 +19,7 @@ const GROWTH_KIB: u64 = 2048;
 const ENOUGH_S: u64 = 300;
 
 /// Reasons for which frames may be dropped here, and what they come from.
-const DROPS: [(&str, &str); 23] = [
+const DROPS: [(&str, &str); 31] = [
     ("tcp_checksum", "bits that the path changes"),
     ("ipv4_checksum", "bits that the path changes"),
     ("ipv4_version", "bits that the path changes"),
@@ -27,7 +27,13 @@ const DROPS: [(&str, &str); 23] = [
     ("ipv4_total_length", "bits that the path changes"),
     ("ipv6_version", "bits that the path changes"),
     ("ipv6_payload_length", "bits that the path changes"),
+    ("tcp_truncated", "bits that the path changes: an IPv6 payload length of 32 that became 0"),
     ("tcp_data_offset", "bits that the path changes"),
+    ("icmp_truncated", "bits that the path changes, as above"),
+    ("icmp_checksum", "bits that the path changes"),
+    ("ndp_invalid", "bits that the path changes: the hop limit has no checksum"),
+    ("arp_unsupported", "bits that the path changes: ARP has no checksum"),
+    ("bad_source", "bits that the path changes: fd79:: became ff79::"),
     ("tcp_out_of_window", "doubles, and what was sent again"),
     ("tcp_old_timestamp", "doubles, and what was sent again"),
     ("tcp_ack_unacceptable", "doubles, and what was sent again"),
@@ -40,6 +46,8 @@ const DROPS: [(&str, &str); 23] = [
     ("time_wait_ignored", "doubles, and resets"),
     ("half_open_ignored", "doubles, and resets"),
     ("icmp_quote", "errors about packets that the path has changed"),
+    ("icmp_stale", "errors that the path has held up or doubled"),
+    ("tcp_not_for_syn_sent", "doubles, and what was held up, for a port that is used again"),
     ("no_endpoint", "connections of a process that was killed"),
     ("not_our_address", "bits that the path changes"),
     ("device_fill_ring_empty", "a process that was stopped"),

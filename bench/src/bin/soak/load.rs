@@ -38,6 +38,9 @@ pub(crate) const ECHO: &str = "10.79.0.2:9007";
 pub(crate) const ECHO_V6: &str = "[fd79::2]:9007";
 pub(crate) const DISCARD: &str = "10.79.0.2:9009";
 
+/// How a command that begins while its link is down says so: it ends at once, as does one that can't open its first connection.
+const NO_LINK: [&str; 3] = [" is down: bring it up", "no route", "can't be reached"];
+
 const ERRORS: &[&str] = &["connect_errors", "timeouts", "resets", "cut_off"];
 
 const WORKS: [Work; 6] = [
@@ -105,18 +108,18 @@ fn one(world: &Arc<World>, work: &Work, to: &str, peer: &Peer, seconds: &str) {
     let more = format!("{flags} --json --interface {interface} --time-wait 2 --timeout-s {TIMEOUT_S}");
     let args: Vec<_> = more.split(' ').map(str::to_owned).collect();
     let report = run_one(world, &args);
-    if report.is_err() {
-        peer.let_go();
-    }
     // What the report says is what the other end has seen, once the last connection has ended there as well.
-    let over = eventually(LIMIT, || peer.open() == 0 || world.hurries());
+    let over = eventually(LIMIT, || {
+        if report.is_err() {
+            // Again and again: one that was under way may be accepted behind the end of who opened it.
+            peer.let_go();
+        }
+        peer.open() == 0 || world.hurries()
+    });
     let seen = peer.counts().since(before);
     let end = match report {
         _ if world.hurries() => End::Killed,
-        // A command that can't open its first connection ends at once.
-        Err(why) if world.was_cut(age) && (why.contains("no route") || why.contains("can't be reached")) => {
-            End::Unreachable
-        }
+        Err(why) if world.was_cut(age) && NO_LINK.iter().any(|words| why.contains(words)) => End::Unreachable,
         Err(why) => world.judge(age, Failure::Broken(why)),
         Ok(_) if !over => End::Wrong(format!("{} connections have not ended at the server", peer.open())),
         Ok(report) => match deviation(work, &report, seen) {

@@ -257,7 +257,14 @@ impl World {
         let args = [&["ss", "-i", "--pid", &pid], filter].concat();
         let said = output(&self.run.fourwave, &self.lab.a().namespace, &args, Duration::from_secs(60));
         match said {
-            Ok(text) => format!("`ss -i`: {}", text.split_whitespace().collect::<Vec<_>>().join(" ")),
+            Ok(text) => {
+                // A connection with its details is two lines or three: of many the first tell enough.
+                let lines: Vec<_> =
+                    text.lines().take(10).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+                let more = text.lines().count().saturating_sub(lines.len());
+                let more = if more > 0 { format!(" … and {more} lines more") } else { String::new() };
+                format!("`ss -i`: {}{more}", lines.join(" "))
+            }
             Err(why) => format!("`ss -i` failed: {why}"),
         }
     }
