@@ -1,4 +1,4 @@
-//! Frames that somebody made up, sent from an interface: once, or again and again as fast as it takes them.
+//! Frames that somebody made up, sent from an interface: once, or again and again at a rate.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use xdp::{AttachMode, Port, XskConfig, XskPort};
 use crate::lab::within;
 
 /// Frames between two kicks.
-const BATCH: u64 = 64;
+const BATCH: u32 = 64;
 
 /// A thread that sends. Dropping it stops it.
 #[derive(Debug)]
@@ -24,23 +24,34 @@ pub struct Flood {
 
 impl Flood {
     /// Sends `frames` in their order, and then from the first again, by an AF_XDP socket on the first queue of an interface,
-    /// until it is stopped, and for `longest` at most. What the kernel sends and receives there goes on: no program is attached.
+    /// until it is stopped, and for `longest` at most: `rate` a second, by 64 at a time, and none later what the machine had no
+    /// time for. What the kernel sends and receives there goes on: no program is attached.
     ///
     /// # Errors
     /// There is nothing to send, a frame does not fit, or the socket can't be opened.
-    pub fn start(namespace: &str, interface: &str, frames: Vec<Vec<u8>>, longest: Duration) -> anyhow::Result<Self> {
-        ensure!(!frames.is_empty(), "there is nothing to send");
+    pub fn start(
+        namespace: &str,
+        interface: &str,
+        frames: Vec<Vec<u8>>,
+        rate: u32,
+        longest: Duration,
+    ) -> anyhow::Result<Self> {
+        ensure!(!frames.is_empty() && rate > 0, "there is nothing to send");
+        let pause = Duration::from_secs(1) * BATCH / rate;
         let mut port = open(namespace, interface, &frames)?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = std::thread::Builder::new().name("flood".into()).spawn(move || {
-            let end = Instant::now() + longest;
+            let mut due = Instant::now();
+            let end = due + longest;
             for frame in frames.iter().cycle() {
-                if count.load(Ordering::Relaxed).is_multiple_of(BATCH) {
+                if count.load(Ordering::Relaxed).is_multiple_of(BATCH.into()) {
                     port.flush()?;
-                    if stopped.load(Ordering::Relaxed) || Instant::now() >= end {
+                    due = (due + pause).max(Instant::now());
+                    if stopped.load(Ordering::Relaxed) || due >= end {
                         break;
                     }
+                    std::thread::sleep(due - Instant::now());
                 }
                 send(&mut port, frame)?;
                 count.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Attacks over the wire, with as many frames as veth carries, beside clients of the kernel's TCP: they get in, their bytes are
-//! right, nothing is left, and counters say what it was. docs/ATTACKS.md has what each costs; in memory, where time can be
+//! Attacks over the wire, beside clients of the kernel's TCP: they get in, their bytes are right, nothing is left, and counters say
+//! what it was. docs/ATTACKS.md has what each costs; in memory, where time can be
 //! counted, it is asserted in `crates/stack/tests/attack`.
 
 use std::net::IpAddr;
@@ -11,12 +11,15 @@ use crate::common::{self, LabTurn, json, ok};
 use crate::connections::counter;
 use crate::forged::{ACK, FIN, Forger, PSH, RST, Rng, SYN, Segment, TCP, UDP, error, packet};
 use crate::support::{
-    SOON, Server, assert_refused, assert_whole, bulk, eventually, good, lab, long_transfer, long_transfer_to, peer,
-    within,
+    Server, assert_refused, assert_whole, bulk, eventually, good, lab, long_transfer, long_transfer_to, peer, within,
 };
 
-/// A flood is over as soon as it has been felt and clients were served; by itself after this, on a machine with other things to do.
-const LONGEST: Duration = SOON;
+/// Forged frames a second. A debug build takes some 150,000 of them; with more than a receive ring takes, what is lost is lost of
+/// all alike, and a client's SYN is one of hundreds of thousands: that is the ring's test, and not the stack's.
+const RATE: u32 = 50_000;
+/// A flood is over as soon as it has been felt and clients were served; by itself after this, on a machine with other things to do:
+/// before the kernel's TCP gives up a SYN, after 67 s.
+const LONGEST: Duration = Duration::from_secs(30);
 /// Other frames before the first comes again.
 const FRAMES: usize = 8192;
 /// A connection's buffers are 1 MiB each way in these tests, so memory that is asked for once does not look like growth.
@@ -40,18 +43,11 @@ fn lab_with_routes() -> LabTurn {
 }
 
 fn flood(frames: Vec<Vec<u8>>) -> Flood {
-    Flood::start("fw-b", "fw-b0", frames, LONGEST).unwrap()
+    Flood::start("fw-b", "fw-b0", frames, RATE, LONGEST).unwrap()
 }
 
 fn send(frames: &[Vec<u8>]) {
     send_frames("fw-b", "fw-b0", frames).unwrap();
-}
-
-/// What is in its memory, in KiB.
-fn resident_kb(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap()
 }
 
 /// How many packets the XDP program has decided so.
@@ -72,15 +68,22 @@ const CLIENTS: u64 = 11;
 /// Clients before, during and after; and the server's memory is as before.
 fn beside_clients(server: &Server, address: &str, frames: Vec<Vec<u8>>, is_felt: impl Fn() -> bool) -> u64 {
     clients(address);
-    let before = resident_kb(server);
+    let before = server.resident_kb();
     let flood = flood(frames);
     eventually("the attack is felt", is_felt);
     clients(address);
     let sent = flood.stop().unwrap();
     clients(address);
-    let after = resident_kb(server);
+    let after = server.resident_kb();
     assert!(after < before + GROWTH_KB, "{before} KiB before, {after} after {sent} frames");
     sent
+}
+
+/// All that a server has, but for TIME-WAIT, is records of forged SYNs, and so many at most.
+fn only_half_open(server: &Server, most: u64) -> bool {
+    let mut rows = server.connections();
+    rows.retain(|row| row["state"] != "TIME-WAIT");
+    rows.len() as u64 <= most && rows.iter().all(|row| row["state"] == "SYN-RECEIVED")
 }
 
 /// RFC 4987: from sources that nobody has. What is left is the backlog's records, and without any none.
@@ -111,10 +114,7 @@ fn forged_syns_beside_clients() {
         }
         // Of a client whose SYN was sent again amid it two answers may be under way, of which one is not taken.
         assert!(counter(&server, "cookie_invalid") <= CLIENTS);
-        let left = || server.connections().iter().filter(|row| row["state"] != "TIME-WAIT").count() as u64;
-        eventually("the clients are gone", || left() <= most);
-        let half_open = server.connections().iter().filter(|row| row["state"] == "SYN-RECEIVED").count() as u64;
-        assert_eq!(left(), half_open);
+        eventually("only half-open ones of the flood are left", || only_half_open(&server, most));
         server.stop();
     }
 }
@@ -303,7 +303,8 @@ fn garbage_beside_clients() {
         || ["tcp_checksum", "ipv4_checksum", "ipv4_total_length"].iter().all(|name| counter(&server, name) > 1000);
     beside_clients(&server, "10.77.0.50", frames, felt);
     assert_eq!(counter(&server, "memory_refused"), 0);
-    server.assert_empty();
+    // Of those whose bytes were changed a SYN may have come by the one it had: one in 256 of some 500.
+    eventually("at most half-open ones are left", || only_half_open(&server, 64));
     server.stop();
 }
 
@@ -393,10 +394,7 @@ fn a_flood_of_one_prefix_ends_at_its_limit() {
         for _ in 0..10 {
             assert_refused(to, "9");
         }
-        let half_open = || server.connections().iter().filter(|row| row["state"] == "SYN-RECEIVED").count() as u64;
-        eventually("only half-open ones of the flood are left", || {
-            server.connections().len() as u64 == half_open() && half_open() <= BURST
-        });
+        eventually("only half-open ones of the flood are left", || only_half_open(&server, BURST));
         server.stop();
     }
 }
