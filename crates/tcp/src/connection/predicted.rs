@@ -49,7 +49,7 @@ impl Connection {
     pub fn on_expected(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Data {
         debug_assert!(self.expects(segment), "who calls has asked");
         let Plain { seq, ack, window, .. } = *segment;
-        if ack != self.snd.snd_una() || !self.snd.hears_nothing() {
+        if ack != self.snd.snd_una() || !self.snd.hears_nothing(segment.payload.is_empty()) {
             let segment = *segment;
             return self.on_expected_ack(&mut env.again(), &segment);
         }
@@ -85,7 +85,7 @@ impl Connection {
     fn on_predicted(&mut self, env: &mut Env<'_>, segment: &Plain<'_>, sack: &SackBlocks) -> Taken {
         let Plain { seq, ack, window, timestamps, payload, .. } = *segment;
         let new = ack != self.snd.snd_una();
-        if new || !sack.is_empty() || !self.snd.hears_nothing() {
+        if new || !sack.is_empty() || !self.snd.hears_nothing(payload.is_empty()) {
             // Whether the window changes means something for duplicates only.
             let window_changed = !new && self.snd.changes_window(seq, ack, window);
             let (ece, empty) = (false, payload.is_empty());

@@ -49,12 +49,13 @@ impl Sender {
         }
     }
 
-    /// The peer is heard, acknowledges nothing new and has no SACK blocks: true if nothing is in flight, so that this is all there is to it, as
-    /// [`on_usual_ack`](Self::on_usual_ack) would find.
+    /// The peer is heard, acknowledges nothing new and has no SACK blocks: true if nothing is in flight, so that this is all there is
+    /// to it, as [`on_usual_ack`](Self::on_usual_ack) would find. `empty`: it carries nothing. What carries data says nothing of a
+    /// tail loss probe, which is in a line of its own that who only receives does not touch.
     #[inline]
-    pub(crate) fn hears_nothing(&mut self) -> bool {
+    pub(crate) fn hears_nothing(&mut self, empty: bool) -> bool {
         self.cork_seen();
-        self.flight.is_none() && !self.tail.is_out()
+        self.flight.is_none() && !(empty && self.tail.is_out())
     }
 
     /// What [`on_any_ack`](Self::on_any_ack) comes to for the usual one.
