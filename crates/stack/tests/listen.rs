@@ -493,6 +493,34 @@ fn forged_and_stale_cookies_draw_a_reset() {
     });
 }
 
+/// RFC 9293 section 3.10.7.4 would have the record refuse what acknowledges no SYN-ACK of its own. But a SYN that came twice,
+/// before and after there was room for a record, was answered twice, and the peer takes the first answer. Linux takes both.
+#[test]
+fn a_cookie_is_good_beside_a_record() {
+    both(|v6| {
+        let mut bench = Bench::new(v6, 1);
+        bench.syn(1000);
+        let cookie = bench.syn(2000);
+        assert_eq!(bench.segment(Flags::RST, 1000, 301, 0).len(), 0);
+        let record = bench.syn(2000);
+        assert_eq!((bench.shard.half_open(), bench.shard.counters().cookies_sent), (1, 1));
+        assert_ne!(cookie, record);
+        // Neither of both is refused as before.
+        assert_eq!(bench.ack(2000, cookie.wrapping_add(1))[0].header.flags, Flags::RST);
+        assert_eq!((bench.shard.half_open(), bench.shard.connections()), (1, 0));
+        assert!(bench.ack(2000, cookie).is_empty());
+        assert_eq!((bench.shard.half_open(), bench.shard.connections()), (0, 1));
+        assert_eq!((bench.app.accepted.len(), bench.shard.counters().cookies_accepted), (1, 1));
+        // The other SYN-ACK was never seen: its number is that of no octet of this connection.
+        let out = bench.arrive(header(Flags::ACK, (2000, SERVICE), 301, cookie.wrapping_add(1)), b"hello");
+        assert!(out.iter().all(|s| s.header.flags == Flags::ACK));
+        assert_eq!(bench.app.got, [(bench.app.accepted[0], b"hello".to_vec())]);
+        // The backlog's place is free.
+        bench.syn(3000);
+        assert_eq!(bench.shard.half_open(), 1);
+    });
+}
+
 // The accept queue.
 
 /// Linux: of a queue of one two connections wait; then last ACKs and SYNs are dropped, and the SYN-ACK goes out again.

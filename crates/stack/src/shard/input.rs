@@ -555,7 +555,7 @@ impl Shard {
         match answer_listen(knocker.segment) {
             Knock::Open => Ok(self.open(now, listener, knocker)?),
             Knock::Refuse(reset) => {
-                let (refusal, cause) = match self.take_cookie(now, listener, knocker, app) {
+                let (refusal, cause) = match self.take_cookie(now, listener, knocker, None, app) {
                     Ok(true) => return Ok(()),
                     Ok(false) => (Refusal::ListenReset, ResetCause::Listen),
                     Err(Refusal::CookieInvalid) => (Refusal::CookieInvalid, ResetCause::Cookie),

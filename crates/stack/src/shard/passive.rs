@@ -91,12 +91,14 @@ impl Shard {
         self.answer(&knocker.key, knocker.link.src, knocker.link.vlan, header);
     }
 
-    /// An acknowledgment at a listener: true if it returned a cookie, and a connection came of it.
+    /// An acknowledgment at a listener: true if it returned a cookie, and a connection came of it. `record`: the one that is
+    /// there for another SYN-ACK, whose place the connection takes.
     pub(super) fn take_cookie(
         &mut self,
         now: Instant,
         listener: ListenerId,
         knocker: &Knocker<'_>,
+        record: Option<u32>,
         app: &mut impl App,
     ) -> Result<bool, Refusal> {
         let flags = knocker.segment.header.flags;
@@ -111,6 +113,9 @@ impl Shard {
         let half = half.ok_or(Refusal::CookieInvalid)?;
         self.has_room(listener)?;
         let next_hop = self.way_back(&knocker.key)?;
+        if let Some(slot) = record {
+            self.remove_half_open(slot, knocker.hash);
+        }
         self.counters.cookies_accepted += 1;
         self.complete(now, listener, knocker, (&half, next_hop), app)?;
         Ok(true)
@@ -169,6 +174,12 @@ impl Shard {
                 self.answer(key, mac, vlan, header);
             }
             HalfOpenAnswer::Reset(reset) => {
+                // The peer's SYN may have come twice, and its first answer been a cookie. As in Linux that one is as good.
+                match self.take_cookie(now, listener, knocker, Some(slot), app) {
+                    Ok(true) => return Ok(()),
+                    Ok(false) | Err(Refusal::CookieInvalid) => {}
+                    Err(refusal) => return Err(refusal),
+                }
                 self.counters.dropped(DropReason::AckUnacceptable);
                 self.reset((mac, vlan), (key.local(), key.remote()), reset, ResetCause::Opening);
             }
