@@ -67,15 +67,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         }
         if reload.swap(false, Ordering::Relaxed) {
             supervisor.reloading();
-            let said = match reloaded(config, &control, &running) {
-                Ok(Reloaded { what, missed: 0 }) => format!("reloaded {}: {what}", config.file.display()),
-                Ok(Reloaded { what, missed }) => format!(
-                    "reloaded {}: {what}; but {missed} of {} shards could not be told and go on as before: reload it again",
-                    config.file.display(),
-                    running.shards()
-                ),
-                Err(error) => format!("not reloaded, all goes on as before: {}", out::sentence(&error)),
-            };
+            let said = reload_and_tell(config, &control, &running);
             supervisor.reloaded(&said);
             say!("{said}");
         }
@@ -105,6 +97,19 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         bail!("the stack ended by itself: is the interface gone?");
     }
     Ok(())
+}
+
+/// Reads the file again; what came of it, as a sentence.
+fn reload_and_tell(config: &Config, control: &Control, running: &Running<Proxy>) -> String {
+    match reloaded(config, control, running) {
+        Ok(Reloaded { what, missed: 0 }) => format!("reloaded {}: {what}", config.file.display()),
+        Ok(Reloaded { what, missed }) => format!(
+            "reloaded {}: {what}; but {missed} of {} shards could not be told and go on as before: reload it again",
+            config.file.display(),
+            running.shards()
+        ),
+        Err(error) => format!("not reloaded, all goes on as before: {}", out::sentence(&error)),
+    }
 }
 
 fn builder(config: &Config) -> anyhow::Result<fourwave::Stack> {

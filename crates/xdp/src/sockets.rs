@@ -238,6 +238,7 @@ mod tests {
         assert_eq!(unacknowledged_bytes(client.as_fd()).unwrap(), 0);
         assert!(TcpInfo::of(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()).is_err());
     }
+
     /// Linux numbers its network namespaces from one, and never gives a number twice (`gen_cookie_next`).
     #[test]
     fn a_namespace_keeps_its_number() {

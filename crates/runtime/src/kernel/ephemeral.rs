@@ -345,6 +345,7 @@ mod tests {
         assert_eq!(found, [(false, "61000".into()), (true, "62000".into()), (true, "61000-61999".into())]);
         fs::remove_dir_all(&directory).unwrap();
     }
+
     /// The inode of a namespace that is gone is given to the next one.
     #[test]
     fn another_namespace_of_the_same_inode_is_another() {
