@@ -9,7 +9,13 @@ use xdp::facts::InterfaceFacts;
 use xdp::links::InterfaceMirror;
 use xdp::neighbours::Route;
 
+/// Of an interface that has come to rest: its link-local address is its own a second or two behind its start (RFC 4862 section
+/// 5.4), and that is a change.
 fn mirror(lab: &Lab) -> InterfaceMirror {
+    support::eventually("the interface is as it will be", || {
+        let shown = ip(&["-n", lab.a(), "addr", "show", "dev", A]);
+        shown.contains("state UP") && shown.contains("inet6 fe80") && !shown.contains("tentative")
+    });
     lab.in_a(|| InterfaceMirror::open(InterfaceFacts::read(A).unwrap().ifindex).unwrap())
 }
 
