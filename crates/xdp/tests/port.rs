@@ -24,7 +24,7 @@ fn open(config: &XskConfig, address: impl Into<IpAddr>) -> (Steering, XskPort, R
 fn burst(from: &mut XskPort, to: &mut XskPort, macs: (MacAddr, MacAddr), count: u32) -> Vec<u32> {
     let (mut sent, mut tags, mut frames) = (0, Vec::new(), Vec::new());
     let mut quiet_since = Instant::now();
-    while sent < count || quiet_since.elapsed() < Duration::from_millis(100) {
+    loop {
         while sent < count
             && let Some(mut frame) = from.allocate()
         {
@@ -39,8 +39,12 @@ fn burst(from: &mut XskPort, to: &mut XskPort, macs: (MacAddr, MacAddr), count: 
             }
         }
         from.flush().unwrap();
-        if to.receive(&mut frames, 64) > 0 {
+        // Before it is looked once more: who was not on a core for so long has not looked.
+        let quiet = quiet_since.elapsed();
+        if to.receive(&mut frames, 64) > 0 || sent < count {
             quiet_since = Instant::now();
+        } else if quiet >= Duration::from_millis(100) {
+            return tags;
         }
         for frame in frames.drain(..) {
             let bytes = to.bytes(&frame);
@@ -51,7 +55,6 @@ fn burst(from: &mut XskPort, to: &mut XskPort, macs: (MacAddr, MacAddr), count: 
         }
         to.flush().unwrap();
     }
-    tags
 }
 
 #[test]
