@@ -229,8 +229,9 @@ mod tests {
         let running = Stack::kernel().shards(2).start_each(make).unwrap();
         let name = format!("@{name}");
         let mut watched = Watched::new(OsStr::new(&name), Some(WATCHDOG), running.pulse()).unwrap();
+        // Among them may be what is said of a machine that stalls.
         let alive = heard(&socket, &mut watched, SOON, "WATCHDOG=1", 5);
-        assert_eq!(alive, ["WATCHDOG=1"; 5]);
+        assert_eq!(alive.iter().filter(|what| *what == "WATCHDOG=1").count(), 5, "{alive:?}");
 
         running.poster().post(1, Box::new(())).unwrap();
         // What is under way may still be answered.

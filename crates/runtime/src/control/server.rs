@@ -329,7 +329,8 @@ mod tests {
         let mut client = Client::new(far).unwrap();
         request(&mut client).unwrap_err();
         let elapsed = began.elapsed();
-        assert!(elapsed >= PATIENCE && elapsed < PATIENCE + Duration::from_secs(1), "{elapsed:?}");
+        // As many bytes as it would take otherwise are hours.
+        assert!(elapsed >= PATIENCE && elapsed < PATIENCE + Duration::from_secs(60), "{elapsed:?}");
         drop(client);
         slow.join().unwrap();
     }
