@@ -21,16 +21,11 @@ fn fourwave(args: &[&str]) -> Command {
     command
 }
 
-/// A free port of loopback, as an address.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
+/// On a port of loopback that was free.
 fn server(service: &str, wait: &str) -> (Background, SocketAddr) {
-    let address = free();
-    let listen = address.to_string();
-    let args = ["serve", service, "--stack", "kernel", "--kernel-wait", wait, "--listen", &listen];
-    (Background::server(fourwave(&args)), address)
+    let args = ["serve", service, "--stack", "kernel", "--kernel-wait", wait, "--listen", "127.0.0.1:0"];
+    let (server, place) = Background::listening(fourwave(&args));
+    (server, place.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -76,7 +71,7 @@ fn bench_of_the_kernel_has_its_keys() {
         "--rounds",
         "2",
         "--seconds",
-        "0.2",
+        "1",
         "--pause-s",
         "0",
         "--json",
@@ -382,7 +377,7 @@ fn a_load_that_came_to_nothing_is_a_failure_behind_its_report() {
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(load(discard, "--mode bulk --bytes 1000000").0, Some(0));
 
-    let flags = "--mode idle --connections 5 --seconds 0.5 --think-ms 100 --request-bytes 10";
+    let flags = "--mode idle --connections 5 --seconds 2 --think-ms 100 --request-bytes 10";
     let (code, said, report) = load(resetting(5), flags);
     assert_eq!((code, &report["lasted"]), (Some(1), &0.into()), "{said}");
     assert!(said.contains("none of the 5 connections"), "{said}");

@@ -116,13 +116,18 @@ pub(crate) struct Background(Child);
 
 impl Background {
     /// Starts a server and waits until it says that it listens.
-    pub(crate) fn server(mut command: Command) -> Self {
+    pub(crate) fn server(command: Command) -> Self {
+        Self::listening(command).0
+    }
+
+    /// As [`Background::server`]; what it says of where it listens.
+    pub(crate) fn listening(mut command: Command) -> (Self, String) {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let line = lines.next().expect("a line before the end").unwrap();
-        assert!(line.starts_with("listening on "), "{line}");
+        let place = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
         std::thread::spawn(move || lines.for_each(drop));
-        Self(child)
+        (Self(child), place)
     }
 
     pub(crate) fn start(mut command: Command) -> Self {
@@ -165,6 +170,25 @@ impl Background {
         kill_process(pid, signal).unwrap();
     }
 
+    /// What it has started itself and runs, as that of `timeout`.
+    fn children(&mut self) -> Vec<Pid> {
+        // Its number is another's once it is waited for.
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return Vec::new();
+        }
+        let parent = i32::try_from(self.pid()).unwrap();
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = all.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+        pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+    }
+
+    /// A signal for what it has started.
+    pub(crate) fn signal_children(&mut self, signal: Signal) {
+        let children = self.children();
+        assert!(!children.is_empty(), "it has started nothing");
+        children.into_iter().for_each(|child| kill_process(child, signal).unwrap());
+    }
+
     /// Waits for the end, which must come soon; exit code, stdout and stderr.
     pub(crate) fn end(&mut self, limit: Duration) -> (Option<i32>, String, String) {
         let end = Instant::now() + limit;
@@ -189,7 +213,22 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
+        // Who dies with its parent does so a moment later, and has its ports until then: the next test program may want them.
+        let children = self.children();
         let _ = self.0.kill();
         let _ = self.0.wait();
+        let end = Instant::now() + SOON;
+        while children.iter().any(|child| parent_of(*child).is_some()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
+}
+
+/// The parent of a process that is more than what its parent has not looked after yet.
+fn parent_of(pid: Pid) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name may hold anything, so from behind it: the state, and the parent.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    if ["Z", "X"].contains(&state) { None } else { fields.next()?.parse().ok() }
 }
