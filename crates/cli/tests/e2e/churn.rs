@@ -10,7 +10,7 @@ const STACKS: [&str; 2] = ["fourwave", "kernel"];
 
 fn idle(flags: &str) -> Value {
     let args: Vec<_> = flags.split(' ').collect();
-    let fixed = ["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--json", "--mode", "idle", "--timeout-s", "30"];
+    let fixed = ["load", "tcp", "10.77.0.1:7", "--interface", "fw-b0", "--json", "--mode", "idle", "--timeout-s", "60"];
     serde_json::from_str(&good(fourwave("fw-b", &[&fixed, &args[..]].concat()))).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn others_come_and_go_beside_idle_connections() {
         let server = Server::start(&format!("echo --listen 10.77.0.1:7 --stack {server} --backlog 4096"));
         for stack in STACKS {
             let report = idle(&format!(
-                "--stack {stack} --connections 1000 --ramp-up 0.5 --ramp-down 0.5 --think-ms 200 --seconds 1.2 \
+                "--stack {stack} --connections 1000 --ramp-up 0.5 --ramp-down 0.5 --think-ms 200 --seconds 2.5 \
                  --churn 2000 --probe-ms 10 --server-pid {}",
                 server.pid()
             ));
@@ -71,7 +71,7 @@ fn others_come_and_go_beside_idle_connections() {
 fn those_that_come_and_go_do_so_at_their_rate() {
     let _lab = lab();
     let server = Server::echo();
-    let report = idle("--connections 10 --seconds 0.5 --think-ms 100 --probe-ms 10 --churn 150 --churn-rate 100");
+    let report = idle("--connections 10 --seconds 2.5 --think-ms 100 --probe-ms 10 --churn 150 --churn-rate 100");
     assert_all(&report, 10, 150);
     assert!(report["churn"]["duration_s"].as_f64() >= Some(1.45), "{report:#}");
     let [json, page, picture] = ["json", "html", "svg"].map(|name| temporary(&format!("churn.{name}")));
@@ -98,7 +98,8 @@ fn ctrl_c_ends_what_comes_and_goes() {
         args.extend(["--connections", "100", "--churn", "1000000", "--churn-rate", "500", "--probe-ms", "10"]);
         args.extend(["--stack", stack]);
         let mut load = Background::start(in_namespace("fw-b", &args));
-        eventually("all are there, and the probe", || server.connections().len() > 100);
+        // Those that come and go begin when all others are there, and the probe.
+        eventually("one has come", || server.connections().len() > 101);
         load.hears_ctrl_c();
         load.signal(Signal::INT);
         let (code, stdout, stderr) = load.end(SOON);

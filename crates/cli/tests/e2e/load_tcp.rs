@@ -246,21 +246,20 @@ fn idle_connections_last_and_end_in_order() {
     for server in STACKS {
         let server = Server::start(&format!("echo --listen 10.77.0.1:7 --stack {server} --backlog 4096"));
         for stack in STACKS {
-            let flags =
-                format!("--stack {stack} --mode idle --connections 300 --seconds 0.5 --ramp-up 0.2 --ramp-down 0.1");
-            let report = load(&flags);
+            let flags = format!("--stack {stack} --mode idle --connections 300 --ramp-up 0.2 --ramp-down 0.1");
+            let report = load(&format!("{flags} --seconds 0.5"));
             assert_counts(&report, &NO_ERRORS);
             let all = [("established", 300), ("lasted", 300), ("lost", 0), ("ended_in_order", 300), ("bytes_sent", 0)];
             assert_counts(&report, &all);
             assert!(report["established_in_s"].as_f64() >= Some(0.19), "{report:#}");
             assert!(report["duration_s"].as_f64() >= Some(0.5), "{report:#}");
-            let report = load(&format!("{flags} --think-ms 100 --request-bytes 200"));
+            let report = load(&format!("{flags} --seconds 2 --think-ms 100 --request-bytes 200"));
             assert_counts(&report, &NO_ERRORS);
             assert_counts(
                 &report,
                 &[("established", 300), ("lasted", 300), ("ended_in_order", 300), ("unexpected", 0)],
             );
-            // Four of each connection are due within the half second they are all there.
+            // Nineteen of each connection are due while they are all there, but for what a stall leaves out.
             assert!(report["responses"].as_u64() >= Some(4 * 300), "{report:#}");
         }
         server.stop();
@@ -283,7 +282,9 @@ fn idle_connections_are_lost_by_a_reason() {
         );
         let _server = Background::server(within("fw-a", 60, &["python3", "-c", &script]));
         for stack in STACKS {
-            let flags = "--mode idle --connections 20 --think-ms 150 --timeout-s 0.2 --seconds 1";
+            // Soon only where it is waited for: any other end may take as long as the machine stands still.
+            let timeout = if reason == "unanswered" { "0.2" } else { "20" };
+            let flags = format!("--mode idle --connections 20 --think-ms 150 --timeout-s {timeout} --seconds 1");
             let report =
                 failing(&format!("--stack {stack} {flags}"), "none of the 20 connections to 10.77.0.1:7 lasted");
             assert_counts(&report, &[("established", 20), ("lasted", 0), ("lost", 20), ("connect_errors", 0)]);
@@ -302,7 +303,9 @@ fn idle_connections_end_in_order_at_ctrl_c() {
         args.extend(["--seconds", "100", "--json", "--stack", stack]);
         // Without `timeout` in between, which would hear the signal.
         let mut idle = Background::start(crate::common::in_namespace("fw-b", &args));
-        eventually("all are there", || server.connections().len() == 100);
+        eventually("all are there", || {
+            server.connections().iter().filter(|row| row["state"] == "ESTABLISHED").count() == 100
+        });
         idle.hears_ctrl_c();
         idle.signal(Signal::INT);
         let (code, stdout, stderr) = idle.end(SOON);

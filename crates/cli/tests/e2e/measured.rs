@@ -62,7 +62,8 @@ fn the_document_holds_what_is_needed_to_read_it_later() {
         assert_complete(&document, 2500);
         let lengths: Vec<_> =
             document["seconds"].as_array().unwrap().iter().map(|s| s["length_s"].as_f64().unwrap()).collect();
-        assert!(lengths.len() == 3 && lengths[..2] == [1.0, 1.0], "{lengths:?}");
+        // The last answers may take longer than the third.
+        assert!(lengths.len() >= 3 && lengths[..2] == [1.0, 1.0], "{lengths:?}");
         // What is told of the clock is told over the whole run.
         assert!(document["clock"]["drift_ppm"].is_f64(), "{document}");
         let document = measured(&format!("10.77.0.1:7 --stack {stack} --count 500 --connections 3 --json"));
@@ -114,8 +115,9 @@ fn a_loop_that_stood_still_is_told_from_a_server_that_did() {
         // Of the second: it stops at the next interrupt.
         assert!(number(&generator["largest_gap_ns"]) >= 900_000_000, "{flags}: {document}");
         assert!(number(&generator["gaps_over_1ms"]) >= 1, "{flags}: {document}");
-        let warning = document["warnings"][0].as_str().unwrap();
-        assert!(warning.contains("its own loop stood still"), "{flags}: {document}");
+        let mut warnings = document["warnings"].as_array().unwrap().iter().map(|one| one.as_str().unwrap());
+        let warning = warnings.find(|one| one.contains("its own loop stood still"));
+        let warning = warning.unwrap_or_else(|| panic!("{flags}: {document}"));
         assert!(said.contains(&format!("fourwave: warning: {warning}")), "{flags}: {said}");
     }
 }
