@@ -38,28 +38,29 @@ fn stalled(ms: u64, flags: &str) -> (Value, Histogram<u64>) {
     (report, sum(&read_log(log.path().as_ref())))
 }
 
-/// 2000 requests per second for two seconds: 600 are due while the server stands still, one every 0.5 ms, and the response to each
+/// 1000 requests per second for two seconds, which a busy machine can do one behind the other: 300 are due while the server stands
+/// still, one every millisecond, and the response to each
 /// comes no sooner than the stall ends, whether it waits in the server or for a connection. A busy machine only adds to that.
 #[test]
 fn a_stall_is_in_the_time_of_every_request_that_was_due_within_it() {
     let _lab = lab();
     for flags in ["", "--stack kernel", "--close client", "--connections 1000 --pipeline 2"] {
-        let (report, all) = stalled(STALL_MS, &format!("{flags} --rate 2000 --seconds 2"));
+        let (report, all) = stalled(STALL_MS, &format!("{flags} --rate 1000 --seconds 2"));
         assert_counts(&report, &NO_ERRORS);
-        assert_counts(&report, &[("responses", 4000), ("requests", 4000)]);
-        assert_eq!((&report["mode"], &report["intended_rate_per_s"]), (&"open".into(), &2000.0.into()));
-        assert_eq!(all.len(), 4000);
+        assert_counts(&report, &[("responses", 2000), ("requests", 2000)]);
+        assert_eq!((&report["mode"], &report["intended_rate_per_s"]), (&"open".into(), &1000.0.into()));
+        assert_eq!(all.len(), 2000);
         // The request that stops the server is the first of them, and the histogram has three figures.
         for ms in [250, 200, 100] {
-            let due = (STALL_MS - ms) * 2;
+            let due = STALL_MS - ms;
             let over = all.count_between(ms * MS * 999 / 1000, u64::MAX);
             assert!(over >= due, "{flags}: {over} of over {ms} ms, {due} were due");
         }
-        // Of the slowest 1 %, 40 requests, the last was due 20 ms behind the beginning of the stall.
+        // Of the slowest 1 %, 20 requests, the last was due 20 ms behind the beginning of the stall.
         assert!(report["latency_ns"]["p99"].as_u64().unwrap() >= (STALL_MS - 21) * MS, "{flags}: {report:#}");
         let held_back = report["sending"]["held_back"].as_u64().unwrap();
         // With 16 connections of one request each all others had to wait, but for what a turn may send before it is held back.
-        assert!(flags.contains("1000") || held_back >= 500, "{flags}: {report:#}");
+        assert!(flags.contains("1000") || held_back >= 200, "{flags}: {report:#}");
     }
 }
 

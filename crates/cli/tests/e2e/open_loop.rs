@@ -86,27 +86,28 @@ fn stalled(ms: u64, flags: &str) -> (Value, Histogram<u64>) {
     (report, sum(&read_log(&log.0)))
 }
 
-/// 2000 messages per second for two seconds: 600 are due while the server stands still, one every 0.5 ms, and the answer to each
+/// 1000 messages per second for two seconds, which a busy machine can do one behind the other: 300 are due while the server stands
+/// still, one every millisecond, and the answer to each
 /// comes no sooner than the stall ends. A busy machine only adds to that.
 #[test]
 fn a_stall_is_in_the_time_of_every_message_that_was_due_within_it() {
     let _lab = lab();
     for flags in ["", "--stack kernel ", "--pipeline 1 "] {
-        let (report, all) = stalled(STALL_MS, &format!("{flags}--rate 2000 --seconds 2"));
+        let (report, all) = stalled(STALL_MS, &format!("{flags}--rate 1000 --seconds 2"));
         let keys = ["mode", "count", "errors"].map(|key| &report[key]);
-        assert_eq!(keys, [&Value::from("open"), &4000.into(), &0.into()], "{report}");
-        assert_eq!((all.len(), &report["intended_rate_per_s"]), (4000, &2000.into()));
+        assert_eq!(keys, [&Value::from("open"), &2000.into(), &0.into()], "{report}");
+        assert_eq!((all.len(), &report["intended_rate_per_s"]), (2000, &1000.into()));
         // The message that stops the server is the first of them, and the histogram has three figures.
         for ms in [250, 200, 100] {
-            let due = (STALL_MS - ms) * 2;
+            let due = STALL_MS - ms;
             let over = all.count_between(ms * MS * 999 / 1000, u64::MAX);
             assert!(over >= due, "{flags}: {over} of over {ms} ms, {due} were due");
         }
-        // Of the slowest 1 %, 40 messages, the last was due 20 ms behind the beginning of the stall.
+        // Of the slowest 1 %, 20 messages, the last was due 20 ms behind the beginning of the stall.
         assert!(report["latency_ns"]["p99"].as_u64().unwrap() >= (STALL_MS - 21) * MS, "{report}");
         if flags.contains("--pipeline") {
             // But for the one under way and what a turn may send before it is held back.
-            assert!(report["sending"]["held_back"].as_u64().unwrap() >= 500, "{report}");
+            assert!(report["sending"]["held_back"].as_u64().unwrap() >= 250, "{report}");
         }
     }
 }
