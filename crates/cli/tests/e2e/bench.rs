@@ -28,7 +28,7 @@ const POINTS: [&str; 4] = ["raw", "fourwave", "kernel_epoll", "kernel_spin"];
 #[test]
 fn the_document_has_its_keys_for_every_stack() {
     let _turn = LabTurn::take();
-    let args = ["bench", "--only", "rtt", "--rounds", "1", "--seconds", "0.3", "--pause-s", "0", "--json"];
+    let args = ["bench", "--only", "rtt", "--rounds", "1", "--seconds", "1", "--pause-s", "0", "--json"];
     let report = json(&ok(&args));
     assert_eq!(report["rounds"], 1);
     assert!(report["machine"].is_object());
@@ -49,7 +49,7 @@ fn a_point_that_fails_leaves_what_was_measured() {
     let _others = ["7102", "7106", "7110"].map(|port| kernel_echo("fw-a", "10.77.0.1", port));
     let mut command = Command::new(common::FOURWAVE);
     command.args(["bench", "--only", "rtt", "--points", "kernel_spin,fourwave", "--rounds", "3"]);
-    let output = command.args(["--seconds", "0.2", "--pause-s", "0", "--json"]).output().unwrap();
+    let output = command.args(["--seconds", "1", "--pause-s", "0", "--json"]).output().unwrap();
     let said = common::stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let last = said.lines().last().unwrap();
@@ -159,12 +159,11 @@ fn results_are_written() {
     let _turn = LabTurn::take();
     let folder = std::env::temp_dir().join(format!("fourwave-bench-e2e-{}", std::process::id()));
     let path = folder.to_str().unwrap();
-    ok(&["bench", "--only", "rtt", "--rounds", "1", "--seconds", "0.1", "--pause-s", "0", "--results", path]);
+    ok(&["bench", "--only", "rtt", "--rounds", "1", "--seconds", "1", "--pause-s", "0", "--results", path]);
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     is_positive(&json(&read("bench.json")), "/rtt/fourwave/p50_ns");
     let page = read("bench.md");
-    for words in ["`fourwave bench --only rtt --rounds 1 --seconds 0.1 --pause-s 0 --bytes 64`", "(rtt.svg)", "≤ 1.3"]
-    {
+    for words in ["`fourwave bench --only rtt --rounds 1 --seconds 1 --pause-s 0 --bytes 64`", "(rtt.svg)", "≤ 1.3"] {
         assert!(page.contains(words), "{words}: {page}");
     }
     assert!(read("rtt.svg").starts_with("<svg"));
