@@ -363,7 +363,8 @@ fn backends_come_and_go(name: &str, change: impl Fn(&str) -> String) {
     let (_lab, folder) = (lab(), Folder::new(name));
     let body = answer(&"x".repeat(1000));
     let mut servers = [8081, 8082].map(|port| nginx(&folder, port, "", &body));
-    let health = "replay = 16384\nhealth = { check = \"http\", interval = \"100ms\", rise = 1, fall = 2 }";
+    // The one that is there is not to be taken for dead when it does not come to answer for some tenths of a second.
+    let health = "replay = 16384\nhealth = { check = \"http\", interval = \"100ms\", rise = 1, fall = 8 }";
     let mut proxy = Proxy::start(&folder, &format!("{LISTENER}{}", change(&pool(health, &[8081, 8082]))));
     let load = wrk("Connection: close", 8);
     for (n, signal) in [Signal::KILL, Signal::QUIT, Signal::KILL, Signal::QUIT].into_iter().enumerate() {
@@ -529,7 +530,8 @@ fn proxy_protocol_to_nginx_and_from_curl() {
     let (_lab, folder) = (lab(), Folder::new("header"));
     let _nginx = nginx(&folder, 8081, "proxy_protocol", &answer("$proxy_protocol_addr:$proxy_protocol_port"));
     for version in ["v1", "v2"] {
-        let health = "health = { check = \"http\", interval = \"100ms\" }";
+        // The interval is the most that a check may take.
+        let health = "health = { check = \"http\", interval = \"1s\" }";
         let more = pool(&format!("send-proxy = \"{version}\"\n{health}"), &[8081]);
         let listeners = format!(
             "{LISTENER}{}proxy-protocol = \"v1\"\n",
