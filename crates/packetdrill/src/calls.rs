@@ -140,8 +140,11 @@ extern "C" fn accept(userdata: Userdata, fd: c_int, address: *mut libc::sockaddr
         let timeout = a.patience(fd, 0);
         let accepted = a.wait(timeout, |world| world.accept(fd))?;
         let (fd, peer, family) = accepted.ok_or(Errno(libc::EAGAIN))?;
-        sockaddr::write(peer, family, address, len)?;
-        Ok(fd.into())
+        match sockaddr::write(peer, family, address, len) {
+            Ok(()) => Ok(fd.into()),
+            // Nobody would know the file descriptor: Linux closes it as well.
+            Err(error) => a.close(fd).and(Err(error)),
+        }
     })
 }
 

@@ -35,8 +35,8 @@ impl World {
         let n = self.unread(key)?.min(room);
         if n == 0 {
             let socket = self.socket(key)?;
-            // What ended our writing behind the peer's FIN is not told to who reads.
-            return match socket.error.take_if(|error| error.0 != libc::EPIPE) {
+            // tcp_recvmsg of Linux: the end comes before what happened behind it.
+            return match if socket.done { None } else { socket.error.take() } {
                 Some(error) => Err(error),
                 None if socket.eof || socket.shut_read => Ok(Some(0)),
                 None => Ok(None),

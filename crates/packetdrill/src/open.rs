@@ -135,8 +135,8 @@ impl World {
             Role::Open(_) if std::mem::take(&mut socket.connecting) => return Ok(Some(())),
             Role::Open(_) | Role::Listening { .. } => return Err(Errno(libc::EISCONN)),
             Role::Over => {
-                let error = self.socket(key)?.error.take();
-                self.set_role(key, Role::Fresh);
+                let error = socket.error.take();
+                socket.renew();
                 return Err(error.unwrap_or(Errno(libc::ECONNABORTED)));
             }
         }
@@ -163,11 +163,7 @@ impl World {
                 Ok(Some(()))
             }
             (_, error) => {
-                *socket = Socket {
-                    fd: socket.fd,
-                    options: socket.options.clone(),
-                    ..Socket::new(socket.family, Role::Fresh)
-                };
+                socket.renew();
                 Err(error.unwrap_or(Errno(libc::ECONNABORTED)))
             }
         }
@@ -175,12 +171,10 @@ impl World {
 
     /// `connect` to AF_UNSPEC: the socket is as new.
     fn disconnect(&mut self, key: Key) -> Result<()> {
-        if let Some(conn) = self.socket(key)?.conn() {
-            self.on_conn(|io| io.abort(conn))?;
-        }
-        self.set_role(key, Role::Fresh);
         let socket = self.socket(key)?;
-        *socket = Socket { fd: socket.fd, options: socket.options.clone(), ..Socket::new(socket.family, Role::Fresh) };
+        let role = std::mem::replace(&mut socket.role, Role::Fresh);
+        socket.renew();
+        self.end(role, true);
         Ok(())
     }
 
@@ -239,10 +233,15 @@ impl World {
 
     fn close_socket(&mut self, key: Key) {
         let Some(socket) = self.remove(key) else { return };
-        let aborts = socket.options.aborts();
-        match socket.role {
+        self.end(socket.role, socket.options.aborts());
+    }
+
+    /// Gives back what a socket had of the shard's.
+    fn end(&mut self, role: Role, aborts: bool) {
+        match role {
             Role::Fresh | Role::Over => {}
             Role::Connecting(conn) | Role::Open(conn) => {
+                self.by_conn.remove(&conn);
                 // A dead handle has nothing left to close.
                 let _ = self.on_conn(|io| if aborts { io.abort(conn) } else { io.close(conn) });
             }

@@ -36,8 +36,10 @@ pub(crate) struct Socket {
     pub(crate) connecting: bool,
     /// What the next call returns, once (`SO_ERROR`).
     pub(crate) error: Option<Errno>,
-    /// The peer has closed its direction.
+    /// Nothing more will come.
     pub(crate) eof: bool,
+    /// The peer's FIN has come (`SOCK_DONE` of Linux): who reads hears of no error any more.
+    pub(crate) done: bool,
     pub(crate) shut_read: bool,
     pub(crate) shut_write: bool,
     /// What was unread when the connection ended.
@@ -56,10 +58,23 @@ impl Socket {
             connecting: false,
             error: None,
             eof: false,
+            done: false,
             shut_read: false,
             shut_write: false,
             rest: VecDeque::new(),
         }
+    }
+
+    /// The connection has come to nothing, or is given up: what the script has set stays.
+    pub(crate) fn renew(&mut self) {
+        let fresh = Self {
+            fd: self.fd,
+            nonblocking: self.nonblocking,
+            bound: self.bound,
+            options: std::mem::take(&mut self.options),
+            ..Self::new(self.family, Role::Fresh)
+        };
+        *self = fresh;
     }
 
     /// The connection, if there is a living one.

@@ -88,6 +88,33 @@ impl Drill {
         answer.seq
     }
 
+    /// Takes our SYN, and answers it by `flags`.
+    fn answer_syn(&self, flags: u8) {
+        let i = &self.interface;
+        let mut buffer = [0u8; 4096];
+        let (mut count, mut time) = (buffer.len(), 0);
+        (i.netdev_receive)(self.ud(), buffer.as_mut_ptr().cast(), &raw mut count, &raw mut time);
+        let (mut answer, syn) = (datagram(flags, 0, 0, &[]), &buffer[20..count]);
+        // To the port the SYN came from, acknowledging it.
+        answer[22..24].copy_from_slice(&syn[..2]);
+        let iss = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
+        answer[28..32].copy_from_slice(&(iss + 1).to_be_bytes());
+        answer[36..38].copy_from_slice(&[0; 2]);
+        let base: u32 = [PEER, US].concat().chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(c[1])).sum();
+        let sum = checksum(&answer[20..], base + 6 + 20);
+        answer[36..38].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!((i.netdev_send)(self.ud(), answer.as_ptr().cast(), answer.len()), 0);
+    }
+
+    /// `SO_ERROR`.
+    fn pending_error(&self, fd: c_int) -> c_int {
+        let (mut error, mut len) = (-1i32, 4 as socklen_t);
+        let to = (&raw mut error).cast();
+        let got = (self.interface.getsockopt)(self.ud(), fd, libc::SOL_SOCKET, libc::SO_ERROR, to, &raw mut len);
+        assert_eq!(got, 0);
+        error
+    }
+
     fn now_us(&self) -> i64 {
         let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
         assert_eq!((self.interface.gettimeofday)(self.ud(), &raw mut time, null_mut()), 0);
@@ -194,19 +221,7 @@ fn the_second_connect_tells_the_outcome_of_the_first() {
     let connect = || ((i.connect)(drill.ud(), fd, peer.as_ptr().cast(), 16), errno());
     assert_eq!(connect(), (-1, libc::EINPROGRESS));
     assert_eq!(connect(), (-1, libc::EALREADY));
-    let mut buffer = [0u8; 4096];
-    let (mut count, mut time) = (buffer.len(), 0);
-    (i.netdev_receive)(drill.ud(), buffer.as_mut_ptr().cast(), &raw mut count, &raw mut time);
-    let (mut answer, syn) = (datagram(SYN | ACK, 0, 0, &[]), &buffer[20..count]);
-    // To the port the SYN came from, acknowledging it.
-    answer[22..24].copy_from_slice(&syn[..2]);
-    let iss = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
-    answer[28..32].copy_from_slice(&(iss + 1).to_be_bytes());
-    answer[36..38].copy_from_slice(&[0; 2]);
-    let base: u32 = [PEER, US].concat().chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(c[1])).sum();
-    let sum = checksum(&answer[20..], base + 6 + 20);
-    answer[36..38].copy_from_slice(&sum.to_be_bytes());
-    assert_eq!((i.netdev_send)(drill.ud(), answer.as_ptr().cast(), answer.len()), 0);
+    drill.answer_syn(SYN | ACK);
     assert_eq!(connect().0, 0);
     assert_eq!(connect(), (-1, libc::EISCONN));
 }
@@ -388,8 +403,68 @@ fn waiting_for_a_datagram_jumps_to_the_timer() {
     let first = drill.receive().expect("a SYN");
     assert_eq!(drill.receive(), Some(Seen { payload: 0, ..first }));
     assert!((1_000_000..1_001_000).contains(&(drill.now_us() - start)));
-    let (mut error, mut len) = (-1i32, 4 as socklen_t);
-    let option = (&raw mut error).cast();
-    assert_eq!((i.getsockopt)(drill.ud(), fd, libc::SOL_SOCKET, libc::SO_ERROR, option, &raw mut len), 0);
-    assert_eq!(error, 0);
+    assert_eq!(drill.pending_error(fd), 0);
+}
+
+/// tcp_reset of Linux: EPIPE in CLOSE-WAIT alone. Behind our FIN it is ECONNRESET, and reading still says end of file.
+#[test]
+fn a_reset_behind_both_fins_is_a_reset() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    let iss = drill.handshake();
+    let conn = drill.accept(fd);
+    drill.inject(ACK | FIN, 1, iss + 1, &[]);
+    assert_eq!((drill.interface.shutdown)(drill.ud(), conn, libc::SHUT_WR), 0);
+    drill.inject(RST, 2, 0, &[]);
+    let mut buffer = [0u8; 8];
+    assert_eq!(drill.read(conn, buffer.as_mut_ptr().cast(), 8).0, 0);
+    assert_eq!(drill.pending_error(conn), libc::ECONNRESET);
+}
+
+/// accept(2): a connection whose file descriptor nobody is told is closed, and does not stay open for ever.
+#[test]
+fn what_is_accepted_to_a_bad_address_is_closed() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    let iss = drill.handshake();
+    let (nowhere, mut len) = (8 as *mut sockaddr, 16 as socklen_t);
+    assert_eq!((drill.interface.accept)(drill.ud(), fd, nowhere, &raw mut len), -1);
+    assert_eq!(errno(), libc::EFAULT);
+    assert_eq!(drill.receive(), Some(Seen { flags: ACK | FIN, seq: iss + 1, ack: 1, payload: 0 }));
+}
+
+/// A socket whose connect has failed can connect again, and knows nothing of the first time; its flags and its address stay.
+#[test]
+fn a_socket_connects_anew_after_a_refusal() {
+    let drill = Drill::new();
+    let i = &drill.interface;
+    let fd = (i.socket)(drill.ud(), libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0);
+    let peer = address(PEER, 5000);
+    let connect = || ((i.connect)(drill.ud(), fd, peer.as_ptr().cast(), 16), errno());
+    assert_eq!(connect(), (-1, libc::EINPROGRESS));
+    drill.answer_syn(RST | ACK);
+    assert_eq!(connect(), (-1, libc::ECONNREFUSED));
+    assert_eq!(connect(), (-1, libc::EINPROGRESS));
+    drill.answer_syn(SYN | ACK);
+    assert_eq!(connect().0, 0);
+    let mut buffer = [0u8; 8];
+    assert_eq!(drill.read(fd, buffer.as_mut_ptr().cast(), 8), (-1, libc::EAGAIN), "the peer has not closed");
+    assert_eq!((i.write)(drill.ud(), fd, b"yes".as_ptr().cast(), 3), 3);
+}
+
+/// connect(2) to AF_UNSPEC: as new, but for what fcntl(2) has set; who listened does so no more.
+#[test]
+fn a_disconnected_socket_is_as_new() {
+    let drill = Drill::new();
+    let i = &drill.interface;
+    let fd = drill.listener();
+    assert_eq!((i.fcntl)(drill.ud(), fd, libc::F_SETFL, libc::O_NONBLOCK), 0);
+    let nobody = [0u8; 16];
+    assert_eq!((i.connect)(drill.ud(), fd, nobody.as_ptr().cast(), 16), 0);
+    assert_eq!((i.fcntl)(drill.ud(), fd, libc::F_GETFL, 0), libc::O_RDWR | libc::O_NONBLOCK);
+    drill.inject(SYN, 0, 0, &[]);
+    assert_eq!(drill.receive(), Some(Seen { flags: RST | ACK, seq: 0, ack: 1, payload: 0 }), "nobody listens");
+    assert_eq!((i.listen)(drill.ud(), fd, 1), 0, "it is bound still");
+    drill.handshake();
+    assert!(drill.accept(fd) >= 0);
 }

@@ -33,7 +33,7 @@ pub(crate) struct World {
     pub(crate) fds: HashMap<c_int, Handle>,
     pub(crate) sockets: BTreeMap<Key, Socket>,
     next_key: Key,
-    by_conn: HashMap<ConnId, Key>,
+    pub(crate) by_conn: HashMap<ConnId, Key>,
     pub(crate) epolls: BTreeMap<c_int, Epoll>,
     /// Datagrams sent, with their times.
     sent: VecDeque<(Instant, Vec<u8>)>,
@@ -246,12 +246,12 @@ impl World {
             Event::Readable(_) => self.edge(key, EPOLLIN),
             Event::Writable(_) => self.edge(key, EPOLLOUT),
             Event::PeerClosed(_) => {
-                socket.eof = true;
+                (socket.eof, socket.done) = (true, true);
                 self.edge(key, EPOLLIN | EPOLLRDHUP);
             }
             Event::Closed(_, error, rest) => {
-                // Behind the peer's FIN a reset only ends our writing.
-                let reset_behind_fin = socket.eof && error == Some(stack::Error::Reset);
+                // tcp_reset of Linux: in CLOSE-WAIT it only ends our writing.
+                let reset_behind_fin = socket.done && !socket.shut_write && error == Some(stack::Error::Reset);
                 socket.eof = true;
                 socket.shut_write = true;
                 socket.error = if reset_behind_fin { Some(Errno(libc::EPIPE)) } else { error.map(Errno::from) };
