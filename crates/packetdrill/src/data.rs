@@ -95,10 +95,9 @@ impl World {
             (None, Role::Open(conn)) if !socket.shut_write => *conn,
             _ => return Err(Errno(libc::EPIPE)),
         };
-        let bytes = user::gather(from)?;
-        let rest = &bytes[done.min(bytes.len())..];
+        let rest = user::gather(from, done)?;
         let more = flags & libc::MSG_MORE != 0;
-        let taken = self.on_conn(|io| if more { io.send_more(conn, rest) } else { io.send(conn, rest) })?;
+        let taken = self.on_conn(|io| if more { io.send_more(conn, &rest) } else { io.send(conn, &rest) })?;
         Ok((taken > 0 || rest.is_empty()).then_some(taken))
     }
 

@@ -433,6 +433,20 @@ fn what_is_accepted_to_a_bad_address_is_closed() {
     assert_eq!(drill.receive(), Some(Seen { flags: ACK | FIN, seq: iss + 1, ack: 1, payload: 0 }));
 }
 
+/// readv(2): lengths that add up to more than there are numbers are EINVAL, not a panic.
+#[test]
+fn lengths_beyond_all_numbers_are_refused() {
+    let drill = Drill::new();
+    let fd = drill.listener();
+    drill.handshake();
+    let conn = drill.accept(fd);
+    let mut byte = 0u8;
+    let piece = |len| libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: len };
+    let pieces = [usize::MAX, usize::MAX].map(piece);
+    assert_eq!((drill.interface.readv)(drill.ud(), conn, pieces.as_ptr(), 2), -1);
+    assert_eq!(errno(), libc::EINVAL);
+}
+
 /// A socket whose connect has failed can connect again, and knows nothing of the first time; its flags and its address stay.
 #[test]
 fn a_socket_connects_anew_after_a_refusal() {

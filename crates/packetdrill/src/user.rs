@@ -4,10 +4,12 @@
 use crate::errno::{self, Errno, Result};
 use libc::{c_void, iovec};
 
-/// The most that is copied in one call.
+/// The most that is copied at once.
 const LIMIT: usize = 64 << 20;
+/// The most that Linux reads or writes in one call (`MAX_RW_COUNT`).
+const MOST: usize = 0x7fff_f000;
 
-/// Copies `len` bytes at `from`.
+/// Copies `len` bytes at `from`, [`LIMIT`] at most.
 pub(crate) fn read(from: *const c_void, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len.min(LIMIT)];
     let local = iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
@@ -57,7 +59,8 @@ pub(crate) fn word(from: *const c_void) -> Result<usize> {
 /// Pieces of the caller's memory: an address and a length each.
 pub(crate) type Pieces = Vec<(*mut c_void, usize)>;
 
-/// The pieces of an `iovec` array, and their total length.
+/// The pieces of an `iovec` array. As Linux has it a length that would be negative is refused, and what is beyond [`MOST`] is
+/// left out: their sum overflows nothing.
 pub(crate) fn pieces(vector: *const iovec, count: usize) -> Result<Pieces> {
     const WORD: usize = size_of::<usize>();
     // UIO_MAXIOV of Linux.
@@ -70,14 +73,26 @@ pub(crate) fn pieces(vector: *const iovec, count: usize) -> Result<Pieces> {
         raw.copy_from_slice(&bytes[at..at + WORD]);
         usize::from_ne_bytes(raw)
     };
-    Ok((0..count).map(|i| (word(i * 2 * WORD) as *mut c_void, word(i * 2 * WORD + WORD))).collect())
+    let mut left = MOST;
+    let piece = |i: usize| {
+        let (base, len) = (word(i * 2 * WORD) as *mut c_void, word(i * 2 * WORD + WORD));
+        if isize::try_from(len).is_err() {
+            return Err(Errno(libc::EINVAL));
+        }
+        let len = len.min(left);
+        left -= len;
+        Ok((base, len))
+    };
+    (0..count).map(piece).collect()
 }
 
-/// All bytes of the pieces, one behind the other.
-pub(crate) fn gather(pieces: &Pieces) -> Result<Vec<u8>> {
+/// The bytes of the pieces, one behind the other, but for the first `skip`; [`LIMIT`] at most.
+pub(crate) fn gather(pieces: &Pieces, mut skip: usize) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for (base, len) in pieces {
-        all.extend(read(*base, *len)?);
+        let before = skip.min(*len);
+        skip -= before;
+        all.extend(read(base.wrapping_byte_add(before), (len - before).min(LIMIT - all.len()))?);
     }
     Ok(all)
 }
@@ -105,6 +120,19 @@ mod tests {
         assert_eq!(write(std::ptr::null_mut(), &[1]), Err(Errno(libc::EFAULT)));
         let constant: &'static str = "text in a page that is not writable";
         assert_eq!(write(constant.as_ptr().cast_mut().cast(), &[1]), Err(Errno(libc::EFAULT)));
+    }
+
+    /// What lies beyond the limit of one copy is had by the next: a caller that asks again comes to the end.
+    #[test]
+    fn what_is_too_much_for_one_copy_is_had_by_the_next() {
+        let mut bytes = vec![1u8; LIMIT + 3];
+        bytes[LIMIT..].copy_from_slice(&[2, 3, 4]);
+        let at = |i: usize| bytes[i..].as_ptr().cast_mut().cast::<c_void>();
+        let pieces = vec![(at(0), 2), (at(2), LIMIT - 1), (at(LIMIT + 1), 2)];
+        assert_eq!(gather(&pieces, 0).map(|all| all.len()), Ok(LIMIT));
+        assert_eq!(gather(&pieces, LIMIT), Ok(vec![2, 3, 4]));
+        assert_eq!(gather(&pieces, LIMIT + 2), Ok(vec![4]));
+        assert_eq!(gather(&pieces, LIMIT + 3), Ok(Vec::new()));
     }
 
     #[test]
