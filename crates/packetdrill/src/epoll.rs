@@ -17,6 +17,7 @@ const POLLFD: usize = size_of::<libc::pollfd>();
 
 #[derive(Debug)]
 struct Item {
+    /// What is waited for, EPOLLERR and EPOLLHUP always; nothing once a one-shot has been reported.
     events: c_int,
     data: [u8; 8],
     /// Something happened, or may have, since it was last reported.
@@ -33,7 +34,7 @@ impl Epoll {
     /// Something has happened to a socket.
     pub(crate) fn edge(&mut self, key: Key, events: c_int) {
         if let Some(item) = self.items.get_mut(&key) {
-            item.ready |= events & (item.events | EPOLLERR | EPOLLHUP) != 0;
+            item.ready |= events & item.events != 0;
         }
     }
 
@@ -96,7 +97,8 @@ impl World {
             let mut data = [0; 8];
             data.copy_from_slice(&raw[DATA_AT..]);
             // Whatever is ready already is reported once.
-            Item { events: i32::from_ne_bytes([raw[0], raw[1], raw[2], raw[3]]), data, ready: true }
+            let events = i32::from_ne_bytes([raw[0], raw[1], raw[2], raw[3]]) | EPOLLERR | EPOLLHUP;
+            Item { events, data, ready: true }
         });
         let items = &mut self.epoll(epfd)?.items;
         match (op, item) {
@@ -121,7 +123,7 @@ impl World {
             self.epoll(epfd)?.items.iter().map(|(key, item)| (*key, item.events)).collect();
         let mut out = Vec::new();
         for (key, wanted) in waiting {
-            let ready = self.readiness(key) & (wanted | EPOLLERR | EPOLLHUP);
+            let ready = self.readiness(key) & wanted;
             let Some(item) = self.epoll(epfd)?.items.get_mut(&key) else { continue };
             if !item.ready || out.len() == max * EVENT {
                 continue;
@@ -129,7 +131,6 @@ impl World {
             // Level-triggered: it stays due as long as it is ready. Edge-triggered: until something happens again.
             item.ready = wanted & EPOLLET == 0;
             if ready == 0 {
-                item.ready = wanted & EPOLLET == 0;
                 continue;
             }
             if wanted & EPOLLONESHOT != 0 {

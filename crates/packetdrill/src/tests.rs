@@ -482,3 +482,24 @@ fn a_disconnected_socket_is_as_new() {
     drill.handshake();
     assert!(drill.accept(fd) >= 0);
 }
+
+/// epoll_ctl(2): a one-shot that was reported is silent until it is armed again, even for what is always waited for.
+#[test]
+fn a_one_shot_is_reported_once() {
+    let drill = Drill::new();
+    let i = &drill.interface;
+    let fd = drill.listener();
+    drill.handshake();
+    let conn = drill.accept(fd);
+    let epfd = (i.epoll_create)(drill.ud(), 1);
+    let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT).cast_unsigned(), u64: 7 };
+    assert_eq!((i.epoll_ctl)(drill.ud(), epfd, libc::EPOLL_CTL_ADD, conn, &raw mut event), 0);
+    let mut out = libc::epoll_event { events: 0, u64: 0 };
+    let mut wait = || (i.epoll_wait)(drill.ud(), epfd, &raw mut out, 1, 0);
+    assert_eq!(wait(), 0);
+    drill.inject(RST, 1, 0, &[]);
+    assert_eq!(wait(), 1);
+    assert_eq!(wait(), 0, "it hangs up still, and nobody is to hear of it");
+    assert_eq!((i.epoll_ctl)(drill.ud(), epfd, libc::EPOLL_CTL_MOD, conn, &raw mut event), 0);
+    assert_eq!(wait(), 1);
+}
