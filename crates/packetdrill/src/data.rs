@@ -9,7 +9,7 @@ use crate::{
 use libc::{MSG_PEEK, c_int, c_ulong, c_void};
 
 /// Flags that change nothing here.
-const HARMLESS_OUT: c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_EOR;
+const HARMLESS_OUT: c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 const HARMLESS_IN: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_CMSG_CLOEXEC;
 
 impl World {

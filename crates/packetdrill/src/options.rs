@@ -69,7 +69,6 @@ fn remembered(level: c_int, name: c_int) -> Option<c_int> {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_PRIORITY | libc::SO_MARK) => Some(0),
         (libc::SOL_IP, libc::IP_MTU_DISCOVER) => Some(libc::IP_PMTUDISC_WANT),
         (libc::SOL_IP, libc::IP_FREEBIND) | (libc::SOL_IPV6, libc::IPV6_V6ONLY) => Some(0),
-        (libc::SOL_TCP, TCP_NOTSENT_LOWAT) => Some(-1),
         // A hint that Linux forgets as well: the stack acknowledges at once as long as quick ACKs last.
         (libc::SOL_TCP, libc::TCP_QUICKACK) => Some(1),
         _ => None,
@@ -112,7 +111,6 @@ impl World {
         let allowed = match (level, name) {
             (libc::SOL_TCP, libc::TCP_NODELAY | libc::TCP_CORK) | (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => true,
             (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => true,
-            (libc::SOL_TCP, libc::TCP_MAXSEG) => value == 0 || (88..=32_767).contains(&value),
             (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => value >= 0,
             (libc::SOL_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL) => (1..=32_767).contains(&value),
             (libc::SOL_TCP, libc::TCP_KEEPCNT) => (1..=127).contains(&value),
@@ -198,6 +196,8 @@ impl World {
                     (libc::SOL_TCP, libc::TCP_KEEPINTVL) => KEEPINTVL,
                     (libc::SOL_TCP, libc::TCP_KEEPCNT) => KEEPCNT,
                     (libc::SOL_TCP, libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_USER_TIMEOUT) => 0,
+                    // The socket's own bound, not the sysctl's that holds without one.
+                    (libc::SOL_TCP, TCP_NOTSENT_LOWAT) => 0,
                     (libc::SOL_SOCKET, libc::SO_KEEPALIVE) | (libc::SOL_IP, libc::IP_TOS) => 0,
                     (libc::SOL_IPV6, libc::IPV6_TCLASS) => 0,
                     _ => remembered(level, name).ok_or(Errno(libc::ENOPROTOOPT))?,
@@ -217,8 +217,8 @@ impl World {
     }
 
     fn maxseg(&mut self, key: Key) -> Result<c_int> {
-        let set = self.socket(key)?.options.get(libc::SOL_TCP, libc::TCP_MAXSEG, 0);
-        let Some(conn) = self.socket(key)?.conn() else { return Ok(if set > 0 { set } else { 536 }) };
+        // TCP_MSS_DEFAULT of Linux.
+        let Some(conn) = self.socket(key)?.conn() else { return Ok(536) };
         Ok(self.on_conn(|io| io.info(conn))?.send_mss.into())
     }
 }

@@ -503,3 +503,25 @@ fn a_one_shot_is_reported_once() {
     assert_eq!((i.epoll_ctl)(drill.ud(), epfd, libc::EPOLL_CTL_MOD, conn, &raw mut event), 0);
     assert_eq!(wait(), 1);
 }
+
+/// What the stack can't do is said when it is asked for, not remembered and left undone; a bound that was never set is 0.
+#[test]
+fn options_without_effect_are_refused() {
+    let drill = Drill::new();
+    let i = &drill.interface;
+    let fd = drill.listener();
+    drill.handshake();
+    let conn = drill.accept(fd);
+    const TCP_NOTSENT_LOWAT: c_int = 25;
+    let value = 1000i32;
+    for name in [libc::TCP_MAXSEG, TCP_NOTSENT_LOWAT] {
+        let set = (i.setsockopt)(drill.ud(), conn, libc::SOL_TCP, name, (&raw const value).cast(), 4);
+        assert_eq!((set, errno()), (-1, libc::ENOPROTOOPT));
+    }
+    let sent = (i.send)(drill.ud(), conn, b"yes".as_ptr().cast(), 3, libc::MSG_EOR);
+    assert_eq!((sent, errno()), (-1, libc::EOPNOTSUPP));
+    let (mut bound, mut len) = (-1i32, 4 as socklen_t);
+    let to = (&raw mut bound).cast();
+    assert_eq!((i.getsockopt)(drill.ud(), conn, libc::SOL_TCP, TCP_NOTSENT_LOWAT, to, &raw mut len), 0);
+    assert_eq!(bound, 0);
+}
