@@ -130,6 +130,8 @@ impl Adapter {
             .wait_timeout_while(world, PATIENCE, |world| !world.waits.quiet())
             .unwrap_or_else(PoisonError::into_inner);
         if late.timed_out() {
+            // The machine may be busy, or packetdrill have an end of its own.
+            eprintln!("fourwave: a blocked call has not gone on within a second: its times may be wrong");
             world.waits.give_up();
         }
         world

@@ -304,9 +304,15 @@ extern "C" fn netdev_receive(
 ) -> c_int {
     let received: c_int = guard(userdata, |a| {
         let room = user::word(count.cast())?;
-        let Some((at, datagram)) = a.netdev_receive().filter(|(_, datagram)| datagram.len() <= room) else {
-            return user::write(count.cast(), &0usize.to_ne_bytes()).map(|()| 0);
-        };
+        // packetdrill only says then that a packet of no bytes is too short.
+        let (at, datagram) = a.netdev_receive().ok_or_else(|| {
+            eprintln!("fourwave: nothing is sent any more: no datagram waits, and no timer runs");
+            Errno(libc::EIO)
+        })?;
+        if datagram.len() > room {
+            eprintln!("fourwave: a datagram of {} bytes is sent, packetdrill has room for {room}", datagram.len());
+            return Err(Errno(libc::EMSGSIZE));
+        }
         user::write(to, &datagram)?;
         user::write(time_usecs.cast(), &at.to_ne_bytes())?;
         user::write(count.cast(), &datagram.len().to_ne_bytes()).map(|()| 0)

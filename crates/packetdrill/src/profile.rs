@@ -66,7 +66,7 @@ impl FromStr for Profile {
                 "delayed_ack_ms" => profile.settings.delayed_ack = Duration::from_millis(number(key, value)?),
                 "pacing" => profile.settings.pacing = number::<u8>(key, value)? != 0,
                 "hystart" => profile.settings.hystart = number::<u8>(key, value)? != 0,
-                "sysctls" => profile.sysctls = (value != "none").then(|| PathBuf::from(value)),
+                "sysctls" => profile.sysctls = parse_folder(value)?,
                 _ => return Err(format!("{key} is no flag of this shared object")),
             }
         }
@@ -74,6 +74,16 @@ impl FromStr for Profile {
             profile.addresses = addresses;
         }
         Ok(profile)
+    }
+}
+
+/// A setting that is not in there keeps its default, so a folder that does not exist would go unnoticed.
+fn parse_folder(value: &str) -> Result<Option<PathBuf>, String> {
+    let folder = PathBuf::from(value);
+    match value {
+        "none" => Ok(None),
+        _ if folder.is_dir() => Ok(Some(folder)),
+        _ => Err(format!("sysctls={value}: there is no such folder")),
     }
 }
 
@@ -162,6 +172,7 @@ mod tests {
         assert_eq!((config.mtu, config.addresses.len()), (1520, 1));
         assert_eq!(config.tcp.min_rto, Duration::from_millis(1));
         assert!("mtu=many".parse::<Profile>().unwrap_err().contains("mtu=many"));
+        assert!("sysctls=/no/such/folder".parse::<Profile>().unwrap_err().contains("no such folder"));
         assert!("color=red".parse::<Profile>().unwrap_err().contains("color"));
         assert!("mtu".parse::<Profile>().unwrap_err().contains("key=value"));
     }

@@ -88,7 +88,7 @@ impl World {
             return Ok(());
         }
         let refuse = |problem: String| {
-            eprintln!("fourwave: {problem}");
+            eprintln!("fourwave: no stack can be had with these --so_flags and sysctls: {problem}");
             Errno(libc::EINVAL)
         };
         let config = self.profile.shard_config().map_err(refuse)?;
