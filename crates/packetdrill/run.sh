@@ -23,7 +23,7 @@ one() {
 	else
 		# So that the MSS is 1460 here, too.
 		mtu=1520
-		flags+=(--mtu=$mtu --local_ip=fd3d:0a0b:17d6::1 --gateway_ip=fd3d:0a0b:17d6:8888::1
+		flags+=(--mtu="$mtu" --local_ip=fd3d:0a0b:17d6::1 --gateway_ip=fd3d:0a0b:17d6:8888::1
 			--remote_ip=fd3d:fa7b:d17d::1 -D TFO_COOKIE=c1d1e9742a47a9bc
 			-D CMSG_LEVEL_IP=SOL_IPV6 -D CMSG_TYPE_RECVERR=IPV6_RECVERR)
 	fi
@@ -34,7 +34,15 @@ one() {
 	ip tuntap add dev tun0 mode tun
 	ip link set tun0 mtu "${own:-$mtu}" up
 	cd "$(dirname "$script")"
-	LD_PRELOAD=$object exec timeout 30 "$PACKETDRILL" "${flags[@]}" "$(basename "$script")"
+	# The scripts' set-up leaves in /tmp what would undo it, named by packetdrill's process.
+	# shellcheck disable=SC2016 # it is the inner shell that expands
+	exec timeout 30 bash -c '
+		LD_PRELOAD=$1 "${@:2}" &
+		status=0
+		wait "$!" || status=$?
+		rm -f "/tmp/sysctl_restore_$!.sh"
+		exit "$status"
+	' bash "$object" "$PACKETDRILL" "${flags[@]}" "$(basename "$script")"
 }
 
 if [ "${1-}" = --one ]; then
@@ -42,6 +50,14 @@ if [ "${1-}" = --one ]; then
 	one "$@"
 fi
 
+fault() {
+	echo "run.sh: $1" >&2
+	exit 2
+}
+[ -f "${1-}" ] || fault "the shared object, ${1:-the first argument}, is not there"
+if [ ! -f "${PACKETDRILL-}" ] || [ ! -x "$PACKETDRILL" ]; then fault "PACKETDRILL=${PACKETDRILL-} is no program"; fi
+[ -d "${PKT_DIR-}" ] || fault "PKT_DIR=${PKT_DIR-} is no folder"
+unshare --net --mount true || fault "it takes root to make a network namespace for each script"
 object=$(readlink -f "$1")
 export PACKETDRILL
 PACKETDRILL=$(readlink -f "$PACKETDRILL")
@@ -56,16 +72,23 @@ for version in ${IP_VERSIONS:-ipv4 ipv6}; do
 		# What is written for one version only says so by its name.
 		case $version:$name in ipv4:*v6.pkt | ipv6:*v4.pkt) continue ;; esac
 		[[ $name =~ ${ONLY:-.} ]] || continue
-		if unshare --net --mount "$here/run.sh" --one "$version" "$script" "$object" >"$output" 2>&1 </dev/null; then
+		status=0
+		unshare --net --mount "$here/run.sh" --one "$version" "$script" "$object" >"$output" 2>&1 </dev/null || status=$?
+		if [ "$status" = 0 ]; then
 			passed=$((passed + 1))
 			echo "pass  $version  $name"
 		else
 			failed=$((failed + 1))
 			reason=$(grep -m1 -F "$(basename "$script"):" "$output" || tail -n1 "$output")
+			# What the shared object says for itself tells more than packetdrill, which only sees that a call failed.
+			own=$(grep -m1 '^fourwave: ' "$output" || true)
+			[ "$own" = "$reason" ] || reason+=${own:+ ($own)}
+			[ "$status" != 124 ] || reason="no end within 30 seconds"
 			echo "FAIL  $version  $name  $reason"
 			[ -z "${LOGS-}" ] || cp "$output" "$LOGS/$version-${name//\//-}.log"
 		fi
 	done < <(find "$folder" -name '*.pkt' | sort)
 done
 echo "$passed passed, $failed failed"
+[ "$((passed + failed))" != 0 ] || fault "no script below PKT_DIR=$PKT_DIR is for ${IP_VERSIONS:-ipv4 ipv6}${ONLY:+ and matches ONLY=$ONLY}"
 [ "$failed" = 0 ]
