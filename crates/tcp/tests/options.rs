@@ -253,6 +253,31 @@ fn a_duplicate_is_reported_once() {
     );
 }
 
+/// RFC2883-4-a, RFC 2883 section 4.2: so is what a segment in order repeats of what waited behind it, the first stretch of
+/// several.
+#[test]
+fn what_a_segment_in_order_repeats_is_reported() {
+    case(
+        "listen 99
+         in  <SEQ=499><CTL=SYN><SACK-OK=1>
+         out <SEQ=99><ACK=500><CTL=SYN,ACK><SACK-OK=1>
+         in  <SEQ=500><ACK=100><CTL=ACK>
+         hears connected
+         in  <SEQ=1000><ACK=100><DATA=500><CTL=ACK>
+         out <SEQ=100><ACK=500><CTL=ACK><SACK=1000-1500>
+         in  <SEQ=2000><ACK=100><DATA=500><CTL=ACK>
+         out <SEQ=100><ACK=500><CTL=ACK><SACK=2000-2500,1000-1500>
+         in  <SEQ=3500><ACK=100><DATA=500><CTL=ACK>
+         out <SEQ=100><ACK=500><CTL=ACK><SACK=3500-4000,2000-2500,1000-1500>
+         in  <SEQ=500><ACK=100><DATA=2500><CTL=ACK>
+         out <SEQ=100><ACK=3000><CTL=ACK><SACK=1000-1500,3500-4000>
+         hears readable
+         in  <SEQ=3000><ACK=100><DATA=500><CTL=ACK>
+         out <SEQ=100><ACK=4000><CTL=ACK>
+         hears readable",
+    );
+}
+
 /// RFC2883-4-b: a duplicate above it is reported together with the block it lies in.
 #[test]
 fn a_duplicate_out_of_order_comes_with_its_block() {

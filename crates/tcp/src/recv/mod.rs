@@ -389,12 +389,17 @@ impl Receiver {
     }
 
     fn queue_next(&mut self, pool: &mut Pool, payload: &[u8]) -> Taken {
+        let twice = self.reassembly.as_ref().and_then(|runs| runs.overlap(self.rcv_nxt, payload.len()));
         if self.queue_up(pool, payload) < payload.len() {
             return Taken::NoMemory;
         }
         if let Some(runs) = &mut self.reassembly {
             self.rcv_nxt += runs.advance(pool, self.rcv_nxt, &mut self.queue);
             self.ack = Due::Now;
+            // RFC 2883 section 4.2: of several stretches that came twice the first is told.
+            if let Some(twice) = twice.filter(|_| self.facts.has(SACK) && self.duplicate.0 == self.duplicate.1) {
+                self.duplicate = twice;
+            }
         }
         Taken::Queued
     }
