@@ -4,7 +4,8 @@
 #   run.sh OBJECT      OBJECT is libfourwave_packetdrill.so
 #
 # From the environment: PACKETDRILL, the program; PKT_DIR, a folder of scripts; IP_VERSIONS, "ipv4 ipv6" unless given;
-# ONLY, an extended regular expression that a script's path must match; LOGS, a folder for the output of what failed.
+# ONLY, an extended regular expression that a script's path must match; LOGS, a folder for the output of what failed;
+# SO_FLAGS, more for the shared object's --so_flags.
 # Each script gets a network namespace of its own, with the tun device that their common set-up configures.
 set -euo pipefail
 
