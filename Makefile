@@ -146,7 +146,11 @@ fuzz-keep: need-cargo
 # Worlds of the simulator by their seeds: those from the first number up to the second, which is not one of them.
 SEEDS ?= 1..1001
 sim: need-cargo
-	@SIM_SEEDS="$(SEEDS)" cargo test --release --quiet --locked --package fourwave-sim --test random -- --nocapture
+	@if ! [[ "$(SEEDS)" =~ ^([0-9]+)\.\.([0-9]+)$$ ]] || [ "$${BASH_REMATCH[1]}" -ge "$${BASH_REMATCH[2]}" ]; then
+		echo "Say which seeds, from the first up to one behind the last: make sim SEEDS=1..1001, not $(SEEDS)" >&2
+		exit 2
+	fi
+	SIM_SEEDS="$(SEEDS)" cargo test --release --quiet --locked --package fourwave-sim --test random -- --nocapture
 
 # PACKETDRILL is the program, built elsewhere (github.com/google/packetdrill); crates/packetdrill/README.md has the rest.
 packetdrill:
