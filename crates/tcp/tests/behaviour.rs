@@ -101,6 +101,44 @@ fn data_begins_with_three_seconds_after_a_lost_syn() {
     );
 }
 
+/// RFC6298-3-b, RFC6298-5.7-a: the answer to our first SYN was lost, and what answers the second one echoes the first, as Linux's
+/// does. That second is no round trip; the first segment has one. Of a second SYN that is echoed itself the time is known.
+#[test]
+fn the_wait_for_a_lost_answer_is_no_round_trip() {
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN><TSval=0><TSecr=0>
+         timer 1s
+         out <SEQ=100><CTL=SYN><TSval=1000><TSecr=0>
+         wait 2ms
+         in  <SEQ=300><ACK=101><CTL=SYN,ACK><TSval=7><TSecr=0>
+         out <SEQ=101><ACK=301><CTL=ACK><TSval=1002><TSecr=7>
+         hears connected
+         send 10
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK><TSval=1002><TSecr=7>
+         wait 2ms
+         in  <SEQ=301><ACK=111><CTL=ACK><TSval=9><TSecr=1002>
+         close
+         out <SEQ=111><ACK=301><CTL=FIN,ACK><TSval=1004><TSecr=9>
+         timer 202ms                                      # SRTT 2 ms, 4 * RTTVAR below the floor
+         out <SEQ=111><ACK=301><CTL=FIN,ACK><TSval=1206><TSecr=9>",
+    );
+    case(
+        "connect 100
+         out <SEQ=100><CTL=SYN><TSval=0><TSecr=0>
+         timer 1s
+         out <SEQ=100><CTL=SYN><TSval=1000><TSecr=0>
+         wait 300ms
+         in  <SEQ=300><ACK=101><CTL=SYN,ACK><TSval=7><TSecr=1000>
+         out <SEQ=101><ACK=301><CTL=ACK><TSval=1300><TSecr=7>
+         hears connected
+         send 10
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK><TSval=1300><TSecr=7>
+         timer 900ms                                      # 300 + 4 * 150
+         out <SEQ=101><ACK=301><DATA=10><CTL=ACK><TSval=2200><TSecr=7>",
+    );
+}
+
 /// MUST-19, RFC5681-3.1-b.
 #[test]
 fn the_initial_window_is_one_segment_after_two_lost_syns() {

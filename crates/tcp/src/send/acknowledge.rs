@@ -132,8 +132,11 @@ impl Sender {
     fn on_syn_acked(&mut self, env: &mut Env<'_>, ack: &Ack<'_>) {
         self.congestion.open(self.mss.into(), self.rto.timeouts());
         self.rto.established(env.config);
-        let rtt =
-            if self.retransmits == 0 { Some(env.now - self.last_sent) } else { ack.echo.filter(|e| !e.is_zero()) };
+        let since = env.now - self.last_sent;
+        // What echoes our first SYN, though we have sent another, was late by our timeout: the peer's answer to the first was lost.
+        // For a round trip it would be taken for a long time, so it is none (Karn's algorithm).
+        let of_last = |age: &Duration| !age.is_zero() && *age <= since + ECHO_RESOLUTION;
+        let rtt = if self.retransmits == 0 { Some(since) } else { ack.echo.filter(of_last) };
         if let Some(rtt) = rtt {
             self.rto.sample(rtt, env.config);
             self.path.sample(rtt, env.now);
