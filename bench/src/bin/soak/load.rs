@@ -159,7 +159,11 @@ fn deviation(work: &Work, report: &Value, seen: Counts) -> Option<String> {
     // Connections that are kept are no connects of the report.
     let connects = if work.kind == "exchange" { of("connections") } else { of("connects") };
     if connects != seen.accepted || seen.broken != 0 {
-        return Some(format!("{connects} connects, and {} accepted, {} broken", seen.accepted, seen.broken));
+        let Counts { accepted, broken, came, went } = seen;
+        return Some(format!(
+            "{connects} connects, and {accepted} accepted, {broken} broken; {came} bytes came and {went} went: {}",
+            short(report)
+        ));
     }
     // Bytes of messages; those of a mode that counts none are as many at the other end both ways.
     let (sent, received) = (of("bytes_sent"), of("bytes_received"));
