@@ -87,8 +87,7 @@ fn stalled(ms: u64, flags: &str) -> (Value, Histogram<u64>) {
 }
 
 /// 1000 messages per second for two seconds, which a busy machine can do one behind the other: 300 are due while the server stands
-/// still, one every millisecond, and the answer to each
-/// comes no sooner than the stall ends. A busy machine only adds to that.
+/// still, one every millisecond, and the answer to each comes no sooner than the stall ends. A busy machine only adds to that.
 #[test]
 fn a_stall_is_in_the_time_of_every_message_that_was_due_within_it() {
     let _lab = lab();

@@ -133,8 +133,9 @@ impl Sender {
         self.congestion.open(self.mss.into(), self.rto.timeouts());
         self.rto.established(env.config);
         let since = env.now - self.last_sent;
-        // What echoes our first SYN, though we have sent another, was late by our timeout: the peer's answer to the first was lost.
-        // For a round trip it would be taken for a long time, so it is none (Karn's algorithm).
+        // What echoes our first SYN, though we have sent another, is late by our timeout, as where the peer's answer to the first
+        // was lost: Linux echoes that in the second answer too. Such a second would be taken for a round trip for long, so it is
+        // none (Karn's algorithm); where it was one the RTO of 3 s of a lost SYN is enough for it.
         let of_last = |age: &Duration| !age.is_zero() && *age <= since + ECHO_RESOLUTION;
         let rtt = if self.retransmits == 0 { Some(since) } else { ack.echo.filter(of_last) };
         if let Some(rtt) = rtt {
