@@ -13,4 +13,4 @@ mod time;
 mod wheel;
 
 pub use time::{Duration, Instant};
-pub use wheel::{Deadline, Near, Wheel};
+pub use wheel::{Asked, Deadline, Keeper, Near, Wheel};

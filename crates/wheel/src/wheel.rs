@@ -90,6 +90,39 @@ impl Deadline for Near {
     }
 }
 
+/// What became of a timer, by who keeps its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Its deadline is what it was.
+    Same,
+    /// It has moved, most often away.
+    Moved(Instant),
+    /// There is none any more: the timer is disarmed.
+    Gone,
+}
+
+/// Who knows better than the wheel when its timers are due: see [`Wheel::poll_asking`].
+pub trait Keeper {
+    /// The wheel [asks](Self::ask) for these next, one behind the other: what is read for them may be read for all at once.
+    fn look_ahead(&self, keys: &[u32]);
+
+    /// What has become of the timer of `key`?
+    fn ask(&mut self, key: u32) -> Asked;
+}
+
+/// Of timers whose deadlines the wheel knows.
+struct Nobody;
+
+impl Keeper for Nobody {
+    #[inline]
+    fn look_ahead(&self, _: &[u32]) {}
+
+    #[inline]
+    fn ask(&mut self, _: u32) -> Asked {
+        Asked::Same
+    }
+}
+
 /// A hierarchical timing wheel (Varghese & Lauck 1987, scheme 7), with one timer per key.
 ///
 /// Keys are small and dense: the slots of the caller's slab. Arming, re-arming and stopping take constant time. A timer that
@@ -236,6 +269,15 @@ impl<D: Deadline> Wheel<D> {
     /// is started behind the position comes next. A `now` before an earlier call's counts as that.
     #[inline]
     pub fn poll(&mut self, now: Instant) -> Option<u32> {
+        self.poll_asking(now, &mut Nobody)
+    }
+
+    /// The same where deadlines move away more often than timers expire, and who keeps them does not tell the wheel: it asks whenever
+    /// a timer comes to a finer level, for the last time less than 64 ticks ahead of it. So most timers never expire in vain.
+    ///
+    /// A deadline that comes nearer is to be told at once, with [`start`](Self::start).
+    #[inline]
+    pub fn poll_asking(&mut self, now: Instant, keeper: &mut impl Keeper) -> Option<u32> {
         self.now = self.now.max(floor_tick(now));
         while let Some((slot, tick)) = self.next_slot() {
             if tick > self.now {
@@ -245,7 +287,7 @@ impl<D: Deadline> Wheel<D> {
             if slot < SLOTS {
                 return self.take_first(slot);
             }
-            self.cascade(slot);
+            self.cascade(slot, keeper);
         }
         // No slot in use begins at or before `now`: moving there keeps every timer on its level.
         self.position = self.now;
@@ -289,16 +331,28 @@ impl<D: Deadline> Wheel<D> {
 
     /// Moves the timers of a slot, at whose beginning the position stands, to lower levels.
     #[inline(never)] // one of many turns
-    fn cascade(&mut self, slot: u32) {
+    fn cascade(&mut self, slot: u32, keeper: &mut impl Keeper) {
         self.vacate(slot);
         let mut rest = self.slots.take_all(slot);
         while rest.is_some() {
             let gathered = self.slots.gather(&mut rest);
             // With millions of timers theirs are in no cache: asked for one behind the other, all are under way at once.
-            let keys = self.slots.gathered(gathered.clone()).iter();
-            black_box(keys.fold(0, |sum, key| sum ^ self.timers[*key as usize].place.touch()));
+            let keys = self.slots.gathered(gathered.clone());
+            black_box(keys.iter().fold(0, |sum, key| sum ^ self.timers[*key as usize].place.touch()));
+            keeper.look_ahead(keys);
             for at in gathered {
                 let key = self.slots.gathered(at..at + 1)[0];
+                match keeper.ask(key) {
+                    Asked::Same => {}
+                    Asked::Moved(deadline) => {
+                        self.timers[key as usize].deadline = D::keep(deadline, self.position);
+                    }
+                    Asked::Gone => {
+                        self.timers[key as usize].place = Place::NONE;
+                        self.armed -= 1;
+                        continue;
+                    }
+                }
                 let slot = self.slot_of(self.timers[key as usize].deadline);
                 self.put_in(slot, key);
             }

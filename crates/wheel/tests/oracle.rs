@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use wheel::{Duration, Instant, Wheel};
+use wheel::{Asked, Duration, Instant, Keeper, Wheel};
 
 const TICK: u64 = 1024;
 const MINUTE: u64 = 60 * 1_000_000_000;
@@ -174,6 +174,50 @@ fn drain_starting(
     oracle.check_drained(to, &[])
 }
 
+/// Whose deadlines move away, and are told when they are asked for; and how often it was asked.
+#[derive(Default)]
+struct Lazy {
+    deadlines: BTreeMap<u32, u64>,
+    asked: usize,
+}
+
+impl Keeper for Lazy {
+    fn look_ahead(&self, keys: &[u32]) {
+        assert!(!keys.is_empty());
+    }
+
+    fn ask(&mut self, key: u32) -> Asked {
+        self.asked += 1;
+        self.deadlines.get(&key).map_or(Asked::Gone, |deadline| Asked::Moved(at(*deadline)))
+    }
+}
+
+/// A deadline that is moved or given up, without a word to the wheel, before its slot is come to.
+#[test]
+fn a_timer_that_has_moved_away_does_not_expire_in_vain() {
+    let (mut wheel, mut keeper) = (Wheel::near(Instant::ZERO), Lazy::default());
+    for key in 0..100 {
+        wheel.start(key, at(40_000_000));
+        keeper.deadlines.insert(key, 72_000_000 + u64::from(key) * TICK);
+    }
+    // One has nothing to wait for any more, and one was right from the start.
+    keeper.deadlines.remove(&7);
+    keeper.deadlines.insert(8, 40_000_000);
+    let mut fired = BTreeMap::new();
+    while let Some(now) = wheel.next_wakeup() {
+        assert_eq!(
+            wheel.len(),
+            if keeper.asked == 0 { 100 } else { 99 - fired.len() },
+            "who is gone is gone when asked"
+        );
+        while let Some(key) = wheel.poll_asking(now, &mut keeper) {
+            fired.insert(key, now.as_nanos());
+        }
+    }
+    let expected = keeper.deadlines.iter().map(|(key, deadline)| (*key, deadline.next_multiple_of(TICK)));
+    assert!(fired.into_iter().eq(expected));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -242,6 +286,46 @@ proptest! {
             prop_assert_eq!(wheel.len(), deadlines.len());
             let earliest = deadlines.values().min().map(|deadline| at(deadline.next_multiple_of(TICK).max(now)));
             prop_assert!(wheel.next_wakeup().is_none() == earliest.is_none() && wheel.next_wakeup() <= earliest);
+        }
+    }
+
+    /// Who follows its wakeups hears of each deadline within a tick, however these have moved away since they were told; what was
+    /// called in vain is started anew.
+    #[test]
+    fn who_is_asked_hears_of_every_deadline(
+        start in span().prop_map(|s| s % (100 * YEAR)),
+        ops in prop::collection::vec((0..KEYS, 0..4u8, prop_oneof![0..4 * TICK, 0..200 * TICK, 0..MINUTE, 0..70 * MINUTE]), 1..200)
+    ) {
+        let (mut wheel, mut keeper, mut now) = (Wheel::near(at(start)), Lazy::default(), start);
+        for (key, op, span) in ops {
+            match op {
+                0 => _ = keeper.deadlines.remove(&key),
+                1 if keeper.deadlines.contains_key(&key) => *keeper.deadlines.get_mut(&key).expect("there") += span,
+                1 | 2 => {
+                    wheel.start(key, at(now + span));
+                    keeper.deadlines.insert(key, now + span);
+                }
+                _ => {
+                    let end = now + span;
+                    while let Some(wakeup) = wheel.next_wakeup().map(Instant::as_nanos).filter(|wakeup| *wakeup <= end) {
+                        now = now.max(wakeup);
+                        while let Some(key) = wheel.poll_asking(at(now), &mut keeper) {
+                            match keeper.deadlines.get(&key).copied() {
+                                Some(deadline) if deadline > now => wheel.start(key, at(deadline)),
+                                Some(deadline) => {
+                                    prop_assert!(now < deadline.next_multiple_of(TICK).max(start) + TICK, "{deadline} at {now}");
+                                    keeper.deadlines.remove(&key);
+                                }
+                                None => {}
+                            }
+                        }
+                    }
+                    now = end;
+                    let lost = keeper.deadlines.values().find(|deadline| **deadline + TICK <= now);
+                    prop_assert_eq!(lost, None);
+                }
+            }
+            prop_assert!(keeper.deadlines.keys().all(|key| wheel.is_armed(*key)), "who has a deadline is called");
         }
     }
 
