@@ -201,8 +201,8 @@ bench-memory: need-cargo need-build
 	cargo run --quiet --release --locked --package fourwave-bench --example ratios
 
 # By turns in one process: what the ratios of docs/PERFORMANCE.md are. Ten million connections take 10 GB, and
-# 120 times 500,000 segments are the whole cycle of their timers: six rounds.
-TURNS ?= 120 500000 segment/1 smoltcp:segment/1 batch_segment/1 smoltcp:batch_segment/1 batch_random/10000000
+# 160 times 500,000 segments are two cycles of their timers, of four rounds each.
+TURNS ?= 160 500000 segment/1 smoltcp:segment/1 batch_segment/1 smoltcp:batch_segment/1 batch_random/10000000
 bench-turns: need-cargo need-build
 	@cargo run --quiet --release --locked --package fourwave-bench --example turns -- $(TURNS)
 

@@ -621,13 +621,13 @@ impl Io<'_> {
     }
 
     /// The connection that has waited longest in a listener's accept queue. What it has received, and its end if it is over
-    /// already, is told in the next turn. `None`: nobody waits; or, over the kernel's sockets, enough were accepted in this
+    /// already, is told behind this call. `None`: nobody waits; or, over the kernel's sockets, enough were accepted in this
     /// turn, or there is no descriptor left: [`App::on_acceptable`] follows when there may be more.
     pub fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {
         if listener.via() == Via::Kernel {
             return self.shard.sockets().ok()?.accept(self.now, listener);
         }
-        self.shard.accept(self.now, listener)
+        self.shard.accept(listener)
     }
 
     /// Closes a listener: its port is free at once. Handshakes that are not complete are forgotten, connections that were not

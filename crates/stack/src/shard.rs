@@ -81,6 +81,9 @@ const RECORDS_PER_TURN: usize = 1024;
 pub(crate) struct Entry {
     /// When the wheel will call; may be earlier than needed.
     armed: Option<Instant>,
+    /// Its first deadline when that was looked at last, which the wheel asks for. It may have moved away since, and come nearer
+    /// only while it is `dirty`.
+    due: Option<Instant>,
     key: FlowKey,
     /// In which epoch of the neighbours the MAC address was true, or [`NO_EPOCH`].
     epoch: u32,
@@ -134,6 +137,11 @@ pub(crate) struct Entry {
 impl Entry {
     fn vlan(&self) -> Option<u16> {
         (self.vlan != NO_VLAN).then_some(self.vlan)
+    }
+
+    /// Its end is to be told now: all has been read that came before it.
+    fn ends_read(&self) -> bool {
+        self.unread_end && !self.over && self.conn.unread() == 0
     }
 
     /// False when [`Shard::dispatch_all`] would do nothing.
@@ -326,7 +334,7 @@ impl Shard {
             self.counters.sockets = foreign.counters();
         }
         let mut looked_at = 0;
-        while let Some(slot) = self.wheel.poll(now) {
+        while let Some(slot) = self.wheel.poll_asking(now, &mut self.conns) {
             looked_at = if looked_at == 0 { self.look_at_timers() } else { looked_at - 1 };
             self.on_timer(now, slot, app);
         }
@@ -412,7 +420,7 @@ impl Shard {
         let Some(entry) = self.conns.get_mut(slot) else { return };
         entry.armed = None;
         if entry.unread_end {
-            if entry.conn.unread() == 0 {
+            if entry.ends_read() {
                 self.on_closed(now, slot, None, app);
             }
             return;
@@ -559,20 +567,22 @@ impl Shard {
         let entry = self.conns.current(conn).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let result = verb(&mut entry.conn, &mut env);
-        let all_is_read = entry.unread_end && entry.conn.unread() == 0;
+        let all_is_read = entry.ends_read();
         Self::mark_entry(entry, conn.slot, &mut self.counters, &mut self.dirty);
         if all_is_read {
-            self.tell_end(now, conn.slot);
+            self.call_at_once(conn.slot);
         }
         Ok(result)
     }
 
-    /// The next turn tells an end. Whoever asks again until then does not put it off.
-    #[cold]
-    fn tell_end(&mut self, now: Instant, slot: u32) {
-        let Some(entry) = self.entry(slot).filter(|entry| entry.armed.is_none_or(|at| at > now)) else { return };
-        entry.armed = Some(now);
-        self.wheel.start(slot, now);
+    /// The next [`advance`](Self::advance) sees to it, or the one that is under way, as to one whose time has come: to tell an end, or
+    /// what happened before it was accepted. No deadline of its own is before that, so whoever asks again does not put it off; and
+    /// in the tick at which the wheel stands nobody is asked.
+    pub(crate) fn call_at_once(&mut self, slot: u32) {
+        if let Some(entry) = self.conns.get_mut(slot) {
+            entry.armed = Some(Instant::ZERO);
+            self.wheel.start(slot, Instant::ZERO);
+        }
     }
 
     /// The DSCP of a connection's packets from now on, 0 to 63.
@@ -630,8 +640,8 @@ impl Shard {
 
     /// Sees to it that the wheel calls no later than the connection's first deadline.
     ///
-    /// A deadline that moved away is not followed: the wheel calls at the old one and finds nothing due. So the usual
-    /// segment, which moves the retransmission timer by a little, does not touch the wheel.
+    /// A deadline that moved away is not followed: the wheel asks for it when the old one comes near. So the usual segment, which
+    /// moves the retransmission timer by a little, does not touch the wheel.
     fn arm(&mut self, slot: u32) {
         let Some(entry) = self.conns.get_mut(slot) else { return };
         Self::arm_entry(entry, slot, &mut self.wheel);
@@ -639,7 +649,8 @@ impl Shard {
 
     #[inline]
     fn arm_entry(entry: &mut Entry, slot: u32, wheel: &mut Wheel<Near>) {
-        let Some(deadline) = entry.conn.poll_timeout() else { return };
+        entry.due = entry.conn.poll_timeout();
+        let Some(deadline) = entry.due else { return };
         if entry.armed.is_none_or(|at| at > deadline) {
             Self::arm_anew(entry, slot, deadline, wheel);
         }
@@ -659,9 +670,9 @@ mod tests {
     /// Hot structs have their sizes written down: one that grows is looked at.
     #[test]
     fn sizes() {
-        assert_eq!(size_of::<Connection>(), 528);
+        assert_eq!(size_of::<Connection>(), 520);
         assert_eq!(size_of::<Entry>(), 10 * 64);
-        assert_eq!(core::mem::offset_of!(Entry, conn), 72);
+        assert_eq!(core::mem::offset_of!(Entry, conn), 80);
     }
 
     /// Connections that come and go while the pool stays full are not remembered for ever.

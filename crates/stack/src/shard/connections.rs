@@ -6,7 +6,11 @@
 //! instructions, so it is not done before there are more than [`ShardConfig::most_awake`](crate::ShardConfig::most_awake) in full,
 //! nor to those that are asked for every few milliseconds.
 
-use super::{Entry, NO_VLAN, ahead::BATCH, life::new_entry};
+use super::{
+    Entry, NO_VLAN,
+    ahead::{BATCH, FROM},
+    life::new_entry,
+};
 use crate::{
     flow::{CompactKey, FlowKey},
     handle::ConnId,
@@ -15,7 +19,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::net::IpAddr;
 use tcp::{Config, Env, Info, Listing, State};
-use wheel::{Duration, Instant, Near, Wheel};
+use wheel::{Asked, Duration, Instant, Keeper, Near, Wheel};
 use wire::{MacAddr, SeqNum};
 
 /// Steps of the hand for each connection that was opened or woken; and in a turn of the loop so many more, of those that it owes.
@@ -98,6 +102,7 @@ impl Resting {
             counted: conn.state(),
             // No later than when the wheel calls.
             armed: conn.poll_timeout(),
+            due: conn.poll_timeout(),
             time_wait_secs: self.time_wait_secs,
             mac: self.mac,
             epoch: self.epoch,
@@ -467,6 +472,37 @@ impl Connections {
         };
         self.take_out(at);
         self.places[slot as usize] = Place::Resting(resting);
+    }
+}
+
+/// A connection's deadline moves away with most of its segments, and it is in no hurry to say so.
+impl Keeper for Connections {
+    #[inline]
+    fn look_ahead(&self, keys: &[u32]) {
+        if self.awake.len() < FROM {
+            return;
+        }
+        let mut places = [NOT_AWAKE; BATCH];
+        for (at, slot) in places.iter_mut().zip(keys) {
+            *at = self.at.get(*slot as usize).copied().unwrap_or(NOT_AWAKE);
+        }
+        let dues = places[..keys.len().min(BATCH)]
+            .iter()
+            .filter_map(|at| self.awake.get(*at as usize))
+            .map(|entry| entry.due.is_some());
+        black_box(dues.fold(false, |sum, due| sum ^ due));
+    }
+
+    #[inline]
+    fn ask(&mut self, slot: u32) -> Asked {
+        // What rests has the deadline that it had.
+        let Some(entry) = self.awake_mut(slot) else { return Asked::Same };
+        // Who may have something to send may have another deadline too, which is looked at when that has left.
+        if entry.due == entry.armed || entry.dirty {
+            return Asked::Same;
+        }
+        entry.armed = entry.due;
+        entry.due.map_or(Asked::Gone, Asked::Moved)
     }
 }
 

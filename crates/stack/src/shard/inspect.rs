@@ -41,6 +41,9 @@ impl Shard {
             if due.is_some_and(|due| entry.armed.is_none_or(|armed| armed > due)) {
                 return wrong("the wheel calls at the first deadline or before");
             }
+            if due.is_some_and(|due| entry.due.is_none_or(|at| at > due) || !self.wheel.is_armed(slot)) {
+                return wrong("the wheel is told of the first deadline, or of one before");
+            }
             states[entry.counted as usize] += 1;
         }
         states[State::SynReceived as usize] += self.half_opens.len() as u64;

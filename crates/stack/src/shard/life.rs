@@ -233,14 +233,14 @@ impl Shard {
         self.mark(slot);
     }
 
-    /// Shuts down one direction or both. In SYN-SENT that is the end, which the next turn tells.
+    /// Shuts down one direction or both. In SYN-SENT that is the end, which [`advance`](Self::advance) tells.
     pub(crate) fn shutdown(&mut self, now: Instant, conn: ConnId, half: Half) -> Result<(), Error> {
         let state = self.with(now, conn, |c, env| {
             c.shutdown(env, half);
             c.state()
         })?;
         if state == tcp::State::Closed {
-            self.tell_end(now, conn.slot);
+            self.call_at_once(conn.slot);
         }
         Ok(())
     }
@@ -367,6 +367,7 @@ pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection) -> Entry {
         dirty: false,
         counted: tcp::State::Closed,
         armed: None,
+        due: None,
         mac: MacAddr::default(),
         epoch: NO_EPOCH,
         vlan: NO_VLAN,

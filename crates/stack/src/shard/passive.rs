@@ -363,7 +363,7 @@ impl Shard {
     }
 
     /// The connection that has waited longest.
-    pub(crate) fn accept(&mut self, now: Instant, listener: ListenerId) -> Option<ConnId> {
+    pub(crate) fn accept(&mut self, listener: ListenerId) -> Option<ConnId> {
         let conn = loop {
             let conn = self.listeners.get_mut(listener)?.queue.pop_front()?;
             if self.current(conn).is_some() {
@@ -374,8 +374,7 @@ impl Shard {
         entry.queued = false;
         entry.told = true;
         entry.fresh = true;
-        entry.armed = Some(now);
-        self.wheel.start(conn.slot, now);
+        self.call_at_once(conn.slot);
         Some(conn)
     }
 

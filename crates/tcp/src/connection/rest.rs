@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(size_of::<Resting>(), 176);
-        assert_eq!(size_of::<Connection>(), 528);
+        assert_eq!(size_of::<Connection>(), 520);
         assert_eq!(size_of::<Aside>(), 176);
     }
 

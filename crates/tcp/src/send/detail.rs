@@ -80,7 +80,7 @@ impl Sender {
             rto: self.rto.timeout(config),
             backoff: self.rto.backoff(),
             timeouts: self.rto.timeouts(),
-            window_probes: self.persist.probes(),
+            window_probes: self.probes,
             rttvar: self.rto.rttvar(),
             min_rtt: self.path.min_rtt(),
             outstanding: census.outstanding,

@@ -120,6 +120,8 @@ pub(crate) struct Sender {
     sampled: SeqNum,
     retransmits: u32,
     behind: SeqNum,
+    /// Probes since the window closed.
+    probes: u8,
     rto: Rto,
     path: rack::Path,
     tail: tlp::Probe,
@@ -161,6 +163,7 @@ impl Sender {
             cursor: Cursor::default(),
             rto: Rto::new(env.config),
             persist: Persist::default(),
+            probes: 0,
             congestion: Congestion::new(env.config),
             usage: Usage::default(),
             pacer: pacing::Pacer::default(),
@@ -384,7 +387,7 @@ impl Sender {
 
     fn stop_probing(&mut self) {
         self.persist.stop();
-        self.probe = false;
+        (self.probe, self.probes) = (false, 0);
     }
 
     /// The sequence number of the first byte queued.
@@ -526,7 +529,8 @@ impl Sender {
         }
         if persist {
             self.probe = true;
-            self.persist.expired(env.now, self.rto.timeout(env.config), env.config);
+            self.probes = self.probes.saturating_add(1);
+            self.persist.expired(self.probes, env.now, self.rto.timeout(env.config), env.config);
         }
         self.pacer.on_timeout(env.now);
         let mut flight = self.flight.take();

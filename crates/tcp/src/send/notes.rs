@@ -62,13 +62,13 @@ impl Sender {
     /// A window probe is due, and is not the last one any more.
     #[cold]
     pub(crate) fn note_window_probe(&self, env: &mut Env<'_>) {
-        let numbers = [self.persist.probes().into(), self.unsent(), 0, 0];
+        let numbers = [self.probes.into(), self.unsent(), 0, 0];
         env.pool.note(env.now, self.iss, What::WindowProbe, 0, numbers);
     }
 
     /// The peer's window keeps back what there is to send, from now on.
     pub(crate) fn is_shut_out(&self, now: Instant) -> bool {
-        self.is_probing() && self.silent_since == now && self.persist.probes() == 0 && self.snd_wnd == 0
+        self.is_probing() && self.silent_since == now && self.probes == 0 && self.snd_wnd == 0
     }
 
     #[cold]
@@ -81,7 +81,7 @@ impl Sender {
     #[inline(never)]
     pub(super) fn window_opened(&mut self, pool: &mut Pool, now: Instant, (before, window): (u32, u32)) {
         if before == 0 {
-            pool.note(now, self.iss, What::PeerWindowOpened, 0, [window, self.persist.probes().into(), 0, 0]);
+            pool.note(now, self.iss, What::PeerWindowOpened, 0, [window, self.probes.into(), 0, 0]);
         }
         self.stop_probing();
     }

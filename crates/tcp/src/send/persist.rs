@@ -7,17 +7,11 @@ use wheel::{Duration, Instant};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Persist {
     deadline: Option<Instant>,
-    probes: u8,
 }
 
 impl Persist {
     pub(crate) const fn deadline(&self) -> Option<Instant> {
         self.deadline
-    }
-
-    /// Probes since the window closed.
-    pub(crate) const fn probes(&self) -> u8 {
-        self.probes
     }
 
     /// Arms the timer if it is not; `rto` is the current retransmission timeout.
@@ -31,10 +25,9 @@ impl Persist {
         *self = Self::default();
     }
 
-    /// A probe is due at `now`: the next comes after twice the interval, at most the largest RTO.
-    pub(crate) fn expired(&mut self, now: Instant, rto: Duration, config: &Config) {
-        self.probes = self.probes.saturating_add(1);
-        self.deadline = Some(now + (rto * (1u32 << self.probes.min(16))).min(config.max_rto));
+    /// A probe is due at `now`, which with it are so many: the next comes after twice the interval, at most the largest RTO.
+    pub(crate) fn expired(&mut self, probes: u8, now: Instant, rto: Duration, config: &Config) {
+        self.deadline = Some(now + (rto * (1u32 << probes.min(16))).min(config.max_rto));
     }
 }
 
@@ -51,11 +44,11 @@ mod tests {
         let mut now = Instant::ZERO;
         persist.arm(now, rto);
         persist.arm(now + rto, rto);
-        for seconds in [1, 2, 4, 8, 16, 32, 64, 120, 120] {
+        for (seconds, probes) in [1, 2, 4, 8, 16, 32, 64, 120, 120].into_iter().zip(1..) {
             let next = persist.deadline().expect("armed");
             assert_eq!(next - now, Duration::from_secs(seconds));
             now = next;
-            persist.expired(now, rto, &config);
+            persist.expired(probes, now, rto, &config);
         }
         persist.stop();
         assert_eq!(persist.deadline(), None);

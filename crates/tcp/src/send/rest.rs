@@ -111,6 +111,7 @@ impl Sender {
         self.cursor = Cursor::default();
         self.pacer = Pacer::default();
         self.persist = Persist::default();
+        self.probes = 0;
         self.usage = Usage::default();
         (self.recover, self.small, self.sampled) = (self.snd_una - 1, self.snd_una, self.snd_una);
         // Or nothing is unbroken, and it says nothing.
@@ -267,6 +268,7 @@ impl Resting {
             cursor: Cursor::default(),
             rto,
             persist: Persist::default(),
+            probes: 0,
             congestion,
             usage: Usage::default(),
             pacer: Pacer::default(),

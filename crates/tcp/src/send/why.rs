@@ -104,7 +104,7 @@ impl Sender {
     }
 
     pub(crate) const fn window_probes(&self) -> u8 {
-        self.persist.probes()
+        self.probes
     }
 
     pub(crate) const fn peer_window(&self) -> u32 {
