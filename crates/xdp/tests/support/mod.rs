@@ -38,6 +38,12 @@ impl Lab {
             ip(&["-n", namespace, "addr", "add", &format!("fd78::{last}/64"), "dev", interface, "nodad"]);
             ip(&["-n", namespace, "link", "set", interface, "up"]);
         }
+        // Until the kernel has seen that both ends are there, which waits while it clears away other namespaces, what is sent is lost.
+        for (namespace, interface) in [(a, A), (b, B)] {
+            eventually("the link is up", || {
+                run("ip", &["-n", namespace, "-o", "link", "show", "dev", interface]).contains("state UP")
+            });
+        }
         lab
     }
 
