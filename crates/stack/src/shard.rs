@@ -140,7 +140,7 @@ impl Entry {
     }
 
     /// Its end is to be told now: all has been read that came before it.
-    fn ends_read(&self) -> bool {
+    fn end_is_due(&self) -> bool {
         self.unread_end && !self.over && self.conn.unread() == 0
     }
 
@@ -420,7 +420,7 @@ impl Shard {
         let Some(entry) = self.conns.get_mut(slot) else { return };
         entry.armed = None;
         if entry.unread_end {
-            if entry.ends_read() {
+            if entry.end_is_due() {
                 self.on_closed(now, slot, None, app);
             }
             return;
@@ -567,7 +567,7 @@ impl Shard {
         let entry = self.conns.current(conn).filter(|e| !e.dead).ok_or(Error::NotConnected)?;
         let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
         let result = verb(&mut entry.conn, &mut env);
-        let all_is_read = entry.ends_read();
+        let all_is_read = entry.end_is_due();
         Self::mark_entry(entry, conn.slot, &mut self.counters, &mut self.dirty);
         if all_is_read {
             self.call_at_once(conn.slot);
@@ -578,7 +578,7 @@ impl Shard {
     /// The next [`advance`](Self::advance) sees to it, or the one that is under way, as to one whose time has come: to tell an end, or
     /// what happened before it was accepted. No deadline of its own is before that, so whoever asks again does not put it off; and
     /// in the tick at which the wheel stands nobody is asked.
-    pub(crate) fn call_at_once(&mut self, slot: u32) {
+    fn call_at_once(&mut self, slot: u32) {
         if let Some(entry) = self.conns.get_mut(slot) {
             entry.armed = Some(Instant::ZERO);
             self.wheel.start(slot, Instant::ZERO);

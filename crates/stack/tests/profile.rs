@@ -4,8 +4,7 @@ mod support;
 
 use proptest::prelude::*;
 use stack::{
-    App, ConnId, Duration, Error, Instant, Io, ListenOptions, ListenerId, Profile, Settings, Shard, SynCookies,
-    TcpConfig,
+    App, ConnId, Duration, Instant, Io, ListenOptions, ListenerId, Profile, Settings, Shard, SynCookies, TcpConfig,
 };
 use std::net::SocketAddr;
 use support::*;
@@ -18,8 +17,6 @@ const OTHER: u16 = 81;
 struct Taker {
     conn: Option<ConnId>,
     taken: Vec<u8>,
-    /// How the connection ended for it.
-    lingered: Option<Option<Error>>,
 }
 
 impl App for Taker {
@@ -29,9 +26,6 @@ impl App for Taker {
     fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
         self.taken.extend(data);
         data.len()
-    }
-    fn on_closed(&mut self, _: &mut Io<'_>, _: ConnId, error: Option<Error>) {
-        self.lingered = Some(error);
     }
     fn on_readable(&mut self, io: &mut Io<'_>, conn: ConnId) {
         let mut piece = [0; 4096];
@@ -122,53 +116,6 @@ fn frames_of_requests(profile: Profile) -> usize {
     frames
 }
 
-/// The ACK of two segments goes out with the second. When it would have been due for the first alone nothing is done, nor is the
-/// loop woken: by then the wheel has asked.
-#[test]
-fn an_ack_that_has_gone_out_wakes_nobody_when_it_would_have_been_due() {
-    let mut bench = Bench::new(Profile::Balanced);
-    let waits = |bench: &mut Bench| {
-        bench.data(1460);
-        bench.hear().is_empty()
-    };
-    // The first segments of a connection are acknowledged at once.
-    assert!((0..100).any(|_| waits(&mut bench)), "every second one waits");
-    let due = bench.now + Settings::default().delayed_ack;
-    assert!(bench.shard.next_wakeup().is_some_and(|at| at <= due));
-    bench.pass(Duration::from_millis(1));
-    assert!(!waits(&mut bench));
-    while let Some(wakeup) = bench.shard.next_wakeup() {
-        assert!(wakeup < due, "{wakeup:?}, the ACK was due at {due:?}");
-        bench.now = wakeup;
-        assert_eq!(bench.hear(), []);
-    }
-}
-
-/// A deadline that came while nothing could leave is not forgotten for an old one that has moved away: the time of who lingers.
-#[test]
-fn who_lingers_while_nothing_can_leave_is_called_in_time() {
-    let mut bench = Bench::new(Profile::Balanced);
-    let waits = |bench: &mut Bench| {
-        bench.data(1460);
-        bench.hear().is_empty()
-    };
-    assert!((0..100).any(|_| waits(&mut bench)) && !waits(&mut bench), "a timer is armed, and nothing is due");
-    let conn = bench.app.conn.expect("accepted");
-    let (second, end) = (Duration::from_secs(1), bench.now + Duration::from_secs(1));
-    bench.shard.call(bench.now, |io| {
-        io.set_linger(conn, Some(second)).expect("open");
-        io.send(conn, &[7; 100]).expect("room");
-        io.close(conn).expect("open");
-    });
-    // No frame leaves.
-    while bench.app.lingered.is_none() {
-        bench.now = bench.shard.next_wakeup().expect("its time runs");
-        assert!(bench.now < end + Duration::from_millis(1));
-        bench.shard.advance(bench.now, &mut bench.app);
-    }
-    assert!(bench.now >= end);
-}
-
 /// ACKs of 100 full segments, each of which arrives in a turn of its own.
 fn frames_of_a_stream(profile: Profile) -> usize {
     let mut bench = Bench::new(profile);
@@ -212,7 +159,7 @@ fn a_connection_may_have_another_profile() {
     }
     bench.shard.call(bench.now, |io| io.abort(conn)).expect("open");
     let dead = bench.shard.call(bench.now, |io| io.set_profile(conn, Profile::Latency));
-    assert_eq!(dead, Err(Error::NotConnected));
+    assert_eq!(dead, Err(stack::Error::NotConnected));
 }
 
 /// For throughput an application may queue four times as much before it is told to wait.

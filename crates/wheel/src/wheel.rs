@@ -104,7 +104,7 @@ pub enum Asked {
 /// Who knows better than the wheel when its timers are due: see [`Wheel::poll_asking`].
 pub trait Keeper {
     /// The wheel [asks](Self::ask) for these next, one behind the other: what is read for them may be read for all at once.
-    fn look_ahead(&self, keys: &[u32]);
+    fn before_asking(&self, keys: &[u32]);
 
     /// What has become of the timer of `key`?
     fn ask(&mut self, key: u32) -> Asked;
@@ -115,7 +115,7 @@ struct Nobody;
 
 impl Keeper for Nobody {
     #[inline]
-    fn look_ahead(&self, _: &[u32]) {}
+    fn before_asking(&self, _: &[u32]) {}
 
     #[inline]
     fn ask(&mut self, _: u32) -> Asked {
@@ -339,7 +339,7 @@ impl<D: Deadline> Wheel<D> {
             // With millions of timers theirs are in no cache: asked for one behind the other, all are under way at once.
             let keys = self.slots.gathered(gathered.clone());
             black_box(keys.iter().fold(0, |sum, key| sum ^ self.timers[*key as usize].place.touch()));
-            keeper.look_ahead(keys);
+            keeper.before_asking(keys);
             for at in gathered {
                 let key = self.slots.gathered(at..at + 1)[0];
                 match keeper.ask(key) {

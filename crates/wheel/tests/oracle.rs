@@ -182,7 +182,7 @@ struct Lazy {
 }
 
 impl Keeper for Lazy {
-    fn look_ahead(&self, keys: &[u32]) {
+    fn before_asking(&self, keys: &[u32]) {
         assert!(!keys.is_empty());
     }
 

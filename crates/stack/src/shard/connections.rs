@@ -240,12 +240,19 @@ impl Connections {
         u32::try_from(self.awake.len() - 1).ok()
     }
 
-    /// Reads the lines that these slots' next segments need, so that they are in a cache then. At most [`BATCH`] are looked at.
-    pub(super) fn look_ahead(&self, slots: &[u32], wheel: &Wheel<Near>) {
+    /// Where these are among those in full, of the first [`BATCH`].
+    #[inline]
+    fn places_of(&self, slots: &[u32]) -> [u32; BATCH] {
         let mut places = [NOT_AWAKE; BATCH];
         for (at, slot) in places.iter_mut().zip(slots) {
             *at = self.at.get(*slot as usize).copied().unwrap_or(NOT_AWAKE);
         }
+        places
+    }
+
+    /// Reads the lines that these slots' next segments need, so that they are in a cache then. At most [`BATCH`] are looked at.
+    pub(super) fn look_ahead(&self, slots: &[u32], wheel: &Wheel<Near>) {
+        let places = self.places_of(slots);
         let both = || places.iter().map(|at| self.awake.get(*at as usize)).zip(slots);
         let mut sum = 0;
         for (entry, slot) in both() {
@@ -478,19 +485,13 @@ impl Connections {
 /// A connection's deadline moves away with most of its segments, and it is in no hurry to say so.
 impl Keeper for Connections {
     #[inline]
-    fn look_ahead(&self, keys: &[u32]) {
+    fn before_asking(&self, keys: &[u32]) {
         if self.awake.len() < FROM {
             return;
         }
-        let mut places = [NOT_AWAKE; BATCH];
-        for (at, slot) in places.iter_mut().zip(keys) {
-            *at = self.at.get(*slot as usize).copied().unwrap_or(NOT_AWAKE);
-        }
-        let dues = places[..keys.len().min(BATCH)]
-            .iter()
-            .filter_map(|at| self.awake.get(*at as usize))
-            .map(|entry| entry.due.is_some());
-        black_box(dues.fold(false, |sum, due| sum ^ due));
+        let places = self.places_of(keys);
+        let entries = places.iter().filter_map(|at| self.awake.get(*at as usize));
+        black_box(entries.fold(false, |sum, entry| sum ^ entry.due.is_some()));
     }
 
     #[inline]
