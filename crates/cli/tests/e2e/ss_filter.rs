@@ -187,16 +187,21 @@ fn follow_prints_what_changes_until_ctrl_c() {
     let mut first = holding(&["10.77.0.1", "7", "1"]);
     let mut plain = follow(&["--pid", &pid, "--interval", "0.1", "sport", "=", ":7"]);
     let mut documented = follow(&["--pid", &pid, "--interval", "0.1", "--json"]);
-    plain.until(|line| line.starts_with("+ ESTABLISHED"));
+    // They look at different moments.
+    let both = |plain: &mut Follow, documented: &mut Follow| {
+        plain.until(|line| line.starts_with("+ ESTABLISHED"));
+        documented.until(|line| line.contains("\"change\":\"new\"") && line.contains("\"state\":\"ESTABLISHED\""));
+    };
+    both(&mut plain, &mut documented);
     let mut second = holding(&["10.77.0.1", "7", "1", "close=0"]);
-    plain.until(|line| line.starts_with("+ ESTABLISHED"));
+    both(&mut plain, &mut documented);
     let remote = json(&ok(&["ss", "--json", "--pid", &pid]))[1]["remote"].as_str().unwrap().to_owned();
     ok(&["ss", "--pid", &pid, "--close", "dst", &remote]);
     plain.until(|line| line.starts_with("~ TIME-WAIT") && line.contains("(state"));
+    documented.until(|line| line.contains("\"change\":\"changed\"") && line.contains("\"state\":\"TIME-WAIT\""));
     drop(first.stdin.take());
     first.wait().unwrap();
     plain.until(|line| line.starts_with("- "));
-    // They look at different moments.
     documented.until(|line| line.contains("\"change\":\"gone\""));
     let (code, _) = plain.interrupt();
     assert_eq!(code, Some(0));
