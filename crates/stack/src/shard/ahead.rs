@@ -4,7 +4,7 @@
 //! These are ordinary loads, in loops without a branch that would have to wait for one of them: so the processor has a dozen
 //! on their way at the same time.
 
-use super::Shard;
+use super::{Shard, follow};
 use crate::{flow::FlowKey, flow_tag::flow_of, table::Owner};
 use core::hint::black_box;
 use core::net::Ipv4Addr;
@@ -18,7 +18,7 @@ pub(super) const BATCH: usize = 64;
 /// How far a flow is looked for.
 const NEAR: usize = 8;
 
-/// The flows of a batch, in the order in which they come.
+/// The flows of a batch, in the order in which they come; one for each train.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     flows: alloc::vec::Vec<Seen>,
@@ -45,6 +45,12 @@ impl Ahead {
     pub(super) fn next(&self, changes: u64) -> Option<u32> {
         let seen = self.flows.get(self.next)?;
         (seen.slot != NONE && self.changes == changes).then_some(seen.slot)
+    }
+
+    /// How many were looked at and not asked for yet.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> usize {
+        self.flows.len() - self.next
     }
 
     /// The next frame has been taken.
@@ -95,8 +101,14 @@ impl Shard {
         let table = &self.table;
         let flows = &mut self.ahead.flows;
         flows.clear();
+        let mut before = None;
         for frame in frames.take(BATCH) {
             let Some(flow) = hint(frame) else { continue };
+            // Of a train only the first is looked up: the others are compared with it.
+            let mark = follow::hint(frame);
+            if core::mem::replace(&mut before, mark) == mark && flows.last().is_some_and(|seen| seen.flow == flow) {
+                continue;
+            }
             flows.push(Seen { flow, hash: 0, slot: NONE });
         }
         // Not at once: what was just written in pieces is read slowly as a whole.

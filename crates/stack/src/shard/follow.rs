@@ -31,7 +31,7 @@ struct Known {
 /// Some bytes that tell a frame's flow from most others: of IPv4 the ports, of IPv6 the end of the source address. A frame that
 /// can't be of a train has none.
 #[inline]
-fn hint(frame: &[u8]) -> Option<u32> {
+pub(super) fn hint(frame: &[u8]) -> Option<u32> {
     let head = frame.first_chunk::<{ Form::LEAST_BYTES }>()?;
     Some(u32::from_ne_bytes([head[34], head[35], head[36], head[37]]))
 }

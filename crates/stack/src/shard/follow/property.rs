@@ -568,3 +568,33 @@ fn what_is_usual_is_followed() {
         assert_eq!(run(&ops, &[Act::Nothing], PLENTY).expect("the same"), 12 - learnt, "flow {flow}");
     }
 }
+
+/// However many frames of a batch are one connection's, the next one's is found where it was looked at.
+#[test]
+fn who_comes_behind_a_train_was_looked_at() {
+    let now = Instant::ZERO + Duration::from_secs(10);
+    let mut twins = [false, false, true].map(|follows| Twin::new(&[Act::Nothing], PLENTY, follows));
+    let flows = [2, 0, 4];
+    for twin in &mut twins {
+        flows.iter().for_each(|flow| open(twin, now, *flow));
+    }
+    let [one, other, twin] = &mut twins;
+    let mut frames = Vec::new();
+    for flow in flows {
+        // As many as its window takes.
+        let say = Say { times: 12, ..usual(flow) };
+        let mut known = one.known(flow).expect("it is open");
+        for nth in 0..say.times {
+            frames.push(next_frame(one, other, &mut known, now, &say, nth));
+            one.take(now, &frames[frames.len() - 1]);
+        }
+    }
+    let received = |twin: &Twin| twin.app.said.iter().filter(|said| said.contains("has")).count();
+    let before = received(twin);
+    twin.shard.look_ahead(frames.iter().map(Vec::as_slice));
+    assert_eq!(twin.shard.ahead.left(), flows.len(), "one for each train");
+    for frame in &frames {
+        twin.shard.on_frame(now, frame, &mut twin.app);
+    }
+    assert_eq!((received(twin) - before, twin.shard.ahead.left()), (frames.len(), 0));
+}
