@@ -81,6 +81,7 @@ pub(super) struct Connections {
     /// Steps that the hand owes, and those of them for who has come since it moved last.
     owed: usize,
     fresh: usize,
+    moves: u64,
     config: Config,
     /// Our addresses, as the shard's configuration has them.
     ours: Vec<IpAddr>,
@@ -145,6 +146,7 @@ impl Connections {
             next_round: Instant::ZERO,
             owed: 0,
             fresh: 0,
+            moves: 0,
             config,
             ours,
         }
@@ -217,13 +219,19 @@ impl Connections {
         &mut self.awake[at]
     }
 
-    /// As [`use_mut`](Self::use_mut), if it is in full and still there. Its own number is in a line that nothing else asks for.
+    /// As [`use_mut`](Self::use_mut), of one that [is there](Self::at): nobody has [left](Self::moves) since.
     #[inline]
     pub(super) fn use_at(&mut self, slot: u32, at: usize) -> Option<&mut Entry> {
-        let entry =
-            self.awake.get_mut(at).filter(|_| self.at.get(slot as usize).is_some_and(|is| *is as usize == at))?;
+        debug_assert!(self.at(slot) == Some(at), "who asks has seen that nobody left");
+        let entry = self.awake.get_mut(at)?;
         entry.used = true;
         Some(entry)
+    }
+
+    /// How often one has left those in full: who was there is where they were as long as it is the same.
+    #[inline]
+    pub(super) const fn moves(&self) -> u64 {
+        self.moves
     }
 
     #[inline(never)] // the rare case
@@ -396,6 +404,7 @@ impl Connections {
 
     /// Out of those in full; the last one takes its place.
     fn take_out(&mut self, at: usize) {
+        self.moves += 1;
         self.at[self.awake[at].slot as usize] = NOT_AWAKE;
         if at + 1 == self.awake.len() {
             // Nothing is copied.

@@ -21,11 +21,11 @@ pub(super) struct Follower {
 struct Known {
     hint: u32,
     form: Form,
-    conn: ConnId,
+    slot: u32,
     /// Where it is among those in full.
     at: usize,
-    /// How often the table had changed when the connection was found there.
-    changes: u64,
+    /// How often connections had [left](super::connections::Connections::moves) when it was there.
+    moves: u64,
 }
 
 /// Some bytes that tell a frame's flow from most others: of IPv4 the ports, of IPv6 the end of the source address. A frame that
@@ -41,7 +41,7 @@ impl Shard {
     #[inline]
     pub(super) fn follow(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
         let Some(known) = &self.follower.known else { return false };
-        if hint(frame) != Some(known.hint) || known.changes != self.table.changes() {
+        if hint(frame) != Some(known.hint) || known.moves != self.conns.moves() {
             return false;
         }
         if known.form.is_ipv6() { self.follow_ipv6(now, frame, app) } else { self.follow_ipv4(now, frame, app) }
@@ -52,24 +52,32 @@ impl Shard {
         // The long way does not ask either whose address it is now.
         let Some(known) = &self.follower.known else { return false };
         let Some(segment) = known.form.next_ipv4(frame) else { return false };
-        self.on_next(now, &segment, app)
+        let (at, marked) = ((known.slot, known.at), known.form.is_marked());
+        self.on_next(now, at, marked, &segment, app)
     }
 
     #[inline(never)] // each family has a copy of the way
     fn follow_ipv6(&mut self, now: Instant, frame: &[u8], app: &mut impl App) -> bool {
         let Some(known) = &self.follower.known else { return false };
         let Some(segment) = known.form.next_ipv6(frame) else { return false };
-        if !self.may_come(known.conn.slot) {
+        let (at, marked) = ((known.slot, known.at), known.form.is_marked());
+        if !self.may_come(at.0) {
             self.follower.known = None;
             return false;
         }
-        self.on_next(now, &segment, app)
+        self.on_next(now, at, marked, &segment, app)
     }
 
     #[inline(always)]
-    fn on_next(&mut self, now: Instant, segment: &Plain<'_>, app: &mut impl App) -> bool {
-        let Some(Known { form, conn, at, .. }) = &self.follower.known else { return false };
-        if !self.if_expected(now, (conn.slot, *at), form.is_marked(), segment, app) {
+    fn on_next(
+        &mut self,
+        now: Instant,
+        at: (u32, usize),
+        marked: bool,
+        segment: &Plain<'_>,
+        app: &mut impl App,
+    ) -> bool {
+        if !self.if_expected(now, at, marked, segment, app) {
             // What it leads to is seen first.
             self.follower.known = None;
             return false;
@@ -144,9 +152,9 @@ impl Shard {
         if crate::flow_tag::flow_of(frame).as_ref() != Some(flow) {
             return;
         }
-        let (conn, changes) = (self.id(slot), self.table.changes());
+        let moves = self.conns.moves();
         if let (Some(form), Some(at)) = (Form::of(frame), self.conns.at(slot)) {
-            self.follower.known = Some(Known { hint, form, conn, at, changes });
+            self.follower.known = Some(Known { hint, form, slot, at, moves });
         }
     }
 

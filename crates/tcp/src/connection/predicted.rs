@@ -101,19 +101,21 @@ impl Connection {
     /// The timestamps and the data.
     #[inline(always)]
     fn on_predicted_text(&mut self, env: &mut Env<'_>, segment: &Plain<'_>) -> Taken {
-        let Plain { seq, payload, .. } = *segment;
-        debug_assert!(!self.clock.is_on() || segment.timestamps.is_some(), "or it is not expected");
-        let Timestamps { val, ecr } = segment.timestamps.unwrap_or_default();
+        let Plain { seq, timestamps, payload, .. } = *segment;
+        debug_assert!(!self.clock.is_on() || timestamps.is_some(), "or it is not expected");
         if payload.is_empty() {
-            self.clock.update(env.now, seq, val);
+            if let Some(Timestamps { val, .. }) = timestamps {
+                self.clock.update(env.now, seq, val);
+            }
             return Taken::Nothing;
         }
         self.echo.data(segment.flags);
-        let clue = if self.clock.is_on() {
-            self.clock.update(env.now, seq, val);
-            self.rcv.clue(ecr, || self.clock.age(env.now, ecr))
-        } else {
-            Clue::Window(self.snd.srtt())
+        let clue = match timestamps {
+            Some(Timestamps { val, ecr }) if self.clock.is_on() => {
+                self.clock.update(env.now, seq, val);
+                self.rcv.clue(ecr, || self.clock.age(env.now, ecr))
+            }
+            _ => Clue::Window(self.snd.srtt()),
         };
         self.rcv.on_next_data(env, payload, clue)
     }
