@@ -38,7 +38,7 @@ type Row = (&'static str, &'static [usize], Make, Option<(Make, usize)>);
 
 const TABLE: &[Row] = &[
     ("segment", &[1, 1000, 10_000, 1_000_000, 10_000_000], segment::<Fourwave>, Some((segment::<Smoltcp>, 10_000))),
-    ("batch_segment", &[1], batch_segment::<Fourwave>, Some((batch_segment::<Smoltcp>, 1))),
+    ("batch_segment", &[1, 1000, 10_000], batch_segment::<Fourwave>, Some((batch_segment::<Smoltcp>, 10_000))),
     (
         "batch_random",
         &[1000, 10_000, 1_000_000, 10_000_000],
@@ -118,17 +118,21 @@ const BATCH: usize = 32;
 /// What it takes at most: where each is of another connection, it is behind sooner.
 const FULL_BATCH: usize = 64;
 
-/// One by one of a batch of the segments of [`segment`], which are one connection's: its ACK is one for all. The last batch
-/// is as small as it comes out.
+/// One by one of a batch of the segments of [`segment`], which are one connection's: its ACK is one for all. Of many connections
+/// another one has the next batch, in a random order. The last batch is as small as it comes out.
 fn batch_segment<H: Host + 'static>(connections: usize) -> Run {
     let (mut line, mut clients) = fleet::<H>(Setup { server: Server::Swallows, connections }, connections);
-    Box::new(move |times| {
-        let mut left = times;
+    line.step = line.step.min(ROUND_NS / connections as u64).max(1);
+    shuffle(&mut clients);
+    let mut at = 0;
+    settled(connections, move |times| {
+        let mut left = usize::try_from(times).unwrap_or(usize::MAX);
         while left > 0 {
-            let batch = left.min(BATCH as u64);
-            (0..batch).for_each(|_| line.say(&mut clients[0], Says::Middle));
-            assert!(line.hear(&mut clients[0]).frames > 0 || batch == 1);
-            left -= batch;
+            let (len, client) = (BATCH.min(left), &mut clients[at]);
+            line.say_train(client, Says::Middle, len);
+            assert!(line.hear(client).frames > 0 || len == 1);
+            at = if at + 1 == connections { 0 } else { at + 1 };
+            left -= len;
         }
     })
 }

@@ -295,6 +295,23 @@ impl<H: Host> Line<H> {
         }
     }
 
+    /// So many frames of one client go in, a batch that is there at once. Always of the same kind.
+    #[inline]
+    pub fn say_train(&mut self, client: &mut Client, says: Says, frames: usize) {
+        while self.batch.len() < frames {
+            self.batch.push(self.templates[says as usize].clone());
+        }
+        let batch = &mut self.batch[..frames];
+        for template in &mut *batch {
+            template.fill(self.stamp, client);
+            client.seq = client.seq.wrapping_add(template.len);
+        }
+        self.host.look_ahead(batch.iter().map(|template| &*template.frame));
+        for template in batch {
+            self.host.take(self.time, &mut template.frame, client.which as usize);
+        }
+    }
+
     /// What the stack has to say to that comes out.
     #[inline]
     pub fn hear(&mut self, client: &mut Client) -> Heard {
