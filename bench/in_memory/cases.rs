@@ -5,7 +5,7 @@ use super::{
     client::{LARGE, SMALL, TRAIN},
     shuffle,
     smoltcp::Smoltcp,
-    wheels,
+    table, wheels,
 };
 
 /// From so many on of whatever it is, what costs most comes in waves, as timers do: it is measured for long, and its mean counts.
@@ -51,6 +51,7 @@ const TABLE: &[Row] = &[
     ("exchange", &[1, 1000, 10_000, 1_000_000, 10_000_000], exchange::<Fourwave>, Some((exchange::<Smoltcp>, 10_000))),
     ("open_close", &[0, 1000, 1_000_000], open_close::<Fourwave>, Some((open_close::<Smoltcp>, 1000))),
     ("open_close_first", &[0], open_close_first, None),
+    ("look_up", &[1, 1000, 1_000_000, 10_000_000], table::look_up, None),
     ("wheel_start_stop", &[1, 1000, 1_000_000, 10_000_000], wheels::start_stop, None),
     ("wheel_move", &[1, 1000, 1_000_000, 10_000_000], wheels::restart, None),
     ("wheel_expire", &[1, 1000, 1_000_000, 10_000_000], wheels::expire, None),

@@ -41,7 +41,7 @@ pub fn addresses(connections: usize) -> impl Iterator<Item = Ipv4Addr> {
 
 /// The address and the port of the client with this number.
 #[inline]
-fn address(id: u32) -> (u32, u16) {
+pub fn address(id: u32) -> (u32, u16) {
     (0x0a01_0001 + id / PORTS as u32, (1024 + id as usize % PORTS) as u16)
 }
 

@@ -9,6 +9,7 @@ mod client;
 mod fourwave;
 mod random;
 mod smoltcp;
+mod table;
 mod wheels;
 
 pub use cases::{MANY, Run, cases};

@@ -58,6 +58,9 @@ pub use placement::{Place, Placed};
 pub use route::Route;
 pub use shard::{ConnectionInfo, Cursor, End, Frames, More, Passing, Shard, Usage, Waiting, Wanted};
 pub use sockets::{Sending, SocketCounters, SocketEvent, SocketOption, Sockets};
+// For measurements.
+#[doc(hidden)]
+pub use table::{FlowTable, Owner};
 pub use tap::Tap;
 pub use timers::{TimerId, TooManyTimers};
 

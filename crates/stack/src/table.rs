@@ -15,9 +15,9 @@ use alloc::{boxed::Box, vec, vec::Vec};
 use core::hash::{Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
-/// Who a table entry belongs to.
+/// Who a table entry belongs to. Slots are below 2^30.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub enum Owner {
     /// The slot of a connection.
     Connection(u32),
     /// The slot of a TIME-WAIT record.
@@ -26,7 +26,7 @@ pub(crate) enum Owner {
     HalfOpen(u32),
 }
 
-// Slots are below 2^30. No owner is 0.
+// No owner is 0.
 const CONNECTION: u32 = 1 << 30;
 const TIME_WAIT: u32 = 2 << 30;
 const HALF_OPEN: u32 = 3 << 30;
@@ -88,7 +88,7 @@ const HOMES_PER_INSERT: usize = 32;
 
 /// Maps flow hashes to owners; the caller compares keys.
 #[derive(Debug)]
-pub(crate) struct FlowTable {
+pub struct FlowTable {
     key: (u64, u64),
     /// Entries stand at their home or behind it, with no vacant bucket between. The last of them may be beyond the last home.
     chunks: Vec<Option<Box<[Stored; CHUNK]>>>,
@@ -109,7 +109,8 @@ pub(crate) struct FlowTable {
 
 impl FlowTable {
     /// A table with a secret key, so that nobody outside can aim at one bucket.
-    pub(crate) fn new(key: [u8; 16]) -> Self {
+    #[must_use]
+    pub fn new(key: [u8; 16]) -> Self {
         Self {
             key: SipHasher13::new_with_key(&key).keys(),
             chunks: Vec::new(),
@@ -124,8 +125,10 @@ impl FlowTable {
         }
     }
 
+    /// What a flow is looked up by.
+    #[must_use]
     #[allow(clippy::cast_possible_truncation)] // 32 bits of the hash are kept
-    pub(crate) fn hash(&self, flow: &FlowKey) -> u32 {
+    pub fn hash(&self, flow: &FlowKey) -> u32 {
         self.hash64(flow) as u32
     }
 
@@ -188,7 +191,7 @@ impl FlowTable {
 
     /// The owner with this hash for which `same` holds.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, same: impl Fn(Owner) -> bool) -> Option<Owner> {
+    pub fn find(&self, hash: u32, same: impl Fn(Owner) -> bool) -> Option<Owner> {
         self.position(hash, same).map(|(_, owner)| owner)
     }
 
@@ -242,7 +245,7 @@ impl FlowTable {
     }
 
     /// Adds an owner; its key must not be in the table.
-    pub(crate) fn insert(&mut self, hash: u32, owner: Owner) {
+    pub fn insert(&mut self, hash: u32, owner: Owner) {
         if (self.len + 1) * 4 > self.homes * 3 {
             self.grow();
         }
