@@ -202,6 +202,13 @@ impl Template {
         put(head, TCP + 16, checksum::finish(self.sum + u64::from(seq)).to_be_bytes());
     }
 
+    /// The same, and the client has said it.
+    #[inline]
+    fn write(&mut self, stamp: u32, client: &mut Client) {
+        self.fill(stamp, client);
+        client.seq = client.seq.wrapping_add(self.len);
+    }
+
     #[inline(never)]
     fn fill_others(&mut self, stamp: u32, client: &Client) {
         let Client { id, acked, echo, .. } = *client;
@@ -273,42 +280,39 @@ impl<H: Host> Line<H> {
     #[inline]
     pub fn say(&mut self, client: &mut Client, says: Says) {
         let template = &mut self.templates[says as usize];
-        template.fill(self.stamp, client);
-        client.seq = client.seq.wrapping_add(template.len);
+        template.write(self.stamp, client);
         self.host.take(self.time, &mut template.frame, client.which as usize);
     }
 
     /// A frame of each goes in, a batch that is there at once. Always of the same kind.
     #[inline]
     pub fn say_each(&mut self, clients: &mut [Client], says: Says) {
-        while self.batch.len() < clients.len() {
-            self.batch.push(self.templates[says as usize].clone());
-        }
-        for (client, template) in clients.iter_mut().zip(&mut self.batch) {
-            template.fill(self.stamp, client);
-            client.seq = client.seq.wrapping_add(template.len);
-        }
-        let batch = &mut self.batch[..clients.len()];
-        self.host.look_ahead(batch.iter().map(|template| &*template.frame));
-        for (client, template) in clients.iter().zip(batch) {
-            self.host.take(self.time, &mut template.frame, client.which as usize);
-        }
+        self.make_batch(says, clients.len());
+        clients.iter_mut().zip(&mut self.batch).for_each(|(client, template)| template.write(self.stamp, client));
+        self.take_batch(clients.iter().map(|client| client.which));
     }
 
     /// So many frames of one client go in, a batch that is there at once. Always of the same kind.
     #[inline]
     pub fn say_train(&mut self, client: &mut Client, says: Says, frames: usize) {
+        self.make_batch(says, frames);
+        self.batch[..frames].iter_mut().for_each(|template| template.write(self.stamp, client));
+        self.take_batch(core::iter::repeat_n(client.which, frames));
+    }
+
+    fn make_batch(&mut self, says: Says, frames: usize) {
         while self.batch.len() < frames {
             self.batch.push(self.templates[says as usize].clone());
         }
-        let batch = &mut self.batch[..frames];
-        for template in &mut *batch {
-            template.fill(self.stamp, client);
-            client.seq = client.seq.wrapping_add(template.len);
-        }
+    }
+
+    /// The batch arrives: of each frame, whose it is.
+    #[inline]
+    fn take_batch(&mut self, whose: impl ExactSizeIterator<Item = u32>) {
+        let batch = &mut self.batch[..whose.len()];
         self.host.look_ahead(batch.iter().map(|template| &*template.frame));
-        for template in batch {
-            self.host.take(self.time, &mut template.frame, client.which as usize);
+        for (template, which) in batch.iter_mut().zip(whose) {
+            self.host.take(self.time, &mut template.frame, which as usize);
         }
     }
 
