@@ -598,3 +598,16 @@ fn who_comes_behind_a_train_was_looked_at() {
     }
     assert_eq!((received(twin) - before, twin.shard.ahead.left()), (frames.len(), 0));
 }
+
+/// Somebody else's SYN, or a connection that comes, does not end a train; a connection that goes does, as it may change places.
+#[test]
+fn a_train_goes_on_when_others_come() {
+    let one = Say { times: 1, ..usual(0) };
+    let learnt = [Op::Say(usual(0)), Op::Turn];
+    // Opened, but for nothing that is said.
+    let silent = Say { times: 0, ..usual(2) };
+    let comes: Vec<Op> = learnt.iter().cloned().chain([Op::Say(silent.clone()), Op::Say(one.clone())]).collect();
+    assert_eq!(run(&comes, &[Act::Nothing], PLENTY).expect("the same"), 8 + 1);
+    let goes = [Op::Say(silent), Op::Say(usual(0)), Op::Act(2, Act::Abort), Op::Turn, Op::Say(one)];
+    assert_eq!(run(&goes, &[Act::Nothing], PLENTY).expect("the same"), 8);
+}
