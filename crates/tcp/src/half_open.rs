@@ -53,8 +53,17 @@ pub struct HalfOpen {
     /// Answers to segments that prove nothing, and in which interval (modulo 256).
     answers: u16,
     interval: u8,
-    /// The SYN-ACK was sent more than once, for whatever reason: its acknowledgment is ambiguous.
-    again: bool,
+    tries: Tries,
+}
+
+/// How often the SYN-ACK was sent, for whatever reason: what its acknowledgment says of the round trip (Karn's algorithm).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tries {
+    One,
+    /// Which one is acknowledged is not known.
+    Several,
+    /// It was a cookie: when it was sent, and how often, is not known.
+    Cookie,
 }
 
 /// What SYN-RECEIVED does with a segment.
@@ -102,7 +111,7 @@ impl HalfOpen {
             timeouts: 0,
             answers: 0,
             interval: 0,
-            again: false,
+            tries: Tries::One,
         }
     }
 
@@ -153,9 +162,8 @@ impl HalfOpen {
             timestamps: stamps.map(|t| t.val),
         };
         let half = Self::with(env, Start { iss, ..start }, irs, negotiated);
-        // Nobody knows when the SYN-ACK was sent.
         let ecn = options.is_some_and(|o| o.ecn) && env.config.ecn != Ecn::Off;
-        Some(Self { again: true, ..half.with_ecn(ecn) })
+        Some(Self { tries: Tries::Cookie, ..half.with_ecn(ecn) })
     }
 
     /// The answer to a segment of this connection: RFC 9293 section 3.10.7.4 for SYN-RECEIVED after a passive OPEN.
@@ -217,7 +225,7 @@ impl HalfOpen {
         if !self.allow(env) {
             return HalfOpenAnswer::Ignore(DropReason::OutOfWindow);
         }
-        self.again = true;
+        self.tries = Tries::Several;
         self.sent = env.now;
         HalfOpenAnswer::SynAckAgain
     }
@@ -252,7 +260,7 @@ impl HalfOpen {
             return false;
         }
         self.timeouts += 1;
-        self.again = true;
+        self.tries = Tries::Several;
         self.sent = env.now;
         true
     }
@@ -336,9 +344,8 @@ impl HalfOpen {
         self.timeouts
     }
 
-    /// Whether the acknowledgment of the SYN-ACK is ambiguous (Karn's algorithm).
-    pub(crate) const fn again(&self) -> bool {
-        self.again
+    pub(crate) const fn tries(&self) -> Tries {
+        self.tries
     }
 }
 
@@ -470,7 +477,7 @@ mod tests {
         let mut pool = Pool::new(1 << 20);
         let half = back(stamp.val, bench.now, &mut pool).expect("it is ours");
         let all = Negotiated { mss: 1220, window_scale: Some(0), sack: true, timestamps: Some(60) };
-        assert_eq!((half.negotiated(), half.again(), half.irs().value()), (all, true, 100));
+        assert_eq!((half.negotiated(), half.tries(), half.irs().value()), (all, Tries::Cookie, 100));
         let none = Negotiated { mss: 1220, window_scale: None, sack: false, timestamps: None };
         for strange in [stamp.val.wrapping_add(64), stamp.val.wrapping_sub(200_000)] {
             let half = back(strange, bench.now, &mut pool).expect("the number is ours");

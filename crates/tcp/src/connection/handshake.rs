@@ -22,7 +22,7 @@ impl Connection {
         if half.uses_ecn() {
             connection.use_ecn();
         }
-        connection.snd.syn_was_sent(env, half.began(), half.timeouts(), half.again());
+        connection.snd.syn_was_sent(env, half.began(), half.timeouts(), half.tries());
         connection
     }
 

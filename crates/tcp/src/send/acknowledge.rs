@@ -137,7 +137,8 @@ impl Sender {
         // was lost: Linux echoes that in the second answer too. Such a second would be taken for a round trip for long, so it is
         // none (Karn's algorithm); where it was one the RTO of 3 s of a lost SYN is enough for it.
         let of_last = |age: &Duration| !age.is_zero() && *age <= since + ECHO_RESOLUTION;
-        let rtt = if self.retransmits == 0 { Some(since) } else { ack.echo.filter(of_last) };
+        let once = self.retransmits == 0 && ack.number.after(self.sampled);
+        let rtt = if once { Some(since) } else { ack.echo.filter(of_last) };
         if let Some(rtt) = rtt {
             self.rto.sample(rtt, env.config);
             self.path.sample(rtt, env.now);

@@ -1,7 +1,7 @@
 //! Our SYN, and its repetitions.
 
 use super::Sender;
-use crate::env::Env;
+use crate::{env::Env, half_open::Tries};
 use wheel::Instant;
 
 impl Sender {
@@ -26,16 +26,19 @@ impl Sender {
     }
 
     /// Our SYN was sent by a record that was kept in this one's stead: at `began`, and `timeouts` times more because nobody
-    /// answered; `again` if more than once for whatever reason.
-    pub(crate) fn syn_was_sent(&mut self, env: &Env<'_>, began: Instant, timeouts: u8, again: bool) {
+    /// answered.
+    pub(crate) fn syn_was_sent(&mut self, env: &Env<'_>, began: Instant, timeouts: u8, tries: Tries) {
         self.snd_nxt = self.iss + 1;
         self.snd_max = self.snd_nxt;
-        // The acknowledgment that follows is a sample of the round trip unless the SYN was repeated (Karn's algorithm).
+        // The acknowledgment that follows is a sample of the round trip if it is known when the SYN was sent (Karn's algorithm).
         self.last_sent = began;
         for _ in 0..timeouts {
             self.rto.back_off();
         }
-        self.retransmits = u32::from(timeouts).max(again.into());
+        self.retransmits = u32::from(timeouts).max((tries == Tries::Several).into());
+        if tries == Tries::Cookie {
+            self.sampled = self.snd_nxt;
+        }
         self.deadline = Some(env.now + self.rto.timeout(env.config));
     }
 
