@@ -96,7 +96,7 @@ fn show(config: &Config, stop: &Stop, progress: &mut Progress) -> anyhow::Result
     let short = strings(&["internal", "short-connections", &address, "--count", &count]);
     let short: ShortReport = internal::parse(&client(&short, "short", SHORT_LIMIT, stop, progress)?)?;
     server.check_running()?;
-    let left_over = left_over(config, stop)?;
+    let left_over = left_over(config, server.pid(), stop)?;
     progress.done(&format!(
         "short    {} connections opened, used and closed: {:.2} s, {:.0} per second; left over: {} (and {} in TIME-WAIT)",
         short.connections, short.duration_s, short.per_s, left_over.connections, left_over.time_wait
@@ -139,7 +139,7 @@ fn client(
 }
 
 /// Counts what the server still has; an error if connections stay that should be gone.
-fn left_over(config: &Config, stop: &Stop) -> anyhow::Result<LeftOver> {
+fn left_over(config: &Config, server: u32, stop: &Stop) -> anyhow::Result<LeftOver> {
     if config.stack != Stack::Fourwave {
         return Ok(LeftOver::default());
     }
@@ -147,7 +147,7 @@ fn left_over(config: &Config, stop: &Stop) -> anyhow::Result<LeftOver> {
     let mut waited = Duration::ZERO;
     loop {
         stop.check()?;
-        let entries = ss::connections(None)?;
+        let entries = ss::connections(Some(server))?;
         let in_state = |state: &str| entries.iter().filter(|entry| entry.state == state).count();
         let time_wait = in_state(ss::TIME_WAIT);
         let left_over = LeftOver { connections: entries.len() - time_wait, time_wait };

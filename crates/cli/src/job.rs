@@ -121,6 +121,11 @@ impl Job {
         bail!("`{}` did not start to listen within {} s", self.label, limit.as_secs())
     }
 
+    /// Of the program itself: what puts it into the namespace has become it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Seconds of processor time, user's and kernel's.
     pub(crate) fn cpu_s(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The demo over fourwave: its end, whenever it comes, leaves nothing.
 
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,10 +20,16 @@ fn assert_nothing_left() {
     assert!(!text(&sh("ip netns list").stdout).contains("fw-"));
 }
 
+/// Another stack on the machine, and who is connected to it, are none of its business.
 #[test]
 fn a_small_demo_repairs_what_a_crash_left_and_shows_all() {
     let _turn = LabTurn::take();
     sh("ip netns add fw-b");
+    let mut other = Command::new(common::FOURWAVE);
+    other.args(["serve", "echo", "--stack", "kernel", "--listen", "127.0.0.1:0"]);
+    let (_other, place) = Background::listening(other);
+    let address = place.split_whitespace().next().unwrap();
+    let _connected = TcpStream::connect(address).unwrap_or_else(|error| panic!("{place}: {error}"));
     let mut demo = demo(&["--mib", "8", "--connections", "200", "--rounds", "1", "--json"]);
     let (code, stdout, said) = demo.end(3 * SOON);
     assert_eq!(code, Some(0), "{said}");
