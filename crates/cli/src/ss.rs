@@ -96,8 +96,7 @@ fn each_that_answers<P>(found: &[P], mut ask: impl FnMut(&P) -> anyhow::Result<(
 fn end(args: &Ss, how: How) -> anyhow::Result<()> {
     let mut connections = 0;
     let result = each_that_answers(&processes(args.pid)?, |process| {
-        connections += process.end(&args.filter, how).with_context(|| silent(process))?;
-        Ok(())
+        process.end(&args.filter, how, &mut connections).with_context(|| silent(process))
     });
     let (name, was) = match how {
         How::Kill => ("kill", "reset"),

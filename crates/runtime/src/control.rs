@@ -26,7 +26,7 @@ pub use list::{EndPiece, How, ListPiece, Listed, Place};
 pub use place::DIRECTORY;
 pub(crate) use place::claim;
 pub use row::{ListenerRow, Row, TimerRow};
-pub(crate) use server::{ControlSocket, Source, ask, wait};
+pub(crate) use server::{ControlSocket, Source, ask};
 
 use crate::capture;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,17 @@ pub enum Request {
     Ports,
     /// The frames that come and go, until the client has enough: see [`capture`].
     Capture(capture::Request),
+}
+
+/// The last line of an answer that a loop stands in the way of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Failed {
+    failed: String,
+}
+
+impl Failed {
+    /// No other line begins with it.
+    const BEGINS: &str = r#"{"failed":"#;
 }
 
 /// A port that a stack listens on, or has listened on, and holds in the kernel.

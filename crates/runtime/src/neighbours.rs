@@ -21,6 +21,7 @@ use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror, Reachability}
 /// Where a loop is told of neighbours.
 #[derive(Debug, Clone)]
 pub(crate) struct Mailbox {
+    pub(crate) shard: usize,
     pub(crate) commands: Sender<Command>,
     pub(crate) waker: Arc<Waker>,
 }

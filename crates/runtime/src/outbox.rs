@@ -154,7 +154,7 @@ mod tests {
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let ends = rooms.iter().map(|room| bounded(*room));
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
-            ends.map(|(commands, inbox)| (Mailbox { commands, waker: Arc::clone(&waker) }, inbox)).unzip();
+            ends.map(|(commands, inbox)| (Mailbox { shard: 0, commands, waker: Arc::clone(&waker) }, inbox)).unzip();
         (Outbox::all(mailboxes), inboxes, poll)
     }
 

@@ -67,7 +67,7 @@ mod tests {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
         let ((first, commands), (second, others)) = (bounded(2), bounded(2));
-        let mailbox = |commands| Mailbox { commands, waker: Arc::clone(&waker) };
+        let mailbox = |commands| Mailbox { shard: 0, commands, waker: Arc::clone(&waker) };
         let mut pulse = Pulse::of(&[mailbox(first.clone()), mailbox(second)]);
         let turn = || {
             assert!(!commands.is_empty(), "it was not asked");

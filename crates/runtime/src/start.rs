@@ -229,7 +229,7 @@ fn loops<P: Port, A: App>(
         if options.trace_faults {
             worker.set_faults(Faults { directory: options.trace_directory.clone() });
         }
-        mailboxes.push(Mailbox { commands, waker: worker.waker() });
+        mailboxes.push(Mailbox { shard: mailboxes.len(), commands, waker: worker.waker() });
         workers.push(worker);
     }
     let wakers: Vec<_> = workers.iter().map(Worker::waker).collect();

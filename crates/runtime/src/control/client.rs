@@ -4,7 +4,7 @@ use super::connect::{connect_within, is_listening, nothing_within};
 use super::list::Line;
 use super::place::{self, Place as Directory};
 use super::trace::Line as TraceLine;
-use super::{Count, Filter, Held, How, Listed, Place, Request, Row};
+use super::{Count, Failed, Filter, Held, How, Listed, Place, Request, Row};
 use crate::capture;
 use crate::trace::Traced;
 use rustix::io::Errno;
@@ -24,7 +24,7 @@ const MOST: u64 = 1 << 28;
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 /// The running stacks, by their processes' numbers: the caller's own, and all users' if it is root. Sockets that dead ones
@@ -114,7 +114,8 @@ impl Process {
         let mut from = Some(Place::default());
         while let Some(place) = from {
             from = None;
-            for line in self.ask(&Request::List(Listed { filter: filter.clone(), from: place }))? {
+            let Answer { lines, end } = self.ask(&Request::List(Listed { filter: filter.clone(), from: place }))?;
+            for line in lines {
                 match line {
                     Line::Row(row) => {
                         if !each(*row) {
@@ -125,27 +126,30 @@ impl Process {
                     Line::Next(next) => from = next,
                 }
             }
+            end?;
         }
         Ok(())
     }
 
-    /// Ends the connections that the filter lets through, and says how many those were.
+    /// Ends the connections that the filter lets through, and adds how many those were to `ended`; after an error too.
     ///
     /// # Errors
     /// As [`list`](Self::list).
-    pub fn end(&self, filter: &Filter, how: How) -> io::Result<u64> {
-        let (mut from, mut ended) = (Some(Place::default()), 0);
+    pub fn end(&self, filter: &Filter, how: How, ended: &mut u64) -> io::Result<()> {
+        let mut from = Some(Place::default());
         while let Some(place) = from {
             from = None;
-            for line in self.ask(&Request::End(Listed { filter: filter.clone(), from: place }, how))? {
+            let Answer { lines, end } = self.ask(&Request::End(Listed { filter: filter.clone(), from: place }, how))?;
+            for line in lines {
                 match line {
                     Line::Row(_) => {}
-                    Line::Ended(some) => ended += some,
+                    Line::Ended(some) => *ended += some,
                     Line::Next(next) => from = next,
                 }
             }
+            end?;
         }
-        Ok(ended)
+        Ok(())
     }
 
     /// What happened to the connections that the filter lets through, as far as it is known, as long as `each` wants more; also to those
@@ -157,7 +161,8 @@ impl Process {
         let (mut from, mut overwritten) = (Some(Place::default()), 0);
         while let Some(place) = from {
             from = None;
-            for line in self.ask(&Request::Trace(Listed { filter: filter.clone(), from: place }))? {
+            let Answer { lines, end } = self.ask(&Request::Trace(Listed { filter: filter.clone(), from: place }))?;
+            for line in lines {
                 match line {
                     TraceLine::Traced(traced) => {
                         if !each(*traced) {
@@ -168,6 +173,7 @@ impl Process {
                     TraceLine::Next(next) => from = next,
                 }
             }
+            end?;
         }
         Ok(overwritten)
     }
@@ -177,7 +183,7 @@ impl Process {
     /// # Errors
     /// The process went away, or answers no more.
     pub fn steering(&self) -> io::Result<Vec<Count>> {
-        self.ask(&Request::Steering)
+        self.ask(&Request::Steering)?.whole()
     }
 
     /// Its counters.
@@ -185,12 +191,12 @@ impl Process {
     /// # Errors
     /// The process went away, or answers no more.
     pub fn counters(&self) -> io::Result<Vec<Count>> {
-        self.ask(&Request::Counters)
+        self.ask(&Request::Counters)?.whole()
     }
 
     /// The ports it holds in the kernel.
     pub(super) fn ports(&self, patience: Duration) -> io::Result<Vec<Held>> {
-        self.ask_for(&Request::Ports, patience)
+        self.ask_for(&Request::Ports, patience)?.whole()
     }
 
     /// Begins to capture the frames that it receives and sends. [`Capture::wait`](capture::Capture::wait) waits so long for more.
@@ -202,11 +208,11 @@ impl Process {
         capture::Capture::open(connect_within(&self.socket, PATIENCE)?, &line, wait)
     }
 
-    fn ask<T: DeserializeOwned>(&self, request: &Request) -> io::Result<Vec<T>> {
+    fn ask<T: DeserializeOwned>(&self, request: &Request) -> io::Result<Answer<T>> {
         self.ask_for(request, PATIENCE)
     }
 
-    fn ask_for<T: DeserializeOwned>(&self, request: &Request, patience: Duration) -> io::Result<Vec<T>> {
+    fn ask_for<T: DeserializeOwned>(&self, request: &Request, patience: Duration) -> io::Result<Answer<T>> {
         let late = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock => nothing_within(patience),
             _ => error,
@@ -215,9 +221,39 @@ impl Process {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         stream.write_all((serde_json::to_string(request)? + "\n").as_bytes()).map_err(late)?;
-        let lines = BufReader::new(stream.take(MOST)).lines();
-        lines.map(|line| Ok(serde_json::from_str(&line.map_err(late)?)?)).collect()
+        let mut answer = Answer { lines: Vec::new(), end: Ok(()) };
+        for line in BufReader::new(stream.take(MOST)).lines() {
+            match line.map_err(late).and_then(|line| parsed(&line)) {
+                Ok(line) => answer.lines.push(line),
+                Err(error) => {
+                    answer.end = Err(error);
+                    break;
+                }
+            }
+        }
+        Ok(answer)
     }
+}
+
+/// What a process has said, and whether that is all.
+struct Answer<T> {
+    lines: Vec<T>,
+    end: io::Result<()>,
+}
+
+impl<T> Answer<T> {
+    fn whole(self) -> io::Result<Vec<T>> {
+        self.end.map(|()| self.lines)
+    }
+}
+
+fn parsed<T: DeserializeOwned>(line: &str) -> io::Result<T> {
+    if line.starts_with(Failed::BEGINS) {
+        let Failed { failed } = serde_json::from_str(line)?;
+        return Err(io::Error::new(io::ErrorKind::TimedOut, failed));
+    }
+    let cut = || io::Error::new(io::ErrorKind::UnexpectedEof, "its answer is cut off: has it ended?");
+    serde_json::from_str(line).map_err(|error| if error.is_eof() { cut() } else { error.into() })
 }
 
 #[cfg(test)]

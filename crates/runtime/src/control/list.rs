@@ -145,8 +145,7 @@ pub(super) fn list(shards: &[Mailbox], listed: &Listed, out: &mut impl Write) ->
         spare.reserve(PIECE_SLOTS as usize);
         let (answer, answered) = bounded(1);
         let piece = ListPiece { filter: Arc::clone(&filter), cursor, rows: std::mem::take(&mut spare), answer };
-        super::server::ask(mailbox, Command::List(piece))?;
-        let ListAnswer { rows, blocked, next } = super::server::wait(&answered)?;
+        let ListAnswer { rows, blocked, next } = super::server::ask(mailbox, Command::List(piece), &answered)?;
         for info in &rows {
             super::server::put(out, &Line::Row(Box::new(Row::new(shard, info, blocked))))?;
         }
@@ -164,11 +163,10 @@ pub(super) fn end(shards: &[Mailbox], listed: &Listed, how: How, out: &mut impl 
     let next = pieces(shards, listed.from, |_, mailbox, cursor| {
         let (answer, answered) = bounded(1);
         let piece = EndPiece { filter: Arc::clone(&filter), cursor, how, answer };
-        super::server::ask(mailbox, Command::End(piece))?;
-        let (some, next) = super::server::wait(&answered)?;
+        let (some, next) = super::server::ask(mailbox, Command::End(piece), &answered)?;
         ended += u64::from(some);
         Ok((false, next))
-    })?;
+    });
     super::server::put(out, &Line::Ended(ended))?;
-    super::server::put(out, &Line::Next(next))
+    super::server::put(out, &Line::Next(next?))
 }

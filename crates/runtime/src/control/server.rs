@@ -3,7 +3,7 @@
 use super::client::sweep;
 use super::clients::{ClientCounts, Clients};
 use super::connect::is_listening;
-use super::{Count, Held, Request, holds, list, place, trace};
+use super::{Count, Failed, Held, Request, holds, list, place, trace};
 use crate::capture;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
@@ -14,6 +14,7 @@ use crate::worker::Command;
 use crossbeam::channel::{Receiver, bounded};
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token, Waker};
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MOST: u32 = 64;
 /// Bytes of a request at most: a filter of as many instructions as there may be.
 const MOST_REQUEST: u64 = 128 << 10;
-/// A loop that has not answered by then is ending.
+/// A loop that has not answered by then stands still, or is ending.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// What the socket tells of.
@@ -202,32 +203,42 @@ fn answer(client: Client, line: &str, source: &Source, captures: &Mutex<capture:
         return captures.start(client.stream, request, source.interface.as_ref(), &source.shards);
     }
     let mut out = BufWriter::new(client);
+    let said = say(request, source, &mut out);
+    if let Err(error) = &said
+        && error.get_ref().is_some_and(|why| why.is::<StandsStill>())
+    {
+        put(&mut out, &Failed { failed: error.to_string() })?;
+    }
+    out.flush().and(said)
+}
+
+fn say(request: Request, source: &Source, out: &mut impl Write) -> io::Result<()> {
     match request {
         Request::Capture(_) => {}
-        Request::List(listed) => list::list(&source.shards, &listed, &mut out)?,
-        Request::End(listed, how) => list::end(&source.shards, &listed, how, &mut out)?,
-        Request::Trace(listed) => trace::trace(&source.shards, &listed, &mut out)?,
+        Request::List(listed) => list::list(&source.shards, &listed, out)?,
+        Request::End(listed, how) => list::end(&source.shards, &listed, how, out)?,
+        Request::Trace(listed) => trace::trace(&source.shards, &listed, out)?,
         Request::Steering => {
-            let Some(steering) = &source.steering else { return out.flush() };
+            let Some(steering) = &source.steering else { return Ok(()) };
             let steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
             for (name, value) in steering.verdicts().map_err(io::Error::other)? {
-                put(&mut out, &Count { name: name.into(), value, shards: Vec::new() })?;
+                put(out, &Count { name: name.into(), value, shards: Vec::new() })?;
             }
         }
         Request::Counters => {
             let each = source.shards.iter().map(counters).collect::<io::Result<_>>()?;
             for count in sums(each) {
-                put(&mut out, &count)?;
+                put(out, &count)?;
             }
         }
         Request::Ports => {
             let namespace = holds::namespace()?;
             for address in source.endpoints.iter().flat_map(Endpoints::held) {
-                put(&mut out, &Held { address, namespace })?;
+                put(out, &Held { address, namespace })?;
             }
         }
     }
-    out.flush()
+    Ok(())
 }
 
 pub(super) fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
@@ -235,27 +246,39 @@ pub(super) fn put(out: &mut impl Write, value: &impl serde::Serialize) -> io::Re
     out.write_all(b"\n")
 }
 
-/// Asks a loop, which may be held up by its application.
-pub(crate) fn ask(mailbox: &Mailbox, question: Command) -> io::Result<()> {
-    let sent = mailbox.commands.send_timeout(question, ANSWER);
-    let _ = mailbox.waker.wake();
-    sent.map_err(|_| io::Error::other("a shard takes no questions"))
+/// A loop does not answer, and has not ended.
+#[derive(Debug)]
+struct StandsStill {
+    shard: usize,
 }
 
-/// The answer, if the loop still gives one.
-pub(crate) fn wait<T>(answer: &Receiver<T>) -> io::Result<T> {
-    answer.recv_timeout(ANSWER).map_err(io::Error::other)
+impl fmt::Display for StandsStill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {} has said nothing within {} s: its loop stands still", self.shard, ANSWER.as_secs())
+    }
+}
+
+impl std::error::Error for StandsStill {}
+
+/// Asks a loop, which may be held up by its application, and waits for the answer, if it still gives one.
+pub(crate) fn ask<T>(mailbox: &Mailbox, question: Command, answer: &Receiver<T>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, StandsStill { shard: mailbox.shard });
+    let ended = || io::Error::other("its loop has ended");
+    let sent = mailbox.commands.send_timeout(question, ANSWER);
+    let _ = mailbox.waker.wake();
+    sent.map_err(|error| if error.is_timeout() { late() } else { ended() })?;
+    answer.recv_timeout(ANSWER).map_err(|error| if error.is_timeout() { late() } else { ended() })
 }
 
 fn counters(mailbox: &Mailbox) -> io::Result<Vec<(String, u64)>> {
     let (reply, answer) = bounded(1);
-    ask(mailbox, Command::Counters(reply))?;
-    let (shard, port, handoff) = wait(&answer)?;
+    let (shard, port, handoff) = ask(mailbox, Command::Counters(reply), &answer)?;
     Ok(by_name(&shard, &port, &handoff))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Filter, Process};
     use super::*;
 
     #[test]
@@ -293,6 +316,60 @@ mod tests {
             assert_eq!(fs::read_dir(&directory).unwrap().count(), 8);
             fs::remove_dir_all(&directory).unwrap();
         }
+    }
+
+    /// Of two loops one turns and one does not: what the first says is told, and of the other that it stands still.
+    #[test]
+    fn a_loop_that_stands_still_is_named() {
+        let directory = std::env::temp_dir().join(format!("fourwave-still-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join(format!("{}.sock", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let (poll, [(turning, commands), (still, _unread)]) = (Poll::new().unwrap(), [bounded(8), bounded(8)]);
+        let waker = Arc::new(Waker::new(poll.registry(), STOP).unwrap());
+        let mailbox = |(shard, commands)| Mailbox { shard, commands, waker: Arc::clone(&waker) };
+        let source = Source {
+            shards: [turning, still].into_iter().enumerate().map(mailbox).collect(),
+            steering: None,
+            endpoints: None,
+            interface: None,
+            clients: Arc::default(),
+        };
+        let ip = [10, 0, 0, 1].into();
+        let address = stack::LocalAddress { ip, prefix_len: 24, owned: true };
+        let config = stack::ShardConfig::new(stack::MacAddr([2, 0, 0, 0, 0, 1]), 1500, vec![address], [[7; 16]; 4]);
+        let mut shard = stack::Shard::new(config, stack::Instant::ZERO).unwrap();
+        shard.listen((ip, 80).into(), stack::ListenOptions::default()).unwrap();
+        std::thread::spawn(move || {
+            for command in commands {
+                match command {
+                    Command::List(piece) => piece.serve(stack::Instant::ZERO, &shard, false),
+                    Command::Counters(reply) => reply.send(Default::default()).unwrap(),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                drop(serve_one(client.unwrap(), &source, &Mutex::default()));
+            }
+        });
+
+        let process = Process { pid: std::process::id(), socket: path };
+        let still = |result: io::Result<()>| {
+            let error = result.unwrap_err();
+            assert_eq!(error.to_string(), "shard 1 has said nothing within 2 s: its loop stands still");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        };
+        let listeners = Filter { states: vec!["LISTEN".into()], condition: Vec::new() };
+        let mut rows = Vec::new();
+        still(process.list(&listeners, |row| {
+            rows.push((row.shard, row.state));
+            true
+        }));
+        assert_eq!(rows, [(0, "LISTEN".into())]);
+        still(process.counters().map(drop));
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     /// What was killed left its socket. A process that is there may be about to listen.

@@ -51,9 +51,9 @@ fn every_loop_is_told_of_a_change() {
     let poll = Poll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..2)
-        .map(|_| {
+        .map(|shard| {
             let (commands, inbox) = bounded(1);
-            (Mailbox { commands, waker: Arc::clone(&waker) }, inbox)
+            (Mailbox { shard, commands, waker: Arc::clone(&waker) }, inbox)
         })
         .unzip();
     let landing = plan(&facts(vec![1, 0], Symmetry::None, HashInput::FourTuple), &[0, 1]);

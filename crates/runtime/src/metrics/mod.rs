@@ -180,7 +180,7 @@ mod tests {
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let mailbox = || {
             let (commands, inbox) = bounded(1);
-            (Mailbox { commands, waker: Arc::clone(&waker) }, inbox)
+            (Mailbox { shard: 0, commands, waker: Arc::clone(&waker) }, inbox)
         };
         let ((held_up, _inbox), (ended, _)) = (mailbox(), mailbox());
         let monitor = Monitor::new(vec![held_up, ended], None, true);

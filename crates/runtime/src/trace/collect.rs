@@ -1,6 +1,6 @@
 //! Reading the records of a shard, a piece at a time.
 
-use crate::control::{ask, wait};
+use crate::control::ask;
 use crate::neighbours::Mailbox;
 use crate::worker::Command;
 use crossbeam::channel::{Sender, bounded};
@@ -94,8 +94,7 @@ pub(crate) fn collect(mailbox: &Mailbox) -> io::Result<Collected> {
         spare.reserve(PIECE_RECORDS);
         let (answer, answered) = bounded(1);
         let question = Question::Records { from: place, records: std::mem::take(&mut spare), answer };
-        ask(mailbox, Command::Trace(TracePiece(question)))?;
-        let piece: Records = wait(&answered)?;
+        let piece: Records = ask(mailbox, Command::Trace(TracePiece(question)), &answered)?;
         all.extend_from_slice(&piece.records);
         (from, overwritten, now) = (piece.next, piece.overwritten, piece.now);
         spare = piece.records;
@@ -107,8 +106,7 @@ pub(crate) fn collect(mailbox: &Mailbox) -> io::Result<Collected> {
         let (answer, answered) = bounded(1);
         let room = Vec::with_capacity(PIECE_SLOTS as usize);
         let question = Question::Names { from: slot, wanted: Arc::clone(&wanted), named: room, answer };
-        ask(mailbox, Command::Trace(TracePiece(question)))?;
-        let piece: Names = wait(&answered)?;
+        let piece: Names = ask(mailbox, Command::Trace(TracePiece(question)), &answered)?;
         named.extend_from_slice(&piece.named);
         from = piece.next;
     }
