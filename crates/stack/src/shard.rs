@@ -387,7 +387,7 @@ impl Shard {
         for _ in 0..RECORDS_PER_TURN {
             let Some((slot, record)) = self.time_waits.expire(now) else { break };
             let hash = self.table.hash(&record.key);
-            self.table.remove(hash, Owner::TimeWait(slot));
+            self.take_from_table(&record.key, hash, Owner::TimeWait(slot));
         }
     }
 

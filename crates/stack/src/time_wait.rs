@@ -108,11 +108,11 @@ impl TimeWaits {
         Some(Record { key, time_wait, lasts: Duration::from_secs(p.secs.into()) })
     }
 
-    /// Whether an active open may take the connection's place: its timestamps will be later than the old one's, whose last
-    /// segments PAWS then refuses. So the clock must have moved: a second, as Linux has it.
-    pub(crate) fn is_reusable(&self, now: Instant, slot: u32) -> bool {
-        let (Some(p), Some(until)) = (self.packed(slot), self.until(slot)) else { return false };
-        p.stamped && now + Duration::from_secs(p.secs.into()) >= until + Duration::from_secs(1)
+    /// From when on an active open may take the connection's place: its timestamps will be later than the old one's, whose last
+    /// segments PAWS then refuses. So the clock must have moved: a second, as Linux has it. `None`: not at all.
+    pub(crate) fn reusable_from(&self, slot: u32) -> Option<Instant> {
+        let began = self.until(slot)? - Duration::from_secs(self.packed(slot).filter(|p| p.stamped)?.secs.into());
+        Some(began + Duration::from_secs(1))
     }
 
     /// When the record's 2MSL end.

@@ -64,6 +64,23 @@ fn time_wait_does_not_exhaust_the_ports() {
     assert_eq!(shard.counters().time_wait_reused, 1);
 }
 
+/// That there is no port is remembered, but only as long as it is true: whoever ends frees theirs at once.
+#[test]
+fn a_port_that_is_free_is_found_where_there_was_none() {
+    let (mut shard, mut app) = (few_ports(), Counting::default());
+    let now = Instant::ZERO;
+    let open = |shard: &mut Shard| shard.call(now, |io| io.connect(remote()));
+    let all: Vec<_> = (0..PORTS).map(|_| open(&mut shard).expect("a free port")).collect();
+    for conn in all {
+        assert_eq!(open(&mut shard), Err(ConnectError::NoPort));
+        assert_eq!(open(&mut shard), Err(ConnectError::NoPort));
+        shard.call(now, |io| io.abort(conn)).expect("open");
+        shard.advance(now, &mut app);
+        drain(&mut shard, now);
+        open(&mut shard).expect("its port");
+    }
+}
+
 /// Without timestamps 2MSL pass in full.
 #[test]
 fn without_timestamps_a_port_comes_back_after_2msl() {

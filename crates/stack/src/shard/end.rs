@@ -85,7 +85,7 @@ impl Shard {
         let ends = wanted(key.local(), key.remote(), State::TimeWait) && self.time_waits.remove(slot).is_some();
         if ends {
             let hash = self.table.hash(&key);
-            self.table.remove(hash, Owner::TimeWait(slot));
+            self.take_from_table(&key, hash, Owner::TimeWait(slot));
         }
         ends
     }

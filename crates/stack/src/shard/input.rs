@@ -532,7 +532,7 @@ impl Shard {
                 };
                 let old = self.time_waits.until(slot).map(|until| (record, until));
                 self.time_waits.remove(slot);
-                self.table.remove(hash, Owner::TimeWait(slot));
+                self.take_from_table(&key, hash, Owner::TimeWait(slot));
                 let knocker = Knocker { key, hash, link, segment, old };
                 if let Err(refusal) = self.open(now, listener, &knocker) {
                     self.resume_time_wait(now, hash, old);

@@ -74,6 +74,9 @@ impl Shard {
     /// search begins, that of a connection in TIME-WAIT for which a new one is safe: both sides used timestamps, and the clock
     /// has moved on since (RFC 6191 in the other direction; Linux's tcp_tw_reuse). Returns its record's slot with it.
     fn choose_port(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Option<(FlowKey, Option<u32>)> {
+        if self.ports.are_full(now, local, remote) {
+            return None;
+        }
         let (table, conns, time_waits, half_opens) = (&self.table, &self.conns, &self.time_waits, &self.half_opens);
         let used = |key: &FlowKey| {
             let same = |owner| match owner {
@@ -83,20 +86,31 @@ impl Shard {
             };
             match table.find(table.hash(key), same) {
                 None => Use::Free,
-                Some(Owner::TimeWait(slot)) if time_waits.is_reusable(now, slot) => Use::Reusable(slot),
+                Some(Owner::TimeWait(slot)) => match time_waits.reusable_from(slot) {
+                    Some(from) if from <= now => Use::Reusable(slot),
+                    Some(from) => Use::Later(from),
+                    None => Use::Taken,
+                },
                 Some(_) => Use::Taken,
             }
         };
         let (ours, home) = (self.plans.ours(local, remote), self.plans.home(local, remote));
         let near = self.ports.choose(local, remote, |port| ours(port) && home(port), used);
-        near.or_else(|| self.ports.choose(local, remote, &ours, used))
+        let found = near.or_else(|_| self.ports.choose(local, remote, &ours, used));
+        found.map_err(|soonest| self.ports.note_full(now, (local, remote), soonest)).ok()
+    }
+
+    /// A flow leaves the table.
+    pub(super) fn take_from_table(&mut self, key: &FlowKey, hash: u32, owner: Owner) {
+        self.table.remove(hash, owner);
+        self.ports.note_free(key);
     }
 
     /// A record makes room for a new incarnation of its connection.
     fn take_time_wait(&mut self, slot: u32) -> Option<Record> {
         let record = self.time_waits.remove(slot)?;
         let hash = self.table.hash(&record.key);
-        self.table.remove(hash, Owner::TimeWait(slot));
+        self.take_from_table(&record.key, hash, Owner::TimeWait(slot));
         self.counters.time_wait_reused += 1;
         Some(record)
     }
@@ -218,8 +232,8 @@ impl Shard {
             return false;
         }
         entry.unread_end = true;
-        let hash = entry.hash;
-        self.table.remove(hash, Owner::Connection(slot));
+        let (key, hash) = (entry.key, entry.hash);
+        self.take_from_table(&key, hash, Owner::Connection(slot));
         true
     }
 
@@ -228,8 +242,8 @@ impl Shard {
         let Some(entry) = self.entry(slot) else { return };
         entry.dead = true;
         entry.over = true;
-        let hash = entry.hash;
-        self.table.remove(hash, Owner::Connection(slot));
+        let (key, hash) = (entry.key, entry.hash);
+        self.take_from_table(&key, hash, Owner::Connection(slot));
         self.mark(slot);
     }
 

@@ -283,7 +283,7 @@ impl Shard {
 
     fn remove_half_open(&mut self, slot: u32, hash: u32) -> Option<Record> {
         let record = self.half_opens.remove(slot)?;
-        self.table.remove(hash, Owner::HalfOpen(slot));
+        self.take_from_table(&record.key, hash, Owner::HalfOpen(slot));
         self.listeners.end(record.listener, record.half.timeouts() == 0);
         self.counters.count_state(&mut { State::SynReceived }, State::Closed);
         Some(record)
@@ -389,8 +389,8 @@ impl Shard {
     /// Nobody has accepted the connection yet: its events wait. One that was reset leaves the table for another.
     pub(super) fn park(&mut self, slot: u32) {
         let Some(entry) = self.entry(slot).filter(|e| e.conn.state() == State::Closed) else { return };
-        let hash = entry.hash;
-        self.table.remove(hash, Owner::Connection(slot));
+        let (key, hash) = (entry.key, entry.hash);
+        self.take_from_table(&key, hash, Owner::Connection(slot));
     }
 
     /// As Linux: handshakes are forgotten without a word (the ACK that completes one finds nobody, and draws a reset), who was

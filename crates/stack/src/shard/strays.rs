@@ -46,6 +46,7 @@ impl Shard {
     /// home now. The same again is no change.
     pub fn set_landing(&mut self, landing: Landing) {
         let Counters { frames_in, strays_out, connected, .. } = self.counters;
+        self.ports.forget_full();
         self.plans.set(landing, frames_in + strays_out + connected == 0);
     }
 
