@@ -32,7 +32,7 @@ pub(crate) struct LimitArgs {
 
 impl LimitArgs {
     /// What `self` has, else what `other` has.
-    pub(super) fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         Self {
             max_connections: self.max_connections.or(other.max_connections),
             pool_bytes: self.pool_bytes.or(other.pool_bytes),

@@ -20,7 +20,7 @@ use clap::ValueEnum;
 use fourwave::{ConnId, ConnectError, Io, Stack};
 use serde::Serialize;
 
-use crate::args::{KernelWait, StackConfig};
+use crate::args::{KernelWait, LimitArgs, StackConfig};
 
 use crate::measure::{self, Files, Live, Observer, Run};
 use crate::report::write_page;
@@ -117,23 +117,28 @@ fn connect(config: &Config, source: &mut usize, io: &mut Io<'_>) -> Result<ConnI
 
 /// The stack that the connections are opened on.
 fn builder(config: &Config) -> anyhow::Result<Stack> {
-    let stack = stack::of_choice(&config.at, config.target.ip(), config.kernel_wait)?;
+    // Those that end have not left when others take their places; a shard may have all.
+    let room = u32::try_from(config.connections + config.connections / 4).ok().filter(|_| config.connections > MANY);
+    let limits = room.map_or(config.at.limits, |room| limits(config.at.limits, config.connections, room));
+    let stack = stack::of_choice(&StackConfig { limits, ..config.at.clone() }, config.target.ip(), config.kernel_wait)?;
+    let stack =
+        room.into_iter().fold(stack, |stack, room| stack.max_timers(room.max(limits.max_connections.unwrap_or(0))));
     // On an address of the stack's own nobody else has any port.
     let stack = match (&config.ports, config.at.address) {
         (Some(ports), _) => stack.ports(ports.clone()),
         (None, Some(_)) => stack.ports(1024..=u16::MAX),
         (None, None) => stack.active_opens(),
     };
-    let stack = match config.at.address {
+    Ok(match config.at.address {
         Some(own) => stack.more_addresses(config.sources.iter().copied().filter(|ip| *ip != own.address)),
         None => stack,
-    };
-    // Those that end have not left when others take their places; a shard may have all.
-    let Ok(room) = u32::try_from(config.connections + config.connections / 4) else { return Ok(stack) };
-    Ok(match config.connections {
-        ..=MANY => stack,
-        many => stack.max_connections(room).max_timers(room).pool_bytes(many.saturating_mul(POOL_BYTES)),
     })
+}
+
+/// What was asked for, else what so many connections need where there is `room` for so many.
+fn limits(asked: LimitArgs, connections: usize, room: u32) -> LimitArgs {
+    let pool_bytes = connections.saturating_mul(POOL_BYTES) as u64;
+    asked.or(LimitArgs { max_connections: Some(room), pool_bytes: Some(pool_bytes), ..LimitArgs::default() })
 }
 
 /// Loads by the engine. `names`: of the command, and of the server to start where none is.
@@ -177,4 +182,19 @@ fn tell<R: Display + Serialize>(config: &Config, command: &str, page: Option<Fil
         out::result(&report.to_string());
     }
     page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LimitArgs, limits};
+
+    /// Flags win over what is made of the number of connections.
+    #[test]
+    fn many_connections_have_room_unless_told_otherwise() {
+        let derived =
+            LimitArgs { max_connections: Some(125_000), pool_bytes: Some(409_600_000), ..LimitArgs::default() };
+        assert_eq!(limits(LimitArgs::default(), 100_000, 125_000), derived);
+        let asked = LimitArgs { max_connections: Some(5000), frames: Some(256), ..LimitArgs::default() };
+        assert_eq!(limits(asked, 100_000, 125_000), LimitArgs { pool_bytes: Some(409_600_000), ..asked });
+    }
 }

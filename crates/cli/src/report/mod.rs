@@ -43,15 +43,14 @@ pub(crate) struct Config {
 }
 
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
-    let mut documents = Vec::new();
-    for (name, path) in &config.files {
-        documents.extend(read(name, path, config.hlog_unit)?);
-    }
+    let of_file = |(name, path): &(String, PathBuf)| read(name, path, config.hlog_unit);
+    let read: Vec<_> = config.files.iter().map(of_file).collect::<anyhow::Result<_>>()?;
     if let Some(path) = &config.hlog {
-        let sources = sources(config, &documents)?;
+        let sources = sources(config, &read)?;
         let file = File::create(path).with_context(|| format!("--hlog {}: can't be written", path.display()))?;
         join::join(sources, file)?;
     }
+    let mut documents: Vec<_> = read.into_iter().flatten().collect();
     if config.merge {
         documents = vec![merge::merge(&documents)?];
     }
@@ -124,15 +123,15 @@ fn is_log(from: &mut impl std::io::BufRead) -> std::io::Result<bool> {
     Ok(name || first.is_some_and(|byte| *byte == b'#' || byte.is_ascii_digit()))
 }
 
-/// All inputs again, as intervals.
-fn sources(config: &Config, documents: &[Document]) -> anyhow::Result<Vec<Source>> {
+/// All inputs again, as intervals. `read`: what each file holds.
+fn sources(config: &Config, read: &[Vec<Document>]) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
-    for (name, path) in &config.files {
+    for ((name, path), documents) in config.files.iter().zip(read) {
         let mut from = BufReader::new(File::open(path).with_context(|| format!("{}: can't be read", path.display()))?);
         if is_log(&mut from)? {
             sources.push(Source::Log(Box::new(Reader::new(name, from, config.hlog_unit))));
-        } else if let Some(document) = documents.iter().find(|document| document.name == *name) {
-            sources.push(Source::of(document));
+        } else {
+            sources.extend(documents.iter().map(Source::of));
         }
     }
     Ok(sources)

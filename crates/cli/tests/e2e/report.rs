@@ -137,6 +137,13 @@ fn two_stacks_beside_each_other_and_added_up() {
     let ((first, some), (second, others)) = (of_log(&our_log), of_log(&their_log));
     assert_eq!((all.len(), all.max()), (1800, first.max().max(second.max())));
     assert!(intervals <= some + others && intervals >= some.max(others), "{intervals} of {some} and {others}");
+    // Whatever the files hold, and whatever they are called.
+    let array = folder.file("array.json", &good(report(&[&ours, &theirs, "--json"])));
+    for files in [&[&*array][..], &[&*ours, &*theirs, "--label", "x", "--label", "x"]] {
+        good(report(&[files, &["--merge", "--hlog", &merged]].concat()));
+        let (all, _) = of_log(&merged);
+        assert_eq!((all.len(), all.max()), (1800, both.max()), "{files:?}");
+    }
     let page = folder.path("logs.html");
     good(report(&[&merged, &our_log, "--html", &page]));
     checked(&page);
