@@ -362,12 +362,17 @@ impl<A> Running<A> {
 
     /// Takes a port from the kernel, so that its segments come to the shards, where [`Io::listen`](stack::Io::listen) opens
     /// listeners while the stack runs. Nothing is to be done for what was listened on from the start, again for what was taken
-    /// before, for an address of the stack's own, or for the kernel's sockets: then the answer is false.
+    /// before, or for an address of the stack's own: then the answer is false. So it is over the kernel's sockets alone, where
+    /// nothing is taken, and what makes listening impossible is an error all the same: also that a shard listens there already.
     ///
     /// # Errors
     /// Somebody else has the port, or it is below 1024 and the privilege was given up; the address is none of the stack's.
     pub fn claim(&self, address: SocketAddr) -> Result<bool, Error> {
-        self.endpoints.as_ref().map_or(Ok(false), |endpoints| endpoints.claim(address).map(|(_, taken)| taken))
+        match &self.endpoints {
+            Some(endpoints) => endpoints.claim(address).map(|(_, taken)| taken),
+            None if self.listening.contains(&address) => Ok(false),
+            None => kernel_only::can_listen(address).map(|()| false),
+        }
     }
 
     /// Gives a port back that [`claim`](Self::claim) has just taken, and that no shard has been told to listen on. One that was listened

@@ -467,6 +467,32 @@ fn a_refused_reload_gives_back_the_ports_it_has_taken() {
     assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &2.into()));
 }
 
+/// Over the kernel's sockets a port that somebody has is as much an error, and nothing has changed behind it.
+#[test]
+fn a_reload_over_the_kernel_with_a_port_that_is_taken_is_refused() {
+    let (_lab, folder) = (lab(), Folder::new("taken"));
+    let _backend = kernel_echo("fw-b", "10.77.0.2", "8081");
+    let on =
+        |port: &str| format!("[[listener]]\nname = \"on-{port}\"\naddress = \"10.77.0.1:{port}\"\npool = \"web\"\n");
+    let first = format!("{}{}", on("8001"), over_kernel(&pool("", &[8081])));
+    let both = format!("{}{first}", on("8002"));
+    let mut proxy = Proxy::start_with(&folder, &first, &["--stack", "kernel"]);
+    let in_the_way = kernel_echo("fw-a", "10.77.0.1", "8002");
+    folder.write("proxy.toml", &both);
+    proxy.server.signal(Signal::HUP);
+    let said = proxy.server.line_with("not reloaded");
+    assert!(said.contains("10.77.0.1:8002 is in use"), "{said}");
+    bulk("10.77.0.1", "8001", "1");
+    drop(in_the_way);
+    eventually("the port is free", || is_refused("http://10.77.0.1:8002"));
+    proxy.reload(&folder, &both);
+    // The shard hears of it a moment later.
+    eventually("the new listener answers", || !is_refused("http://10.77.0.1:8002"));
+    bulk("10.77.0.1", "8002", "1");
+    let counted = proxy.stop();
+    assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &1.into()));
+}
+
 /// SIGTERM: nobody is let in any more, who is in comes to its end, and then the proxy does.
 #[test]
 fn a_drain_lets_transfers_end() {

@@ -205,15 +205,18 @@ impl Proxy {
     fn reload(&mut self, io: &mut Io<'_>, live: Arc<Live>) {
         let before = std::mem::replace(&mut self.live, live);
         let address = |front: &Arc<crate::live::Front>| front.config.address;
+        // Not one on all addresses that would take its connections.
+        let listener = |io: &Io<'_>, at| io.listener_on(at).filter(|id| io.listener_address(*id) == Ok(at));
         for front in &before.fronts {
             if !self.live.fronts.iter().any(|new| address(new) == address(front))
-                && let Some(listener) = io.listener_on(address(front))
+                && let Some(listener) = listener(io, address(front))
             {
                 let _ = io.close_listener(listener);
             }
         }
         for front in &self.live.fronts {
-            if before.fronts.iter().any(|old| address(old) == address(front)) || self.draining {
+            // Where one could not be opened before it may be possible now.
+            if self.draining || listener(io, address(front)).is_some() {
                 continue;
             }
             if let Err(error) = io.listen(address(front), self.shared.connections.listen.clone()) {

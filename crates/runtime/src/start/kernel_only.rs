@@ -17,6 +17,7 @@ use stack::{App, ListenError, MacAddr, Place, Shard, ShardConfig, TcpConfig, Via
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use xdp::Capability;
 
 /// The MTU of a shard without an interface, which sends nothing.
 const NO_MTU: u16 = 1500;
@@ -119,7 +120,16 @@ fn listen(options: &Options, shards: &mut [Shard]) -> Result<Vec<SocketAddr>, Er
 
 /// Shards share a port by `SO_REUSEPORT`, which would let them share it with another program that does so, too.
 fn alone(address: SocketAddr) -> Result<(), Error> {
-    let probe = || {
+    match can_listen(address) {
+        in_use @ Err(Error::InUse { .. }) => in_use,
+        // Whatever else is wrong is told of the listeners.
+        _ => Ok(()),
+    }
+}
+
+/// Whether a socket that is to listen could be bound now: beside connections, but not beside who listens.
+pub(super) fn can_listen(address: SocketAddr) -> Result<(), Error> {
+    let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -127,11 +137,11 @@ fn alone(address: SocketAddr) -> Result<(), Error> {
         }
         socket.bind(&address.into())
     };
-    match probe() {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(Error::InUse { address, holder: Holder::of(address) })
+    bind().map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Error::InUse { address, holder: Holder::of(address) },
+        io::ErrorKind::PermissionDenied => {
+            xdp::Error::privilege("listening on a port below 1024", &[Capability::NetBindService]).into()
         }
-        // Whatever else is wrong is told of the listeners.
-        _ => Ok(()),
-    }
+        _ => Error::system(format!("listening on {address}"))(error),
+    })
 }
