@@ -68,13 +68,17 @@ impl Ports {
         }
     }
 
-    /// A connection, or its record, is gone: its port is free.
+    /// Whether there is anything to be told of by [`note_free`](Self::note_free).
     #[inline]
+    pub(crate) const fn any_full(&self) -> bool {
+        !self.full.is_empty()
+    }
+
+    /// A connection, or its record, is gone: its port is free.
+    #[cold]
     pub(crate) fn note_free(&mut self, key: &FlowKey) {
-        if !self.full.is_empty() {
-            let (local, remote) = (key.local().ip(), key.remote());
-            self.full.retain(|full| !full.is(local, remote));
-        }
+        let (local, remote) = (key.local().ip(), key.remote());
+        self.full.retain(|full| !full.is(local, remote));
     }
 
     /// Other ports are this shard's now.

@@ -333,11 +333,11 @@ impl Shard {
         segment: &Segment<'_>,
         app: &mut impl App,
     ) -> Result<(), Rejected> {
-        let ((dst, src), key) = (key.addresses(), *key);
         if !matches!(owner, Some(Owner::Connection(_))) {
+            let (dst, src) = key.addresses();
             self.check_addresses(src, dst)?;
             check_sender(link)?;
-            if owner.is_none() && self.is_stray(link.way, &key, segment) {
+            if owner.is_none() && self.is_stray(link.way, key, segment) {
                 return Err(Rejected::Elsewhere);
             }
         }
@@ -348,9 +348,9 @@ impl Shard {
             self.segment(now, link, slot, segment, app);
             return Ok(());
         }
-        let knocker = Knocker { key, hash, link: *link, segment, old: None };
+        let knocker = Knocker { key: *key, hash, link: *link, segment, old: None };
         match owner {
-            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, *link, slot, key, hash, segment),
+            Some(Owner::TimeWait(slot)) => self.in_time_wait(now, *link, slot, *key, hash, segment),
             Some(Owner::HalfOpen(slot)) => Ok(self.in_syn_received(now, slot, &knocker, app)?),
             _ => self.knock(now, &knocker, app),
         }

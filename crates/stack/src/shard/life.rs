@@ -101,9 +101,23 @@ impl Shard {
     }
 
     /// A flow leaves the table.
+    #[inline]
     pub(super) fn take_from_table(&mut self, key: &FlowKey, hash: u32, owner: Owner) {
         self.table.remove(hash, owner);
-        self.ports.note_free(key);
+        if self.ports.any_full() {
+            self.ports.note_free(key);
+        }
+    }
+
+    /// The same of a connection, which has its slot for a while.
+    #[inline]
+    pub(super) fn leave_table(&mut self, slot: u32, hash: u32) {
+        self.table.remove(hash, Owner::Connection(slot));
+        if self.ports.any_full()
+            && let Some(key) = self.entry(slot).map(|entry| entry.key)
+        {
+            self.ports.note_free(&key);
+        }
     }
 
     /// A record makes room for a new incarnation of its connection.
@@ -232,8 +246,8 @@ impl Shard {
             return false;
         }
         entry.unread_end = true;
-        let (key, hash) = (entry.key, entry.hash);
-        self.take_from_table(&key, hash, Owner::Connection(slot));
+        let hash = entry.hash;
+        self.leave_table(slot, hash);
         true
     }
 
@@ -242,8 +256,8 @@ impl Shard {
         let Some(entry) = self.entry(slot) else { return };
         entry.dead = true;
         entry.over = true;
-        let (key, hash) = (entry.key, entry.hash);
-        self.take_from_table(&key, hash, Owner::Connection(slot));
+        let hash = entry.hash;
+        self.leave_table(slot, hash);
         self.mark(slot);
     }
 

@@ -389,8 +389,8 @@ impl Shard {
     /// Nobody has accepted the connection yet: its events wait. One that was reset leaves the table for another.
     pub(super) fn park(&mut self, slot: u32) {
         let Some(entry) = self.entry(slot).filter(|e| e.conn.state() == State::Closed) else { return };
-        let (key, hash) = (entry.key, entry.hash);
-        self.take_from_table(&key, hash, Owner::Connection(slot));
+        let hash = entry.hash;
+        self.leave_table(slot, hash);
     }
 
     /// As Linux: handshakes are forgotten without a word (the ACK that completes one finds nobody, and draws a reset), who was
