@@ -193,6 +193,10 @@ impl Neighbours {
         if entry.asked.is_some_and(|at| now - at < RETRY) {
             return Lookup::Waiting(None);
         }
+        // Who asked before has gone: how often it was asked for them does not count any more.
+        if entry.asked.is_none_or(|at| now - at >= RETRY * 2) {
+            entry.tries = 0;
+        }
         entry.asked = Some(now);
         entry.tries = entry.tries.saturating_add(1);
         entry.asker = asker;

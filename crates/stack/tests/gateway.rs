@@ -152,3 +152,54 @@ fn a_gateway_dies_and_comes_back() {
         assert_eq!(stations(&drain(&mut shard, now)), (vec![], vec![MOVED]));
     }
 }
+
+/// MAX_MULTICAST_SOLICIT of RFC 4861 section 10: three questions, a second apart, before an open is given up, whatever others
+/// have asked before that are gone.
+#[test]
+fn each_open_asks_three_times() {
+    for others_before in [false, true] {
+        let (mut shard, mut app) = (shard(|_| {}), Counting::default());
+        let (mut now, nobody) = (Instant::ZERO + Duration::from_secs(10), SocketAddr::new(v4(77), 80));
+        let mut step = |shard: &mut Shard, now: &mut Instant, time| {
+            *now += time;
+            shard.advance(*now, &mut app);
+            drain(shard, *now).len()
+        };
+        if others_before {
+            let conn = shard.call(now, |io| io.connect(nobody)).expect("a route");
+            drain(&mut shard, now);
+            step(&mut shard, &mut now, Duration::from_millis(1100));
+            shard.call(now, |io| io.abort(conn)).expect("open");
+            for _ in 0..10 {
+                step(&mut shard, &mut now, Duration::from_millis(1100));
+            }
+            step(&mut shard, &mut now, Duration::from_secs(3600));
+            assert_eq!(shard.connections(), 0);
+        }
+        let began = now;
+        shard.call(now, |io| io.connect(nobody)).expect("a route");
+        let mut asked = drain(&mut shard, now).len();
+        while shard.connections() > 0 {
+            asked += step(&mut shard, &mut now, Duration::from_millis(100));
+        }
+        assert_eq!((asked, now - began), (3, Duration::from_secs(3)), "{others_before}");
+    }
+}
+
+/// RFC 8950's `default via inet6 fe80::1`: the gateway of IPv4 is asked for in its own family.
+#[test]
+fn a_gateway_of_the_other_family_is_asked_for() {
+    let gateway = |any: IpAddr, gateway| vec![Route { prefix: any, prefix_len: 0, gateway: Some(gateway) }];
+    for (routes, far) in [(gateway([0; 4].into(), v6(9)), far(false)), (gateway([0; 16].into(), v4(9)), far(true))] {
+        let mut shard = shard(|_| {});
+        let station = routes[0].gateway.expect("one");
+        shard.on_neighbour(station, None);
+        shard.set_routes(routes);
+        let now = Instant::ZERO + Duration::from_secs(1);
+        shard.call(now, |io| io.connect(far)).expect("there is a route");
+        let asks = drain(&mut shard, now);
+        let ethertype = if far.is_ipv4() { eth::ETHERTYPE_IPV6 } else { eth::ETHERTYPE_ARP };
+        let asked: Vec<_> = asks.iter().map(|f| eth::Header::parse(f).expect("Ethernet").0.ethertype).collect();
+        assert_eq!(asked, [ethertype], "{station}");
+    }
+}

@@ -284,7 +284,14 @@ impl Shard {
                 self.reply(Reply { dst, vlan: ask.from.vlan, body: Body::Arp(request) });
             }
             (IpAddr::V6(src), IpAddr::V6(target)) => self.solicit(ask, src, target),
-            _ => debug_assert!(false, "a neighbour has the family of who asks for it"),
+            // A gateway may be of the other family (RFC 8950): the question is one of its own.
+            (_, target) => {
+                let owned = self.config.addresses.iter().filter(|a| a.owned).map(|a| a.ip);
+                let same = |ip: &IpAddr| ip.is_ipv4() == target.is_ipv4() && self.claims.usable(*ip);
+                if let Some(local) = owned.into_iter().find(same) {
+                    self.ask(Ask { from: Asker { local, ..ask.from }, ..ask });
+                }
+            }
         }
     }
 
