@@ -1,4 +1,5 @@
-//! Replies that belong to no connection: resets, ACKs of TIME-WAIT, ARP, NDP, ICMP echo. A bounded queue.
+//! Replies that belong to no connection: resets, ACKs of TIME-WAIT, ARP, NDP, ICMP echo; and the last word of one that is gone.
+//! A bounded queue.
 
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv6Addr};
@@ -37,8 +38,23 @@ impl Replies {
         Ok(())
     }
 
+    /// Queues what a connection of ours says at its end, or gives it back. All there may be can end at once: their number
+    /// comes on top.
+    pub(crate) fn push_last(&mut self, reply: Reply, connections: u32) -> Result<(), Reply> {
+        if self.0.len() >= LIMIT + connections as usize {
+            return Err(reply);
+        }
+        self.0.push_back(reply);
+        Ok(())
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Reply> {
-        self.0.pop_front()
+        let reply = self.0.pop_front();
+        if self.0.is_empty() && self.0.capacity() > 2 * LIMIT {
+            // So many ended at once: it is not kept for the next time.
+            self.0.shrink_to(LIMIT);
+        }
+        reply
     }
 
     /// Takes out what is longer than `mtu` as an IP packet: echoes, which are as long as what they repeat.

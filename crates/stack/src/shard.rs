@@ -363,7 +363,9 @@ impl Shard {
         for conn in core::mem::take(&mut self.starved) {
             if let Some(entry) = self.current(conn) {
                 entry.starved = false;
-                self.tell(now, conn.slot, app, |app, io, id| app.on_writable(io, id));
+                if !entry.conn.lingers() {
+                    self.tell(now, conn.slot, app, |app, io, id| app.on_writable(io, id));
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 mod support;
 
 use core::net::SocketAddr;
-use stack::{App, ConnId, Duration, Error, Half, Instant, Io, ListenerId, Refusal, Shard};
+use stack::{App, ConnId, Duration, Error, Half, Instant, Io, ListenerId, Refusal, Shard, SoftError};
 use support::*;
 use wire::tcp::{Flags, Header};
 
@@ -416,4 +416,89 @@ fn no_data_is_lost_before_an_end_that_is_told() {
     app.got.extend(&rest[..n]);
     assert_eq!((app.eof, acks.last()), (1, Some(&402)));
     assert_eq!(app.got, data);
+}
+
+/// Hears what it should not hear.
+#[derive(Debug, Default)]
+struct Listens {
+    accepted: Vec<ConnId>,
+    writable: Vec<ConnId>,
+    soft: Vec<(ConnId, SoftError)>,
+}
+
+impl App for Listens {
+    fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        self.accepted.push(conn);
+    }
+    fn on_data(&mut self, _: &mut Io<'_>, _: ConnId, data: &[u8]) -> usize {
+        data.len()
+    }
+    fn on_writable(&mut self, _: &mut Io<'_>, conn: ConnId) {
+        self.writable.push(conn);
+    }
+    fn on_soft_error(&mut self, _: &mut Io<'_>, conn: ConnId, error: SoftError) {
+        self.soft.push((conn, error));
+    }
+}
+
+/// So many connections from one port each.
+fn opened(pool_bytes: usize, ports: core::ops::Range<u16>) -> (Shard, Listens) {
+    let (mut shard, mut app, now) = (shard(|c| c.pool_bytes = pool_bytes), Listens::default(), Instant::ZERO);
+    for port in ports {
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), header(Flags::SYN, (port, PORT), 300, 0), &[], None), &mut app);
+        let iss = drain(&mut shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0.seq.value();
+        let ack = header(Flags::ACK, (port, PORT), 301, iss.wrapping_add(1));
+        shard.on_frame(now, &tcp_frame(v4(9), v4(1), ack, &[], None), &mut app);
+        drain(&mut shard, now);
+    }
+    (shard, app)
+}
+
+/// Whoever lingers hears of the outcome and of nothing else: not that there is memory again, which it waited for before, and not
+/// what a router says of its FIN.
+#[test]
+fn who_lingers_hears_of_nothing_else() {
+    let ((mut shard, mut app), now) = (opened(64 << 10, 1000..1040), Instant::ZERO);
+    let [small, ref big @ ..] = app.accepted.clone()[..] else { panic!("40") };
+    for big in big {
+        while shard.call(now, |io| io.send(*big, &[1; 4096])).expect("open") == 4096 {}
+    }
+    let took = shard.call(now, |io| io.send(small, &[1; 4096])).expect("open");
+    assert!(took < 4096, "{took}: it waits for memory");
+    shard.call(now, |io| io.set_linger(small, Some(Duration::from_secs(5)))).expect("open");
+    shard.call(now, |io| io.close(small)).expect("open");
+    let sent = drain(&mut shard, now);
+    for big in big {
+        shard.call(now, |io| io.abort(*big)).expect("open");
+    }
+    for _ in 0..2 {
+        shard.advance(now, &mut app);
+        drain(&mut shard, now);
+    }
+    let fin = sent.iter().find(|f| segment_of(f).is_some_and(|(h, _)| h.flags.contains(Flags::FIN))).expect("a FIN");
+    // Host unreachable, of an IPv4 header and eight octets behind it.
+    let mut message = vec![0; 8 + 28];
+    message[8..].copy_from_slice(&fin[14..42]);
+    wire::icmpv4::emit_in_place(3, 1, [0; 4], &mut message);
+    shard.on_frame(now, &ip_frame(v4(254), v4(1), 1, &message, None), &mut app);
+    assert_eq!((app.writable, app.soft), (vec![], vec![]));
+}
+
+/// RFC 9293 section 3.10.5: an ABORT sends a reset, however many there are at once.
+#[test]
+fn each_of_many_that_are_aborted_at_once_is_reset() {
+    let now = Instant::ZERO;
+    for by_application in [true, false] {
+        let (mut shard, app) = opened(16 << 20, 1000..4000);
+        assert_eq!(shard.connections(), 3000);
+        if by_application {
+            shard.call(now, |io| app.accepted.iter().for_each(|conn| io.abort(*conn).expect("open")));
+        } else {
+            shard.abort_all(now);
+        }
+        let sent = drain(&mut shard, now);
+        let resets = sent.iter().filter_map(|f| segment_of(f)).filter(|(h, _)| h.flags.contains(Flags::RST)).count();
+        assert_eq!((resets, shard.connections()), (3000, 0), "{by_application}");
+        assert_eq!(shard.counters().resets_out, 3000);
+    }
 }

@@ -165,6 +165,11 @@ impl Shard {
             if entry.queued {
                 return self.park(slot);
             }
+            // What came before it was accepted is told before what comes now.
+            if core::mem::take(&mut entry.fresh) && entry.conn.unread() > 0 {
+                self.tell(now, slot, app, |app, io, conn| app.on_readable(io, conn));
+                continue;
+            }
             let Some(event) = entry.conn.poll_event() else { return };
             match event {
                 Event::Established => self.on_established(now, slot, app),
@@ -179,6 +184,8 @@ impl Shard {
                 Event::Urgent(octets) => self.tell(now, slot, app, |app, io, conn| app.on_urgent(io, conn, octets)),
                 Event::PathMss(mss) => self.learn_path(now, slot, mss),
                 Event::Suspect => self.suspect(now, slot),
+                // Who lingers hears of the outcome and of nothing else.
+                Event::SoftError(_) if self.entry(slot).is_some_and(|e| e.conn.lingers()) => {}
                 Event::SoftError(error) => {
                     self.tell(now, slot, app, |app, io, conn| app.on_soft_error(io, conn, error));
                 }
@@ -310,12 +317,20 @@ impl Shard {
     pub(super) fn reset_to(&mut self, now: Instant, slot: u32, reset: Reset, cause: ResetCause) {
         let Some(entry) = self.entry(slot) else { return };
         let (local, remote, mac, vlan) = (entry.key.local(), entry.key.remote(), entry.mac, entry.vlan());
-        if mac != MacAddr::default() && self.reset((mac, vlan), (local, remote), reset, cause) {
-            self.note_reset(now, slot, cause);
+        if mac == MacAddr::default() || self.absent.contains(&local.ip()) {
+            return;
+        }
+        let reply = reset_reply((mac, vlan), (local, remote), reset);
+        match self.replies.push_last(reply, self.config.max_connections) {
+            Ok(()) => {
+                self.counters.reset_sent(cause);
+                self.note_reset(now, slot, cause);
+            }
+            Err(reply) => self.drop_reply(reply),
         }
     }
 
-    /// Queues a reset to a station, that leaves from `local`; false if there is no room for it, or the address is not ours now.
+    /// Queues a reset of no connection of ours to a station, that leaves from `local`; false if there is no room for it, or the address is not ours now.
     pub(super) fn reset(
         &mut self,
         (dst, vlan): (MacAddr, Option<u16>),
@@ -326,9 +341,7 @@ impl Shard {
         if self.absent.contains(&local.ip()) {
             return false;
         }
-        let header = reset.header(local.port(), remote.port());
-        let body = Body::Tcp { src: local.ip(), dst: remote.ip(), header };
-        let sent = self.reply(Reply { dst, vlan, body });
+        let sent = self.reply(reset_reply((dst, vlan), (local, remote), reset));
         if sent {
             self.counters.reset_sent(cause);
         }
@@ -375,6 +388,11 @@ const ISS_STEP: u32 = 64_000;
 /// RFC 9293 MAY-2: an ISS behind every sequence number of the old incarnation.
 pub(super) fn later(iss: SeqNum, old: SeqNum) -> SeqNum {
     if iss.after(old) { iss } else { old + ISS_STEP }
+}
+
+fn reset_reply((dst, vlan): (MacAddr, Option<u16>), (local, remote): (SocketAddr, SocketAddr), reset: Reset) -> Reply {
+    let header = reset.header(local.port(), remote.port());
+    Reply { dst, vlan, body: Body::Tcp { src: local.ip(), dst: remote.ip(), header } }
 }
 
 pub(super) fn new_entry(key: FlowKey, hash: u32, conn: Connection) -> Entry {
