@@ -160,3 +160,51 @@ fn one_reduction_for_a_window() {
     assert_eq!((conn.info().ssthresh_bytes, told), (Some(4500), 1));
     assert_eq!(conn.info().cwnd_bytes, 4500);
 }
+
+/// RFC 3168 section 6.1.1: behind a SYN that did not ask nothing of ours is ECN-capable; but the peer's may be, since the SYN
+/// that asked has reached it: a mark on it is echoed.
+#[test]
+fn marks_are_echoed_though_the_syn_was_sent_again() {
+    case_with(
+        asking,
+        "connect 99
+         out <SEQ=99><CTL=SYN,ECE,CWR>
+         timer 1s
+         out <SEQ=99><CTL=SYN>
+         in  <SEQ=299><ACK=100><CTL=SYN,ACK,ECE>                  ESTABLISHED
+         out <SEQ=100><ACK=300><CTL=ACK>
+         hears connected
+         in  <SEQ=300><ACK=100><DATA=10><CE=1><CTL=ACK>
+         out <SEQ=100><ACK=310><CTL=ACK,ECE>
+         hears data 10",
+    );
+}
+
+/// A reduction that was undone has not been: what follows has no CWR (RFC 3168 section 6.1.2, Linux's tcp_ecn_withdraw_cwr).
+#[test]
+fn an_undone_reduction_is_not_told() {
+    let mut script = String::from(
+        "listen 0
+         in <SEQ=0><CTL=SYN,ECE,CWR><MSS=1000><SACK-OK=1><TSval=1><TSecr=0>
+         out <SEQ=0><ACK=1><CTL=SYN,ACK,ECE><TSval=0><TSecr=1>
+         wait 100ms
+         in <SEQ=1><ACK=1><WND=60000><CTL=ACK><TSval=1><TSecr=0>
+         hears connected
+         unlisten
+         send 30000
+",
+    );
+    let out =
+        |n: u32, stamp: u32| format!("out <SEQ={}><ACK=1><DATA=988><CTL=ACK><TSval={stamp}><TSecr=1>\n", 1 + n * 988);
+    script.extend((0..10).map(|n| out(n, 100)));
+    // A tail loss probe, and the timeout.
+    script += &format!("wait 200ms\n{}wait 300ms\n{}", out(10, 300), out(0, 600));
+    // The first one has arrived, not its copy.
+    script += "batch\nwait 1ms\nin <SEQ=1><ACK=989><WND=60000><CTL=ACK><TSval=1><TSecr=100>\n";
+    let mut end = support::Endpoint::new(Settings { ecn: Ecn::Answer, ..support::settings() }, 0, 0);
+    end.script(&script, false);
+    let info = end.conn.as_ref().expect("open").info();
+    assert_eq!(info.ssthresh_bytes, None, "all is as it was");
+    assert!(info.cwnd_bytes >= 9880, "{}", info.cwnd_bytes);
+    end.script(&format!("turn\n{}", out(11, 601)), false);
+}

@@ -231,3 +231,23 @@ fn a_routers_word_expires() {
     // On an open connection.
     case(&format!("{OPEN}path 1360 60s\nsend 1460\n{}{}{}", out(101, 1360), out(1461, 100), ack(1561)));
 }
+
+/// RFC 1191 section 6.4: what a router says of a segment that tried a larger size is the size of the path, though it is more than
+/// the usual one was. The segment goes again at once.
+#[test]
+fn a_routers_word_about_a_larger_size_is_used() {
+    let after = [out(1561, 1400), out(2961, 60), "hears path 1400\n".into(), ack(4481), "send 1400\n".into()];
+    case(&format!(
+        "{OPEN}send 1460\n{}too-big 101 1300\n{}{}hears path 1300\n{}wait 600s\nsend 2920\n{}{}{}too-big 1561 1400\n{}{}{}",
+        out(101, 1460),
+        out(101, 1300),
+        out(1401, 160),
+        ack(1561),
+        out(1561, 1460),
+        out(3021, 1300),
+        out(4321, 160),
+        after.concat(),
+        out(4481, 1400),
+        ack(5881)
+    ));
+}

@@ -761,3 +761,32 @@ fn one_millisecond_is_a_timeout() {
         "write 2000\n> 1:2001\n+3ms\n+1ms\n> 1001:2001\n+5ms\n+1ms\n> 1:1001\n+2ms < 2001\nno-timer",
     );
 }
+
+/// RFC 5682 section 3.1, step 3 (a): with SACK a report of the new segments is enough, whether or not it comes with the peer's own
+/// data: the timeout was right, and what is lost goes at once.
+#[test]
+fn a_report_that_comes_with_data_ends_f_rto() {
+    for (data, ack) in [("", 1), ("<DATA=100>", 101)] {
+        let mut script = String::from(
+            "listen 0
+             in <SEQ=0><CTL=SYN><MSS=1000><SACK-OK=1>
+             out <SEQ=0><ACK=1><CTL=SYN,ACK>
+             wait 100ms
+             in <SEQ=1><ACK=1><WND=60000><CTL=ACK>
+             hears connected
+             unlisten
+             nodelay
+             send 40000
+",
+        );
+        let out = |seq: u32| format!("out <SEQ={seq}><ACK=1><DATA=1000><CTL=ACK>\n");
+        script.extend((0..10).map(|n| out(1 + n * 1000)));
+        // All ten are lost, and the tail loss probe; the copy of the first arrives, and so does what is new behind it.
+        script += &format!("wait 200ms\n{}wait 300ms\n{}wait 100ms\n", out(10_001), out(1));
+        script += &format!("in <SEQ=1><ACK=1001><WND=60000><CTL=ACK>\n{}{}wait 100ms\n", out(11_001), out(12_001));
+        script += &format!("in <SEQ=1>{data}<ACK=1001><WND=60000><SACK=11001-12001><CTL=ACK>\n");
+        script += &format!("out <SEQ=1001><ACK={ack}><DATA=1000><CTL=ACK>\n");
+        script += if data.is_empty() { "" } else { "hears data 100\n" };
+        case_with(|_| {}, &script);
+    }
+}

@@ -100,9 +100,11 @@ impl Connection {
             return Outcome::default();
         }
         self.take_ack_of(env, segment, false);
-        // RFC 3168 section 6.1.1: not after a SYN that did not ask.
-        if env.config.ecn.asks() && self.snd.retransmits() == 0 && ecn::agrees(header.flags) {
-            self.use_ecn();
+        // RFC 3168 section 6.1.1: behind a SYN that did not ask ours are not ECN-capable. What the peer sends may be, since one
+        // that asked has reached it.
+        if env.config.ecn.asks() && ecn::agrees(header.flags) {
+            self.echo.start();
+            self.snd.set_ecn(self.snd.retransmits() == 0);
         }
         self.establish(header);
         self.rcv.request_ack();

@@ -115,9 +115,10 @@ impl Connection {
         }
         self.sizes = sizes;
         // What is in flight and too big is sent again at once, and does not count as lost for congestion (RFC 1191
-        // section 6.4).
+        // section 6.4). A router's word about a segment that tried a larger size may be more than the usual one.
         let was = self.snd.mss();
-        self.snd.set_mss(mss.min(current) - overhead);
+        let mss = if routers_word { mss } else { mss.min(current) };
+        self.snd.set_mss(mss - overhead);
         self.note_path_mss(env, was);
     }
 

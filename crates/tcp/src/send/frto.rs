@@ -81,9 +81,9 @@ impl Frto {
         if part && heard.has_new { (Self::Second, Verdict::Open) } else { (Self::Off, Verdict::Genuine) }
     }
 
-    /// Step 3: (a) a duplicate, or with SACK something beyond `RecoveryPoint`; (b) an original arrived.
+    /// Step 3: (a) a duplicate, or with SACK something beyond `RecoveryPoint`, which may come with data; (b) an original arrived.
     fn second(heard: &Heard) -> (Self, Verdict) {
-        if !heard.new && !heard.duplicate {
+        if !heard.new && !heard.duplicate && !(heard.sack && heard.original) {
             return (Self::Second, Verdict::Open);
         }
         let spurious = heard.original && if heard.sack { !heard.beyond } else { heard.new };

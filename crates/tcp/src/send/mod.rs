@@ -199,12 +199,9 @@ impl Sender {
 
     /// The effective send MSS has changed: what is sent again is cut to it, and the window is one segment at least.
     pub(crate) fn set_mss(&mut self, mss: u16) {
-        let smaller = mss < self.mss;
         self.mss = mss;
         if let Some(mut flight) = self.flight.take() {
-            if smaller {
-                self.lose_larger(&mut flight);
-            }
+            self.lose_larger(&mut flight);
             self.flight = Some(flight);
         }
         self.congestion.hold_a_segment(mss.into());

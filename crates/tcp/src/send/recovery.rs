@@ -44,6 +44,8 @@ struct Undo {
     /// When the first segment was sent again, and how many were and have not been reported as duplicates.
     first: Option<Instant>,
     copies: u32,
+    /// CWR was to be sent already.
+    cwr: bool,
 }
 
 /// What a connection with data in flight keeps of it; one without has none.
@@ -289,7 +291,8 @@ impl Sender {
     /// Sets ssthresh, and everything that goes with a reduction.
     fn reduce(&mut self, f: &mut Flight, signal: Signal) {
         let before = self.congestion.window();
-        f.undo = Some(Undo { congestion: self.congestion.clone(), from: self.snd_una, first: None, copies: 0 });
+        let congestion = self.congestion.clone();
+        f.undo = Some(Undo { congestion, from: self.snd_una, first: None, copies: 0, cwr: self.cwr });
         self.congestion.reduce(signal, f.board.outstanding(), self.smss());
         f.prr = Prr::new(before, self.congestion.ssthresh());
         self.tail = Probe::default();
@@ -325,6 +328,8 @@ impl Sender {
         if let Some(undo) = f.undo.take() {
             let window = self.congestion.window().max(undo.congestion.window());
             self.congestion = undo.congestion;
+            // What was not reduced is not told; what was to be told before it still is.
+            self.cwr &= undo.cwr;
             self.congestion.set_window(window);
         } else {
             // The reduction had another reason and stays.
