@@ -96,7 +96,7 @@ impl CompactKey {
 impl Hash for FlowKey {
     /// Addresses and ports for a keyed hash. Of IPv4 only what it has, so half the rounds; the message is then of another length
     /// than any of IPv6. Words of known size leave nothing of the hash's buffering.
-    #[inline]
+    #[inline(always)] // they are words of known size only where it is
     #[allow(clippy::cast_possible_truncation)] // the low word of both halves
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let (local, remote) = (self.local.to_bits(), self.remote.to_bits());

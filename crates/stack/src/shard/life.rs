@@ -10,7 +10,7 @@ use crate::{
     time_wait::Record,
 };
 use core::net::{IpAddr, SocketAddr};
-use tcp::{Connection, Event, Half, Reset, Start, TimeWait};
+use tcp::{Connection, Event, Half, Reset, SoftError, Start, TimeWait};
 use wheel::Duration;
 use wire::{MacAddr, SeqNum};
 
@@ -165,9 +165,8 @@ impl Shard {
             if entry.queued {
                 return self.park(slot);
             }
-            // What came before it was accepted is told before what comes now.
-            if core::mem::take(&mut entry.fresh) && entry.conn.unread() > 0 {
-                self.tell(now, slot, app, |app, io, conn| app.on_readable(io, conn));
+            if entry.fresh {
+                self.tell_what_waited(now, slot, app);
                 continue;
             }
             let Some(event) = entry.conn.poll_event() else { return };
@@ -184,17 +183,31 @@ impl Shard {
                 Event::Urgent(octets) => self.tell(now, slot, app, |app, io, conn| app.on_urgent(io, conn, octets)),
                 Event::PathMss(mss) => self.learn_path(now, slot, mss),
                 Event::Suspect => self.suspect(now, slot),
-                // Who lingers hears of the outcome and of nothing else.
-                Event::SoftError(_) if self.entry(slot).is_some_and(|e| e.conn.lingers()) => {}
-                Event::SoftError(error) => {
-                    self.tell(now, slot, app, |app, io, conn| app.on_soft_error(io, conn, error));
-                }
+                Event::SoftError(error) => self.tell_soft_error(now, slot, error, app),
                 event => self.tell(now, slot, app, |app, io, conn| match event {
                     Event::Readable => app.on_readable(io, conn),
                     Event::Writable => app.on_writable(io, conn),
                     _ => app.on_peer_closed(io, conn),
                 }),
             }
+        }
+    }
+
+    /// What came before the application had accepted is told before what comes now.
+    #[cold]
+    fn tell_what_waited(&mut self, now: Instant, slot: u32, app: &mut impl App) {
+        let Some(entry) = self.entry(slot) else { return };
+        entry.fresh = false;
+        if entry.conn.unread() > 0 {
+            self.tell(now, slot, app, |app, io, conn| app.on_readable(io, conn));
+        }
+    }
+
+    /// Who lingers hears of the outcome and of nothing else.
+    #[cold]
+    fn tell_soft_error(&mut self, now: Instant, slot: u32, error: SoftError, app: &mut impl App) {
+        if !self.entry(slot).is_some_and(|entry| entry.conn.lingers()) {
+            self.tell(now, slot, app, |app, io, conn| app.on_soft_error(io, conn, error));
         }
     }
 

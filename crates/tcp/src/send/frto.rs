@@ -83,7 +83,8 @@ impl Frto {
 
     /// Step 3: (a) a duplicate, or with SACK something beyond `RecoveryPoint`, which may come with data; (b) an original arrived.
     fn second(heard: &Heard) -> (Self, Verdict) {
-        if !heard.new && !heard.duplicate && !(heard.sack && heard.original) {
+        let reported = heard.sack && heard.original;
+        if !(heard.new || heard.duplicate || reported) {
             return (Self::Second, Verdict::Open);
         }
         let spurious = heard.original && if heard.sack { !heard.beyond } else { heard.new };
