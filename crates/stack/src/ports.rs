@@ -11,7 +11,8 @@ use wheel::{Duration, Instant};
 /// Ports looked at behind one that can be reused, for one that is free. Where all are in TIME-WAIT each open would else look
 /// at the whole range.
 const MORE: u32 = 8;
-/// How long a search that found nothing is believed at most, if no connection of those addresses ends before. A search of 64,512 ports takes 4 ms and more, and whoever asks may ask for every client it has.
+/// How long a search that found nothing is believed at most, if no connection of those addresses ends before. A search of
+/// 64,512 ports takes 4 ms and more, and whoever asks may ask for every client it has.
 const BELIEVED: Duration = Duration::from_millis(100);
 /// Pairs of addresses of which it is remembered.
 const FULL: usize = 64;

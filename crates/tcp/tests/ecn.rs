@@ -53,24 +53,25 @@ fn a_peer_that_does_not_agree_is_not_told_of_reductions() {
     }
 }
 
-/// RFC3168-6.1.1.1-a, RFC3168-6.1.1-b: who does not answer is not asked again, and then ECN is not used.
-#[test]
-fn a_syn_sent_again_does_not_ask() {
-    case_with(
-        asking,
-        "connect 99
+/// The first SYN asks, its answer is late, and the second does not ask.
+const ASKED_ONCE: &str = "connect 99
          out <SEQ=99><CTL=SYN,ECE,CWR>
          timer 1s
          out <SEQ=99><CTL=SYN>
          in  <SEQ=299><ACK=100><CTL=SYN,ACK,ECE>                  ESTABLISHED
          out <SEQ=100><ACK=300><CTL=ACK>
          hears connected
-         send 10
+";
+
+/// RFC3168-6.1.1.1-a, RFC3168-6.1.1-b: who does not answer is not asked again, and then nothing of ours is ECN-capable.
+#[test]
+fn a_syn_sent_again_does_not_ask() {
+    let sent = "send 10
          out <SEQ=100><ACK=300><DATA=10><CTL=ACK>
          in  <SEQ=300><ACK=110><CTL=ACK,ECE>
          send 10
-         out <SEQ=110><ACK=300><DATA=10><CTL=ACK>",
-    );
+         out <SEQ=110><ACK=300><DATA=10><CTL=ACK>";
+    case_with(asking, &format!("{ASKED_ONCE}{sent}"));
 }
 
 /// RFC3168-6.1.1-a: an ECN-setup SYN is answered by ECE alone, any other by neither flag; and not at all if it is off.
@@ -165,19 +166,10 @@ fn one_reduction_for_a_window() {
 /// that asked has reached it: a mark on it is echoed.
 #[test]
 fn marks_are_echoed_though_the_syn_was_sent_again() {
-    case_with(
-        asking,
-        "connect 99
-         out <SEQ=99><CTL=SYN,ECE,CWR>
-         timer 1s
-         out <SEQ=99><CTL=SYN>
-         in  <SEQ=299><ACK=100><CTL=SYN,ACK,ECE>                  ESTABLISHED
-         out <SEQ=100><ACK=300><CTL=ACK>
-         hears connected
-         in  <SEQ=300><ACK=100><DATA=10><CE=1><CTL=ACK>
-         out <SEQ=100><ACK=310><CTL=ACK,ECE>
-         hears data 10",
-    );
+    let marked = "in  <SEQ=300><ACK=100><DATA=10><CE=1><CTL=ACK>
+                  out <SEQ=100><ACK=310><CTL=ACK,ECE>
+                  hears data 10";
+    case_with(asking, &format!("{ASKED_ONCE}{marked}"));
 }
 
 /// A reduction that was undone has not been: what follows has no CWR (RFC 3168 section 6.1.2, Linux's tcp_ecn_withdraw_cwr).

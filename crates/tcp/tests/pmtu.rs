@@ -232,8 +232,30 @@ fn a_routers_word_expires() {
     case(&format!("{OPEN}path 1360 60s\nsend 1460\n{}{}{}", out(101, 1360), out(1461, 100), ack(1561)));
 }
 
-/// RFC 1191 section 6.4: what a router says of a segment that tried a larger size is the size of the path, though it is more than
-/// the usual one was. The segment goes again at once.
+/// RFC 1191 section 3: the estimate is not increased by what a router says. It may be a message that has been floating around
+/// since the larger size was tried, or a forged one.
+#[test]
+fn a_routers_word_does_not_raise_the_size() {
+    let tried = [out(1561, 1460), "wait 200ms\n".into(), out(1561, 1300), ack(2861), out(2861, 160), ack(3021)];
+    case(&format!(
+        "{OPEN}send 1460\n{}too-big 101 1300\n{}{}hears path 1300\n{}wait 600s\nsend 1460\n{}\
+         send 1300\n{}too-big 3021 1400\nwait 400ms\n{}hears path 1400\n{}send 2600\n{}{}{}",
+        out(101, 1460),
+        out(101, 1300),
+        out(1401, 160),
+        ack(1561),
+        tried.concat(),
+        out(3021, 1300),
+        out(3021, 1300),
+        ack(4321),
+        out(4321, 1300),
+        out(5621, 1300),
+        ack(6921)
+    ));
+}
+
+/// RFC 1191 sections 6.3 and 6.4: ten minutes later the larger size is tried, and what a router says of that is the size of the
+/// path, though it is more than the usual one was. The segment goes again at once.
 #[test]
 fn a_routers_word_about_a_larger_size_is_used() {
     let after = [out(1561, 1400), out(2961, 60), "hears path 1400\n".into(), ack(4481), "send 1400\n".into()];

@@ -343,7 +343,8 @@ impl Shard {
         }
     }
 
-    /// Queues a reset of no connection of ours to a station, that leaves from `local`; false if there is no room for it, or the address is not ours now.
+    /// Queues a reset of no connection of ours to a station, that leaves from `local`; false if there is no room for it, or the
+    /// address is not ours now.
     pub(super) fn reset(
         &mut self,
         (dst, vlan): (MacAddr, Option<u16>),

@@ -109,16 +109,18 @@ impl Connection {
         let overhead = self.option_bytes();
         let (current, mut sizes) = (self.snd.mss() + overhead, self.sizes);
         let extras = self.extras();
+        // The estimate is not increased by what a router says (RFC 1191 section 3), but by a segment that tries a larger size: what
+        // is said while that is on its way may be more than the usual one.
+        let usual = if extras.path.tries_more_than(mss) { mss } else { mss.min(current) };
         extras.path.lower(env.now, mss, current, routers_word, &mut sizes);
         if routers_word {
             extras.path_mss = Some(mss);
         }
         self.sizes = sizes;
         // What is in flight and too big is sent again at once, and does not count as lost for congestion (RFC 1191
-        // section 6.4). A router's word about a segment that tried a larger size may be more than the usual one.
+        // section 6.4).
         let was = self.snd.mss();
-        let mss = if routers_word { mss } else { mss.min(current) };
-        self.snd.set_mss(mss - overhead);
+        self.snd.set_mss(usual - overhead);
         self.note_path_mss(env, was);
     }
 

@@ -163,6 +163,11 @@ impl Pmtu {
         Some(self.failed.map_or(ceiling, |failed| limit.midpoint(failed).min(ceiling)))
     }
 
+    /// A segment larger than `size` is on its way, to see whether the path carries it.
+    pub(crate) fn tries_more_than(&self, size: u16) -> bool {
+        self.probe.is_some_and(|probe| probe.size > size)
+    }
+
     /// It went out.
     pub(crate) fn probing(&mut self, size: u16, end: SeqNum, retransmits: u32) {
         self.probe = Some(Probe { size, end, retransmits });

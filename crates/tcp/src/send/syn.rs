@@ -30,7 +30,8 @@ impl Sender {
     pub(crate) fn syn_was_sent(&mut self, env: &Env<'_>, began: Instant, timeouts: u8, tries: Tries) {
         self.snd_nxt = self.iss + 1;
         self.snd_max = self.snd_nxt;
-        // The acknowledgment that follows is a sample of the round trip if it is known when the SYN was sent (Karn's algorithm).
+        // The acknowledgment that follows is a sample of the round trip unless the SYN was repeated (Karn's algorithm), or it is
+        // not known when it was sent.
         self.last_sent = began;
         for _ in 0..timeouts {
             self.rto.back_off();
