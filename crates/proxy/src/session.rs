@@ -29,6 +29,8 @@ pub(crate) enum Phase {
     AtPool,
     /// Every backend was tried; a moment later they are tried again.
     Pause,
+    /// What is missing for a connection is ours, as a port; so long after this began it is looked for again.
+    Short(Duration),
     /// A backend has not answered yet.
     Connecting,
     /// Bytes go both ways.
@@ -88,6 +90,8 @@ pub(crate) struct Session {
     /// Backends that were tried in this round.
     pub(crate) tried: Vec<u16>,
     pub(crate) attempts: u32,
+    /// Since when what a connection takes has been missing on our side, if it still is.
+    pub(crate) short: Option<Instant>,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     /// What a PROXY protocol header has named instead: the client, and what it has connected to.
@@ -123,6 +127,7 @@ impl Session {
             last_target: None,
             tried: Vec::new(),
             attempts: 0,
+            short: None,
             local,
             remote,
             proxied: None,
@@ -219,6 +224,7 @@ impl Session {
             Phase::Header(_) => front.header_timeout,
             Phase::AtPool => pool.queue_timeout,
             Phase::Pause => pause,
+            Phase::Short(wait) => return Some((self.since + wait).min(self.short? + pool.queue_timeout)),
             Phase::Connecting => pool.connect_timeout,
             Phase::Relaying => {
                 let half = pool.half_closed_timeout.filter(|_| self.is_half_closed());

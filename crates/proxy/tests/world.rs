@@ -435,12 +435,16 @@ fn reload(lab: &mut Lab, text: &str) {
         )
         .unwrap();
     assert_eq!(missed, 0);
+    tell(lab, told);
+    lab.run(1);
+}
+
+fn tell(lab: &mut Lab, told: Vec<sim::stack::Message>) {
     let (now, near) = (lab.world.now(), &mut lab.world.a);
     for message in told {
         let app = &mut near.app;
         near.shard.call(now, |io| sim::stack::App::on_message(app, io, message));
     }
-    lab.run(1);
 }
 
 #[test]
@@ -609,4 +613,62 @@ fn bytes_come_through_a_network_that_loses() {
     assert!(lab.seen(server).got == question && lab.seen(client).got == answer);
     lab.assert_over();
     assert_eq!(([lab.seen(client).closed, lab.seen(server).closed], lab.ends()), ([Some(None); 2], vec![]));
+}
+
+/// Two ports, four clients: that we have no port says nothing of the backend, and who has none waits, with the others in the
+/// pool's queue and not longer than they.
+#[test]
+fn who_has_no_port_waits_for_one() {
+    let text = format!("source-ports = \"61000-61001\"\n{}", file("", "queue-timeout = \"3s\"\nretries = 0", &[8001]));
+    let mut lab = Lab::new(&text, &SERVING);
+    let clients: Vec<_> = (0..4).map(|n| (lab.client(&[b'0' + n]), lab.run(5)).0).collect();
+    lab.run(1000);
+    assert_eq!((lab.accepted(8001), lab.control.status().pools[0].waiting), (2, 2));
+    // The server ends first: its side keeps the flow in TIME-WAIT, and the port is free.
+    let first = lab.world.b.app.at(8001)[0];
+    lab.end(first);
+    lab.run(5);
+    lab.end(clients[0]);
+    lab.run(1000);
+    assert_eq!((lab.accepted(8001), lab.control.status().pools[0].waiting), (3, 1));
+    lab.run(1500);
+    assert_eq!((lab.counter("connects"), lab.counter("connects_failed"), lab.counter("queued")), (3, 0, 2));
+    assert_eq!(lab.control.status().pools[0].backends[0].failed, 0);
+    assert_eq!(lab.ends(), [("queue_timed_out".to_owned(), 1)]);
+    let served = lab.world.b.app.at(8001)[2];
+    for conn in [clients[1], clients[2], clients[3], lab.world.b.app.at(8001)[1], served] {
+        lab.end(conn);
+    }
+    lab.assert_over();
+}
+
+/// All ports to a backend are its connections'. A check that can't be begun finds out nothing.
+#[test]
+fn a_check_without_a_port_says_nothing_of_the_backend() {
+    let health = "health = { check = \"connect\", interval = \"1s\", timeout = \"500ms\" }";
+    let text = format!("source-ports = \"61000-61001\"\n{}", file("", health, &[8001]));
+    let mut lab = Lab::new(&text, &SERVING);
+    lab.run(500);
+    let clients: Vec<_> = (0..2).map(|_| lab.client(b"hello")).collect();
+    lab.run(100);
+    let checks = lab.counter("checks");
+    lab.run(5000);
+    assert!(clients.iter().all(|client| lab.seen(*client).closed.is_none()));
+    assert_eq!((up(&lab), lab.counter("checks"), lab.counter("checks_failed")), (vec![true], checks, 0));
+}
+
+/// A reload takes the checks out, while one is under way that fails before the shard has heard of it.
+#[test]
+fn who_is_not_checked_any_more_is_up() {
+    let health = "health = { check = \"connect\", interval = \"1s\", timeout = \"500ms\", fall = 1 }";
+    let mut lab = Lab::new(&file("", health, &[8001, 8009]), &SERVING);
+    lab.world.run(sim::stack::Duration::from_micros(20));
+    let mut told = Vec::new();
+    let without = Config::parse(&file("", "", &[8001, 8009])).unwrap();
+    lab.control.reload(without, |_, message| told.push(message).eq(&()), 1).unwrap();
+    lab.run(50);
+    assert_eq!(up(&lab), [true, false]);
+    tell(&mut lab, told);
+    lab.run(5000);
+    assert_eq!(up(&lab), [true, true]);
 }

@@ -1,5 +1,7 @@
 //! `fourwave proxy` between curl, wrk and nginx, which all use the kernel's TCP. The proxy is in fw-a, the others in fw-b.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -491,6 +493,55 @@ fn a_reload_over_the_kernel_with_a_port_that_is_taken_is_refused() {
     bulk("10.77.0.1", "8002", "1");
     let counted = proxy.stop();
     assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &1.into()));
+}
+
+/// A backend that resets before it was told anything, over the kernel's sockets, where to send is to meet the reset: what it was not
+/// given goes to another one. (The proxy stands still while both happen, so that it meets them in one turn.)
+#[test]
+fn what_a_backend_was_not_given_goes_to_another_over_the_kernel() {
+    let (_lab, folder) = (lab(), Folder::new("not-given"));
+    let [resets, serves] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let backend = |of: &TcpListener| format!("[[pool.backend]]\naddress = \"{}\"\n", of.local_addr().unwrap());
+    let text = format!(
+        "{}[[pool]]\nname = \"web\"\n{}{}",
+        LISTENER.replace("10.77.0.1:80", "127.0.0.1:8000"),
+        backend(&resets),
+        backend(&serves)
+    );
+    let mut command = Command::new(common::FOURWAVE);
+    command.args(["proxy", "--stack", "kernel", "-c", &folder.write("proxy.toml", &text)]);
+    let mut proxy = Server::spawn(command);
+    let mut client = TcpStream::connect("127.0.0.1:8000").unwrap();
+    client.set_read_timeout(Some(LIMIT)).unwrap();
+    let (backend, _) = resets.accept().unwrap();
+    let relays = || proxy.connections().iter().filter(|row| row["state"] == "ESTABLISHED").count() == 2;
+    eventually("both sides are connected", relays);
+    proxy.signal(Signal::STOP);
+    client.write_all(b"hello").unwrap();
+    rustix::net::sockopt::set_socket_linger(&backend, Some(Duration::ZERO)).unwrap();
+    drop(backend);
+    proxy.signal(Signal::CONT);
+    serves.set_nonblocking(true).unwrap();
+    let mut other = None;
+    eventually("the other is connected to", || {
+        other = serves.accept().ok();
+        other.is_some()
+    });
+    let (mut other, _) = other.unwrap();
+    other.set_nonblocking(false).unwrap();
+    let mut heard = [0; 5];
+    other.set_read_timeout(Some(LIMIT)).unwrap();
+    other.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"hello");
+    other.write_all(b"good").unwrap();
+    drop(other);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "good");
+    drop(client);
+    proxy.signal(Signal::TERM);
+    let (code, said) = proxy.end();
+    assert_eq!(code, Some(0), "{said:?}");
 }
 
 /// SIGTERM: nobody is let in any more, who is in comes to its end, and then the proxy does.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fourwave::{ConnId, Duration, Instant, Io, TimerId};
 
-use super::{CHECK, Proxy, Role};
+use super::{CHECK, Proxy, Role, is_ours};
 use crate::config::{Check, Health};
 use crate::health::{Machine, StatusLine, request};
 use crate::live::{Pool, Target};
@@ -39,6 +39,10 @@ impl Proxy {
         let before = self.stop_checks(io);
         if self.place.index != 0 || self.draining {
             return;
+        }
+        for pool in self.live.pools.iter().filter(|pool| pool.config.health.is_none()) {
+            // A check that was under way may have said otherwise until now, and nobody will again.
+            pool.targets.iter().for_each(|target| target.state.set_up(true));
         }
         let checked = self.live.pools.iter().flat_map(|pool| {
             let targets = pool.targets.iter();
@@ -105,11 +109,22 @@ impl Proxy {
         }
         checked.began = io.now();
         checked.status = StatusLine::default();
-        let (target, timeout) = (Arc::clone(&checked.target), checked.health.timeout);
+        let (pool, target) = (Arc::clone(&checked.pool), Arc::clone(&checked.target));
+        let (timeout, interval) = (checked.health.timeout, checked.health.interval);
+        let begun = self.shared.connect(io, target.config.via, target.config.address);
+        if let Err(error) = begun {
+            self.say_no_connection(io, error, &pool, &target);
+            if is_ours(error) {
+                // It says nothing of the backend.
+                return self.start_check_timer(io, index, interval);
+            }
+        }
         self.shared.counters.checks.one();
-        match self.shared.connect(io, target.config.via, target.config.address) {
+        match begun {
             Ok(conn) => {
-                checked.conn = Some(conn);
+                if let Some(checked) = self.checks.list.get_mut(index) {
+                    checked.conn = Some(conn);
+                }
                 self.roles.insert(conn, Role::Check(u32::try_from(index).unwrap_or(u32::MAX)));
                 self.start_check_timer(io, index, timeout);
             }

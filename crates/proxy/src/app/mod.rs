@@ -12,7 +12,9 @@ mod relay;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use fourwave::{App, ConnId, ConnMap, ConnectionError, Duration, Instant, Io, ListenerId, Message, Place, TimerId};
+use fourwave::{
+    App, ConnId, ConnMap, ConnectError, ConnectionError, Duration, Instant, Io, ListenerId, Message, Place, TimerId,
+};
 
 use self::checks::Checks;
 use crate::control::Shared;
@@ -22,6 +24,10 @@ use crate::session::{Key, Phase, Session, Sessions, Side};
 
 /// Between two rounds in which every backend was tried.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Until a port, or what else was missing on our side, is looked for again at first; each time twice as long, up to [`PAUSE`].
+const FIRST_SHORT: Duration = Duration::from_millis(5);
+/// Between two words about connections that could not be begun.
+const WORDS: Duration = Duration::from_secs(60);
 /// Until it is looked at first whether one side has taken what the other had said ahead of its reset, and at the most between two
 /// looks: each time twice as long.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -73,6 +79,8 @@ pub struct Proxy {
     began: bool,
     draining: bool,
     now: Instant,
+    /// When it was said last that a connection could not be begun.
+    said: Option<Instant>,
 }
 
 impl Proxy {
@@ -90,6 +98,7 @@ impl Proxy {
             began: false,
             draining: false,
             now: Instant::ZERO,
+            said: None,
         }
     }
 
@@ -135,6 +144,15 @@ impl Proxy {
             Phase::AtListener | Phase::AtPool => self.end(io, index, End::QueueTimeout),
             Phase::Header(_) => self.end(io, index, End::HeaderTimeout),
             Phase::Pause => {
+                self.refresh(index);
+                self.choose(io, index);
+            }
+            Phase::Short(_) if session.short.is_some_and(|at| now >= at + session.pool().config.queue_timeout) => {
+                self.end(io, index, End::QueueTimeout);
+            }
+            Phase::Short(_) => {
+                session.pool().gauge.stop_waiting();
+                session.enter(now, Phase::Connecting);
                 self.refresh(index);
                 self.choose(io, index);
             }
@@ -233,6 +251,11 @@ impl Proxy {
         };
         self.locals.retain(|id, local| known(*id) || !local.queue.is_empty());
     }
+}
+
+/// What was missing is ours: it says nothing of who was to be connected to.
+const fn is_ours(error: ConnectError) -> bool {
+    matches!(error, ConnectError::NoPort | ConnectError::TooMany | ConnectError::Tentative)
 }
 
 impl App for Proxy {

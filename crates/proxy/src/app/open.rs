@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fourwave::{ConnId, Io};
+use fourwave::{ConnId, ConnectError, Duration, Io};
 
-use super::{Proxy, Role};
-use crate::live::Choice;
+use super::{FIRST_SHORT, PAUSE, Proxy, Role, WORDS, is_ours};
+use crate::live::{Choice, Pool, Target};
 use crate::log::End;
 use crate::proxy_protocol::{self, Header, Progress, Reader};
 use crate::session::{Phase, Session, Side};
@@ -184,25 +184,67 @@ impl Proxy {
         let now = io.now();
         let Some(session) = self.sessions.at(index) else { return };
         session.target = Some(target);
+        session.enter(now, Phase::Connecting);
+        let (pool, backend) = (Arc::clone(session.pool()), Arc::clone(&session.pool().targets[target]));
+        let begun = self.shared.connect(io, backend.config.via, backend.config.address);
+        if let Err(error) = begun {
+            self.say_no_connection(io, error, &pool, &backend);
+            if is_ours(error) {
+                return self.try_elsewhere(io, index, error);
+            }
+        }
+        let Some(session) = self.sessions.at(index) else { return };
         session.last_target = Some(target);
         session.attempt = Some(now);
         session.attempts += 1;
-        session.enter(now, Phase::Connecting);
-        let backend = Arc::clone(&session.front.pool.targets[target]);
         self.shared.counters.connects.one();
         self.shared.counters.retries.add(u64::from(session.attempts > 1));
         backend.state.connects.one();
-        match self.shared.connect(io, backend.config.via, backend.config.address) {
+        match begun {
             Ok(conn) => {
-                session.backend = Some(conn);
+                (session.backend, session.short) = (Some(conn), None);
                 self.roles.insert(conn, Role::Session(index, Side::Backend));
                 self.arm(io, index);
             }
-            Err(error) => {
-                tracing::debug!(backend = backend.config.name, %error, "no connection");
-                self.on_no_connection(io, index);
-            }
+            Err(_) => self.on_no_connection(io, index),
         }
+    }
+
+    /// Once a minute: whatever happens to one connection happens to many.
+    pub(super) fn say_no_connection(&mut self, io: &Io<'_>, error: ConnectError, pool: &Pool, backend: &Target) {
+        let now = io.now();
+        if self.said.is_none_or(|at| now >= at + WORDS) {
+            self.said = Some(now);
+            let (pool, backend) = (&pool.config.name, &backend.config);
+            tracing::warn!("no connection to backend {pool}/{} ({}): {error}", backend.name, backend.address);
+        }
+    }
+
+    /// We could not begin a connection to a backend, and it has no part in that. There may be a port to another one.
+    fn try_elsewhere(&mut self, io: &mut Io<'_>, index: u32, error: ConnectError) {
+        let now = io.now();
+        let Some(session) = self.sessions.at(index) else { return };
+        session.short.get_or_insert(now);
+        session.tried.extend(session.target.and_then(|i| u16::try_from(i).ok()));
+        let more = error == ConnectError::NoPort && session.tried.len() <= session.pool().config.retries as usize;
+        self.leave_backend(io, index);
+        if more { self.choose(io, index) } else { self.wait_short(io, index) }
+    }
+
+    /// Waits for what is missing on our side: in the pool's queue, but by time, since nobody tells.
+    fn wait_short(&mut self, io: &mut Io<'_>, index: u32) {
+        let now = io.now();
+        let Some(session) = self.sessions.at(index) else { return };
+        let pool = Arc::clone(session.pool());
+        if !pool.gauge.try_wait(pool.config.queue) {
+            return self.end(io, index, End::QueueFull);
+        }
+        // As long again as it has waited.
+        let waited = session.short.map_or(Duration::ZERO, |at| now.saturating_since(at));
+        self.shared.counters.queued.add(u64::from(waited == Duration::ZERO));
+        session.tried.clear();
+        session.enter(now, Phase::Short(waited.clamp(FIRST_SHORT, PAUSE)));
+        self.arm(io, index);
     }
 
     /// The backend could not be connected to: another one is tried.
@@ -239,6 +281,9 @@ impl Proxy {
         let Some(session) = self.sessions.at(index) else { return };
         if session.attempts > session.pool().config.retries {
             return self.end(io, index, End::NoBackend);
+        }
+        if session.short.is_some() {
+            return self.wait_short(io, index);
         }
         session.tried.clear();
         session.enter(now, Phase::Pause);

@@ -47,7 +47,7 @@ impl Proxy {
         let Some(session) = self.sessions.remove(index) else { return };
         match session.phase {
             Phase::AtListener if !session.entered && end != End::QueueFull => session.front.gauge.stop_waiting(),
-            Phase::AtPool => session.pool().gauge.stop_waiting(),
+            Phase::AtPool | Phase::Short(_) => session.pool().gauge.stop_waiting(),
             _ => {}
         }
         if let Some(target) = session.target() {

@@ -15,8 +15,11 @@ impl Proxy {
         match (&session.phase, session.ends(side).1) {
             (Phase::Relaying, Some(_)) if side == Side::Client && !session.again.is_empty() => 0,
             (Phase::Relaying, Some(to)) => {
-                // A side that takes nothing any more is told of by its own event.
-                let taken = io.send(to, data).unwrap_or(data.len());
+                // A side that takes nothing any more is told of by its own event; what it was not given may go to another.
+                let Ok(taken) = io.send(to, data) else {
+                    session.blocked[side as usize] = true;
+                    return 0;
+                };
                 session.passed(io.now(), side, &data[..taken]);
                 session.blocked[side as usize] = taken < data.len();
                 taken
