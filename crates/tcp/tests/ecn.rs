@@ -3,7 +3,7 @@
 
 mod support;
 use support::case_with;
-use tcp::{Ecn, Settings};
+use tcp::{Congestion, Ecn, Settings};
 
 fn asking(settings: &mut Settings) {
     settings.ecn = Ecn::Ask;
@@ -128,7 +128,7 @@ fn marks_are_echoed_until_cwr() {
 fn one_reduction_for_a_window() {
     use tcp::{Config, Connection, Env, Pool, Start};
     use wire::{SeqNum, tcp::Flags};
-    let config = Config::new(Settings { ecn: Ecn::Ask, congestion: tcp::Congestion::NewReno, ..Settings::default() });
+    let config = Config::new(Settings { ecn: Ecn::Ask, congestion: Congestion::NewReno, ..Settings::default() });
     let (config, mut pool) = (config.expect("valid"), Pool::new(1 << 20));
     let now = wheel::Instant::ZERO + wheel::Duration::from_secs(1);
     let mut env = Env { now, config: &config, pool: &mut pool };
@@ -157,9 +157,9 @@ fn one_reduction_for_a_window() {
         let _ = conn.on_segment(&mut env, &from_peer(Flags::ACK | Flags::ECE, 1 + n * 1000));
         told += sent(&mut conn, &mut env).iter().filter(|e| e.header.flags.contains(Flags::CWR)).count();
     }
-    // Half of the nine segments that were in flight behind the first mark.
-    assert_eq!((conn.info().ssthresh_bytes, told), (Some(4500), 1));
-    assert_eq!(conn.info().cwnd_bytes, 4500);
+    // Half of the window.
+    assert_eq!((conn.info().ssthresh_bytes, told), (Some(5000), 1));
+    assert_eq!(conn.info().cwnd_bytes, 5000);
 }
 
 /// RFC 3168 section 6.1.1: behind a SYN that did not ask nothing of ours is ECN-capable; but the peer's may be, since the SYN
@@ -199,4 +199,44 @@ fn an_undone_reduction_is_not_told() {
     assert_eq!(info.ssthresh_bytes, None, "all is as it was");
     assert!(info.cwnd_bytes >= 9880, "{}", info.cwnd_bytes);
     end.script(&format!("turn\n{}", out(11, 601)), false);
+}
+
+/// Ten segments in flight.
+fn ten() -> String {
+    let sent = |n: u32| format!("out <SEQ={}><ACK=300><DATA=1000><CTL=ACK>\n", 100 + n * 1000);
+    let sent: String = (0..10).map(sent).collect();
+    format!(
+        "connect 99
+         out <SEQ=99><CTL=SYN,ECE,CWR>
+         wait 100ms
+         in  <SEQ=299><ACK=100><WND=60000><CTL=SYN,ACK,ECE><MSS=1000><SACK-OK=1>   ESTABLISHED
+         out <SEQ=100><ACK=300><CTL=ACK>
+         hears connected
+         nodelay
+         send 10000
+         {sent}wait 100ms
+"
+    )
+}
+
+/// RFC 3168 section 6.1.2: the window is halved, also where the echo comes with the acknowledgment of all that was in it.
+#[test]
+fn newreno_halves_for_an_echo_that_acknowledges_all() {
+    let cwr = |n: u32| if n == 0 { ",CWR" } else { "" };
+    let more = |n: u32| format!("out <SEQ={}><ACK=300><DATA=1000><CTL=ACK{}>\n", 10_100 + n * 1000, cwr(n));
+    let more: String = (0..5).map(more).collect();
+    let echo = "in <SEQ=300><ACK=10100><WND=60000><CTL=ACK,ECE>\nsend 30000\n";
+    let settings = |s: &mut Settings| (s.ecn, s.congestion) = (Ecn::Ask, Congestion::NewReno);
+    case_with(settings, &format!("{}{echo}{more}", ten()));
+}
+
+/// RFC8985-7.2-a: a tail is probed but in a recovery, behind a timeout, or where something is SACKed. A window that comes down for
+/// an echo is none of these.
+#[test]
+fn a_tail_is_probed_while_the_window_comes_down() {
+    let rest = "in <SEQ=300><ACK=8100><WND=60000><CTL=ACK,ECE>
+         timer 200ms
+         out <SEQ=9100><ACK=300><DATA=1000><CTL=ACK>
+         in <SEQ=300><ACK=10100><WND=60000><CTL=ACK>";
+    case_with(asking, &format!("{}{rest}", ten()));
 }

@@ -273,3 +273,24 @@ fn a_routers_word_about_a_larger_size_is_used() {
         ack(5881)
     ));
 }
+
+/// RFC 4821 section 7.6.1: that it arrives shows that the path carries it, whatever was lost beside it.
+#[test]
+fn a_larger_segment_that_arrives_beside_a_loss_raises_the_size() {
+    let duplicate = ack(101);
+    case(&format!(
+        "{OPEN}path 1024 10s\nwait 9999ms\nsend 1024\n{}wait 10ms\nsend 4532\n{}{}{}{}wait 10ms\n{}{}{duplicate}wait 10ms\n{}\
+         send 2920\n{}{}{}",
+        out(101, 1024),
+        out(1125, 1460),
+        out(2585, 1024),
+        out(3609, 1024),
+        out(4633, 1024),
+        duplicate.repeat(3),
+        out(101, 1024),
+        ack(5657),
+        out(5657, 1460),
+        out(7117, 1460),
+        ack(8577)
+    ));
+}

@@ -790,3 +790,160 @@ fn a_report_that_comes_with_data_ends_f_rto() {
         case_with(|_| {}, &script);
     }
 }
+
+/// RFC 6298 (5.1)-(5.3): while something is outstanding the retransmission timer runs; RFC 9293 section 3.8.6.1 (MUST-36, 37): or
+/// the window is probed. The first of two segments was late, the second is lost; between, the peer's window is closed. The report
+/// that the first came twice undoes the timeout, and takes the mark from the second, which nobody has sent again, while no timer
+/// but the window's runs; the window opens, and that one stops.
+#[test]
+fn an_undo_while_the_window_is_probed_leaves_a_timer() {
+    trace(
+        SACK,
+        "100ms",
+        "write 2000
+         > 1:2001
+         +200ms
+         > 1001:2001                  // the probe, lost
+         +300ms
+         > 1:1001                     // the timeout: the original is late
+         +10ms < 1001 wnd=0           // it has come; the application does not read
+         +10ms < 1001 sack 1-1001     // so has the copy, and now it reads
+         +300ms                       // RFC 6298: SRTT + 200 ms, nothing backed off
+         > 1001:2001
+         +100ms < 2001
+         no-timer",
+    );
+}
+
+/// The same while the window stays closed: nothing is probed any more.
+#[test]
+fn an_undo_while_the_window_is_probed_leaves_the_probes() {
+    trace(
+        SACK,
+        "100ms",
+        "write 2000
+         > 1:2001
+         +200ms
+         > 1001:2001
+         +300ms
+         > 1:1001
+         +10ms < 1001 wnd=0
+         +10ms < 1001 wnd=0 sack 1-1001
+         +900ms                       // the timeout at 300 ms finds the window closed; the probe one (backed off) timeout later
+         > 1001:1002
+         +10ms < 1001
+         > 1001:2001
+         +100ms < 2001
+         no-timer",
+    );
+}
+
+/// RFC 3708 section 3: a recovery is undone when all that it sent again came twice. Here the tail loss probe of before did, the
+/// first segment was lost, and the window stays at 0.7 of what it was.
+#[test]
+fn a_probes_duplicate_undoes_no_genuine_loss() {
+    trace(
+        SACK,
+        "100ms",
+        "write 40000
+         > 1:10001
+         +100ms < 10001                      // slow start, cwnd 20
+         > 10001:30001
+         +100ms < 30001                      // cwnd 40
+         > 30001:40001
+         +200ms                              // late: 2 SRTT
+         > 39001:40001
+         +10ms < 30001 sack 31001-40001      // the first is lost
+         > 30001:31001
+         +50ms < 30001 sack 39001-40001,31001-40001   // the probe was for nothing; the first is lost all the same
+         +50ms < 40001
+         write 100000
+         > 40001:68001", // 0.7 * 40
+    );
+}
+
+/// The same where the network has doubled a segment that was sent once.
+#[test]
+fn a_networks_duplicate_undoes_no_genuine_loss() {
+    trace(
+        SACK,
+        "100ms",
+        "write 10000
+         > 1:10001
+         +100ms < 1 sack 1001-10001
+         > 1:1001
+         +10ms < 1 sack 5001-6001,1001-10001   // 5001 came twice: nobody has sent it twice
+         +90ms < 10001
+         write 50000
+         > 10001:17001",
+    );
+}
+
+/// The same of a timeout.
+#[test]
+fn a_probes_duplicate_undoes_no_genuine_timeout() {
+    trace(
+        SACK,
+        "100ms",
+        "write 10000
+         > 1:10001
+         +200ms
+         > 9001:10001                         // the path is slow
+         +300ms
+         > 1:1001                             // the first was lost, the others come late
+         +10ms < 1 sack 1001-10001
+         +50ms < 1 sack 9001-10001,1001-10001 // the probe was for nothing (control: without this block it passes)
+         +50ms < 10001
+         write 50000
+         > 10001:12001", // slow start from one segment: not ten
+    );
+}
+
+/// RFC 8985 section 6.3: at a timeout the first segment is lost, and what was sent longer ago than RACK.rtt and RACK.reo_wnd. That is
+/// the round trip of what was delivered last, 100 ms, though nothing of this flight was; what was sent 30 ms before is not lost.
+#[test]
+fn what_was_sent_just_before_a_timeout_is_not_lost() {
+    trace(
+        SACK,
+        "100ms",
+        "write 1000
+         > 1:1001
+         +100ms < 1001
+         write 1000
+         > 1001:2001
+         +300ms
+         > 1001:2001             // the probe
+         +270ms
+         write 3000
+         > 2001:5001
+         +30ms
+         > 1001:2001             // the timeout
+         +10ms < 2001            // it was late
+         +60ms < 5001
+         no-timer",
+    );
+}
+
+/// RFC8985-7.4-a: as by a fast recovery, half of the window of then, not of the one segment that is in flight when it shows.
+#[test]
+fn newreno_halves_for_a_repaired_loss() {
+    trace_with(
+        |s| s.congestion = Congestion::NewReno,
+        SACK,
+        "100ms",
+        "write 10000
+         > 1:10001
+         +100ms < 10001
+         write 20000
+         > 10001:30001
+         +100ms < 29001
+         +300ms
+         > 29001:30001
+         +100ms < 30001
+         write 1000
+         > 30001:31001
+         +100ms < 31001
+         write 60000
+         > 31001:51001", // 40 / 2
+    );
+}

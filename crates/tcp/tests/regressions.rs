@@ -645,3 +645,34 @@ fn an_acknowledgment_lies_within_a_window_that_was_drawn_back() {
         out(300, 10)
     ));
 }
+
+/// SHLD-19: the peer's path has shrunk, and what is full-sized with it. It waits for the delayed ACK once.
+#[test]
+fn every_second_segment_is_acknowledged_once_the_peers_are_smaller() {
+    let mut script = String::from("established 101 300\n");
+    let mut seq = 300;
+    let mut data = |script: &mut String, len: u32, then: &[&str]| {
+        *script += &format!("in <SEQ={seq}><ACK=101><DATA={len}><CTL=ACK>\n");
+        seq += len;
+        for then in then {
+            *script += &match *then {
+                "ack" => format!("out <SEQ=101><ACK={seq}><CTL=ACK>\n"),
+                _ => format!("hears data {len}\n"),
+            };
+        }
+    };
+    // The first sixteen are acknowledged at once.
+    (0..16).for_each(|_| data(&mut script, 1460, &["ack", "data"]));
+    for (len, pairs) in [(1460, 2), (600, 0), (600, 10)] {
+        if pairs == 0 {
+            (0..2).for_each(|_| data(&mut script, len, &["data"]));
+            script += "timer 40ms\n";
+            script += &format!("out <SEQ=101><ACK={}><CTL=ACK>\n", 300 + 20 * 1460 + 2 * 600);
+        }
+        for _ in 0..pairs {
+            data(&mut script, len, &["data"]);
+            data(&mut script, len, &["ack", "data"]);
+        }
+    }
+    case_with(|s| (s.delayed_ack, s.receive_buffer_bytes) = (Duration::from_millis(40), 1 << 16), &script);
+}

@@ -119,7 +119,8 @@ impl SlowStart {
 
     /// Section 4.2.
     fn observe(&mut self, window: &mut Window, acked: &Acked) {
-        let round_ends = self.counts && acked.una.after_eq(self.window_end);
+        // Behind SND.NXT it is from long ago: while the window is not used nothing comes here, and half of the numbers went by.
+        let round_ends = self.counts && (acked.una.after_eq(self.window_end) || self.window_end.after(acked.snd_nxt));
         if let Some(rtt) = acked.rtt {
             self.round_min = self.round_min.min(u32::try_from(rtt.as_nanos()).unwrap_or(NONE));
             self.samples = self.samples.saturating_add(1);
@@ -171,6 +172,24 @@ mod tests {
     use wheel::Instant;
 
     const MSS: u32 = 1000;
+
+    /// RFC 9406 section 4.2: a round ends when windowEnd is acknowledged, however much was sent without using the window since.
+    #[test]
+    fn rounds_end_behind_two_gibibytes() {
+        let mut slow = SlowStart::new(true, true);
+        let mut window = Window { cwnd: 100 * MSS, ssthresh: u32::MAX };
+        let mut ack = |una: SeqNum, ms| {
+            let acked = testing::acked(Instant::ZERO, MSS, Duration::ZERO, MSS);
+            slow.on_ack(
+                &mut window,
+                &Acked { una, snd_nxt: una + 10 * MSS, rtt: Some(Duration::from_millis(ms)), ..acked },
+            );
+            slow.window_end
+        };
+        assert_eq!(ack(SeqNum::new(0), 20), SeqNum::new(10 * MSS));
+        let una = SeqNum::new((1 << 31) + 100 * MSS);
+        assert_eq!(ack(una, 20), una + 10 * MSS);
+    }
 
     /// A sender in its first slow start: every acknowledgment is one segment's.
     struct Path {

@@ -140,10 +140,10 @@ impl Connection {
 
     /// Something new is acknowledged.
     pub(super) fn on_path_ack(&mut self, now: Instant) {
-        let (una, retransmits) = (self.snd.snd_una(), self.snd.retransmits());
+        let una = self.snd.snd_una();
         self.sizes.acknowledged(una);
         let overhead = self.option_bytes();
-        if let Some(mss) = self.extras.as_mut().and_then(|x| x.path.on_ack(now, una, retransmits)) {
+        if let Some(mss) = self.extras.as_mut().and_then(|x| x.path.on_ack(now, una)) {
             self.snd.set_mss(mss - overhead);
         }
     }
@@ -153,7 +153,12 @@ impl Connection {
         let overhead = self.option_bytes();
         let due = self.extras.as_ref().and_then(|x| x.path.probe_due(env.now)).filter(|_| option_bytes == 0);
         let Some(size) = due.filter(|size| self.snd.unsent() >= u32::from(*size)) else {
-            return self.snd.next_cut(env, option_bytes);
+            let cut = self.snd.next_cut(env, option_bytes);
+            if let (Some(extras), Some(cut)) = (&mut self.extras, cut) {
+                // (What is new lies behind it.)
+                extras.path.sent_again(cut.seq, cut.seq + cut.len);
+            }
+            return cut;
         };
         let usual = self.snd.mss();
         self.snd.cut_to(size - overhead);
@@ -162,8 +167,7 @@ impl Connection {
         let Some(cut) = cut.filter(|c| c.len == u32::from(size - overhead) && self.snd.is_new(c.seq)) else {
             return self.snd.next_cut(env, option_bytes);
         };
-        let retransmits = self.snd.retransmits();
-        self.extras().path.probing(size, cut.seq + cut.len, retransmits);
+        self.extras().path.probing(size, cut.seq, cut.seq + cut.len);
         self.note_path_probe(env, size);
         Some(cut)
     }

@@ -23,6 +23,9 @@ pub(crate) enum Ack {
 /// one segment is all that is under way, a delayed ACK would stop the peer for its whole time (as Linux).
 const QUICK: u8 = 16;
 
+/// The least MSS there should be (RFC 9293 section 3.7.1): what is smaller need not be all that the peer could send.
+const LEAST_FULL: u16 = 536;
+
 /// All of them are: nothing waits.
 const ALWAYS: u8 = u8::MAX;
 
@@ -40,7 +43,7 @@ const ACKS_FOR_THROUGHPUT: u32 = 8;
 pub(crate) struct AckPolicy {
     /// Bytes received in order and not acknowledged.
     pending: u32,
-    /// The largest segment seen: what the peer takes for full-sized. At least 536.
+    /// The largest segment seen: what the peer takes for full-sized. At least [`LEAST_FULL`].
     full: u16,
     quick: u8,
     /// Full-sized segments that one ACK is for, 2 to [`GATHERED`] or [`GATHERED_FOR_THROUGHPUT`]; or 2 with [`GAP`].
@@ -49,7 +52,7 @@ pub(crate) struct AckPolicy {
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        Self { pending: 0, full: 536, quick: QUICK, gathered: 2 }
+        Self { pending: 0, full: LEAST_FULL, quick: QUICK, gathered: 2 }
     }
 }
 
@@ -102,6 +105,12 @@ impl AckPolicy {
             Profile::Latency => ALWAYS,
             Profile::Balanced | Profile::Throughput => self.quick.min(QUICK),
         };
+    }
+
+    /// The timer has sent an ACK: the peer may have been waiting for it with two segments of a size that is full by now, where its
+    /// path has shrunk. The next one tells how large they are.
+    pub(crate) fn timed_out(&mut self) {
+        self.full = LEAST_FULL;
     }
 
     /// Bytes in order that wait for their acknowledgment.

@@ -536,6 +536,7 @@ impl Receiver {
         if self.delayed <= now {
             self.delayed = Instant::MAX;
             self.ack = Due::Now;
+            self.policy.timed_out();
         }
     }
 

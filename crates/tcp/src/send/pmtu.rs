@@ -72,9 +72,10 @@ pub(crate) enum TooBig {
 #[derive(Debug, Clone, Copy)]
 struct Probe {
     size: u16,
+    start: SeqNum,
     end: SeqNum,
-    /// How often anything had been sent again when it went out.
-    retransmits: u32,
+    /// Some of it was sent again.
+    again: bool,
 }
 
 /// What is known of the path when it carries less than both ends would take.
@@ -169,18 +170,25 @@ impl Pmtu {
     }
 
     /// It went out.
-    pub(crate) fn probing(&mut self, size: u16, end: SeqNum, retransmits: u32) {
-        self.probe = Some(Probe { size, end, retransmits });
+    pub(crate) fn probing(&mut self, size: u16, start: SeqNum, end: SeqNum) {
+        self.probe = Some(Probe { size, start, end, again: false });
     }
 
-    /// Everything before `una` is acknowledged; `retransmits` segments were sent again so far. Returns the size that is sent
-    /// from now on, if a larger one has arrived.
-    pub(crate) fn on_ack(&mut self, now: Instant, una: SeqNum, retransmits: u32) -> Option<u16> {
+    /// `start` to `end` goes out again: if it is of what tries a larger size, its acknowledgment says nothing of that any more.
+    pub(crate) fn sent_again(&mut self, start: SeqNum, end: SeqNum) {
+        if let Some(probe) = &mut self.probe {
+            probe.again |= end.after(probe.start) && start.before(probe.end);
+        }
+    }
+
+    /// Everything before `una` is acknowledged. Returns the size that is sent from now on, if a larger one has arrived (RFC 4821
+    /// section 7.6.1).
+    pub(crate) fn on_ack(&mut self, now: Instant, una: SeqNum) -> Option<u16> {
         // Progress: the segment that was said to be too big has arrived, or one that was sent for it.
         self.pending.take_if(|(_, seq)| una.after(*seq));
         let probe = self.probe.take_if(|probe| una.after_eq(probe.end))?;
         let limit = self.limit?;
-        if probe.retransmits == retransmits {
+        if !probe.again {
             self.wait = SOON;
             let whole = self.ceiling.is_none_or(|ceiling| probe.size >= ceiling);
             self.limit = (!whole).then_some(probe.size);
@@ -238,7 +246,7 @@ mod tests {
         assert_eq!(pmtu.on_timeout(2, seq(1), None, 512), None);
         // Progress: forgotten.
         assert_eq!(pmtu.too_big(512, seq(1), sizes(1460, 1460)), TooBig::Later);
-        assert_eq!(pmtu.on_ack(NOW, seq(2), 0), None);
+        assert_eq!(pmtu.on_ack(NOW, seq(2)), None);
         assert_eq!(pmtu.on_timeout(1, seq(1), None, 512), None);
     }
 
@@ -265,23 +273,28 @@ mod tests {
         assert_eq!(pmtu.probe_due(NOW + SOON - Duration::from_nanos(1)), None);
         assert_eq!(pmtu.probe_due(NOW + SOON), Some(1460));
         // Lost: something was sent again. 20 s later half-way.
-        pmtu.probing(1460, seq(100), 7);
-        assert_eq!((pmtu.probe_due(NOW + SOON), pmtu.on_ack(NOW, seq(99), 7)), (None, None));
-        assert_eq!(pmtu.on_ack(NOW, seq(100), 8), None);
+        pmtu.probing(1460, seq(50), seq(100));
+        assert_eq!((pmtu.probe_due(NOW + SOON), pmtu.on_ack(NOW, seq(99))), (None, None));
+        pmtu.sent_again(seq(90), seq(100));
+        assert_eq!(pmtu.on_ack(NOW, seq(100)), None);
         assert_eq!((pmtu.probe_due(NOW + SOON), pmtu.probe_due(NOW + SOON * 2)), (None, Some(1242)));
-        pmtu.probing(1242, seq(200), 8);
-        assert_eq!(pmtu.on_ack(NOW, seq(200), 8), Some(1242));
+        // What lies before it, or behind it, may be sent again.
+        pmtu.probing(1242, seq(150), seq(200));
+        pmtu.sent_again(seq(100), seq(150));
+        pmtu.sent_again(seq(200), seq(250));
+        assert_eq!(pmtu.on_ack(NOW, seq(200)), Some(1242));
         // (1242 + 1460) / 2 = 1351; then the search is close, and ends for ten minutes: then the whole is tried.
         for (tried, next) in [(1351, Some(1296)), (1296, None)] {
             let due = (0..700).find_map(|s| pmtu.probe_due(NOW + Duration::from_secs(s)));
             assert_eq!(due, Some(tried));
-            pmtu.probing(tried, seq(300), 8);
-            assert_eq!(pmtu.on_ack(NOW, seq(300), 9), None);
+            pmtu.probing(tried, seq(250), seq(300));
+            pmtu.sent_again(seq(200), seq(251));
+            assert_eq!(pmtu.on_ack(NOW, seq(300)), None);
             assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD - Duration::from_secs(1)), next);
         }
         assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD), Some(1460));
-        pmtu.probing(1460, seq(400), 9);
-        assert_eq!(pmtu.on_ack(NOW, seq(400), 9), Some(1460));
+        pmtu.probing(1460, seq(350), seq(400));
+        assert_eq!(pmtu.on_ack(NOW, seq(400)), Some(1460));
         assert_eq!(pmtu.probe_due(Instant::MAX), None, "there is no more");
     }
 
@@ -294,20 +307,21 @@ mod tests {
         assert_eq!((pmtu.probe_due(NOW + ROUTERS_WORD * 2), s.sent), (None, 1360));
         assert_eq!(pmtu.set_link(NOW + SOON, 1400, 1360, &mut s), None);
         assert_eq!(pmtu.probe_due(NOW + SOON), Some(1400));
-        pmtu.probing(1400, seq(100), 0);
-        assert_eq!(pmtu.on_ack(NOW + SOON, seq(100), 0), Some(1400));
+        pmtu.probing(1400, seq(50), seq(100));
+        assert_eq!(pmtu.on_ack(NOW + SOON, seq(100)), Some(1400));
         assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD * 2), None);
         pmtu.set_link(NOW + ROUTERS_WORD, 9000, 1400, &mut s);
         assert_eq!(pmtu.probe_due(NOW + ROUTERS_WORD), Some(1460), "what both ends agreed on");
         // What is on its way when the link shrinks arrives, and counts for nothing.
         pmtu.lower(NOW, 1000, 1460, false, &mut s);
-        pmtu.probing(1460, seq(200), 0);
+        pmtu.probing(1460, seq(150), seq(200));
         assert_eq!(pmtu.set_link(NOW, 1100, 1000, &mut s), None);
-        assert_eq!((pmtu.on_ack(NOW, seq(200), 0), pmtu.probe_due(NOW + SOON)), (None, Some(1100)));
+        assert_eq!((pmtu.on_ack(NOW, seq(200)), pmtu.probe_due(NOW + SOON)), (None, Some(1100)));
         // Half-way to what was tried in vain lies beyond it.
         pmtu.set_link(NOW, 1460, 1000, &mut s);
-        pmtu.probing(1460, seq(300), 0);
-        assert_eq!(pmtu.on_ack(NOW, seq(300), 1), None);
+        pmtu.probing(1460, seq(250), seq(300));
+        pmtu.sent_again(seq(250), seq(300));
+        assert_eq!(pmtu.on_ack(NOW, seq(300)), None);
         assert_eq!(pmtu.probe_due(NOW + SOON * 2), Some(1230));
         pmtu.set_link(NOW, 1100, 1000, &mut s);
         assert_eq!(pmtu.probe_due(NOW + SOON * 2), Some(1100));

@@ -41,9 +41,12 @@ struct Undo {
     congestion: Congestion,
     /// Behind what was acknowledged when it began.
     from: SeqNum,
-    /// When the first segment was sent again, and how many were and have not been reported as duplicates.
+    /// When the first segment was sent again, how many were and have not been reported as duplicates, and behind the last of them.
     first: Option<Instant>,
     copies: u32,
+    to: SeqNum,
+    /// What it was for is over. Once this is acknowledged nothing that is heard is about it any more.
+    ends: Option<SeqNum>,
     /// CWR was to be sent already.
     cwr: bool,
 }
@@ -111,6 +114,7 @@ impl Flight {
         if let Some(undo) = self.undo.as_mut().filter(|_| again) {
             undo.first.get_or_insert(now);
             undo.copies += 1;
+            undo.to = undo.to.max(end);
         }
     }
 
@@ -119,7 +123,8 @@ impl Flight {
     fn is_spurious(&mut self, delivered: &Delivered, echo: Option<Duration>, now: Instant) -> bool {
         let Some(undo) = &mut self.undo else { return false };
         let Some(first) = undo.first else { return false };
-        if delivered.duplicate.is_some_and(|(_, end)| end.after(undo.from)) {
+        // What lies elsewhere came twice for another reason: a tail loss probe of before, or the network's own doing.
+        if delivered.duplicate.is_some_and(|(_, end)| end.after(undo.from) && end.before_eq(undo.to)) {
             undo.copies = undo.copies.saturating_sub(1);
         }
         undo.copies == 0 || echo.is_some_and(|age| age > now - first + ECHO_RESOLUTION)
@@ -147,15 +152,17 @@ impl Sender {
         let verdict = self.tail.acknowledged(ack.number, d.duplicate, duplicate && ack.sack.is_empty());
         if verdict == Verdict::Repaired && f.phase == Phase::Open {
             // RFC 8985 section 7.4.2: a loss, though it is repaired.
-            self.reduce(f, Signal::Loss);
+            // Of what was in flight with it nothing is left to tell; the window held all of that.
+            self.reduce(f, Signal::Loss, self.congestion.window());
             self.congestion.set_window(self.congestion.ssthresh());
             f.undo = None;
         }
         if f.is_spurious(d, ack.echo.filter(|_| new), env.now) {
-            self.undo(f);
+            self.undo(env, f);
         }
+        f.undo.take_if(|undo| undo.ends.is_some_and(|end| self.snd_una.after_eq(end)));
         if f.frto != Frto::Off {
-            self.judge_timeout(f, ack, new, duplicate, d);
+            self.judge_timeout(env, f, ack, new, duplicate, d);
         }
         let over = match f.phase {
             Phase::Open => false,
@@ -170,7 +177,7 @@ impl Sender {
         if f.board.lost() > 0 && matches!(f.phase, Phase::Open | Phase::Reducing) {
             self.enter_recovery(f);
         } else if ack.ece && self.ecn && f.phase == Phase::Open {
-            self.reduce(f, Signal::Ecn);
+            self.reduce(f, Signal::Ecn, self.congestion.window());
             f.undo = None;
             (f.phase, f.high) = (Phase::Reducing, self.snd_max);
         }
@@ -195,7 +202,15 @@ impl Sender {
     }
 
     /// RFC 5682: what an acknowledgment says of the timeout.
-    fn judge_timeout(&mut self, f: &mut Flight, ack: &Ack<'_>, new: bool, duplicate: bool, d: &Delivered) {
+    fn judge_timeout(
+        &mut self,
+        env: &Env<'_>,
+        f: &mut Flight,
+        ack: &Ack<'_>,
+        new: bool,
+        duplicate: bool,
+        d: &Delivered,
+    ) {
         let end = self.data_end();
         let heard = frto::Heard {
             sack: self.sack,
@@ -210,7 +225,7 @@ impl Sender {
         };
         let sent_new = f.frto.prefers_new();
         match f.frto.on_ack(&heard) {
-            frto::Verdict::Spurious => self.undo(f),
+            frto::Verdict::Spurious => self.undo(env, f),
             // Step 3 (a): what was sent anew is in flight, and one that is lost may go besides.
             frto::Verdict::Genuine if sent_new => {
                 let mss = self.smss();
@@ -262,7 +277,9 @@ impl Sender {
     fn reordering_wait(&self, f: &Flight) -> Duration {
         let recovering = matches!(f.phase, Phase::Recovery | Phase::Loss);
         let srtt = self.rto.srtt().unwrap_or_default();
-        f.latest.rtt() + self.path.reordering_window(recovering, f.board.sacked_segments(), srtt)
+        // Of this flight nothing was delivered yet: what it took before.
+        let rtt = f.latest.transmission().map_or(srtt, |_| f.latest.rtt());
+        rtt + self.path.reordering_window(recovering, f.board.sacked_segments(), srtt)
     }
 
     /// Moves the window: down by proportional rate reduction, or up.
@@ -288,12 +305,20 @@ impl Sender {
         self.congestion.on_ack(&Acked { now, una, snd_nxt, bytes, rtt, srtt, mss });
     }
 
-    /// Sets ssthresh, and everything that goes with a reduction.
-    fn reduce(&mut self, f: &mut Flight, signal: Signal) {
+    /// Sets ssthresh, and everything that goes with a reduction; `flight` bytes were outstanding.
+    fn reduce(&mut self, f: &mut Flight, signal: Signal, flight: u32) {
         let before = self.congestion.window();
         let congestion = self.congestion.clone();
-        f.undo = Some(Undo { congestion, from: self.snd_una, first: None, copies: 0, cwr: self.cwr });
-        self.congestion.reduce(signal, f.board.outstanding(), self.smss());
+        f.undo = Some(Undo {
+            congestion,
+            from: self.snd_una,
+            first: None,
+            copies: 0,
+            to: self.snd_una,
+            ends: None,
+            cwr: self.cwr,
+        });
+        self.congestion.reduce(signal, flight, self.smss());
         f.prr = Prr::new(before, self.congestion.ssthresh());
         self.tail = Probe::default();
         (f.probe_at, f.probe_due) = (None, false);
@@ -303,7 +328,7 @@ impl Sender {
 
     fn enter_recovery(&mut self, f: &mut Flight) {
         if f.phase == Phase::Open {
-            self.reduce(f, Signal::Loss);
+            self.reduce(f, Signal::Loss, f.board.outstanding());
         }
         self.tail = Probe::default();
         (f.probe_at, f.probe_due) = (None, false);
@@ -318,13 +343,16 @@ impl Sender {
         if f.phase != Phase::Reducing {
             self.path.recovered();
         }
+        if let Some(undo) = &mut f.undo {
+            undo.ends = Some(self.snd_max);
+        }
         f.phase = Phase::Open;
         f.frto = Frto::Off;
         f.duplicates = 0;
     }
 
     /// What was taken for lost was not (RFC 9438 section 4.9, RFC 4015).
-    fn undo(&mut self, f: &mut Flight) {
+    fn undo(&mut self, env: &Env<'_>, f: &mut Flight) {
         if let Some(undo) = f.undo.take() {
             let window = self.congestion.window().max(undo.congestion.window());
             self.congestion = undo.congestion;
@@ -339,6 +367,11 @@ impl Sender {
         f.frto = Frto::Off;
         (f.phase, f.duplicates) = (Phase::Open, 0);
         self.rto.forget_back_off();
+        if self.persist.deadline().is_some() {
+            // What the window was probed for is on its way, and has a timer of its own (RFC 6298 section 5.1).
+            self.stop_probing();
+            self.deadline = Some(env.now + self.rto.timeout(env.config));
+        }
     }
 
     /// The retransmission timer expired with data outstanding: RFC 6298 (5.4) to (5.6), RFC 8985 section 6.3.
@@ -346,7 +379,7 @@ impl Sender {
         let again = self.rto.timeouts() > 0;
         f.frto.on_timeout(matches!(f.phase, Phase::Open | Phase::Reducing));
         if f.phase == Phase::Open || (f.phase == Phase::Loss && !again) {
-            self.reduce(f, Signal::Timeout);
+            self.reduce(f, Signal::Timeout, f.board.outstanding());
         }
         // Without SACK nothing would say later that the rest is lost: go back.
         let wait = if self.sack { self.reordering_wait(f) } else { Duration::ZERO };
@@ -374,7 +407,8 @@ impl Sender {
 
     /// RFC 8985 section 7.2: when to probe, counted from now.
     pub(super) fn schedule_probe(&self, env: &Env<'_>, f: &mut Flight) {
-        let quiet = self.sack && f.phase == Phase::Open && f.board.sacked() == 0 && !f.board.is_empty();
+        let repairs = matches!(f.phase, Phase::Recovery | Phase::Loss);
+        let quiet = self.sack && !repairs && f.board.sacked() == 0 && !f.board.is_empty();
         // Section 7.3: one probe, and the next only behind a new sample.
         f.probe_at = (quiet && !self.probed && !self.tail.is_out()).then(|| {
             let alone = f.board.segments() == 1;
