@@ -29,6 +29,8 @@ pub(crate) const NODELAY: u32 = 1 << 7;
 pub(crate) const OPTIONS: u32 = 1 << 8;
 /// The user's: with CLOSED, it was shut down before it was open.
 pub(crate) const GIVEN_UP: u32 = 1 << 9;
+/// With CLOSED: by an error, whether or not somebody was told of it.
+pub(crate) const FAILED: u32 = 1 << 10;
 
 /// What an active open is made of: for the shard.
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl Shared {
     pub(crate) fn fail_and(&self, errno: i32, bits: u32) {
         if self.state() & CLOSED == 0 {
             self.error.store(errno, Ordering::Release);
-            self.end(CLOSED | bits);
+            self.end(CLOSED | FAILED | bits);
         }
     }
 
@@ -122,7 +124,7 @@ impl Shared {
         let given_up = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, opening).is_ok();
         if given_up {
             self.error.store(Errno::CONNRESET.raw_os_error(), Ordering::Release);
-            self.end(CLOSED);
+            self.end(CLOSED | FAILED);
         }
         given_up
     }

@@ -4,7 +4,8 @@ use super::link::Link;
 use super::options::WholeKeepalive;
 use super::ready::Registration;
 use super::shared::{
-    CLOSED, CONNECTED, DROPPED, GIVEN_UP, NODELAY, OPTIONS, Opening, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE, Shared,
+    CLOSED, CONNECTED, DROPPED, FAILED, GIVEN_UP, NODELAY, OPTIONS, Opening, PEER_CLOSED, RESET, SHUT_READ, SHUT_WRITE,
+    Shared,
 };
 use mio::{Interest, Registry, Token};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -333,6 +334,17 @@ impl Stream {
     #[cfg(feature = "tokio")]
     pub(crate) fn writing(&self) -> (&super::ready::Direction, bool) {
         (&self.shared.write, self.is_writable())
+    }
+
+    /// Nothing more comes than is there: told where data is.
+    pub(crate) fn is_read_closed(&self) -> bool {
+        self.shared.state() & (PEER_CLOSED | CLOSED | SHUT_READ) != 0
+    }
+
+    /// It is over by an error, told there as well.
+    #[allow(dead_code, reason = "for sockets of tasks")]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.state() & FAILED != 0
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {

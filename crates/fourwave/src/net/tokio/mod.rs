@@ -243,7 +243,8 @@ macro_rules! addresses {
 macro_rules! readies {
     () => {
         /// Waits until at least one of what is asked for can be done, and tells which can. Of a stack's stream, readable and
-        /// writable are told; an end is readable.
+        /// writable are told, and errors to who asks for them; an end is readable. Of what is urgent nothing is told: who asks
+        /// for that (`PRIORITY`) is told that nothing more comes (`READ_CLOSED`).
         ///
         /// # Errors
         /// The kernel's.
@@ -338,8 +339,13 @@ macro_rules! write_tries {
 use {addresses, read_tries, readies, reads, write_tries, writes};
 
 async fn readable(stream: &Stream) {
+    until_read(stream, |stream| stream.reading().1).await;
+}
+
+/// Waits for something that the direction which is read tells of.
+async fn until_read(stream: &Stream, is_so: impl Fn(&Stream) -> bool + Unpin) {
     let (direction, _) = stream.reading();
-    cooperative(Waiting::new(direction, || stream.reading().1.then_some(()))).await;
+    cooperative(Waiting::new(direction, || is_so(stream).then_some(()))).await;
 }
 
 async fn writable(stream: &Stream) {
@@ -349,6 +355,8 @@ async fn writable(stream: &Stream) {
 
 async fn when_ready(stream: &Stream, interest: Interest) -> Ready {
     let (mut read, mut write) = (pin!(readable(stream)), pin!(writable(stream)));
+    let (mut end, mut error) =
+        (pin!(until_read(stream, Stream::is_read_closed)), pin!(until_read(stream, Stream::has_failed)));
     poll_fn(|cx| {
         let mut ready = Ready::EMPTY;
         if interest.is_readable() && read.as_mut().poll(cx).is_ready() {
@@ -356,6 +364,13 @@ async fn when_ready(stream: &Stream, interest: Interest) -> Ready {
         }
         if interest.is_writable() && write.as_mut().poll(cx).is_ready() {
             ready |= Ready::WRITABLE;
+        }
+        // As tokio's: who waits for what is urgent hears that nothing more comes.
+        if interest.is_priority() && end.as_mut().poll(cx).is_ready() {
+            ready |= Ready::READ_CLOSED;
+        }
+        if interest.is_error() && error.as_mut().poll(cx).is_ready() {
+            ready |= Ready::ERROR;
         }
         if ready.is_empty() { Poll::Pending } else { Poll::Ready(ready) }
     })

@@ -177,6 +177,37 @@ fn trying_and_waiting() {
     });
 }
 
+/// As tokio's: an error is told to who asks for errors, and the end to who waits for what is urgent; data to neither.
+#[test]
+fn errors_and_ends_are_told_to_who_asks_for_nothing_else() {
+    everywhere(|ends| async move {
+        let (mut client, mut server) = ends.pair().await;
+        client.write_all(b"data").await.unwrap();
+        server.readable().await.unwrap();
+        assert!(give_up(server.ready(Interest::PRIORITY | Interest::ERROR)).await.is_none());
+        client.shutdown().await.unwrap();
+        assert!(server.ready(Interest::PRIORITY).await.unwrap().is_read_closed());
+        assert!(give_up(server.ready(Interest::ERROR)).await.is_none());
+        // Closed both ways, and in order.
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        server.shutdown().await.unwrap();
+        assert_eq!(client.read(&mut [0; 4]).await.unwrap(), 0);
+        assert!(give_up(server.ready(Interest::ERROR)).await.is_none());
+
+        let (client, server) = ends.pair().await;
+        let server = Arc::new(server);
+        let own = Arc::clone(&server);
+        let waits = tokio::spawn(async move { own.ready(Interest::ERROR).await.unwrap() });
+        tokio::task::yield_now().await;
+        client.set_zero_linger().unwrap();
+        drop(client);
+        assert!(waits.await.unwrap().is_error());
+        // Whoever was told of it: it stays so.
+        assert_eq!(server.try_read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(server.ready(Interest::ERROR).await.unwrap().is_error());
+    });
+}
+
 /// A task that always finds something lets others run: tokio's budget.
 #[test]
 fn a_busy_task_lets_others_run() {
