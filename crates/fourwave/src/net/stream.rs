@@ -188,10 +188,11 @@ impl Stream {
         // The state first: what it promises is in the ring then.
         let state = self.shared.state();
         let room = sink.room();
-        let n = take_from(&mut rx.ring, sink, peek);
+        let (before, n) = take_from(&mut rx.ring, sink, peek);
         if n > 0 {
-            if !peek {
-                self.after_read(&rx.ring, n < room);
+            match peek {
+                true => self.after_peek(&rx.ring, before),
+                false => self.after_read(&rx.ring, n < room),
             }
             return Some(Ok(n));
         }
@@ -236,8 +237,16 @@ impl Stream {
         }
     }
 
+    /// Who peeks and finds too little waits for more: it is news, though what is there was not read.
+    fn after_peek(&self, ring: &Consumer<u8>, before: usize) {
+        self.shared.read.arm();
+        if ring.slots() > before {
+            self.shared.read.signal();
+        }
+    }
+
     fn is_readable(&self, ring: &Consumer<u8>) -> bool {
-        self.shared.state() & (PEER_CLOSED | CLOSED | SHUT_READ) != 0 || ring.slots() > 0
+        self.is_read_closed() || ring.slots() > 0
     }
 
     /// Writes, as a kernel's socket that doesn't block does: an error is told once, then writing is broken.
@@ -479,17 +488,18 @@ fn pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
     }
 }
 
-/// Gives the sink what it has room for; it stays in the ring if it is only looked at.
-fn take_from(ring: &mut Consumer<u8>, sink: &mut impl Sink, peek: bool) -> usize {
-    let n = ring.slots().min(sink.room());
-    let Ok(chunk) = ring.read_chunk(n) else { return 0 };
+/// Gives the sink what it has room for; it stays in the ring if it is only looked at. How much there was, and what was given.
+fn take_from(ring: &mut Consumer<u8>, sink: &mut impl Sink, peek: bool) -> (usize, usize) {
+    let there = ring.slots();
+    let n = there.min(sink.room());
+    let Ok(chunk) = ring.read_chunk(n) else { return (there, 0) };
     let (a, b) = chunk.as_slices();
     sink.put(a);
     sink.put(b);
     if !peek {
         chunk.commit_all();
     }
-    n
+    (there, n)
 }
 
 /// Moves what there is room for into the ring, behind the first `skip` bytes.

@@ -31,6 +31,25 @@ fn an_edge_comes_again_after_would_block_and_after_a_short_read() {
     });
 }
 
+/// Who looks at the beginning of what comes, and finds too little of it, waits for more.
+#[test]
+fn more_behind_a_peek_is_told() {
+    everywhere(|world| {
+        let (client, server) = world.pair();
+        client.set_nodelay(true).unwrap();
+        let mut buf = [0; 16];
+        for _ in 0..200 {
+            world.write(&client, b"begin").unwrap();
+            assert_eq!(world.until(|| server.peek(&mut buf)).unwrap(), 5);
+            world.write(&client, b"ning").unwrap();
+            while server.peek(&mut buf).unwrap() < 9 {
+                world.wait();
+            }
+            assert_eq!(world.read_exact(&server, 9), b"beginning");
+        }
+    });
+}
+
 /// What is ready when it is registered, or registered anew, is told; what is not is not.
 #[test]
 fn registering_tells_what_is_ready() {
