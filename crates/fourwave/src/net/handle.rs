@@ -138,8 +138,8 @@ impl Stack {
         self
     }
 
-    /// Streams that may be open at once, for each shard. Beyond it connections wait to be accepted, and opens fail (`EMFILE`).
-    /// 1 to 2^24; default: 65,536.
+    /// Streams that may be open at once, for each shard. Beyond it connections wait to be accepted, and opens fail (`EMFILE`)
+    /// where no shard has room. 1 to 2^24; default: 65,536.
     #[must_use]
     pub const fn max_streams(mut self, streams: usize) -> Self {
         self.limits.max_streams = streams;
@@ -239,11 +239,7 @@ impl Net {
     pub fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         match &self.0 {
             Kind::Kernel => Ok(TcpStream::of_kernel(mio::net::TcpStream::connect(address)?)),
-            Kind::Stack(stack) => {
-                let next = stack.next.fetch_add(1, Ordering::Relaxed) % stack.links.len().max(1);
-                let link = stack.links.get(next).ok_or(io::ErrorKind::NotConnected)?;
-                Ok(TcpStream::of_stack(Stream::connect(link, address, Arc::clone(stack) as _)?))
-            }
+            Kind::Stack(stack) => Ok(TcpStream::of_stack(stack.connect(address)?)),
         }
     }
 
@@ -262,6 +258,18 @@ impl Net {
 }
 
 impl Sharded {
+    /// By the shard whose turn it is; one that is full, or over, leaves it to another.
+    fn connect(self: &Arc<Self>, address: SocketAddr) -> io::Result<Stream> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len().max(1);
+        let (later, first) = self.links.split_at(next);
+        let mut living = first.iter().chain(later).filter(|link| !link.is_dead()).peekable();
+        if living.peek().is_none() {
+            return Err(errno(Errno::NETDOWN));
+        }
+        let link = living.find(|link| link.enter()).ok_or_else(|| errno(Errno::MFILE))?;
+        Ok(Stream::connect(link, address, Arc::clone(self) as _))
+    }
+
     fn bind(self: &Arc<Self>, address: SocketAddr) -> io::Result<Listener> {
         let address = self.reserve(address)?;
         let stack = Arc::downgrade(self);

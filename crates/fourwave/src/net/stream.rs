@@ -128,19 +128,13 @@ fn errno(errno: Errno) -> io::Error {
 }
 
 impl Stream {
-    /// Asks a shard for an active open.
-    pub(crate) fn connect(link: &Arc<Link>, remote: SocketAddr, keep: Keep) -> io::Result<Self> {
-        if link.is_dead() {
-            return Err(errno(Errno::NETDOWN));
-        }
-        if !link.enter() {
-            return Err(errno(Errno::MFILE));
-        }
+    /// Asks a shard for an active open; the stream has its place there ([`Link::enter`]).
+    pub(crate) fn connect(link: &Arc<Link>, remote: SocketAddr, keep: Keep) -> Self {
         let ((rx_in, rx), (tx, tx_out)) = Parts::rings(link.ring_bytes);
         let opening = Opening { remote, rx: rx_in, tx: tx_out };
         let shared = Shared::new(Arc::clone(link), 0, Some(opening));
         shared.tell_shard();
-        Ok(Parts::new(shared, rx, tx).into_stream(keep))
+        Parts::new(shared, rx, tx).into_stream(keep)
     }
 
     /// Reads, as a kernel's socket that doesn't block does: data first, then the end in order or the error, once.

@@ -1,8 +1,10 @@
 //! How connections begin and end: the table of the module's documentation, against the kernel.
 
 use super::world::{Backend, World, everywhere};
+use crate::net::link::Link;
 use crate::net::{Net, TcpStream};
-use std::io::{ErrorKind, Read, Write};
+use rustix::io::Errno;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -247,6 +249,27 @@ fn an_open_to_nobody_fails() {
     assert_eq!(nobody.unwrap_err().kind(), ErrorKind::HostUnreachable);
 }
 
+/// Shards take turns; one that is full, or over, leaves its turn to another.
+#[test]
+fn an_open_goes_to_a_shard_that_has_room() {
+    let links = [0, 1, 2].map(|shard| Link::new(shard, 2, 1 << 10));
+    let net = Net::over(links.to_vec(), None, None, false, None);
+    let to = SocketAddr::from(([10, 0, 0, 1], 7));
+    let full = |opened: io::Result<TcpStream>| {
+        assert_eq!(opened.unwrap_err().raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+    };
+    links[1].die();
+    let streams: Vec<_> = (0..4).map(|_| net.connect(to).unwrap()).collect();
+    full(net.connect(to));
+    drop(streams);
+    // The shard has let go of its own.
+    while links[2].pop().is_some() {}
+    let _streams: Vec<_> = (0..2).map(|_| net.connect(to).unwrap()).collect();
+    full(net.connect(to));
+    links.iter().for_each(|link| link.die());
+    assert_eq!(net.connect(to).unwrap_err().kind(), ErrorKind::NetworkDown);
+}
+
 /// What the sockets of a stack are made with is refused by its name, on every way to have them.
 #[test]
 fn what_is_out_of_range_is_refused_by_its_name() {
@@ -393,7 +416,7 @@ fn a_listener_of_a_stack_that_has_ended() {
     let keep = std::sync::Arc::new(());
     let release = crate::net::listening::Release(Box::new(|_| {}));
     let (_late, answers) = crate::net::listening::Listener::open(&[link], ([10, 0, 0, 1], 7).into(), 8, keep, release);
-    assert_eq!(answers.try_recv(), Ok(rustix::io::Errno::NETDOWN.raw_os_error()));
+    assert_eq!(answers.try_recv(), Ok(Errno::NETDOWN.raw_os_error()));
 }
 
 /// A loop that fails in the program's hands fails for all that wait for it.
@@ -403,7 +426,7 @@ fn a_driven_stack_whose_interface_goes() {
     let (_client, server) = world.pair();
     let (listener, _) = world.listen();
     assert_eq!(read_kind(&server), Err(ErrorKind::WouldBlock));
-    assert_eq!(world.lose_interface().raw_os_error(), Some(rustix::io::Errno::NODEV.raw_os_error()));
+    assert_eq!(world.lose_interface().raw_os_error(), Some(Errno::NODEV.raw_os_error()));
     assert_eq!(read_kind(&server), Err(ErrorKind::ConnectionAborted));
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::NetworkDown);
 }
