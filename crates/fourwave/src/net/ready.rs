@@ -179,7 +179,7 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Makes it what `interests` says.
+    /// Makes it what `interests` says. After an error it is what it was, so that it can be tried again.
     pub(crate) fn set(
         &mut self,
         registry: &Registry,
@@ -188,16 +188,29 @@ impl Registration {
         (read, is_readable): (&Direction, impl FnOnce() -> bool),
         (write, is_writable): (&Direction, impl FnOnce() -> bool),
     ) -> io::Result<()> {
+        // Descriptors may be wanting: both are there before anything changes.
+        for (wanted, direction) in [(interests.is_readable(), read), (interests.is_writable(), write)] {
+            if wanted {
+                direction.descriptor()?;
+            }
+        }
         if interests.is_readable() {
             read.register(registry, token, self.read, is_readable)?;
-            self.read = true;
-        } else if std::mem::take(&mut self.read) {
+        }
+        if interests.is_writable()
+            && let Err(error) = write.register(registry, token, self.write, is_writable)
+        {
+            if interests.is_readable() && !self.read {
+                let _ = read.deregister(registry);
+            }
+            return Err(error);
+        }
+        let now = Self { read: interests.is_readable(), write: interests.is_writable() };
+        let before = std::mem::replace(self, now);
+        if before.read && !self.read {
             read.deregister(registry)?;
         }
-        if interests.is_writable() {
-            write.register(registry, token, self.write, is_writable)?;
-            self.write = true;
-        } else if std::mem::take(&mut self.write) {
+        if before.write && !self.write {
             write.deregister(registry)?;
         }
         Ok(())
@@ -218,5 +231,34 @@ impl Registration {
             write.deregister(registry)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::time::Duration;
+
+    /// Nothing is left behind that would refuse the next attempt.
+    #[test]
+    fn a_registration_that_failed_can_be_tried_again() {
+        let mut poll = Poll::new().unwrap();
+        let (read, write) = (Direction::new(Kind::Read), Direction::new(Kind::Write));
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let mut registration = Registration::default();
+        let set = |registration: &mut Registration, token| {
+            registration.set(poll.registry(), token, both, (&read, || true), (&write, || false))
+        };
+        // Somebody else's: the second of the two is refused.
+        let taken = write.descriptor().unwrap().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&taken), Token(1), Interest::WRITABLE).unwrap();
+        assert_eq!(set(&mut registration, Token(2)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!registration.is_any());
+        poll.registry().deregister(&mut SourceFd(&taken)).unwrap();
+        set(&mut registration, Token(3)).unwrap();
+        let mut events = Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(events.iter().map(|event| event.token()).collect::<Vec<_>>(), [Token(3)]);
     }
 }
