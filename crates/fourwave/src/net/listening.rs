@@ -244,18 +244,28 @@ impl Listener {
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        if self.registration.lock().unwrap_or_else(PoisonError::into_inner).is_any() {
+        let mut registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner);
+        if registration.is_any() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.set_registration(registry, token, interests)
+        self.set_registration(&mut registration, registry, token, interests)
     }
 
     pub(crate) fn reregister(&self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.set_registration(registry, token, interests)
+        let mut registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner);
+        if !registration.is_any() {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error()));
+        }
+        self.set_registration(&mut registration, registry, token, interests)
     }
 
-    fn set_registration(&self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        let mut registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner);
+    fn set_registration(
+        &self,
+        registration: &mut Registration,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         let read = &self.listening.read;
         // A listener is never writable.
         let never = Direction::new(Kind::Write);

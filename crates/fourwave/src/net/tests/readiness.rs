@@ -95,6 +95,20 @@ fn a_source_is_registered_once() {
     });
 }
 
+/// As mio's: who is not registered can't be registered anew.
+#[test]
+fn a_listener_is_registered_before_it_is_registered_anew() {
+    everywhere(|world| {
+        let (mut listener, _) = world.listen();
+        let registry = world.poll.registry().try_clone().unwrap();
+        listener.reregister(&registry, Token(7), Interest::READABLE).unwrap();
+        listener.deregister(&registry).unwrap();
+        let anew = listener.reregister(&registry, Token(7), Interest::READABLE);
+        assert_eq!(anew.map_err(|error| error.kind()), Err(ErrorKind::NotFound), "{:?}", world.backend);
+        listener.register(&registry, Token(7), Interest::READABLE).unwrap();
+    });
+}
+
 #[test]
 fn a_peek_takes_nothing() {
     everywhere(|world| {
