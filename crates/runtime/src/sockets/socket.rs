@@ -84,6 +84,8 @@ struct Known {
 pub(super) struct Socket {
     fd: OwnedFd,
     pub(super) remote: SocketAddr,
+    /// Our address, of which the kernel knows nothing more once it is disconnected.
+    local: Option<SocketAddr>,
     phase: Phase,
     known: Known,
     hands: Hands,
@@ -107,6 +109,7 @@ impl Socket {
         Self {
             fd,
             remote,
+            local: None,
             phase: if connecting { Phase::Connecting } else { Phase::Open },
             known: Known { writable: !connecting, ..Known::default() },
             hands: Hands::Off,
@@ -419,7 +422,8 @@ impl Socket {
     }
 
     /// Resets the connection and keeps the descriptor (RFC 9293 section 3.10.5, as connect(2) to nobody does it).
-    fn disconnect(&self) {
+    fn disconnect(&mut self) {
+        self.local = self.local();
         let _ = net::connect_unspec(&self.fd);
     }
 
@@ -594,7 +598,7 @@ impl Socket {
     }
 
     pub(super) fn local(&self) -> Option<SocketAddr> {
-        net::getsockname(&self.fd).ok().and_then(|address| address.try_into().ok())
+        self.local.or_else(|| net::getsockname(&self.fd).ok()?.try_into().ok())
     }
 
     /// The state as far as the application was told.

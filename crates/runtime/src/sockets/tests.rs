@@ -124,6 +124,28 @@ fn what_comes_behind_a_shutdown_of_reading_resets() {
     assert_eq!(Read::read(&mut peer, &mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// Who logs an end asks for its addresses there: a connection that we reset has those that it had.
+#[test]
+fn a_connection_that_was_reset_here_has_its_addresses() {
+    let mut sockets = sockets();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let conn = sockets.connect(NOW, None, address).unwrap();
+    assert_eq!(turn(&mut sockets), [SocketEvent::Connected(conn)]);
+    let (mut peer, from) = listener.accept().unwrap();
+    sockets.shutdown(NOW, conn, Half::Read).unwrap();
+    peer.write_all(b"late").unwrap();
+    let end = loop {
+        sockets.poll(NOW);
+        if let Some(event) = sockets.next_event(NOW, &mut [0; 64]) {
+            break event;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(end, SocketEvent::Closed(conn, Some(Error::Reset)));
+    assert_eq!(sockets.addresses(conn), Ok((from, address)));
+}
+
 /// An application that accepts until there is nobody does not do so for ever: it is told again in the next turn.
 #[test]
 fn who_accepts_has_turns() {
