@@ -25,10 +25,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn fetch(uri: Uri) -> Result<(), Box<dyn std::error::Error>> {
     let authority = uri.authority().ok_or("the URI names no host")?;
-    let stream = TcpStream::connect((authority.host(), authority.port_u16().unwrap_or(80))).await?;
+    // An address of IPv6 is in brackets there.
+    let host = authority.host().trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get(uri.path()).header(header::HOST, authority.as_str()).body(Empty::<Bytes>::new())?;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let target = format!("{}{query}", uri.path());
+    let request = Request::get(target).header(header::HOST, authority.as_str()).body(Empty::<Bytes>::new())?;
     let mut response = sender.send_request(request).await?;
     eprintln!("{}", response.status());
     while let Some(frame) = response.frame().await {

@@ -11,7 +11,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Until the next attempt, when nobody could be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,14 +30,29 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = HashMap::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        files.insert(format!("/{}", entry.file_name().display()), Bytes::from(std::fs::read(entry.path())?));
+        if entry.path().is_file() {
+            files.insert(format!("/{}", entry.file_name().display()), Bytes::from(std::fs::read(entry.path())?));
+        }
     }
     let files = Arc::new(files);
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // The stack has ended.
+            Err(error) if error.kind() == ErrorKind::NetworkDown => return Err(error.into()),
+            // One connection has failed, or descriptors are wanting for a while: the others are served.
+            Err(error) => {
+                eprintln!("{error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("{error}");
+            continue;
+        }
         let files = Arc::clone(&files);
         tokio::spawn(async move {
             let service = service_fn(|request| serve(&files, request));

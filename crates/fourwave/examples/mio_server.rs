@@ -1,4 +1,5 @@
-//! mio's own `tcp_server` example (MIT licence), with the imports changed: greets, and prints what it receives.
+//! mio's own `tcp_server` example (MIT licence), with the imports changed, and going on behind a client's error: greets, and
+//! prints what it receives.
 //!
 //! `mio_server kernel 127.0.0.1:9000`, `mio_server eth0 10.0.0.1:9000`: on the kernel's sockets, or on fourwave's.
 use fourwave::Stack;
@@ -13,7 +14,7 @@ const DATA: &[u8] = b"Hello world!\n";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(on), Some(addr)) = (args.next(), args.next()) else { return Err("usage: mio_server ON ADDRESS".into()) };
-    // The only lines that are not mio's: what the sockets of this process are of.
+    // The only other lines that are not mio's: what the sockets of this process are of.
     let net = if on == "kernel" { Net::kernel() } else { Stack::on(on).sockets()? };
     net.install();
 
@@ -35,11 +36,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     poll.registry().register(&mut connection, token, Interest::READABLE | Interest::WRITABLE)?;
                     connections.insert(token, connection);
                 }
-            } else if let Some(connection) = connections.get_mut(&event.token())
-                && handle_connection_event(poll.registry(), connection, event)?
-                && let Some(mut connection) = connections.remove(&event.token())
-            {
-                poll.registry().deregister(&mut connection)?;
+            } else if let Some(connection) = connections.get_mut(&event.token()) {
+                // An error of one connection ends that one.
+                let done = handle_connection_event(poll.registry(), connection, event).unwrap_or_else(|error| {
+                    println!("Connection failed: {error}");
+                    true
+                });
+                if done && let Some(mut connection) = connections.remove(&event.token()) {
+                    poll.registry().deregister(&mut connection)?;
+                }
             }
         }
     }
