@@ -122,17 +122,24 @@ pub enum Error {
         program_id: u32,
     },
     /// The XDP mode asked for isn't to be had.
-    #[error("interface {interface} (driver {driver}) refuses XDP in {mode} mode: use --xdp-mode {instead}")]
+    #[error(
+        "interface {interface} (driver {driver}, MTU {mtu}, {queues} receive queue(s)) refuses XDP in {mode} mode ({answer}): \
+         use --xdp-mode {instead}"
+    )]
     ModeUnsupported {
         /// Name of the interface.
         interface: String,
         /// Its driver.
         driver: String,
+        /// Its MTU: many drivers have a limit in native mode.
+        mtu: u32,
+        /// Its receive queues: some drivers want more of them to send by in native mode.
+        queues: u32,
         /// The mode asked for.
         mode: &'static str,
         /// What to use.
         instead: &'static str,
-        /// The kernel's answer; it tells no more than the sentence does.
+        /// The kernel's answer.
         answer: io::Error,
     },
     /// Zero-copy was asked for, and isn't to be had.

@@ -125,8 +125,11 @@ impl Steering {
                 None => (AttachMode::Native, format!("driver {} supports it", facts.driver), true),
             },
         };
-        match self.attach_once(&facts, first) {
-            Ok(()) => Ok((first, reason)),
+        match self.attach_in(&facts, first) {
+            Ok(true) => {
+                Ok((first, format!("{reason}; an MTU of {} only in several buffers of the driver's", facts.mtu)))
+            }
+            Ok(false) => Ok((first, reason)),
             Err(Error::ModeUnsupported { answer, .. }) if fall_back => {
                 self.attach_once(&facts, AttachMode::Generic)?;
                 let what = if self.name == PROGRAM_FRAGS { " for packets in several frames" } else { "" };
@@ -134,6 +137,23 @@ impl Steering {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Attaches the program that was loaded. A driver's buffers may hold less than ours, so that it refuses an MTU in native mode
+    /// but for a program that takes packets in several: then that one is attached, and the answer true.
+    fn attach_in(&mut self, facts: &InterfaceFacts, mode: AttachMode) -> Result<bool, Error> {
+        let refused = match self.attach_once(facts, mode) {
+            Err(error @ Error::ModeUnsupported { .. }) if mode == AttachMode::Native && self.name == PROGRAM => error,
+            result => return result.map(|()| false),
+        };
+        self.name = PROGRAM_FRAGS;
+        let loaded = xdp(&mut self.program, PROGRAM_FRAGS)?.load().is_ok();
+        if loaded && self.attach_once(facts, mode).is_ok() {
+            return Ok(true);
+        }
+        self.name = PROGRAM;
+        // Linux before 5.18 has none of those, and not every driver: what the first was refused for is the reason.
+        Err(refused)
     }
 
     fn attach_once(&mut self, facts: &InterfaceFacts, mode: AttachMode) -> Result<(), Error> {
@@ -342,6 +362,8 @@ fn attach_error(facts: &InterfaceFacts, mode: AttachMode, error: &ProgramError) 
         code => Error::ModeUnsupported {
             interface,
             driver: facts.driver.clone(),
+            mtu: facts.mtu,
+            queues: facts.rx_queues,
             mode: if mode == AttachMode::Native { "native" } else { "generic" },
             instead: if mode == AttachMode::Native { "generic" } else { "native" },
             answer: code.map_or_else(|| io::Error::other(describe(error)), io::Error::from_raw_os_error),

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use support::{A, A_IP, B, B_IP, Lab, udp_frame};
 use xdp::facts::MacAddr;
 use xdp::raw::{RawPing, echo_frames};
-use xdp::{CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, TxChecksum, XdpMode, XskConfig, XskPort};
+use xdp::{
+    AttachMode, CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, TxChecksum, XdpMode, XskConfig, XskPort,
+};
 
 fn config(interface: &str) -> XskConfig {
     XskConfig { interface: interface.into(), ..XskConfig::default() }
@@ -321,7 +323,7 @@ fn an_interface_that_goes_down_is_a_clear_error_and_comes_back() {
 #[test]
 fn a_queue_that_is_being_given_back_is_waited_for() {
     let lab = Lab::new();
-    let socket = || XskPort::open(&config(A), xdp::AttachMode::Generic);
+    let socket = || XskPort::open(&config(A), AttachMode::Generic);
     let first = lab.in_a(|| socket().unwrap());
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -342,6 +344,12 @@ fn what_cannot_be_opened_is_told_in_a_sentence() {
     };
     check(refused(config("nosuch0")), Fault::Interface, "no interface \"nosuch0\"");
     check(refused(XskConfig { queue: 7, ..config(A) }), Fault::Configuration, "no receive queue 7: it has 1");
+    let native = || xdp::open(&XskConfig { xdp_mode: XdpMode::Native, ..config("lo") }, &[0], &[]).unwrap_err();
+    check(
+        lab.in_a(native),
+        Fault::Interface,
+        "lo (driver unknown, MTU 65536, 1 receive queue(s)) refuses XDP in native mode (",
+    );
     let zero_copy = XskConfig { copy_mode: CopyMode::ZeroCopy, xdp_mode: XdpMode::Native, ..config(A) };
     check(refused(zero_copy), Fault::Interface, "can't do zero-copy");
     let many = ["numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", "m1"];
@@ -373,7 +381,7 @@ fn without_privilege_a_sentence_says_so() {
         xdp::privileges::keep_only(&[]).unwrap();
         [
             Steering::load(None).unwrap_err(),
-            XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err(),
+            XskPort::open(&config(A), AttachMode::Generic).unwrap_err(),
             xdp::open(&config(A), &[0], &[]).unwrap_err(),
         ]
     });
@@ -709,3 +717,27 @@ fn checksums_that_are_left_are_written_on_the_way() {
         assert_eq!(received.frames_out, 0);
     }
 }
+
+/// Native multi-buffer is had beyond 3818, and below that where the driver says that its own buffers hold less.
+#[test]
+fn every_mtu_up_to_9000_is_had_in_native_mode() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    for mtu in [1500, 3500, 3600, 3818, 3819, 9000] {
+        set_mtu(&lab, &mtu.to_string());
+        let native = |interface| XskConfig { xdp_mode: XdpMode::Native, ..config(interface) };
+        let (_steer_a, mut a, _) = lab.in_a(|| open(&native(A), A_IP));
+        let (_steer_b, mut b, report) = lab.in_b(|| open(&native(B), B_IP));
+        assert_eq!((report.xdp_mode, report.multi_buffer), (AttachMode::Native, mtu > 3818), "{mtu}: {report}");
+        let longest = udp_frame((macs.0, A_IP), (macs.1, B_IP), mtu + 14, 1);
+        let mut frame = a.allocate().unwrap();
+        a.buffer(&mut frame)[..longest.len()].copy_from_slice(&longest);
+        a.transmit(frame, longest.len()).unwrap();
+        a.flush().unwrap();
+        let mut frames = Vec::new();
+        support::eventually("it arrives", || b.receive(&mut frames, 1) == 1);
+        assert_eq!(b.bytes(&frames[0]), longest, "{mtu}");
+        b.recycle(frames.remove(0));
+    }
+}
+
