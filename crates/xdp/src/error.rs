@@ -89,6 +89,21 @@ pub enum Error {
         /// What `ethtool -L` calls them.
         channels: &'static str,
     },
+    /// The program's table of sockets has no place for so many.
+    #[error(
+        "interface {interface} has {available} receive queues, and the steering program has places for {most}: `ethtool -L \
+         {interface} {channels} {most}`"
+    )]
+    TooManyQueues {
+        /// Name of the interface.
+        interface: String,
+        /// How many it has.
+        available: u32,
+        /// How many there can be.
+        most: u32,
+        /// What `ethtool -L` calls them.
+        channels: &'static str,
+    },
     /// The interface's MTU is larger than what can be received.
     #[error("the MTU of {interface} is {mtu}, and {reason}: `ip link set {interface} mtu {most}`")]
     MtuTooLarge {
@@ -212,6 +227,7 @@ impl Error {
             | Self::MtuTooLarge { .. }
             | Self::QueueOutOfRange { .. }
             | Self::QueuesUnserved { .. }
+            | Self::TooManyQueues { .. }
             | Self::TableFull { .. } => Fault::Configuration,
             Self::Privilege { .. } | Self::Locked { .. } => Fault::Privilege,
             Self::NoInterface { .. }

@@ -741,3 +741,15 @@ fn every_mtu_up_to_9000_is_had_in_native_mode() {
     }
 }
 
+/// The program's table of sockets has 64 places: that is known before anything is attached, and 32 MiB pinned for each.
+#[test]
+fn more_queues_than_the_program_has_places_for_are_refused_with_a_remedy() {
+    let lab = Lab::new();
+    support::ip(&["-n", lab.a(), "link", "add", "many", "numrxqueues", "65", "type", "veth", "peer", "name", "other"]);
+    support::ip(&["-n", lab.a(), "link", "set", "many", "up"]);
+    support::ip(&["-n", lab.a(), "link", "set", "other", "up"]);
+    let all: Vec<u32> = (0..65).collect();
+    let error =
+        lab.in_a(|| xdp::open(&config("many"), &all, &[LocalAddress::owned(A_IP.into())]).unwrap_err().to_string());
+    assert!(error.contains("65") && error.contains("`ethtool -L many rx 64`"), "{error}");
+}
