@@ -127,14 +127,15 @@ pub enum Error {
     /// Another XDP program is attached.
     #[error(
         "interface {interface} already runs XDP program {program_id}: stop the process that holds it (`fourwave ss` shows \
-         one of ours; one stack serves an interface), or `ip link set dev {interface} xdp off`; `bpftool prog show id \
-         {program_id}` tells more"
+         one of ours; one stack serves an interface){remedy}; `bpftool prog show id {program_id}` tells more"
     )]
     OtherProgram {
         /// Name of the interface.
         interface: String,
         /// The kernel's id of the program; 0 if it could not be read.
         program_id: u32,
+        /// What else takes it off.
+        remedy: String,
     },
     /// The XDP mode asked for isn't to be had.
     #[error(

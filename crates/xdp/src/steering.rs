@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, loaded_links};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use crate::abi::{self, AddressKey, AddressValue, EndpointKey, SynLimitValue};
@@ -114,8 +114,8 @@ impl Steering {
     /// a kernel older than 5.9.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(AttachMode, String), Error> {
         let facts = InterfaceFacts::read(interface)?;
-        if let Some(program_id) = facts.xdp_program {
-            return Err(Error::OtherProgram { interface: interface.to_owned(), program_id });
+        if facts.xdp_program.is_some() {
+            return Err(other_program(&facts));
         }
         let (first, reason, fall_back) = match mode {
             XdpMode::Native => (AttachMode::Native, "as configured".to_owned(), false),
@@ -356,8 +356,7 @@ fn attach_error(facts: &InterfaceFacts, mode: AttachMode, error: &ProgramError) 
         Some(libc::ENODEV) => Error::NoInterface { interface },
         // Someone was faster than the check.
         Some(libc::EBUSY | libc::EEXIST) => {
-            let program_id = InterfaceFacts::read(&interface).ok().and_then(|facts| facts.xdp_program).unwrap_or(0);
-            Error::OtherProgram { interface, program_id }
+            other_program(&InterfaceFacts::read(&interface).unwrap_or_else(|_| facts.clone()))
         }
         code => Error::ModeUnsupported {
             interface,
@@ -369,6 +368,19 @@ fn attach_error(facts: &InterfaceFacts, mode: AttachMode, error: &ProgramError) 
             answer: code.map_or_else(|| io::Error::other(describe(error)), io::Error::from_raw_os_error),
         },
     }
+}
+
+/// An interface has a program that is not ours.
+fn other_program(facts: &InterfaceFacts) -> Error {
+    let (interface, program_id) = (facts.name.clone(), facts.xdp_program.unwrap_or(0));
+    // Who may not look at links may be told of what a link prevents.
+    let link = loaded_links().filter_map(Result::ok).find(|link| link.program_id() == program_id);
+    let off = if facts.xdp_mode == Some(AttachMode::Generic) { "xdpgeneric" } else { "xdp" };
+    let remedy = match link {
+        Some(link) => format!(", which `bpftool link show id {}` names", link.id()),
+        None => format!(", or `ip link set dev {interface} {off} off`"),
+    };
+    Error::OtherProgram { interface, program_id, remedy }
 }
 
 fn removed(result: Result<(), MapError>, what: &'static str, limit: u32) -> Result<bool, Error> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{A, A_IP, B, B_IP, Lab, udp_frame};
-use xdp::facts::MacAddr;
+use xdp::facts::{InterfaceFacts, MacAddr};
 use xdp::raw::{RawPing, echo_frames};
 use xdp::{
     AttachMode, CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, TxChecksum, XdpMode, XskConfig, XskPort,
@@ -365,13 +365,29 @@ fn what_cannot_be_opened_is_told_in_a_sentence() {
     support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "1500"]);
     let (_steering, _port, _) = lab.in_a(|| open(&config(A), A_IP));
     check(refused(config(A)), Fault::Conflict, "already runs XDP program");
-    let second = lab.in_a(|| XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err());
+    check(refused(config(A)), Fault::Conflict, ", which `bpftool link show id ");
+    let second = lab.in_a(|| XskPort::open(&config(A), AttachMode::Generic).unwrap_err());
     check(second, Fault::Conflict, "already has an AF_XDP socket");
     support::ip(&["-n", lab.b(), "link", "set", B, "down"]);
     let down = lab.in_b(|| xdp::open(&config(B), &[0], &[]).unwrap_err());
     check(down, Fault::Interface, "b0 is down");
     // Nothing is left of those that failed.
     assert!(!support::ip(&["-n", lab.b(), "link", "show", B]).contains("xdp"));
+}
+
+/// `xdp off` leaves a generic program where it is if the driver could have one of its own.
+#[test]
+fn the_advice_takes_a_program_off_that_no_link_holds() {
+    let lab = Lab::new();
+    let object = concat!(env!("OUT_DIR"), "/steer.bpf.o");
+    for mode in ["xdpgeneric", "xdpdrv"] {
+        support::ip(&["-n", lab.a(), "link", "set", "dev", A, mode, "obj", object, "sec", "xdp"]);
+        let error = lab.in_a(|| xdp::open(&config(A), &[0], &[]).unwrap_err().to_string());
+        let advice = error.split('`').find(|words| words.ends_with(" off")).unwrap_or_else(|| panic!("{error}"));
+        let words: Vec<_> = advice.split(' ').skip(1).collect();
+        support::ip(&[&["-n", lab.a()], words.as_slice()].concat());
+        assert_eq!(lab.in_a(|| InterfaceFacts::read(A).unwrap().xdp_program), None, "{error}");
+    }
 }
 
 #[test]
