@@ -171,9 +171,10 @@ impl Steering {
         Ok(())
     }
 
-    /// Takes the program off the interface; its maps stay as they are.
+    /// Takes the program off the interface, which leaves the groups of owned addresses; its maps stay as they are.
     pub fn detach(&mut self) {
         self.link = None;
+        self.groups.clear();
     }
 
     /// The kernel's id of the program.
