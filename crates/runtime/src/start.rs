@@ -23,7 +23,7 @@ use crate::privileges::Privileges;
 use crate::pulse::Pulse;
 use crate::secret;
 use crate::trace::{self, Faults, Tracer};
-use crate::worker::{ENODEV, Finished, Worker};
+use crate::worker::{ENODEV, Finished, Unserved, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
 use mio::Waker;
@@ -180,6 +180,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let attached = Attached(Arc::clone(&steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
     let report = Arc::new(report);
+    workers.iter_mut().take(1).for_each(|first| first.set_unserved(Unserved::new(Arc::clone(&steering), &report)));
     let of_interface = Some((Arc::clone(&steering), Arc::clone(&report)));
     let monitor = Monitor::new(mailboxes.clone(), of_interface, options.kernel_sockets == KernelSockets::Beside);
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;

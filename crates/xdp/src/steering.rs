@@ -261,6 +261,15 @@ impl Steering {
         abi::VERDICTS.into_iter().zip(0..).map(sum).collect()
     }
 
+    /// Packets of the stack's that came by a queue without a socket, since the program was loaded.
+    ///
+    /// # Errors
+    /// A failed system call.
+    pub fn without_socket(&self) -> Result<u64, Error> {
+        let values = self.verdicts.get(&abi::PASS_NO_SOCKET, 0);
+        Ok(values.map_err(|error| map_error(error, "verdicts", abi::PASS_NO_SOCKET))?.iter().sum())
+    }
+
     /// Shows the program a frame (14 bytes at least) as if it had come in on queue 0 (`BPF_PROG_TEST_RUN`). Nothing is
     /// received; the verdict is counted. Meant for a program that isn't attached: the verdict is read off the counters.
     ///
