@@ -118,7 +118,10 @@ struct quoted_tcp {
 struct extension_header {
 	__u8 next;
 	__u8 len;
-	__be16 fragment;
+	union {
+		__be16 fragment;
+		__u8 routing[2]; /* type and Segments Left, RFC 8200 4.4 */
+	};
 };
 
 static __always_inline int count(__u32 verdict)
@@ -437,8 +440,15 @@ static __always_inline __u32 skip_extensions(struct upper *upper, const struct i
 				upper->first_fragment = 1;
 			upper->offset += 8;
 			break;
-		case IPPROTO_HOPOPTS:
 		case IPPROTO_ROUTING:
+			if ((void *)(extension + 1) > end)
+				return PASS_UNPARSED;
+			/* It only passes by: the kernel forwards it, or says why not. */
+			if (extension->routing[1])
+				return PASS_UNPARSED;
+			upper->offset += (extension->len + 1) * 8;
+			break;
+		case IPPROTO_HOPOPTS:
 		case IPPROTO_DSTOPTS:
 			if ((void *)(extension + 1) > end)
 				return PASS_UNPARSED;

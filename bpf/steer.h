@@ -66,7 +66,7 @@ enum verdict {
 	PASS_NOT_TCP,		/* another protocol to a shared address */
 	PASS_NOT_IP,		/* neither IPv4, IPv6 nor ARP */
 	PASS_FRAGMENT,		/* another fragment to a shared address */
-	PASS_UNPARSED,		/* truncated, malformed, or deeper than the program looks */
+	PASS_UNPARSED,		/* truncated, malformed, deeper than the program looks, or with segments left */
 	PASS_NO_SOCKET,		/* the stack's, but no AF_XDP socket on its queue */
 	DROP_FRAGMENT,		/* first fragment of a TCP segment to a port of the stack's on a shared address */
 	DROP_SYN_LIMIT,		/* SYN that would be redirected, of a source prefix that has used up its limit */

@@ -94,7 +94,13 @@ impl Follower {
         let drained = self.mirror.poll_changes(&mut self.changed)?;
         if self.changed && !self.gone && Instant::now() >= self.rest_until {
             self.changed = false;
+            let before = self.start.facts.xdp_program;
             self.compare(out)?;
+            // At the first reading it is new, and ours.
+            if before.is_some() && self.start.facts.xdp_program != before {
+                let name = &self.start.facts.name;
+                tracing::error!("the XDP program was taken off {name}: the stack gets nothing any more, start it anew");
+            }
             self.rest_until = Instant::now() + PAUSE;
         }
         Ok(drained)

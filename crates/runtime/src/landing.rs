@@ -122,7 +122,12 @@ fn convert(rss: &xdp::rss::Rss, queues: &[u32]) -> Result<Rss, String> {
     let shard = |queue: &u32| {
         let index = queues.iter().position(|served| served == queue);
         let index = index.and_then(|index| u16::try_from(index).ok());
-        index.ok_or_else(|| format!("the RSS table leads to queue {queue}, which no shard serves"))
+        index.ok_or_else(|| {
+            tracing::warn!(
+                "the RSS table leads to queue {queue}, which no shard serves: the kernel resets what comes there"
+            );
+            format!("the RSS table leads to queue {queue}")
+        })
     };
     let table = rss.table.iter().map(shard).collect::<Result<_, _>>()?;
     let transform = match rss.symmetry {

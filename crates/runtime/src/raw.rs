@@ -165,7 +165,7 @@ impl Raw {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         let stats = xdp::Port::stats(&self.port);
-        stats.kernel_rx_dropped + stats.kernel_rx_ring_full
+        stats.kernel_rx_dropped + stats.kernel_rx_ring_full + stats.kernel_fill_ring_empty
     }
 }
 

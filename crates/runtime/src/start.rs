@@ -23,7 +23,7 @@ use crate::privileges::Privileges;
 use crate::pulse::Pulse;
 use crate::secret;
 use crate::trace::{self, Faults, Tracer};
-use crate::worker::{ENODEV, Finished, Worker};
+use crate::worker::{ENODEV, Finished, Unserved, Worker};
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
 use mio::Waker;
@@ -33,7 +33,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use xdp::facts::InterfaceFacts;
 use xdp::{Port, Report, Steering, XskConfig, XskPort};
@@ -68,7 +68,19 @@ pub struct Running<A> {
     _mirror: Option<Mirror>,
     _overhearing: Option<Overhearing>,
     _landing: Option<LandingWatch>,
+    /// Behind the mirror, which would tell of it as of somebody else's doing.
+    _attached: Option<Attached>,
     _held: Option<Held>,
+}
+
+/// The steering program, which is off the interface once this is dropped, whoever has its maps still.
+#[derive(Debug)]
+struct Attached(Arc<Mutex<Steering>>);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).detach();
+    }
 }
 
 /// What is held in the kernel while the stack runs.
@@ -165,8 +177,10 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let overhearing = options.address.map(hear).transpose()?;
     let landing = first_look.follow(mailboxes.clone(), privileges)?;
     let steering = Arc::new(Mutex::new(steering));
+    let attached = Attached(Arc::clone(&steering));
     let endpoints = Endpoints::new(&options, &held.shared, Arc::clone(&steering));
     let report = Arc::new(report);
+    workers.iter_mut().take(1).for_each(|first| first.set_unserved(Unserved::new(Arc::clone(&steering), &report)));
     let of_interface = Some((Arc::clone(&steering), Arc::clone(&report)));
     let monitor = Monitor::new(mailboxes.clone(), of_interface, options.kernel_sockets == KernelSockets::Beside);
     let metrics = metrics.map(|listening| listening.serve(monitor.clone(), privileges)).transpose()?;
@@ -195,6 +209,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
         _mirror: Some(mirror),
         _overhearing: overhearing,
         _landing: landing,
+        _attached: Some(attached),
         _held: Some(held),
     };
     Ok(Prepared { workers, cores, privileges, running })

@@ -24,6 +24,8 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use xdp::{Frame, Port, PortStats};
 
+pub(crate) use unserved::Unserved;
+
 /// Frames taken in per turn: enough to share the cost of a kick, few enough for the last one not to wait long.
 const RX_BATCH: usize = 64;
 /// Looks at the RX ring between two turns of a spinning loop: together about half a microsecond, so that timers and the
@@ -111,6 +113,8 @@ pub struct Worker<P, A> {
     conflicts: Conflicts,
     /// Looks at which the plan of where flows land did not hold, one behind the other.
     distrusting: u32,
+    /// Of one of the shards, until it has said so.
+    unserved: Option<Unserved>,
     /// How long the application goes on once the end was asked for; from then on when that is over, and whether it is counted as
     /// one without connections.
     drain_time: Duration,
@@ -176,6 +180,7 @@ impl<P: Port, A: App> Worker<P, A> {
             next_check: worked + CHECK,
             conflicts: Conflicts::default(),
             distrusting: 0,
+            unserved: None,
             drain_time: Duration::ZERO,
             until: None,
             idles: false,
@@ -207,6 +212,11 @@ impl<P: Port, A: App> Worker<P, A> {
     /// If the loop fails, what happened to its connections is written to a file.
     pub(crate) fn set_faults(&mut self, faults: Faults) {
         self.faults = Some(faults);
+    }
+
+    /// Has this loop look for packets that come by queues which no shard serves.
+    pub(crate) fn set_unserved(&mut self, unserved: Unserved) {
+        self.unserved = Some(unserved);
     }
 
     /// How long the application may go on with its connections once the end was asked for. Default: not at all.
@@ -412,6 +422,9 @@ impl<P: Port, A: App> Worker<P, A> {
         if due {
             self.conflicts.look(now, &mut self.shard);
             self.look_at_landing();
+            if self.unserved.as_mut().is_some_and(Unserved::look) {
+                self.unserved = None;
+            }
         }
         let asked = if due { self.port.check() } else { Ok(()) };
         match asked.and_then(|()| self.port.flush()) {
@@ -633,6 +646,7 @@ impl Drop for EndOfAll<'_> {
 mod asleep;
 mod panic;
 mod turned;
+mod unserved;
 
 #[cfg(test)]
 mod both;

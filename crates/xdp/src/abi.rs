@@ -98,6 +98,9 @@ pub(crate) const VERDICTS: [&str; 15] = [
     "drop_syn_limit",
 ];
 
+/// `PASS_NO_SOCKET`.
+pub(crate) const PASS_NO_SOCKET: u32 = 12;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +120,7 @@ mod tests {
         let (last, names) = names.split_last().unwrap();
         assert_eq!(last, "verdict_count");
         assert_eq!(names, VERDICTS);
+        assert_eq!(VERDICTS[PASS_NO_SOCKET as usize], "pass_no_socket");
     }
 
     #[test]

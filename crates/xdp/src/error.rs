@@ -89,6 +89,21 @@ pub enum Error {
         /// What `ethtool -L` calls them.
         channels: &'static str,
     },
+    /// The program's table of sockets has no place for so many.
+    #[error(
+        "interface {interface} has {available} receive queues, and the steering program has places for {most}: `ethtool -L \
+         {interface} {channels} {most}`"
+    )]
+    TooManyQueues {
+        /// Name of the interface.
+        interface: String,
+        /// How many it has.
+        available: u32,
+        /// How many there can be.
+        most: u32,
+        /// What `ethtool -L` calls them.
+        channels: &'static str,
+    },
     /// The interface's MTU is larger than what can be received.
     #[error("the MTU of {interface} is {mtu}, and {reason}: `ip link set {interface} mtu {most}`")]
     MtuTooLarge {
@@ -112,27 +127,35 @@ pub enum Error {
     /// Another XDP program is attached.
     #[error(
         "interface {interface} already runs XDP program {program_id}: stop the process that holds it (`fourwave ss` shows \
-         one of ours; one stack serves an interface), or `ip link set dev {interface} xdp off`; `bpftool prog show id \
-         {program_id}` tells more"
+         one of ours; one stack serves an interface){remedy}; `bpftool prog show id {program_id}` tells more"
     )]
     OtherProgram {
         /// Name of the interface.
         interface: String,
         /// The kernel's id of the program; 0 if it could not be read.
         program_id: u32,
+        /// What else takes it off.
+        remedy: String,
     },
     /// The XDP mode asked for isn't to be had.
-    #[error("interface {interface} (driver {driver}) refuses XDP in {mode} mode: use --xdp-mode {instead}")]
+    #[error(
+        "interface {interface} (driver {driver}, MTU {mtu}, {queues} receive queue(s)) refuses XDP in {mode} mode ({answer}): \
+         use --xdp-mode {instead}"
+    )]
     ModeUnsupported {
         /// Name of the interface.
         interface: String,
         /// Its driver.
         driver: String,
+        /// Its MTU: many drivers have a limit in native mode.
+        mtu: u32,
+        /// Its receive queues: some drivers want more of them to send by in native mode.
+        queues: u32,
         /// The mode asked for.
         mode: &'static str,
         /// What to use.
         instead: &'static str,
-        /// The kernel's answer; it tells no more than the sentence does.
+        /// The kernel's answer.
         answer: io::Error,
     },
     /// Zero-copy was asked for, and isn't to be had.
@@ -205,6 +228,7 @@ impl Error {
             | Self::MtuTooLarge { .. }
             | Self::QueueOutOfRange { .. }
             | Self::QueuesUnserved { .. }
+            | Self::TooManyQueues { .. }
             | Self::TableFull { .. } => Fault::Configuration,
             Self::Privilege { .. } | Self::Locked { .. } => Fault::Privilege,
             Self::NoInterface { .. }

@@ -64,6 +64,8 @@ pub struct InterfaceFacts {
     pub rx_queues: u32,
     /// The kernel's id of the XDP program that is attached.
     pub xdp_program: Option<u32>,
+    /// Where it runs; a NIC's own processor is not told from its driver.
+    pub xdp_mode: Option<AttachMode>,
     /// Its addresses, IPv4 and IPv6.
     pub addresses: Vec<InterfaceAddress>,
 }
@@ -129,6 +131,7 @@ impl InterfaceFacts {
             driver: "unknown".to_owned(),
             rx_queues: 1,
             xdp_program: None,
+            xdp_mode: None,
             addresses: Vec::new(),
         };
         for attribute in &link.attributes {
@@ -138,7 +141,7 @@ impl InterfaceFacts {
                 LinkAttribute::NumRxQueues(queues) => facts.rx_queues = *queues,
                 // The flag follows the carrier a moment later.
                 LinkAttribute::Carrier(carrier) => facts.running &= *carrier != 0,
-                LinkAttribute::Xdp(xdp) => facts.xdp_program = attached_program(xdp),
+                LinkAttribute::Xdp(xdp) => (facts.xdp_program, facts.xdp_mode) = attached_program(xdp).unzip(),
                 _ => {}
             }
         }
@@ -177,13 +180,14 @@ impl InterfaceFacts {
     }
 }
 
-fn attached_program(xdp: &[LinkXdp]) -> Option<u32> {
-    xdp.iter().find_map(|fact| match fact {
-        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) if *id != 0 => {
-            Some(*id)
-        }
+/// The kernel gives the id of the only program there is by itself, and again with where that runs.
+fn attached_program(xdp: &[LinkXdp]) -> Option<(u32, AttachMode)> {
+    let find = |fact: &LinkXdp| match fact {
+        LinkXdp::DrvProgId(id) | LinkXdp::HwProgId(id) if *id != 0 => Some((*id, AttachMode::Native)),
+        LinkXdp::SkbProgId(id) if *id != 0 => Some((*id, AttachMode::Generic)),
         _ => None,
-    })
+    };
+    xdp.iter().find_map(find)
 }
 
 pub(crate) fn addresses(requests: &mut Requests, ifindex: u32) -> io::Result<Vec<InterfaceAddress>> {

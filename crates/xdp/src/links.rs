@@ -31,6 +31,9 @@ const REPLACED: u16 = 0x100;
 pub struct InterfaceMirror {
     ifindex: u32,
     changes: Socket,
+    /// Messages were lost, and what waited then has not all been read: until it has, the kernel drops what comes without another
+    /// word.
+    losing: bool,
     requests: Requests,
 }
 
@@ -45,7 +48,7 @@ impl InterfaceMirror {
             changes.bind(&SocketAddr::new(0, 0))?;
             changes.set_non_blocking(true)?;
             GROUPS.into_iter().try_for_each(|group| changes.add_membership(group))?;
-            Ok(Self { ifindex, changes, requests: Requests::open()? })
+            Ok(Self { ifindex, changes, losing: false, requests: Requests::open()? })
         };
         open().map_err(|source| Error::system("subscribing to the kernel's changes of interfaces", source))
     }
@@ -67,8 +70,15 @@ impl InterfaceMirror {
         for _ in 0..DATAGRAMS_PER_POLL {
             match self.changes.recv_from_full() {
                 Ok((bytes, _)) => *changed |= netlink::messages(&bytes).any(|message| self.concerns(&message)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => *changed = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Whatever was read of the interface before is old.
+                    *changed |= std::mem::take(&mut self.losing);
+                    return Ok(true);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    *changed = true;
+                    self.losing = true;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::system("reading the kernel's changes of interfaces", error)),
             }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use crate::abi::MAX_QUEUES;
 use crate::config::XskConfig;
 use crate::error::Error;
 use crate::facts::{InterfaceFacts, Offloads};
@@ -40,7 +41,7 @@ impl LocalAddress {
 /// then move to other threads. Drop `Steering` after the ports, or before: either order leaves nothing behind.
 ///
 /// # Errors
-/// [`Error::QueuesUnserved`], those of [`Steering::attach`] and [`XskPort::open`]; nothing is left attached.
+/// [`Error::QueuesUnserved`], [`Error::TooManyQueues`], those of [`Steering::attach`] and [`XskPort::open`]; nothing is left attached.
 pub fn open(
     config: &XskConfig,
     queues: &[u32],
@@ -137,11 +138,15 @@ fn check_queues(facts: &InterfaceFacts, queues: &[u32]) -> Result<(), Error> {
     if let Some(&queue) = queues.iter().find(|queue| **queue >= available) {
         return Err(Error::QueueOutOfRange { interface, queue, queues: available });
     }
-    if (0..available).all(|queue| queues.contains(&queue)) {
-        return Ok(());
-    }
     let channels = if facts.driver == "veth" { "rx" } else { "combined" };
-    Err(Error::QueuesUnserved { interface, available, served: queues.len(), channels })
+    if (0..available).any(|queue| !queues.contains(&queue)) {
+        return Err(Error::QueuesUnserved { interface, available, served: queues.len(), channels });
+    }
+    // Each has pinned its memory before the last ones are refused.
+    if available > MAX_QUEUES {
+        return Err(Error::TooManyQueues { interface, available, most: MAX_QUEUES, channels });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

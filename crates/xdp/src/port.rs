@@ -255,8 +255,8 @@ pub struct PortStats {
     pub frames_free: u64,
     /// Free large frames, where the MTU needs them.
     pub large_frames_free: u64,
-    /// Kernel: frames dropped, not for a full ring (`rx_dropped`). Memory port: arrivals dropped because the ring was full
-    /// or no frame was free.
+    /// Kernel: frames dropped, neither for a full RX ring nor for an empty fill ring (`rx_dropped`, less the latter where frames are
+    /// copied). Memory port: arrivals dropped because the ring was full or no frame was free.
     pub kernel_rx_dropped: u64,
     /// Kernel: fill-ring descriptors that were invalid.
     pub kernel_rx_invalid_descs: u64,

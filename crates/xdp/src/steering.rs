@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, loaded_links};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use crate::abi::{self, AddressKey, AddressValue, EndpointKey, SynLimitValue};
@@ -114,8 +114,8 @@ impl Steering {
     /// a kernel older than 5.9.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(AttachMode, String), Error> {
         let facts = InterfaceFacts::read(interface)?;
-        if let Some(program_id) = facts.xdp_program {
-            return Err(Error::OtherProgram { interface: interface.to_owned(), program_id });
+        if facts.xdp_program.is_some() {
+            return Err(other_program(&facts));
         }
         let (first, reason, fall_back) = match mode {
             XdpMode::Native => (AttachMode::Native, "as configured".to_owned(), false),
@@ -125,8 +125,11 @@ impl Steering {
                 None => (AttachMode::Native, format!("driver {} supports it", facts.driver), true),
             },
         };
-        match self.attach_once(&facts, first) {
-            Ok(()) => Ok((first, reason)),
+        match self.attach_in(&facts, first) {
+            Ok(true) => {
+                Ok((first, format!("{reason}; an MTU of {} only in several buffers of the driver's", facts.mtu)))
+            }
+            Ok(false) => Ok((first, reason)),
             Err(Error::ModeUnsupported { answer, .. }) if fall_back => {
                 self.attach_once(&facts, AttachMode::Generic)?;
                 let what = if self.name == PROGRAM_FRAGS { " for packets in several frames" } else { "" };
@@ -134,6 +137,23 @@ impl Steering {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Attaches the program that was loaded. A driver's buffers may hold less than ours, so that it refuses an MTU in native mode
+    /// but for a program that takes packets in several: then that one is attached, and the answer true.
+    fn attach_in(&mut self, facts: &InterfaceFacts, mode: AttachMode) -> Result<bool, Error> {
+        let refused = match self.attach_once(facts, mode) {
+            Err(error @ Error::ModeUnsupported { .. }) if mode == AttachMode::Native && self.name == PROGRAM => error,
+            result => return result.map(|()| false),
+        };
+        self.name = PROGRAM_FRAGS;
+        let loaded = xdp(&mut self.program, PROGRAM_FRAGS)?.load().is_ok();
+        if loaded && self.attach_once(facts, mode).is_ok() {
+            return Ok(true);
+        }
+        self.name = PROGRAM;
+        // Linux before 5.18 has none of those, and not every driver: what the first was refused for is the reason.
+        Err(refused)
     }
 
     fn attach_once(&mut self, facts: &InterfaceFacts, mode: AttachMode) -> Result<(), Error> {
@@ -151,9 +171,10 @@ impl Steering {
         Ok(())
     }
 
-    /// Takes the program off the interface; its maps stay as they are.
+    /// Takes the program off the interface, which leaves the groups of owned addresses; its maps stay as they are.
     pub fn detach(&mut self) {
         self.link = None;
+        self.groups.clear();
     }
 
     /// The kernel's id of the program.
@@ -238,6 +259,15 @@ impl Steering {
             Ok((name, values.iter().sum()))
         };
         abi::VERDICTS.into_iter().zip(0..).map(sum).collect()
+    }
+
+    /// Packets of the stack's that came by a queue without a socket, since the program was loaded.
+    ///
+    /// # Errors
+    /// A failed system call.
+    pub fn without_socket(&self) -> Result<u64, Error> {
+        let values = self.verdicts.get(&abi::PASS_NO_SOCKET, 0);
+        Ok(values.map_err(|error| map_error(error, "verdicts", abi::PASS_NO_SOCKET))?.iter().sum())
     }
 
     /// Shows the program a frame (14 bytes at least) as if it had come in on queue 0 (`BPF_PROG_TEST_RUN`). Nothing is
@@ -336,17 +366,31 @@ fn attach_error(facts: &InterfaceFacts, mode: AttachMode, error: &ProgramError) 
         Some(libc::ENODEV) => Error::NoInterface { interface },
         // Someone was faster than the check.
         Some(libc::EBUSY | libc::EEXIST) => {
-            let program_id = InterfaceFacts::read(&interface).ok().and_then(|facts| facts.xdp_program).unwrap_or(0);
-            Error::OtherProgram { interface, program_id }
+            other_program(&InterfaceFacts::read(&interface).unwrap_or_else(|_| facts.clone()))
         }
         code => Error::ModeUnsupported {
             interface,
             driver: facts.driver.clone(),
+            mtu: facts.mtu,
+            queues: facts.rx_queues,
             mode: if mode == AttachMode::Native { "native" } else { "generic" },
             instead: if mode == AttachMode::Native { "generic" } else { "native" },
             answer: code.map_or_else(|| io::Error::other(describe(error)), io::Error::from_raw_os_error),
         },
     }
+}
+
+/// An interface has a program that is not ours.
+fn other_program(facts: &InterfaceFacts) -> Error {
+    let (interface, program_id) = (facts.name.clone(), facts.xdp_program.unwrap_or(0));
+    // Who may not look at links may be told of what a link prevents.
+    let link = loaded_links().filter_map(Result::ok).find(|link| link.program_id() == program_id);
+    let off = if facts.xdp_mode == Some(AttachMode::Generic) { "xdpgeneric" } else { "xdp" };
+    let remedy = match link {
+        Some(link) => format!(", which `bpftool link show id {}` names", link.id()),
+        None => format!(", or `ip link set dev {interface} {off} off`"),
+    };
+    Error::OtherProgram { interface, program_id, remedy }
 }
 
 fn removed(result: Result<(), MapError>, what: &'static str, limit: u32) -> Result<bool, Error> {

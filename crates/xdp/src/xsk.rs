@@ -570,7 +570,9 @@ impl<R: Rings> Port for QueuePort<R> {
         };
         match af_xdp::statistics(self.socket()) {
             Ok(kernel) => {
-                stats.kernel_rx_dropped = kernel.rx_dropped;
+                // Where it copies, the kernel counts a frame that finds no buffer as both.
+                let starved = if self.made.zero_copy { 0 } else { kernel.rx_fill_ring_empty_descs };
+                stats.kernel_rx_dropped = kernel.rx_dropped.saturating_sub(starved);
                 stats.kernel_rx_invalid_descs = kernel.rx_invalid_descs;
                 stats.kernel_rx_ring_full = kernel.rx_ring_full;
                 stats.kernel_fill_ring_empty = kernel.rx_fill_ring_empty_descs;

@@ -128,3 +128,28 @@ fn lost_changes_are_a_change() {
     await_change(&mut mirror);
     nothing_changed(&mut mirror);
 }
+
+/// Until everything that waits has been read the kernel drops what comes, and has said so once: what was read before is old.
+#[test]
+fn a_change_behind_lost_ones_is_said() {
+    let lab = Lab::new();
+    a(&lab, "link add other type veth peer name peer");
+    a(&lab, "addr add 10.79.0.1/24 dev other");
+    a(&lab, "link set other up");
+    a(&lab, "link set peer up");
+    let mut mirror = mirror(&lab);
+    let mut changed = false;
+    while !mirror.poll_changes(&mut changed).unwrap() {}
+    let file = std::env::temp_dir().join(format!("{}-behind", lab.a()));
+    let line = |n: u32| format!("route add 20.0.{}.{}/32 via 10.79.0.2\n", n >> 8, n & 255);
+    std::fs::write(&file, (0..4000).map(line).collect::<String>()).unwrap();
+    a(&lab, &format!("-batch {}", file.to_str().unwrap()));
+    std::fs::remove_file(&file).unwrap();
+    changed = false;
+    mirror.poll_changes(&mut changed).unwrap();
+    assert!(changed, "nothing was lost");
+    assert_eq!(find(&mut mirror, "192.0.2.0"), None);
+    a(&lab, "route add 192.0.2.0/24 via 10.78.0.2");
+    await_change(&mut mirror);
+    assert!(find(&mut mirror, "192.0.2.0").is_some());
+}

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{A, A_IP, B, B_IP, Lab, udp_frame};
-use xdp::facts::MacAddr;
+use xdp::facts::{InterfaceFacts, MacAddr};
 use xdp::raw::{RawPing, echo_frames};
-use xdp::{CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, TxChecksum, XdpMode, XskConfig, XskPort};
+use xdp::{
+    AttachMode, CopyMode, Error, Fault, LocalAddress, Port, Report, Steering, TxChecksum, XdpMode, XskConfig, XskPort,
+};
 
 fn config(interface: &str) -> XskConfig {
     XskConfig { interface: interface.into(), ..XskConfig::default() }
@@ -118,9 +120,31 @@ fn back_pressure_loses_nothing_uncounted_and_leaves_nothing_unkicked() {
         }
     }
     b.receive(&mut frames, 1000);
-    let lost = b.stats().kernel_rx_ring_full + b.stats().kernel_rx_dropped - received.kernel_rx_ring_full;
-    assert_eq!(frames.len() as u64 + lost, 128, "{:?}", b.stats());
+    let stats = b.stats();
+    let lost = stats.kernel_rx_ring_full + stats.kernel_rx_dropped + stats.kernel_fill_ring_empty - dropped;
+    assert_eq!(frames.len() as u64 + lost, 128, "{stats:?}");
     frames.drain(..).for_each(|frame| b.recycle(frame));
+}
+
+/// The frames of a burst are received, or dropped for one reason.
+#[test]
+fn a_frame_that_finds_no_buffer_is_counted_once() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    let few = XskConfig { fill_ring: 64, ..config(B) };
+    let (_steer_a, mut a, _) = lab.in_a(|| open(&config(A), A_IP));
+    let (_steer_b, mut b, _) = lab.in_b(|| open(&few, B_IP));
+    for tag in 0..500 {
+        let mut frame = a.allocate().unwrap();
+        a.buffer(&mut frame)[..200].copy_from_slice(&udp_frame((macs.0, A_IP), (macs.1, B_IP), 200, tag));
+        a.transmit(frame, 200).unwrap();
+    }
+    a.flush().unwrap();
+    support::eventually("64 arrived, and the others did not", || b.stats().kernel_fill_ring_empty == 500 - 64);
+    let mut frames = Vec::new();
+    assert_eq!(b.receive(&mut frames, 500), 64);
+    let stats = b.stats();
+    assert_eq!((stats.kernel_rx_ring_full, stats.kernel_rx_dropped), (0, 0), "{stats:?}");
 }
 
 /// Sends `count` frames at once and then takes them in: as many arrive.
@@ -299,7 +323,7 @@ fn an_interface_that_goes_down_is_a_clear_error_and_comes_back() {
 #[test]
 fn a_queue_that_is_being_given_back_is_waited_for() {
     let lab = Lab::new();
-    let socket = || XskPort::open(&config(A), xdp::AttachMode::Generic);
+    let socket = || XskPort::open(&config(A), AttachMode::Generic);
     let first = lab.in_a(|| socket().unwrap());
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -320,6 +344,12 @@ fn what_cannot_be_opened_is_told_in_a_sentence() {
     };
     check(refused(config("nosuch0")), Fault::Interface, "no interface \"nosuch0\"");
     check(refused(XskConfig { queue: 7, ..config(A) }), Fault::Configuration, "no receive queue 7: it has 1");
+    let native = || xdp::open(&XskConfig { xdp_mode: XdpMode::Native, ..config("lo") }, &[0], &[]).unwrap_err();
+    check(
+        lab.in_a(native),
+        Fault::Interface,
+        "lo (driver unknown, MTU 65536, 1 receive queue(s)) refuses XDP in native mode (",
+    );
     let zero_copy = XskConfig { copy_mode: CopyMode::ZeroCopy, xdp_mode: XdpMode::Native, ..config(A) };
     check(refused(zero_copy), Fault::Interface, "can't do zero-copy");
     let many = ["numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", "m1"];
@@ -335,13 +365,29 @@ fn what_cannot_be_opened_is_told_in_a_sentence() {
     support::ip(&["-n", lab.a(), "link", "set", A, "mtu", "1500"]);
     let (_steering, _port, _) = lab.in_a(|| open(&config(A), A_IP));
     check(refused(config(A)), Fault::Conflict, "already runs XDP program");
-    let second = lab.in_a(|| XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err());
+    check(refused(config(A)), Fault::Conflict, ", which `bpftool link show id ");
+    let second = lab.in_a(|| XskPort::open(&config(A), AttachMode::Generic).unwrap_err());
     check(second, Fault::Conflict, "already has an AF_XDP socket");
     support::ip(&["-n", lab.b(), "link", "set", B, "down"]);
     let down = lab.in_b(|| xdp::open(&config(B), &[0], &[]).unwrap_err());
     check(down, Fault::Interface, "b0 is down");
     // Nothing is left of those that failed.
     assert!(!support::ip(&["-n", lab.b(), "link", "show", B]).contains("xdp"));
+}
+
+/// `xdp off` leaves a generic program where it is if the driver could have one of its own.
+#[test]
+fn the_advice_takes_a_program_off_that_no_link_holds() {
+    let lab = Lab::new();
+    let object = concat!(env!("OUT_DIR"), "/steer.bpf.o");
+    for mode in ["xdpgeneric", "xdpdrv"] {
+        support::ip(&["-n", lab.a(), "link", "set", "dev", A, mode, "obj", object, "sec", "xdp"]);
+        let error = lab.in_a(|| xdp::open(&config(A), &[0], &[]).unwrap_err().to_string());
+        let advice = error.split('`').find(|words| words.ends_with(" off")).unwrap_or_else(|| panic!("{error}"));
+        let words: Vec<_> = advice.split(' ').skip(1).collect();
+        support::ip(&[&["-n", lab.a()], words.as_slice()].concat());
+        assert_eq!(lab.in_a(|| InterfaceFacts::read(A).unwrap().xdp_program), None, "{error}");
+    }
 }
 
 #[test]
@@ -351,7 +397,7 @@ fn without_privilege_a_sentence_says_so() {
         xdp::privileges::keep_only(&[]).unwrap();
         [
             Steering::load(None).unwrap_err(),
-            XskPort::open(&config(A), xdp::AttachMode::Generic).unwrap_err(),
+            XskPort::open(&config(A), AttachMode::Generic).unwrap_err(),
             xdp::open(&config(A), &[0], &[]).unwrap_err(),
         ]
     });
@@ -383,7 +429,8 @@ fn what_is_open_needs_no_privilege() {
         };
         scope.spawn(work).join().unwrap();
     });
-    assert!(!support::ip(&["-n", lab.a(), "link", "show", A]).contains("xdp"));
+    // Who lists the kernel's links holds each for a moment, as another test may.
+    support::eventually("detached", || !support::ip(&["-n", lab.a(), "link", "show", A]).contains("xdp"));
 }
 
 #[test]
@@ -686,4 +733,40 @@ fn checksums_that_are_left_are_written_on_the_way() {
         assert_eq!((sent.tx_checksums_left, sent.kernel_tx_invalid_descs, sent.frames_out), (left, 0, 0));
         assert_eq!(received.frames_out, 0);
     }
+}
+
+/// Native multi-buffer is had beyond 3818, and below that where the driver says that its own buffers hold less.
+#[test]
+fn every_mtu_up_to_9000_is_had_in_native_mode() {
+    let lab = Lab::new();
+    let macs = (lab.mac_a(), lab.mac_b());
+    for mtu in [1500, 3500, 3600, 3818, 3819, 9000] {
+        set_mtu(&lab, &mtu.to_string());
+        let native = |interface| XskConfig { xdp_mode: XdpMode::Native, ..config(interface) };
+        let (_steer_a, mut a, _) = lab.in_a(|| open(&native(A), A_IP));
+        let (_steer_b, mut b, report) = lab.in_b(|| open(&native(B), B_IP));
+        assert_eq!((report.xdp_mode, report.multi_buffer), (AttachMode::Native, mtu > 3818), "{mtu}: {report}");
+        let longest = udp_frame((macs.0, A_IP), (macs.1, B_IP), mtu + 14, 1);
+        let mut frame = a.allocate().unwrap();
+        a.buffer(&mut frame)[..longest.len()].copy_from_slice(&longest);
+        a.transmit(frame, longest.len()).unwrap();
+        a.flush().unwrap();
+        let mut frames = Vec::new();
+        support::eventually("it arrives", || b.receive(&mut frames, 1) == 1);
+        assert_eq!(b.bytes(&frames[0]), longest, "{mtu}");
+        b.recycle(frames.remove(0));
+    }
+}
+
+/// The program's table of sockets has 64 places: that is known before anything is attached, and 32 MiB pinned for each.
+#[test]
+fn more_queues_than_the_program_has_places_for_are_refused_with_a_remedy() {
+    let lab = Lab::new();
+    support::ip(&["-n", lab.a(), "link", "add", "many", "numrxqueues", "65", "type", "veth", "peer", "name", "other"]);
+    support::ip(&["-n", lab.a(), "link", "set", "many", "up"]);
+    support::ip(&["-n", lab.a(), "link", "set", "other", "up"]);
+    let all: Vec<u32> = (0..65).collect();
+    let error =
+        lab.in_a(|| xdp::open(&config("many"), &all, &[LocalAddress::owned(A_IP.into())]).unwrap_err().to_string());
+    assert!(error.contains("65") && error.contains("`ethtool -L many rx 64`"), "{error}");
 }

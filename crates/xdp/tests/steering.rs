@@ -153,10 +153,11 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 
-/// An option-like extension header of `units` times 8 bytes.
+/// An option-like extension header of `units` times 8 bytes; a Routing header has no segments left.
 fn extension(number: u8, units: u8) -> (u8, Vec<u8>) {
     let mut header = vec![0, units - 1];
     header.resize(usize::from(units) * 8, 1);
+    header[3] = u8::from(number != ROUTING);
     (number, header)
 }
 
@@ -319,6 +320,27 @@ fn ipv6_extension_headers_are_skipped() {
     bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_unparsed");
     packet[0] = 0x40;
     bench.expect(&ethernet(&[], 0x86dd, &packet), "pass_unparsed");
+}
+
+/// With segments left it goes on to somebody who is named in it (RFC 8200 section 4.4, RFC 8754 section 4.3): it is the kernel's,
+/// which forwards it or says why not.
+#[test]
+fn a_segment_that_only_passes_by_is_the_kernels() {
+    let mut bench = Bench::new();
+    let routing = |left: u8| {
+        let mut header = extension(ROUTING, 5);
+        header.1[3] = left;
+        header
+    };
+    for left in [1, 2, 255] {
+        for headers in
+            [vec![routing(left)], vec![extension(HOP_BY_HOP, 1), routing(left)], vec![routing(0), routing(left)]]
+        {
+            let frame = |to| ethernet(&[], 0x86dd, &ipv6(to, &headers, TCP, &tcp(LISTENER)));
+            bench.expect(&frame(SHARED[1]), "pass_unparsed");
+            bench.expect(&frame(OWNED[1]), "redirect_owned");
+        }
+    }
 }
 
 /// The kernel puts fragments together: of a segment to the stack's port it must not get the first.

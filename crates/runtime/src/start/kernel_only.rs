@@ -79,6 +79,7 @@ pub(super) fn start<A: App + Send + 'static>(
         _mirror: None,
         _overhearing: None,
         _landing: None,
+        _attached: None,
         _held: None,
     };
     running.spawn(workers, cores, privileges)?;
