@@ -470,7 +470,7 @@ pub fn interface_for(ip: IpAddr) -> Option<String> {
     };
     let best = |facts: InterfaceFacts| {
         let matching = |(prefix, prefix_len)| {
-            let route = Route { prefix, prefix_len, gateway: None };
+            let route = Route::new(prefix, prefix_len, None);
             (route.matches(ip)).then_some(prefix_len)
         };
         let longest = prefixes(&facts).into_iter().filter_map(matching).max();
@@ -590,7 +590,7 @@ fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error
         return Ok(xdp::neighbours::routes(facts.ifindex)?.iter().map(interface::route).collect());
     };
     let anywhere: IpAddr = if own.ip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-    let default = |gateway| Route { prefix: anywhere, prefix_len: 0, gateway: Some(gateway) };
+    let default = |gateway| Route::new(anywhere, 0, Some(gateway));
     Ok(own.gateway.map(default).into_iter().collect())
 }
 

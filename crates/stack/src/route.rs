@@ -12,9 +12,17 @@ pub struct Route {
     pub prefix_len: u8,
     /// The gateway; `None`: the destination is on the link.
     pub gateway: Option<IpAddr>,
+    /// The address that opens leave from, if it is one of the shard's (`src` of a route in Linux); `None`: the shard chooses.
+    pub source: Option<IpAddr>,
 }
 
 impl Route {
+    /// A route of which nothing else is known.
+    #[must_use]
+    pub const fn new(prefix: IpAddr, prefix_len: u8, gateway: Option<IpAddr>) -> Self {
+        Self { prefix, prefix_len, gateway, source: None }
+    }
+
     /// Whether `ip` lies in the prefix; one longer than the address is taken as the whole of it.
     #[must_use]
     pub fn matches(&self, ip: IpAddr) -> bool {
@@ -30,6 +38,11 @@ impl Route {
             _ => false,
         }
     }
+
+    /// The station that a packet to `ip` is sent to.
+    pub(crate) fn next_hop(&self, ip: IpAddr) -> IpAddr {
+        self.gateway.unwrap_or(ip)
+    }
 }
 
 /// The routes, longest prefix first.
@@ -43,9 +56,14 @@ impl Routes {
         Self(routes)
     }
 
+    /// The route that a packet to `ip` takes.
+    pub(crate) fn find(&self, ip: IpAddr) -> Option<&Route> {
+        self.0.iter().find(|route| route.matches(ip))
+    }
+
     /// The station that a packet to `ip` is sent to.
     pub(crate) fn next_hop(&self, ip: IpAddr) -> Option<IpAddr> {
-        self.0.iter().find(|route| route.matches(ip)).map(|route| route.gateway.unwrap_or(ip))
+        self.find(ip).map(|route| route.next_hop(ip))
     }
 }
 
@@ -60,9 +78,9 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let routes = Routes::new(alloc::vec![
-            Route { prefix: ip("0.0.0.0"), prefix_len: 0, gateway: Some(ip("10.0.0.1")) },
-            Route { prefix: ip("10.0.0.0"), prefix_len: 24, gateway: None },
-            Route { prefix: ip("10.0.0.128"), prefix_len: 25, gateway: Some(ip("10.0.0.2")) },
+            Route::new(ip("0.0.0.0"), 0, Some(ip("10.0.0.1"))),
+            Route::new(ip("10.0.0.0"), 24, None),
+            Route::new(ip("10.0.0.128"), 25, Some(ip("10.0.0.2"))),
         ]);
         assert_eq!(routes.next_hop(ip("10.0.0.9")), Some(ip("10.0.0.9")));
         assert_eq!(routes.next_hop(ip("10.0.0.200")), Some(ip("10.0.0.2")));
@@ -72,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_host_route_and_ipv6() {
-        let routes = Routes::new(alloc::vec![Route { prefix: ip("fd77::"), prefix_len: 64, gateway: None }]);
+        let routes = Routes::new(alloc::vec![Route::new(ip("fd77::"), 64, None)]);
         assert_eq!(routes.next_hop(ip("fd77::5")), Some(ip("fd77::5")));
         assert_eq!(routes.next_hop(ip("fd78::5")), None);
     }

@@ -17,12 +17,12 @@ fn far() -> IpAddr {
 }
 
 fn default_by(gateway: IpAddr) -> Route {
-    Route { prefix: [0; 4].into(), prefix_len: 0, gateway: Some(gateway) }
+    Route::new([0; 4].into(), 0, Some(gateway))
 }
 
 /// The prefix of the shared addresses, as the kernel lists it.
 fn on_link() -> Route {
-    Route { prefix: v4(0), prefix_len: 24, gateway: None }
+    Route::new(v4(0), 24, None)
 }
 
 /// A shard on shared addresses, with two gateways, 1 and 2 of 10.0.0.240/28, of which the first has the default route.
@@ -104,7 +104,7 @@ fn a_connection_follows_its_route_to_another_gateway_and_onto_the_link() {
     shard.set_routes(vec![on_link(), default_by(v4(242))]);
     assert_eq!(stations(&send(&mut shard, now, conn, 10)), [&B.0]);
     // A longer prefix is added; of two with the same prefix the first counts.
-    let host = |gateway| Route { prefix: far(), prefix_len: 32, gateway };
+    let host = |gateway| Route::new(far(), 32, gateway);
     shard.set_routes(vec![on_link(), default_by(v4(242)), host(Some(v4(241))), host(None)]);
     assert_eq!(stations(&send(&mut shard, now, conn, 10)), [&A.0]);
     // Onto the link: the peer itself must be found first.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use support::{A, A_IP, B_IP, Lab, ip, run};
-use xdp::facts::{InterfaceFacts, MacAddr, Offloads};
+use xdp::facts::{InterfaceFacts, MacAddr, Offloads, Validity};
 use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror, Reachability, routes};
 
 fn mirror(lab: &Lab) -> NeighbourMirror {
@@ -173,6 +173,25 @@ fn facts_are_those_that_ip_and_ethtool_show() {
     ip(&["-n", lab.a(), "link", "set", A, "down"]);
     let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
     assert!(!facts.up && !facts.running);
+}
+
+/// RFC 4862 section 5.4 and 5.5.4.
+#[test]
+fn an_address_that_may_not_be_spoken_from_says_so() {
+    let lab = Lab::new();
+    for address in ["10.78.0.5/24 dev a0", "fd78::2/64 dev a0", "fd78::6/64 dev a0 nodad preferred_lft 0"] {
+        ip(&[&["-n", lab.a(), "addr", "add"], address.split(' ').collect::<Vec<_>>().as_slice()].concat());
+    }
+    let validity = |address: &str| {
+        let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
+        facts.addresses.iter().find(|a| a.address.to_string() == address).map(|a| a.validity)
+    };
+    assert_eq!(validity("fd78::2"), Some(Validity::Tentative));
+    assert_eq!(validity("10.78.0.5"), Some(Validity::Preferred));
+    assert_eq!(validity("fd78::1"), Some(Validity::Preferred));
+    assert_eq!(validity("fd78::6"), Some(Validity::Deprecated));
+    // The other end has it.
+    support::eventually("it is found out", || validity("fd78::2") == Some(Validity::Duplicate));
 }
 
 #[test]

@@ -14,7 +14,7 @@ impl Shard {
     /// Linux: its timers run, and its application hears of [`IcmpError::NetUnreachable`](tcp::IcmpError::NetUnreachable).
     pub fn set_routes(&mut self, routes: Vec<Route>) {
         let owned = self.config.addresses.iter().filter(|a| a.owned);
-        let on_link = owned.map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
+        let on_link = owned.map(|a| Route::new(a.ip, a.prefix_len, None));
         self.routes = Routes::new(on_link.chain(routes).collect());
         self.look_again();
     }
@@ -28,6 +28,12 @@ impl Shard {
             self.absent = absent;
             self.look_again();
         }
+    }
+
+    /// Opens leave from these only where there is no other address (RFC 6724 section 5, rule 3: deprecated ones), unless they
+    /// are told to.
+    pub fn set_avoided(&mut self, avoided: Vec<IpAddr>) {
+        self.avoided = avoided;
     }
 
     /// The interface has another MTU, bytes of IP packet; less than 576 is taken for that. New connections announce and send
