@@ -218,7 +218,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     Some(Neighbour { ip: ip?, mac, state })
 }
 
-/// A unicast route of the main table.
+/// A unicast route of the main table, for packets of any TOS and source, that go as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// Network address.
@@ -279,16 +279,30 @@ pub(crate) fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
             _ => {}
         }
     }
-    let unicast = message.header.kind == RouteType::Unicast;
-    let dead = message.header.flags.contains(RouteFlags::Dead);
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || !unicast || dead {
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || !is_for_us(&message.header) || tunnels(&message.attributes) {
         return None;
     }
-    let leads = |hop: &&RouteNextHop| hop.interface_index == ifindex && !hop.flags.contains(RouteNextHopFlags::Dead);
+    let leads = |hop: &&RouteNextHop| {
+        let alive = !hop.flags.contains(RouteNextHopFlags::Dead);
+        hop.interface_index == ifindex && alive && !tunnels(&hop.attributes)
+    };
     if let Some(hop) = hops.iter().find(leads) {
         return Some(Route { gateway: hop_gateway(hop), ..route });
     }
     (interface == Some(ifindex)).then_some(route)
+}
+
+/// Whether the kernel would take it for any packet to its prefix, and goes on having it: not one for a TOS or a source, and not
+/// what it has learnt of a path (`ip route show cache`), which ends without a word.
+fn is_for_us(header: &RouteHeader) -> bool {
+    let any_packet = header.tos == 0 && header.source_prefix_length == 0;
+    let stays = !header.flags.intersects(RouteFlags::Dead | RouteFlags::Cloned);
+    header.kind == RouteType::Unicast && any_packet && stays
+}
+
+/// Whether packets are put into others on the way (ip-route(8), `encap`): as they are they must not leave by it.
+fn tunnels(attributes: &[RouteAttribute]) -> bool {
+    attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::EncapType(_) | RouteAttribute::Encap(_)))
 }
 
 fn hop_gateway(hop: &RouteNextHop) -> Option<IpAddr> {
