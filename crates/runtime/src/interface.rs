@@ -199,5 +199,6 @@ fn carrier(before: &InterfaceFacts, now: &InterfaceFacts) -> Option<Command> {
 
 /// A route of the kernel's, as shards know it.
 pub(crate) fn route(route: &xdp::neighbours::Route) -> Route {
-    Route { source: route.source, ..Route::new(route.prefix, route.prefix_len, route.gateway) }
+    let mtu = route.mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    Route { source: route.source, mtu, ..Route::new(route.prefix, route.prefix_len, route.gateway) }
 }

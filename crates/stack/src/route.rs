@@ -14,13 +14,15 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The address that opens leave from, if it is one of the shard's (`src` of a route in Linux); `None`: the shard chooses.
     pub source: Option<IpAddr>,
+    /// Bytes of IP packet that may take it (`mtu` of a route in Linux), at least 576; `None`: what the link carries.
+    pub mtu: Option<u16>,
 }
 
 impl Route {
     /// A route of which nothing else is known.
     #[must_use]
     pub const fn new(prefix: IpAddr, prefix_len: u8, gateway: Option<IpAddr>) -> Self {
-        Self { prefix, prefix_len, gateway, source: None }
+        Self { prefix, prefix_len, gateway, source: None, mtu: None }
     }
 
     /// Whether `ip` lies in the prefix; one longer than the address is taken as the whole of it.
@@ -45,20 +47,34 @@ impl Route {
     }
 }
 
-/// The routes, longest prefix first.
+/// The least MTU that is worked with: what every station takes (RFC 791 section 3.1).
+pub(crate) const LEAST_MTU: u16 = 576;
+
+/// The routes.
 #[derive(Debug, Default)]
-pub(crate) struct Routes(Vec<Route>);
+pub(crate) struct Routes {
+    /// Longest prefix first.
+    all: Vec<Route>,
+    /// One has an MTU of its own: seldom.
+    limited: bool,
+}
 
 impl Routes {
     /// Of two with the same prefix the first counts.
     pub(crate) fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| core::cmp::Reverse(route.prefix_len));
-        Self(routes)
+        Self { limited: routes.iter().any(|route| route.mtu.is_some()), all: routes }
     }
 
     /// The route that a packet to `ip` takes.
     pub(crate) fn find(&self, ip: IpAddr) -> Option<&Route> {
-        self.0.iter().find(|route| route.matches(ip))
+        self.all.iter().find(|route| route.matches(ip))
+    }
+
+    /// The largest packet to `ip`, where the link carries `link`.
+    pub(crate) fn mtu(&self, ip: IpAddr, link: u16) -> u16 {
+        let own = if self.limited { self.find(ip).and_then(|route| route.mtu) } else { None };
+        own.map_or(link, |mtu| link.min(mtu.max(LEAST_MTU)))
     }
 
     /// The station that a packet to `ip` is sent to.

@@ -276,6 +276,29 @@ fn a_new_connection_has_the_mss_of_the_new_mtu() {
     assert_eq!(packets(&send(&mut shard, now, conn, 1360)), [1400]);
 }
 
+/// `mtu` of a route: RFC 9293 MUST-67 (Eff.snd.MSS), and as Linux announces it.
+#[test]
+fn a_route_with_an_mtu_limits_what_is_announced_and_sent() {
+    let (mut shard, mut app, now) = (routed(), Hearing::default(), Instant::ZERO);
+    let by = |mtu| Route { mtu: Some(mtu), ..Route::new(far(), 32, Some(v4(241))) };
+    for (mtu, mss) in [(1300, 1260), (9000, 1460), (100, 536)] {
+        shard.set_routes(vec![by(mtu), on_link(), default_by(v4(241))]);
+        shard.call(now, |io| io.connect(SocketAddr::new(far(), 7))).expect("begun");
+        let frames = drain(&mut shard, now);
+        assert_eq!(segment_of(&frames[0]).expect("TCP").0.options.mss, Some(mss));
+    }
+    shard.set_routes(vec![by(1300), on_link(), default_by(v4(241))]);
+    // The way back of one that comes.
+    let (conn, _) = open_from(&mut shard, &mut app, now, far());
+    assert_eq!(packets(&send(&mut shard, now, conn, 2520)), [1300, 1300]);
+    // Nor does a larger link carry more to there.
+    shard.set_mtu(now, 9000);
+    assert_eq!(packets(&send(&mut shard, now, conn, 2520)), [1300, 1300]);
+    shard.call(now, |io| io.connect(SocketAddr::new(IpAddr::from([192, 0, 2, 8]), 7))).expect("begun");
+    let frames = drain(&mut shard, now);
+    assert_eq!(segment_of(&frames[0]).expect("TCP").0.options.mss, Some(8960), "elsewhere as ever");
+}
+
 #[test]
 fn another_mac_address_is_sent_from_and_taken() {
     let (mut shard, mut app, now) = (routed(), Hearing::default(), Instant::ZERO);

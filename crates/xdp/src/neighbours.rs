@@ -11,8 +11,8 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteType,
-    RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
+    RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -229,6 +229,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The local address that the kernel prefers for it.
     pub source: Option<IpAddr>,
+    /// Bytes of IP packet that may take it, if not all that the link carries.
+    pub mtu: Option<u32>,
     /// Lower wins among equal prefixes.
     pub metric: u32,
 }
@@ -265,13 +267,14 @@ pub(crate) fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
     let mut table = u32::from(message.header.table);
     let (mut interface, mut hops) = (None, &[][..]);
     let prefix_len = message.header.destination_prefix_length;
-    let mut route = Route { prefix: unspecified, prefix_len, gateway: None, source: None, metric: 0 };
+    let mut route = Route { prefix: unspecified, prefix_len, gateway: None, source: None, mtu: None, metric: 0 };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => route.prefix = ip(address).unwrap_or(unspecified),
             RouteAttribute::Gateway(address) => route.gateway = ip(address),
             RouteAttribute::Via(via) => route.gateway = other_family(via),
             RouteAttribute::PrefSource(address) => route.source = ip(address),
+            RouteAttribute::Metrics(metrics) => route.mtu = mtu(metrics),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::Oif(index) => interface = Some(*index),
             RouteAttribute::Table(number) => table = *number,
@@ -303,6 +306,13 @@ fn is_for_us(header: &RouteHeader) -> bool {
 /// Whether packets are put into others on the way (ip-route(8), `encap`): as they are they must not leave by it.
 fn tunnels(attributes: &[RouteAttribute]) -> bool {
     attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::EncapType(_) | RouteAttribute::Encap(_)))
+}
+
+fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
+    })
 }
 
 fn hop_gateway(hop: &RouteNextHop) -> Option<IpAddr> {

@@ -130,7 +130,7 @@ fn lost_changes_end_in_a_reset_and_a_dump() {
 #[test]
 fn routes_of_the_main_table_longest_prefix_first() {
     let lab = Lab::new();
-    for route in ["default via 10.78.0.2 metric 50", "10.99.0.0/16 via 10.78.0.254", "fd99::/32 via fd78::2"] {
+    for route in ["default via 10.78.0.2 metric 50", "10.99.0.0/16 via 10.78.0.254 mtu 1300", "fd99::/32 via fd78::2"] {
         ip(&[&["-n", lab.a(), "route", "add"], route.split(' ').collect::<Vec<_>>().as_slice()].concat());
     }
     let routes = lab.in_a(|| routes(InterfaceFacts::read(A).unwrap().ifindex).unwrap());
@@ -143,7 +143,8 @@ fn routes_of_the_main_table_longest_prefix_first() {
     assert_eq!((on_link.gateway, on_link.source), (None, Some(A_IP.into())));
     let default = find("0.0.0.0", 0).unwrap();
     assert_eq!((default.gateway, default.metric), (Some(B_IP.into()), 50));
-    assert_eq!(find("10.99.0.0", 16).unwrap().gateway, Some("10.78.0.254".parse().unwrap()));
+    let network = find("10.99.0.0", 16).unwrap();
+    assert_eq!((network.gateway, network.mtu, default.mtu), ("10.78.0.254".parse().ok(), Some(1300), None));
     assert_eq!(find("fd99::", 32).unwrap().gateway, Some("fd78::2".parse().unwrap()));
     assert!(find("fd78::", 64).is_some());
     // The local table is no one's business.

@@ -1,17 +1,16 @@
 //! What changes about the interface while the shard runs: routes, MTU, addresses, and what the kernel thinks of neighbours.
 
 use super::{ConnId, Env, FlowKey, Instant, IpAddr, MacAddr, Route, Routes, Shard};
+use crate::route::LEAST_MTU;
 use alloc::vec::Vec;
-
-/// The least MTU that is worked with: what every station takes (RFC 791 section 3.1).
-const LEAST_MTU: u16 = 576;
 
 impl Shard {
     /// The routes have changed: these take the place of all there were, but for the prefixes of owned addresses, which stay
     /// on the link. Of two with the same prefix the first counts.
     ///
-    /// Connections look their next hop up again when they have something to send. One without a route keeps trying, as on
-    /// Linux: its timers run, and its application hears of [`IcmpError::NetUnreachable`](tcp::IcmpError::NetUnreachable).
+    /// Connections look their next hop up again when they have something to send; a route's MTU is for those that are opened
+    /// from here on. One without a route keeps trying, as on Linux: its timers run, and its application hears of
+    /// [`IcmpError::NetUnreachable`](tcp::IcmpError::NetUnreachable).
     pub fn set_routes(&mut self, routes: Vec<Route>) {
         let owned = self.config.addresses.iter().filter(|a| a.owned);
         let on_link = owned.map(|a| Route::new(a.ip, a.prefix_len, None));
@@ -45,8 +44,11 @@ impl Shard {
         for echo in self.replies.take_longer(mtu) {
             self.drop_reply(echo);
         }
-        let mss = |key: &FlowKey| mtu - if key.remote().is_ipv4() { 40 } else { 60 };
         for slot in 0..self.conns.slots() {
+            let mss = |key: &FlowKey| {
+                let remote = key.remote().ip();
+                self.routes.mtu(remote, mtu) - if remote.is_ipv4() { 40 } else { 60 }
+            };
             let Some((mss, entry)) = self.conns.with_link_mss(slot, mss) else { continue };
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.set_link_mss(&mut env, mss);

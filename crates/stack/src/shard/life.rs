@@ -16,10 +16,11 @@ use wheel::Duration;
 use wire::{MacAddr, SeqNum};
 
 impl Shard {
-    /// The most a connection between these families may send and announce: MTU less both headers.
+    /// The most a connection between these families may send and announce: the way's MTU less both headers.
     pub(super) fn start(&self, now: Instant, key: &FlowKey) -> Start {
         let (headers, default_peer_mss) = if key.remote().is_ipv4() { (40, 536) } else { (60, 1220) };
-        let mss = self.config.mtu.saturating_sub(headers).max(64);
+        let mtu = self.routes.mtu(key.remote().ip(), self.config.mtu);
+        let mss = mtu.saturating_sub(headers).max(64);
         let (iss, timestamp_offset) = self.isn.isn_and_offset(now, key);
         Start { iss, mss, default_peer_mss, timestamp_offset }
     }
