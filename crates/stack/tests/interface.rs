@@ -276,7 +276,7 @@ fn a_new_connection_has_the_mss_of_the_new_mtu() {
     assert_eq!(packets(&send(&mut shard, now, conn, 1360)), [1400]);
 }
 
-/// `mtu` of a route: RFC 9293 MUST-67 (Eff.snd.MSS), and as Linux announces it.
+/// `mtu` of a route: MUST-67, and as Linux announces it.
 #[test]
 fn a_route_with_an_mtu_limits_what_is_announced_and_sent() {
     let (mut shard, mut app, now) = (routed(), Hearing::default(), Instant::ZERO);
