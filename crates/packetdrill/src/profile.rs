@@ -108,9 +108,8 @@ impl Profile {
         let mut config =
             ShardConfig::new(OUR_MAC, self.mtu, self.addresses.clone(), [[7; 16], [8; 16], [9; 16], [10; 16]]);
         config.tcp = TcpConfig::new(settings).map_err(|error| error.to_string())?;
-        config.routes = [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
-            .map(|prefix| Route { prefix, prefix_len: 0, gateway: None })
-            .to_vec();
+        config.routes =
+            [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|prefix| Route::new(prefix, 0, None)).to_vec();
         // Linux's own range: a script may name a port of it.
         config.ports = 32_768..=60_999;
         Ok(config)

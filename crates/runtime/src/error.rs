@@ -118,6 +118,28 @@ pub enum Error {
         /// What the stack has.
         has: String,
     },
+    /// The kernel still asks whether the address is somebody else's.
+    #[error(
+        "{ip} is still tentative on {interface}: the kernel's duplicate address detection is not over; start again when \
+         `ip addr` does not say `tentative` any more"
+    )]
+    Tentative {
+        /// The address asked for.
+        ip: IpAddr,
+        /// The interface.
+        interface: String,
+    },
+    /// The address is somebody else's.
+    #[error(
+        "{ip} of {interface} is a duplicate: another station has answered for it (`ip addr`: `dadfailed`); find that station, \
+         or listen on another address"
+    )]
+    DadFailed {
+        /// The address asked for.
+        ip: IpAddr,
+        /// The interface.
+        interface: String,
+    },
     /// The address to own is the kernel's.
     #[error(
         "{ip} is the kernel's own address on {interface}: leave --address out to share it, or own one that nobody has"

@@ -6,7 +6,7 @@ use stack::{Instant as Time, MacAddr, Route, Shard};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
-use xdp::facts::InterfaceFacts;
+use xdp::facts::{InterfaceFacts, Validity};
 use xdp::links::InterfaceMirror;
 
 /// Between two readings of everything: many changes may come at once, a routing daemon's for example.
@@ -21,8 +21,13 @@ pub enum Change {
     Mtu(u16),
     /// The interface's MAC address.
     Mac(MacAddr),
-    /// The interface's addresses.
-    Addresses(Vec<IpAddr>),
+    /// The interface's addresses, and which of them are to be avoided.
+    Addresses {
+        /// All of them.
+        present: Vec<IpAddr>,
+        /// Those that nothing should leave from: deprecated, or somebody else's perhaps.
+        avoided: Vec<IpAddr>,
+    },
     /// The link has a carrier again.
     LinkBack,
     /// The kernel is not sure of a neighbour any more.
@@ -37,7 +42,10 @@ impl Change {
             Self::Routes(routes) => shard.set_routes(routes),
             Self::Mtu(mtu) => shard.set_mtu(now, mtu),
             Self::Mac(mac) => shard.set_mac(now, mac),
-            Self::Addresses(present) => shard.set_present(&present),
+            Self::Addresses { present, avoided } => {
+                shard.set_present(&present);
+                shard.set_avoided(avoided);
+            }
             Self::LinkBack => shard.announce_owned(now),
             Self::Stale(ip) => shard.on_stale_neighbour(now, ip),
             Self::Forgotten(ip) => shard.on_forgotten_neighbour(ip),
@@ -128,8 +136,9 @@ impl Follower {
         if self.start.shared.is_empty() {
             return Ok(());
         }
-        if now.addresses != before.addresses {
-            out.extend(self.compare_addresses(&before));
+        // A start tells which there are, not which of them are to be avoided.
+        if now.addresses != before.addresses || self.routes.is_none() {
+            out.push(self.compare_addresses(&before));
         }
         let routes: Vec<Route> = self.mirror.routes()?.iter().map(route).collect();
         if self.routes.as_ref() != Some(&routes) {
@@ -155,7 +164,7 @@ impl Follower {
         u16::try_from(facts.mtu.min(most)).unwrap_or(u16::MAX)
     }
 
-    fn compare_addresses(&self, before: &InterfaceFacts) -> Option<Command> {
+    fn compare_addresses(&self, before: &InterfaceFacts) -> Command {
         let now = &self.start.facts;
         let has = |facts: &InterfaceFacts, ip: &IpAddr| facts.addresses.iter().any(|a| a.address == *ip);
         for ip in &self.start.shared {
@@ -174,7 +183,8 @@ impl Follower {
             }
         }
         let present: Vec<IpAddr> = now.addresses.iter().map(|a| a.address).collect();
-        Some(Command::Changed(Change::Addresses(present)))
+        let avoided = now.addresses.iter().filter(|a| a.validity != Validity::Preferred).map(|a| a.address).collect();
+        Command::Changed(Change::Addresses { present, avoided })
     }
 }
 
@@ -195,5 +205,6 @@ fn carrier(before: &InterfaceFacts, now: &InterfaceFacts) -> Option<Command> {
 
 /// A route of the kernel's, as shards know it.
 pub(crate) fn route(route: &xdp::neighbours::Route) -> Route {
-    Route { prefix: route.prefix, prefix_len: route.prefix_len, gateway: route.gateway }
+    let mtu = route.mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    Route { source: route.source, mtu, ..Route::new(route.prefix, route.prefix_len, route.gateway) }
 }

@@ -299,7 +299,7 @@ impl Options {
         if all.len() > MOST_ADDRESSES {
             return refused(&all[MOST_ADDRESSES], "1024 addresses in all");
         }
-        let network = Route { prefix: own.ip, prefix_len: own.prefix_len, gateway: None };
+        let network = Route::new(own.ip, own.prefix_len, None);
         if let Some(other) = self.more_addresses.iter().find(|ip| !network.matches(**ip)) {
             return refused(other, "addresses in the network of the stack's own");
         }

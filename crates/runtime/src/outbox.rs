@@ -44,7 +44,7 @@ impl Subject {
             Command::Changed(Change::Routes(_)) => Self::Routes,
             Command::Changed(Change::Mtu(_)) => Self::Mtu,
             Command::Changed(Change::Mac(_)) => Self::Mac,
-            Command::Changed(Change::Addresses(_)) => Self::Addresses,
+            Command::Changed(Change::Addresses { .. }) => Self::Addresses,
             Command::Changed(Change::LinkBack) => Self::Link,
             Command::Gone => Self::Gone,
             Command::Landing(_) => Self::Landing,

@@ -35,7 +35,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use xdp::facts::InterfaceFacts;
+use std::time::{Duration, Instant};
+use xdp::facts::{InterfaceAddress, InterfaceFacts, Validity};
 use xdp::{Port, Report, Steering, XskConfig, XskPort};
 
 /// What the kernel says of an interface that is gone (linux/errno.h).
@@ -47,6 +48,8 @@ const RESOLVES: usize = 256;
 /// What a shard without active opens chooses from.
 #[expect(clippy::reversed_empty_ranges, reason = "there is none")]
 const NO_PORTS: RangeInclusive<u16> = 1..=0;
+/// How long an address may be tentative: up to a second before the kernel asks, and one for the answer.
+const TENTATIVE: Duration = Duration::from_secs(2);
 
 /// A running stack. Dropping it stops it, without a drain time.
 #[derive(Debug)]
@@ -152,6 +155,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     if facts.mac == xdp::facts::MacAddr::default() {
         return Err(Error::NoEthernet { interface: facts.name });
     }
+    let facts = await_listened(&options, facts)?;
     let queues = queues(&options, &facts);
     let cores = cores(&options, &facts, queues.len())?;
     let clock = Clock::new();
@@ -265,6 +269,31 @@ fn await_carrier(options: &Options) -> Result<(), Error> {
         tracing::warn!("{} has no carrier: nothing can be sent before it has", options.interface);
     }
     Ok(())
+}
+
+/// Nothing can be bound to an IPv6 address before the kernel has found that nobody else has it (RFC 4862 section 5.4), which
+/// takes it a second or two from the start of the link: who listens there waits for that.
+fn await_listened(options: &Options, mut facts: InterfaceFacts) -> Result<InterfaceFacts, Error> {
+    let end = Instant::now() + TENTATIVE;
+    let mut said = false;
+    loop {
+        let listened = |a: &&InterfaceAddress| options.listen.iter().any(|on| on.ip() == a.address);
+        let unsure = |a: &&InterfaceAddress| matches!(a.validity, Validity::Tentative | Validity::Duplicate);
+        let Some(found) = facts.addresses.iter().filter(listened).find(unsure) else { return Ok(facts) };
+        let (ip, interface) = (found.address, facts.name.clone());
+        if found.validity == Validity::Duplicate {
+            return Err(Error::DadFailed { ip, interface });
+        }
+        if Instant::now() >= end {
+            return Err(Error::Tentative { ip, interface });
+        }
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!("{ip} is tentative on {interface}: waiting for the kernel's duplicate address detection");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        options.check_interrupt()?;
+        facts = InterfaceFacts::read(&options.interface)?;
+    }
 }
 
 /// What is asked of the network before the shards run: whether the address is free, and whether flows land as planned.
@@ -485,7 +514,7 @@ pub fn interface_for(ip: IpAddr) -> Option<String> {
     };
     let best = |facts: InterfaceFacts| {
         let matching = |(prefix, prefix_len)| {
-            let route = Route { prefix, prefix_len, gateway: None };
+            let route = Route::new(prefix, prefix_len, None);
             (route.matches(ip)).then_some(prefix_len)
         };
         let longest = prefixes(&facts).into_iter().filter_map(matching).max();
@@ -595,6 +624,8 @@ fn addresses(options: &Options, facts: &InterfaceFacts) -> Result<Vec<LocalAddre
         .iter()
         .filter(|a| !link_local(a.address))
         .map(|a| LocalAddress { ip: a.address, prefix_len: a.prefix_len, owned: false })
+        // The kernel lets an interface have addresses of loopback: nobody else could answer them.
+        .filter(LocalAddress::is_of_a_link)
         .collect();
     if shared.is_empty() { Err(Error::NoAddress(facts.name.clone())) } else { Ok(shared) }
 }
@@ -605,7 +636,7 @@ fn routes(options: &Options, facts: &InterfaceFacts) -> Result<Vec<Route>, Error
         return Ok(xdp::neighbours::routes(facts.ifindex)?.iter().map(interface::route).collect());
     };
     let anywhere: IpAddr = if own.ip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-    let default = |gateway| Route { prefix: anywhere, prefix_len: 0, gateway: Some(gateway) };
+    let default = |gateway| Route::new(anywhere, 0, Some(gateway));
     Ok(own.gateway.map(default).into_iter().collect())
 }
 

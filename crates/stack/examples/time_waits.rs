@@ -47,7 +47,7 @@ fn main() {
     let count: u32 = std::env::args().nth(1).map_or(1_000_000, |n| n.parse().expect("a number of connections"));
     let address = LocalAddress { ip: v4(1), prefix_len: 24, owned: false };
     let mut config = ShardConfig::new(OURS, 1500, vec![address], [[7; 16]; 4]);
-    config.routes = vec![Route { prefix: IpAddr::from([0, 0, 0, 0]), prefix_len: 0, gateway: Some(v4(9)) }];
+    config.routes = vec![Route::new(IpAddr::from([0, 0, 0, 0]), 0, Some(v4(9)))];
     config.max_time_wait = count;
     let mut shard = Shard::new(config, Instant::ZERO).expect("a valid configuration");
     shard.listen(SocketAddr::new(v4(1), PORT), 4).expect("free");

@@ -18,6 +18,14 @@ pub struct LocalAddress {
     pub owned: bool,
 }
 
+impl LocalAddress {
+    /// Whether a station on a link can have it: not loopback, multicast, broadcast, unspecified, or IPv4 in IPv6.
+    #[must_use]
+    pub fn is_of_a_link(&self) -> bool {
+        !is_nobodys(self.ip)
+    }
+}
+
 /// A shard's settings. Sizes are limits; memory is taken as it is needed.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
@@ -25,7 +33,7 @@ pub struct ShardConfig {
     pub mac: MacAddr,
     /// The interface's MTU, bytes of IP packet: 576 to 65,535.
     pub mtu: u16,
-    /// Our addresses, 1 to 1024; the first of a family is the source of active opens. There may be none where there is no
+    /// Our addresses, 1 to 1024. Active opens leave from the one that suits the route: of equals the first. There may be none where there is no
     /// interface, only the kernel's sockets ([`Shard::set_sockets`](crate::Shard::set_sockets)): the MAC address is zero then.
     pub addresses: Vec<LocalAddress>,
     /// Routes beyond the link: prefix, its length, and the gateway (`None`: on the link).
@@ -124,7 +132,7 @@ impl ShardConfig {
         for a in &self.addresses {
             let bits = if a.ip.is_ipv4() { 32 } else { 128 };
             within("prefix_len", a.prefix_len.into(), 0..=bits, "0 to 32 (IPv4) or 128 (IPv6)")?;
-            if is_nobodys(a.ip) {
+            if !a.is_of_a_link() {
                 let allowed =
                     "unicast addresses of a link: not loopback, multicast, broadcast, unspecified, or IPv4 in IPv6";
                 return Err(ConfigError { field: "addresses", value: a.prefix_len.into(), allowed });

@@ -34,6 +34,7 @@ mod reply;
 mod route;
 mod shard;
 mod sockets;
+mod source;
 mod span;
 mod table;
 mod tap;

@@ -193,6 +193,8 @@ pub struct Shard {
     unrouted: Vec<ConnId>,
     /// Shared addresses that the interface has lost.
     absent: Vec<IpAddr>,
+    /// Shared addresses that opens leave from only where there is no other.
+    avoided: Vec<IpAddr>,
     timers: Timers,
     outbox: Outbox,
     pub(crate) tap: Option<Box<dyn Tap>>,
@@ -210,9 +212,15 @@ impl Shard {
         config.check()?;
         let [table, isn, ports, cookies] = config.secrets;
         let owned = config.addresses.iter().filter(|a| a.owned).map(|a| a.ip);
-        let on_link = config.addresses.iter().map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
         Ok(Self {
-            routes: Routes::new(on_link.chain(config.routes.iter().copied()).collect()),
+            routes: {
+                // Of the networks of shared addresses the kernel's routes say more, where it has some.
+                let on_link = |owned| {
+                    let those = config.addresses.iter().filter(move |a| a.owned == owned);
+                    those.map(|a| Route::new(a.ip, a.prefix_len, None))
+                };
+                Routes::new(on_link(true).chain(config.routes.iter().copied()).chain(on_link(false)).collect())
+            },
             conns: Connections::new(
                 config.tcp.clone(),
                 config.most_awake,
@@ -250,6 +258,7 @@ impl Shard {
             path_mtus: PathMtus::default(),
             unrouted: Vec::new(),
             absent: Vec::new(),
+            avoided: Vec::new(),
             timers: Timers::new(now, config.max_timers),
             outbox: Outbox::new(config.place, config.max_messages),
             tap: None,

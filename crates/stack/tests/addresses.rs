@@ -41,7 +41,7 @@ fn ipv4_within_ipv6_and_loopback_are_nobodys() {
 /// there would answer everybody.
 #[test]
 fn a_broadcast_address_is_nobodys_source() {
-    let everywhere = Route { prefix: ip("0.0.0.0"), prefix_len: 0, gateway: Some(v4(9)) };
+    let everywhere = Route::new(ip("0.0.0.0"), 0, Some(v4(9)));
     let (mut shard, mut app, now) = (shard(|c| c.routes = vec![everywhere]), Counting::default(), Instant::ZERO);
     for (n, src) in ["10.0.0.255", "255.255.255.255", "0.0.0.0", "0.1.2.3"].into_iter().enumerate() {
         assert!(knock(&mut shard, &mut app, now, ip(src), v4(1)).is_empty(), "{src}");
@@ -141,7 +141,7 @@ fn nobody_is_connected_to_at_an_address_of_no_other_host() {
 fn wide() -> Shard {
     let mut shard = shard(|c| {
         c.addresses[0].prefix_len = 8;
-        c.routes = vec![Route { prefix: ip("192.168.0.0"), prefix_len: 16, gateway: Some(v4(254)) }];
+        c.routes = vec![Route::new(ip("192.168.0.0"), 16, Some(v4(254)))];
     });
     shard.listen(SocketAddr::new(v4(1), 81), 10_000).expect("free");
     shard

@@ -17,7 +17,7 @@ const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// A shard with a default gateway of each family, and somebody behind it.
 fn routed() -> Shard {
     shard(|c| {
-        let default = |any: IpAddr, gateway| Route { prefix: any, prefix_len: 0, gateway: Some(gateway) };
+        let default = |any: IpAddr, gateway| Route::new(any, 0, Some(gateway));
         c.routes = vec![default([0; 4].into(), v4(8)), default([0; 16].into(), ROUTER6.into())];
     })
 }
@@ -189,7 +189,7 @@ fn each_open_asks_three_times() {
 /// RFC 8950's `default via inet6 fe80::1`: the gateway of IPv4 is asked for in its own family.
 #[test]
 fn a_gateway_of_the_other_family_is_asked_for() {
-    let gateway = |any: IpAddr, gateway| vec![Route { prefix: any, prefix_len: 0, gateway: Some(gateway) }];
+    let gateway = |any: IpAddr, gateway| vec![Route::new(any, 0, Some(gateway))];
     for (routes, far) in [(gateway([0; 4].into(), v6(9)), far(false)), (gateway([0; 16].into(), v4(9)), far(true))] {
         let mut shard = shard(|_| {});
         let station = routes[0].gateway.expect("one");

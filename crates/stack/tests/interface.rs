@@ -17,12 +17,12 @@ fn far() -> IpAddr {
 }
 
 fn default_by(gateway: IpAddr) -> Route {
-    Route { prefix: [0; 4].into(), prefix_len: 0, gateway: Some(gateway) }
+    Route::new([0; 4].into(), 0, Some(gateway))
 }
 
 /// The prefix of the shared addresses, as the kernel lists it.
 fn on_link() -> Route {
-    Route { prefix: v4(0), prefix_len: 24, gateway: None }
+    Route::new(v4(0), 24, None)
 }
 
 /// A shard on shared addresses, with two gateways, 1 and 2 of 10.0.0.240/28, of which the first has the default route.
@@ -104,7 +104,7 @@ fn a_connection_follows_its_route_to_another_gateway_and_onto_the_link() {
     shard.set_routes(vec![on_link(), default_by(v4(242))]);
     assert_eq!(stations(&send(&mut shard, now, conn, 10)), [&B.0]);
     // A longer prefix is added; of two with the same prefix the first counts.
-    let host = |gateway| Route { prefix: far(), prefix_len: 32, gateway };
+    let host = |gateway| Route::new(far(), 32, gateway);
     shard.set_routes(vec![on_link(), default_by(v4(242)), host(Some(v4(241))), host(None)]);
     assert_eq!(stations(&send(&mut shard, now, conn, 10)), [&A.0]);
     // Onto the link: the peer itself must be found first.
@@ -274,6 +274,29 @@ fn a_new_connection_has_the_mss_of_the_new_mtu() {
     shard.on_frame(now, &tcp_frame(far(), v4(1), syn_ack, &[], None), &mut app);
     drain(&mut shard, now);
     assert_eq!(packets(&send(&mut shard, now, conn, 1360)), [1400]);
+}
+
+/// `mtu` of a route: MUST-67, and as Linux announces it.
+#[test]
+fn a_route_with_an_mtu_limits_what_is_announced_and_sent() {
+    let (mut shard, mut app, now) = (routed(), Hearing::default(), Instant::ZERO);
+    let by = |mtu| Route { mtu: Some(mtu), ..Route::new(far(), 32, Some(v4(241))) };
+    for (mtu, mss) in [(1300, 1260), (9000, 1460), (100, 536)] {
+        shard.set_routes(vec![by(mtu), on_link(), default_by(v4(241))]);
+        shard.call(now, |io| io.connect(SocketAddr::new(far(), 7))).expect("begun");
+        let frames = drain(&mut shard, now);
+        assert_eq!(segment_of(&frames[0]).expect("TCP").0.options.mss, Some(mss));
+    }
+    shard.set_routes(vec![by(1300), on_link(), default_by(v4(241))]);
+    // The way back of one that comes.
+    let (conn, _) = open_from(&mut shard, &mut app, now, far());
+    assert_eq!(packets(&send(&mut shard, now, conn, 2520)), [1300, 1300]);
+    // Nor does a larger link carry more to there.
+    shard.set_mtu(now, 9000);
+    assert_eq!(packets(&send(&mut shard, now, conn, 2520)), [1300, 1300]);
+    shard.call(now, |io| io.connect(SocketAddr::new(IpAddr::from([192, 0, 2, 8]), 7))).expect("begun");
+    let frames = drain(&mut shard, now);
+    assert_eq!(segment_of(&frames[0]).expect("TCP").0.options.mss, Some(8960), "elsewhere as ever");
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn who_asks_is_known() {
     // Not one that is beyond a router, whatever it says.
     let far = six("fd78::9");
     let mut shard = support::shard(|c| {
-        c.routes = vec![Route { prefix: [0; 16].into(), prefix_len: 0, gateway: Some(v6(9)) }];
+        c.routes = vec![Route::new([0; 16].into(), 0, Some(v6(9)))];
     });
     arrive(&mut shard, &mut app, now, &solicitation(far, Some(MOVED), ours()));
     assert_eq!(segments(&connect(&mut shard, now, far)), [(PEER, None, Flags::SYN)]);
@@ -222,7 +222,7 @@ fn a_gateway_with_a_link_local_address() {
     let router = six("fe80::1");
     let (mut app, now) = (Counting::default(), Instant::ZERO);
     let mut shard = shard(|c| {
-        c.routes = vec![Route { prefix: [0; 16].into(), prefix_len: 0, gateway: Some(router.into()) }];
+        c.routes = vec![Route::new([0; 16].into(), 0, Some(router.into()))];
     });
     let out = connect(&mut shard, now, six("2001:db8::5"));
     assert_eq!(read(&out[0]).expect("a solicitation").2, asked(router));

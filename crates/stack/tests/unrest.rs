@@ -345,7 +345,7 @@ impl Host {
 
 /// The routes of a link, as the kernel lists them.
 fn on_link() -> Vec<Route> {
-    [(v4(0), 24), (v6(0), 64)].map(|(prefix, prefix_len)| Route { prefix, prefix_len, gateway: None }).into()
+    [(v4(0), 24), (v6(0), 64)].map(|(prefix, prefix_len)| Route::new(prefix, prefix_len, None)).into()
 }
 
 /// What the link makes of frames: it loses, repeats and damages some.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
 use serde::{Serialize, Serializer};
 
@@ -40,6 +40,34 @@ pub struct InterfaceAddress {
     pub address: IpAddr,
     /// Bits of its network's prefix.
     pub prefix_len: u8,
+    /// Whether it may be spoken from.
+    pub validity: Validity,
+}
+
+/// Whether an address may be spoken from: the states of RFC 4862 sections 5.4 and 5.5.4, for IPv4 as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Validity {
+    /// It may.
+    Preferred,
+    /// Its time is nearly over: new connections should leave from another.
+    Deprecated,
+    /// The kernel is still asking whether somebody else has it.
+    Tentative,
+    /// Somebody has it.
+    Duplicate,
+}
+
+impl Validity {
+    fn of(flags: AddressFlags) -> Self {
+        // What the kernel trusts before it has asked is spoken from meanwhile (RFC 4429), and rather not (Linux).
+        let hasty = flags.contains(AddressFlags::Optimistic);
+        match flags {
+            _ if flags.contains(AddressFlags::Dadfailed) => Self::Duplicate,
+            _ if flags.contains(AddressFlags::Tentative) && !hasty => Self::Tentative,
+            _ if flags.contains(AddressFlags::Deprecated) || hasty => Self::Deprecated,
+            _ => Self::Preferred,
+        }
+    }
 }
 
 /// What the kernel says about an interface.
@@ -211,7 +239,13 @@ fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
         })
     };
     let address = find(true).or_else(|| find(false))?;
-    Some(InterfaceAddress { address, prefix_len: message.header.prefix_len })
+    // Of the kernel's 32 bits the header has room for eight.
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    let flags = flags.unwrap_or_else(|| AddressFlags::from_bits_retain(message.header.flags.bits().into()));
+    Some(InterfaceAddress { address, prefix_len: message.header.prefix_len, validity: Validity::of(flags) })
 }
 
 /// The transmit offloads that decide whether frames leave the kernel finished.

@@ -11,8 +11,8 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteType,
-    RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
+    RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -218,7 +218,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     Some(Neighbour { ip: ip?, mac, state })
 }
 
-/// A unicast route of the main table.
+/// A unicast route of the main table, for packets of any TOS and source, that go as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// Network address.
@@ -229,6 +229,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The local address that the kernel prefers for it.
     pub source: Option<IpAddr>,
+    /// Bytes of IP packet that may take it, if not all that the link carries.
+    pub mtu: Option<u32>,
     /// Lower wins among equal prefixes.
     pub metric: u32,
 }
@@ -265,13 +267,14 @@ pub(crate) fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
     let mut table = u32::from(message.header.table);
     let (mut interface, mut hops) = (None, &[][..]);
     let prefix_len = message.header.destination_prefix_length;
-    let mut route = Route { prefix: unspecified, prefix_len, gateway: None, source: None, metric: 0 };
+    let mut route = Route { prefix: unspecified, prefix_len, gateway: None, source: None, mtu: None, metric: 0 };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => route.prefix = ip(address).unwrap_or(unspecified),
             RouteAttribute::Gateway(address) => route.gateway = ip(address),
             RouteAttribute::Via(via) => route.gateway = other_family(via),
             RouteAttribute::PrefSource(address) => route.source = ip(address),
+            RouteAttribute::Metrics(metrics) => route.mtu = mtu(metrics),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::Oif(index) => interface = Some(*index),
             RouteAttribute::Table(number) => table = *number,
@@ -279,16 +282,37 @@ pub(crate) fn route(message: &RouteMessage, ifindex: u32) -> Option<Route> {
             _ => {}
         }
     }
-    let unicast = message.header.kind == RouteType::Unicast;
-    let dead = message.header.flags.contains(RouteFlags::Dead);
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || !unicast || dead {
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || !is_for_us(&message.header) || tunnels(&message.attributes) {
         return None;
     }
-    let leads = |hop: &&RouteNextHop| hop.interface_index == ifindex && !hop.flags.contains(RouteNextHopFlags::Dead);
+    let leads = |hop: &&RouteNextHop| {
+        let alive = !hop.flags.contains(RouteNextHopFlags::Dead);
+        hop.interface_index == ifindex && alive && !tunnels(&hop.attributes)
+    };
     if let Some(hop) = hops.iter().find(leads) {
         return Some(Route { gateway: hop_gateway(hop), ..route });
     }
     (interface == Some(ifindex)).then_some(route)
+}
+
+/// Whether the kernel would take it for any packet to its prefix, and goes on having it: not one for a TOS or a source, and not
+/// what it has learnt of a path (`ip route show cache`), which ends without a word.
+fn is_for_us(header: &RouteHeader) -> bool {
+    let any_packet = header.tos == 0 && header.source_prefix_length == 0;
+    let stays = !header.flags.intersects(RouteFlags::Dead | RouteFlags::Cloned);
+    header.kind == RouteType::Unicast && any_packet && stays
+}
+
+/// Whether packets are put into others on the way (ip-route(8), `encap`): as they are they must not leave by it.
+fn tunnels(attributes: &[RouteAttribute]) -> bool {
+    attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::EncapType(_) | RouteAttribute::Encap(_)))
+}
+
+fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
+    })
 }
 
 fn hop_gateway(hop: &RouteNextHop) -> Option<IpAddr> {

@@ -44,6 +44,50 @@ fn find(mirror: &mut InterfaceMirror, prefix: &str) -> Option<Route> {
     mirror.routes().unwrap().into_iter().find(|route| route.prefix == prefix)
 }
 
+/// The kernel takes them for other packets, or does more with these than to send them on (rtnetlink(7)).
+#[test]
+fn routes_that_the_kernel_would_not_take_for_our_packets_are_none() {
+    let lab = Lab::new();
+    for route in [
+        "route add 192.0.2.0/24 via 10.78.0.2",
+        "route add 192.0.2.0/24 tos 0x10 via 10.78.0.77",
+        "-6 route add default via fd78::2 metric 2048",
+        "-6 route add default from 2001:db8:5::/48 via fd78::55",
+        "-6 route add 2001:db8:2::/48 encap seg6 mode encap segs fd78::9 dev a0",
+        "route add 198.51.100.0/24 nexthop encap ip id 7 dst 10.78.0.9 via 10.78.0.7 dev a0 nexthop via 10.78.0.8 dev a0",
+    ] {
+        a(&lab, route);
+    }
+    let mut mirror = mirror(&lab);
+    let mut gateway = |prefix| find(&mut mirror, prefix).map(|route| route.gateway);
+    assert_eq!(gateway("192.0.2.0"), Some("10.78.0.2".parse().ok()), "not for another TOS");
+    assert_eq!(gateway("::"), Some("fd78::2".parse().ok()), "not for another source");
+    assert_eq!(gateway("2001:db8:2::"), None, "not into a tunnel");
+    assert_eq!(gateway("198.51.100.0"), Some("10.78.0.8".parse().ok()), "not into a tunnel, of two ways");
+}
+
+/// What the kernel keeps of a path beside the routes (`ip route show cache`) ends without a word.
+#[test]
+fn what_the_kernel_has_learnt_of_a_path_is_no_route() {
+    let lab = Lab::new();
+    a(&lab, "route add 192.0.2.0/24 via 10.78.0.2");
+    let mut mirror = mirror(&lab);
+    // The other end is a router, and says that packets are too big (RFC 1191).
+    support::run("ip", &["netns", "exec", lab.b(), "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]);
+    ip(&["-n", lab.b(), "link", "add", "far", "mtu", "1400", "type", "veth", "peer", "name", "end"]);
+    ip(&["-n", lab.b(), "link", "set", "far", "up"]);
+    ip(&["-n", lab.b(), "route", "add", "192.0.2.0/24", "dev", "far"]);
+    lab.in_a(|| {
+        let socket = std::net::UdpSocket::bind("10.78.0.1:0").unwrap();
+        socket.send_to(&[0; 1450], "192.0.2.9:9").unwrap();
+    });
+    support::eventually("the kernel has learnt it", || {
+        ip(&["-n", lab.a(), "route", "get", "192.0.2.9"]).contains("mtu 1400")
+    });
+    assert_eq!(find(&mut mirror, "192.0.2.9"), None);
+    assert!(find(&mut mirror, "192.0.2.0").is_some());
+}
+
 #[test]
 fn routes_that_come_change_and_go_are_said() {
     let lab = Lab::new();
@@ -89,8 +133,8 @@ fn routes_that_come_change_and_go_are_said() {
 #[test]
 fn the_interface_is_followed_by_its_index_until_it_is_gone() {
     let lab = Lab::new();
-    let before = lab.in_a(|| InterfaceFacts::read(A).unwrap());
     let mut mirror = mirror(&lab);
+    let before = lab.in_a(|| InterfaceFacts::read(A).unwrap());
     let facts = mirror.facts().unwrap().unwrap();
     assert_eq!((&facts.name, facts.mac, &facts.addresses), (&before.name, before.mac, &before.addresses));
     a(&lab, &format!("link set {A} mtu 1400"));

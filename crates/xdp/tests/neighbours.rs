@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use support::{A, A_IP, B_IP, Lab, ip, run};
-use xdp::facts::{InterfaceFacts, MacAddr, Offloads};
+use xdp::facts::{InterfaceFacts, MacAddr, Offloads, Validity};
 use xdp::neighbours::{Neighbour, NeighbourChange, NeighbourMirror, Reachability, routes};
 
 fn mirror(lab: &Lab) -> NeighbourMirror {
@@ -130,7 +130,7 @@ fn lost_changes_end_in_a_reset_and_a_dump() {
 #[test]
 fn routes_of_the_main_table_longest_prefix_first() {
     let lab = Lab::new();
-    for route in ["default via 10.78.0.2 metric 50", "10.99.0.0/16 via 10.78.0.254", "fd99::/32 via fd78::2"] {
+    for route in ["default via 10.78.0.2 metric 50", "10.99.0.0/16 via 10.78.0.254 mtu 1300", "fd99::/32 via fd78::2"] {
         ip(&[&["-n", lab.a(), "route", "add"], route.split(' ').collect::<Vec<_>>().as_slice()].concat());
     }
     let routes = lab.in_a(|| routes(InterfaceFacts::read(A).unwrap().ifindex).unwrap());
@@ -143,7 +143,8 @@ fn routes_of_the_main_table_longest_prefix_first() {
     assert_eq!((on_link.gateway, on_link.source), (None, Some(A_IP.into())));
     let default = find("0.0.0.0", 0).unwrap();
     assert_eq!((default.gateway, default.metric), (Some(B_IP.into()), 50));
-    assert_eq!(find("10.99.0.0", 16).unwrap().gateway, Some("10.78.0.254".parse().unwrap()));
+    let network = find("10.99.0.0", 16).unwrap();
+    assert_eq!((network.gateway, network.mtu, default.mtu), ("10.78.0.254".parse().ok(), Some(1300), None));
     assert_eq!(find("fd99::", 32).unwrap().gateway, Some("fd78::2".parse().unwrap()));
     assert!(find("fd78::", 64).is_some());
     // The local table is no one's business.
@@ -173,6 +174,25 @@ fn facts_are_those_that_ip_and_ethtool_show() {
     ip(&["-n", lab.a(), "link", "set", A, "down"]);
     let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
     assert!(!facts.up && !facts.running);
+}
+
+/// RFC 4862 section 5.4 and 5.5.4.
+#[test]
+fn an_address_that_may_not_be_spoken_from_says_so() {
+    let lab = Lab::new();
+    for address in ["10.78.0.5/24 dev a0", "fd78::2/64 dev a0", "fd78::6/64 dev a0 nodad preferred_lft 0"] {
+        ip(&[&["-n", lab.a(), "addr", "add"], address.split(' ').collect::<Vec<_>>().as_slice()].concat());
+    }
+    let validity = |address: &str| {
+        let facts = lab.in_a(|| InterfaceFacts::read(A).unwrap());
+        facts.addresses.iter().find(|a| a.address.to_string() == address).map(|a| a.validity)
+    };
+    assert_eq!(validity("fd78::2"), Some(Validity::Tentative));
+    assert_eq!(validity("10.78.0.5"), Some(Validity::Preferred));
+    assert_eq!(validity("fd78::1"), Some(Validity::Preferred));
+    assert_eq!(validity("fd78::6"), Some(Validity::Deprecated));
+    // The other end has it.
+    support::eventually("it is found out", || validity("fd78::2") == Some(Validity::Duplicate));
 }
 
 #[test]

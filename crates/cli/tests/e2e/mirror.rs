@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::common::{self, Background};
-use crate::support::{Server, bulk, eventually, good, lab, long_transfer, peer, text, within};
+use crate::support::{Server, bulk, eventually, fourwave, good, lab, long_transfer, peer, text, within};
 
 fn sh(script: &str) -> String {
     let output = common::sh(script);
@@ -30,6 +30,33 @@ fn beyond() {
     sh("ip -n fw-b addr add 10.77.0.3/24 dev fw-b0 && ip -n fw-b addr add 10.88.0.1/32 dev lo");
     sh("ip -n fw-b route add 10.77.0.1/32 dev fw-b0 src 10.88.0.1");
     sh("ip -n fw-a route add 10.88.0.0/24 via 10.77.0.2");
+}
+
+/// As `ip route get`; RFC 1122 section 3.3.4.3, RFC 6724.
+#[test]
+fn opens_leave_from_the_address_that_the_kernel_would_take() {
+    let _lab = lab();
+    beyond();
+    for (at, last) in [("fw-a", 1), ("fw-b", 2)] {
+        sh(&format!("ip -n {at} addr add 172.16.7.{last}/24 dev {at}0"));
+        sh(&format!("ip -n {at} addr add 2001:db8:7::{last}/64 dev {at}0 nodad"));
+    }
+    sh("ip -n fw-b addr add 10.89.0.1/32 dev lo && ip -n fw-b addr add 2001:db8:99::1/128 dev lo");
+    sh("ip -n fw-a addr add 10.77.0.50/24 dev fw-a0");
+    sh("ip -n fw-a route add 10.89.0.0/24 via 10.77.0.2 src 10.77.0.50");
+    sh("ip -n fw-a -6 route add default via fd77::2");
+    let there = ["10.77.0.2", "172.16.7.2", "10.88.0.1", "10.89.0.1", "fd77::2", "2001:db8:7::2", "2001:db8:99::1"];
+    for to in there {
+        let route = sh(&format!("ip -n fw-a -o route get {to}"));
+        let expected = route.split_once(" src ").and_then(|(_, source)| source.split(' ').next()).unwrap();
+        let mut server = peer("fw-b", "whence", &[to, "8000"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(said.next().as_deref(), Some("listening"));
+        let to = if to.contains(':') { format!("[{to}]:8000") } else { format!("{to}:8000") };
+        let ping = good(fourwave("fw-a", &["ping", &to, "--count", "1", "--warmup", "0", "--interface", "fw-a0"]));
+        assert_eq!(said.next().as_deref(), Some(expected), "to {to}: {ping}");
+        server.wait().unwrap();
+    }
 }
 
 /// Nobody has this MAC address.

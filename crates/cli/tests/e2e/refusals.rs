@@ -46,6 +46,31 @@ fn each_mistake_is_named() {
     server.stop();
 }
 
+/// RFC 4862 section 5.4: fw-b has the second.
+#[test]
+fn an_address_that_is_tentative_is_waited_for_and_one_that_is_somebody_elses_is_named() {
+    let _lab = lab();
+    // In the lab addresses are there at once.
+    let dad = "net.ipv6.conf.fw-a0.accept_dad=1 net.ipv6.conf.fw-a0.dad_transmits=1";
+    assert!(common::sh(&format!("ip netns exec fw-a sysctl -q -w {dad}")).status.success());
+    for last in ["e", "2"] {
+        let added = common::sh(&format!("ip -n fw-a addr add fd77::{last}/64 dev fw-a0"));
+        assert!(added.status.success(), "{}", common::stderr(&added));
+    }
+    Server::start("echo --listen [fd77::e]:7").stop();
+    assert_says("--listen [fd77::2]:7", &["fd77::2", "fw-a0", "duplicate", "dadfailed"]);
+}
+
+/// The kernel lets an interface have one, and nobody on its link can.
+#[test]
+fn an_address_of_loopback_on_the_interface_is_left_to_the_kernel() {
+    let _lab = lab();
+    let added = common::sh("ip -n fw-a addr add 127.0.0.5/8 dev fw-a0");
+    assert!(added.status.success(), "{}", common::stderr(&added));
+    Server::echo().stop();
+    assert_says("--listen 127.0.0.5:7 --interface fw-a0", &["127.0.0.5 is not an address of fw-a0"]);
+}
+
 #[test]
 fn wrong_arguments_are_exit_code_2() {
     for args in [

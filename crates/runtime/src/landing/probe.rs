@@ -112,7 +112,7 @@ fn choose(
     likely: Option<IpAddr>,
 ) -> Option<Target> {
     let on_link = |a: &&LocalAddress, peer| {
-        let prefix = Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None };
+        let prefix = Route::new(a.ip, a.prefix_len, None);
         prefix.matches(peer)
     };
     let usable = known.filter(|(_, mac)| !mac.is_multicast() && *mac != MacAddr::default());

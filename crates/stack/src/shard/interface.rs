@@ -1,20 +1,19 @@
 //! What changes about the interface while the shard runs: routes, MTU, addresses, and what the kernel thinks of neighbours.
 
 use super::{ConnId, Env, FlowKey, Instant, IpAddr, MacAddr, Route, Routes, Shard};
+use crate::route::LEAST_MTU;
 use alloc::vec::Vec;
-
-/// The least MTU that is worked with: what every station takes (RFC 791 section 3.1).
-const LEAST_MTU: u16 = 576;
 
 impl Shard {
     /// The routes have changed: these take the place of all there were, but for the prefixes of owned addresses, which stay
     /// on the link. Of two with the same prefix the first counts.
     ///
-    /// Connections look their next hop up again when they have something to send. One without a route keeps trying, as on
-    /// Linux: its timers run, and its application hears of [`IcmpError::NetUnreachable`](tcp::IcmpError::NetUnreachable).
+    /// Connections look their next hop up again when they have something to send; a route's MTU is for those that are opened
+    /// from here on. One without a route keeps trying, as on Linux: its timers run, and its application hears of
+    /// [`IcmpError::NetUnreachable`](tcp::IcmpError::NetUnreachable).
     pub fn set_routes(&mut self, routes: Vec<Route>) {
         let owned = self.config.addresses.iter().filter(|a| a.owned);
-        let on_link = owned.map(|a| Route { prefix: a.ip, prefix_len: a.prefix_len, gateway: None });
+        let on_link = owned.map(|a| Route::new(a.ip, a.prefix_len, None));
         self.routes = Routes::new(on_link.chain(routes).collect());
         self.look_again();
     }
@@ -30,6 +29,12 @@ impl Shard {
         }
     }
 
+    /// Opens leave from these only where there is no other address (RFC 6724 section 5, rule 3: deprecated ones), unless they
+    /// are told to.
+    pub fn set_avoided(&mut self, avoided: Vec<IpAddr>) {
+        self.avoided = avoided;
+    }
+
     /// The interface has another MTU, bytes of IP packet; less than 576 is taken for that. New connections announce and send
     /// what it carries. The others send no more than that, beginning with what is in flight; if it carries more again they
     /// try, within what was agreed when they were opened.
@@ -39,8 +44,11 @@ impl Shard {
         for echo in self.replies.take_longer(mtu) {
             self.drop_reply(echo);
         }
-        let mss = |key: &FlowKey| mtu - if key.remote().is_ipv4() { 40 } else { 60 };
         for slot in 0..self.conns.slots() {
+            let mss = |key: &FlowKey| {
+                let remote = key.remote().ip();
+                self.routes.mtu(remote, mtu) - if remote.is_ipv4() { 40 } else { 60 }
+            };
             let Some((mss, entry)) = self.conns.with_link_mss(slot, mss) else { continue };
             let mut env = Env { now, config: &self.config.tcp, pool: &mut self.pool };
             entry.conn.set_link_mss(&mut env, mss);

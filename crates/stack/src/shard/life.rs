@@ -3,9 +3,10 @@
 use super::{App, ConnId, ConnectError, Entry, Env, Error, FlowKey, Instant, Io, NO_EPOCH, NO_VLAN, Refusal, Shard};
 use crate::{
     causes::ResetCause,
-    config::is_nobodys,
+    config::{LocalAddress, is_nobodys},
     ports::Use,
     reply::{Body, Reply},
+    source,
     table::Owner,
     time_wait::Record,
 };
@@ -15,10 +16,11 @@ use wheel::Duration;
 use wire::{MacAddr, SeqNum};
 
 impl Shard {
-    /// The most a connection between these families may send and announce: MTU less both headers.
+    /// The most a connection between these families may send and announce: the way's MTU less both headers.
     pub(super) fn start(&self, now: Instant, key: &FlowKey) -> Start {
         let (headers, default_peer_mss) = if key.remote().is_ipv4() { (40, 536) } else { (60, 1220) };
-        let mss = self.config.mtu.saturating_sub(headers).max(64);
+        let mtu = self.routes.mtu(key.remote().ip(), self.config.mtu);
+        let mss = mtu.saturating_sub(headers).max(64);
         let (iss, timestamp_offset) = self.isn.isn_and_offset(now, key);
         Start { iss, mss, default_peer_mss, timestamp_offset }
     }
@@ -29,7 +31,7 @@ impl Shard {
         remote.port() != 0 && !is_nobodys(ip) && self.address(ip).is_none() && !self.broadcasts(ip)
     }
 
-    /// Active OPEN, from `local` or, without one, from the first address of the peer's family (MUST-43, MUST-44).
+    /// Active OPEN, from `local` or, without one, from the address that suits the way to the peer (MUST-43, MUST-44).
     pub(crate) fn connect(
         &mut self,
         now: Instant,
@@ -39,16 +41,7 @@ impl Shard {
         if !self.can_be_peer(remote) {
             return Err(ConnectError::BadAddress);
         }
-        let present = |ip: &IpAddr| ip.is_ipv4() == remote.is_ipv4() && !self.absent.contains(ip);
-        let mut ours = self.config.addresses.iter().map(|a| a.ip).filter(present);
-        let local_ip = match local {
-            Some(local) => ours.find(|ip| *ip == local).ok_or(ConnectError::NotOurs)?,
-            None => ours.next().ok_or(ConnectError::NoRoute)?,
-        };
-        if !self.claims.usable(local_ip) {
-            return Err(ConnectError::Tentative);
-        }
-        self.routes.next_hop(remote.ip()).ok_or(ConnectError::NoRoute)?;
+        let local_ip = self.local_for(local, remote.ip())?;
         let (key, old) = self.choose_port(now, local_ip, remote).ok_or(ConnectError::NoPort)?;
         if self.own_connections() >= self.config.max_connections as usize {
             return Err(ConnectError::TooMany);
@@ -68,6 +61,19 @@ impl Shard {
         self.counters.connected += 1;
         self.mark(slot);
         Ok(self.id(slot))
+    }
+
+    /// The address that an open leaves from: `local`, or the one chosen.
+    fn local_for(&self, local: Option<IpAddr>, remote: IpAddr) -> Result<IpAddr, ConnectError> {
+        let present = |a: &&LocalAddress| a.ip.is_ipv4() == remote.is_ipv4() && !self.absent.contains(&a.ip);
+        let ours = self.config.addresses.iter().filter(present);
+        let candidates = ours.filter(|a| local.is_none_or(|local| a.ip == local));
+        let none = if local.is_some() { ConnectError::NotOurs } else { ConnectError::NoRoute };
+        candidates.clone().next().ok_or(none)?;
+        let usable = candidates.filter(|a| self.claims.usable(a.ip));
+        usable.clone().next().ok_or(ConnectError::Tentative)?;
+        let route = self.routes.find(remote).ok_or(ConnectError::NoRoute)?;
+        source::choose(usable, route, remote, &self.avoided).ok_or(ConnectError::NoRoute)
     }
 
     /// A source port that no connection to `remote` uses, rather one whose reply lands here. When none is free near where the
