@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::pace::Pace;
 use super::tally::Tally;
 use super::{CloseBy, Config};
-use crate::measure::{Latency, Results, Sending};
+use crate::measure::{Latency, Results, Sending, UnderWay};
 use crate::out;
 
 /// The document of `load --json`.
@@ -35,6 +35,8 @@ pub(super) struct Report {
     pipeline: usize,
     requests: u64,
     responses: u64,
+    /// Of those, behind the end of a closed loop's time: rates are without them.
+    responses_behind_end: u64,
     connects: u64,
     connect_errors: u64,
     no_port: u64,
@@ -57,6 +59,7 @@ pub(super) struct Report {
     /// Of an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     sending: Option<Sending>,
+    under_way: UnderWay,
     #[serde(flatten)]
     results: Results,
 }
@@ -65,6 +68,7 @@ impl Report {
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
     pub(super) fn of(config: &Config, tally: &Tally, results: Results) -> Self {
         let duration_s = tally.duration_s();
+        let rated = tally.rated();
         let rate = |count: u64| if duration_s > 0.0 { count as f64 / duration_s } else { 0.0 };
         let (open, think_ms) = match config.pace {
             Pace::Open { rate, gaps } => (Some((rate, gaps)), None),
@@ -83,6 +87,7 @@ impl Report {
             pipeline: config.pipeline,
             requests: tally.requests,
             responses: tally.responses,
+            responses_behind_end: tally.responses - rated.responses,
             connects: tally.connects,
             connect_errors: tally.connect_errors,
             no_port: tally.no_port,
@@ -94,12 +99,13 @@ impl Report {
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
             duration_s,
-            requests_per_s: rate(tally.responses),
-            connects_per_s: rate(tally.connects),
-            gbit_per_s: rate((tally.bytes_sent + tally.bytes_received) * 8) / 1e9,
+            requests_per_s: rate(rated.responses),
+            connects_per_s: rate(rated.connects),
+            gbit_per_s: rate(rated.bytes * 8) / 1e9,
             latency_ns: Latency::of(&tally.latency),
             connect_latency_ns: Latency::of(&tally.connect_latency),
             sending: open.map(|_| tally.sending.clone()),
+            under_way: tally.under_way,
             results,
         }
     }
@@ -120,6 +126,9 @@ impl Report {
                  it, or several (--address, --source, --ports)",
                 tally.no_port
             ));
+        }
+        if let Some(complaint) = self.under_way.complaint(tally.latency.max()) {
+            self.results.warn(complaint);
         }
         match self.sending.as_ref().and_then(|sending| sending.complaint()) {
             Some(complaint) => self.results.warn(complaint),
@@ -167,7 +176,11 @@ impl fmt::Display for Report {
             errors if errors.is_empty() => "no errors".to_owned(),
             errors => errors.join(", "),
         };
-        writeln!(f, "  {} responses in {:.2} s, {errors}", self.responses, self.duration_s)?;
+        let behind = match self.responses_behind_end {
+            0 => String::new(),
+            behind => format!(" ({behind} of them behind the end)"),
+        };
+        writeln!(f, "  {} responses in {:.2} s{behind}, {errors}", self.responses, self.duration_s)?;
         writeln!(
             f,
             "  {:.0} requests/s, {:.0} connections/s, {:.3} Gbit/s",

@@ -30,6 +30,7 @@ mod schedule;
 mod seconds;
 mod sending;
 mod turning;
+mod under_way;
 
 use hdrhistogram::Histogram;
 
@@ -45,6 +46,7 @@ pub(crate) use results::{Results, Run, encoded, warn_of_all};
 pub(crate) use schedule::{Schedule, Turns};
 pub(crate) use seconds::{Second, Seconds};
 pub(crate) use sending::Sending;
+pub(crate) use under_way::UnderWay;
 
 /// What is shown while it measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
