@@ -386,6 +386,7 @@ fn a_load_that_came_to_nothing_is_a_failure_behind_its_report() {
 }
 
 const YES: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
+const NONSENSE: &[u8] = b"SSH-2.0-nobody\r\n\r\n";
 
 /// Requests on a connection that come one behind the other.
 fn requests(mut stream: &TcpStream) -> impl Iterator<Item = ()> + '_ {
@@ -503,4 +504,58 @@ fn ctrl_c_within_a_stall_says_what_waits_and_for_how_long() {
         assert!(report["under_way"]["longest_ns"].as_u64().unwrap() >= 2_000_000_000, "{report:#}");
         assert!(warns(&report, "2 without an answer") && said.contains("2 without an answer"), "{said}");
     }
+}
+
+/// Whatever the server does, each of so many requests comes to an end, and so does the run.
+#[test]
+fn requests_that_fail_count_towards_how_many_there_are_to_be() {
+    let malformed = threads(usize::MAX, |_, mut stream| {
+        requests(&stream).next();
+        let _ = stream.write_all(NONSENSE);
+    });
+    let cut_off = threads(usize::MAX, |_, stream| {
+        requests(&stream).next();
+    });
+    let silent = threads(usize::MAX, |_, stream| requests(&stream).for_each(drop));
+    // Once it is there nobody listens any more.
+    let absent = || {
+        threads(1, |_, mut stream| {
+            requests(&stream).next();
+            let _ = stream.write_all(YES);
+        })
+    };
+    for (target, flags, counted, responses) in [
+        (malformed, "--timeout-s 60", "malformed", 0),
+        (cut_off, "--timeout-s 60", "cut_off", 0),
+        (silent, "--timeout-s 0.2", "timeouts", 0),
+        (absent(), "--timeout-s 60", "connect_errors", 1),
+        (absent(), "--timeout-s 60 --rate 100", "connect_errors", 1),
+    ] {
+        let (code, report, said) = ended(load_http(target, &format!("--connections 1 --requests 20 {flags}")));
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(report["responses"], responses, "{report:#}");
+        assert!(report[counted].as_u64().unwrap() >= 18, "{counted}: {report:#}");
+        assert!(said.contains(if responses == 0 { "has answered nothing" } else { "failed, and 1 " }), "{said}");
+    }
+}
+
+/// Each connection is lost behind one response: that is no quiet success. What there are more of than responses is none at all.
+#[test]
+fn many_failures_are_a_warning_and_more_than_responses_a_failure() {
+    let every_other = threads(usize::MAX, |_, mut stream| {
+        for (number, ()) in requests(&stream.try_clone().unwrap()).enumerate() {
+            let _ = stream.write_all(if number == 0 { YES } else { NONSENSE });
+        }
+    });
+    let (code, report, said) = ended(load_http(every_other, "--connections 1 --requests 40"));
+    assert_eq!((code, &report["responses"], &report["malformed"]), (Some(0), &20.into(), &20.into()), "{said}");
+    assert!(warns(&report, "20 malformed") && said.contains("20 malformed"), "{said}");
+
+    let first_alone = threads(usize::MAX, |number, mut stream| {
+        requests(&stream).next();
+        let _ = stream.write_all(if number == 0 { YES } else { NONSENSE });
+    });
+    let (code, report, said) = ended(load_http(first_alone, "--close client --connections 1 --requests 40"));
+    assert_eq!((code, &report["responses"], &report["malformed"]), (Some(1), &1.into(), &39.into()), "{said}");
+    assert!(said.contains("39 requests") && said.contains("failed, and 1 "), "{said}");
 }

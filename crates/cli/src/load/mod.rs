@@ -65,7 +65,8 @@ pub(crate) struct Config {
     /// Over which connections are opened before the warm-up, and closed behind the end; evenly.
     pub(crate) ramp_up: Duration,
     pub(crate) ramp_down: Duration,
-    /// Ends after so many responses, or after the duration, whichever comes first. One of them is given.
+    /// Ends after so many requests that were answered or failed, or after the duration, whichever comes first. One of them is
+    /// given.
     pub(crate) requests: Option<u64>,
     pub(crate) duration: Option<Duration>,
     /// Time before measuring starts.

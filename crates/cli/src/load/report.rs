@@ -10,6 +10,9 @@ use super::{CloseBy, Config};
 use crate::measure::{Latency, Results, Sending, UnderWay};
 use crate::out;
 
+/// One in so many requests may come to nothing without a word.
+const FEW: u64 = 100;
+
 /// The document of `load --json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -127,6 +130,14 @@ impl Report {
                 tally.no_port
             ));
         }
+        let failures = tally.failures();
+        if failures * FEW > tally.responses {
+            let names = self.failures().join(", ");
+            self.results.warn(format!(
+                "more than one in a hundred came to nothing ({names}): the times are of the {} that were answered",
+                tally.responses
+            ));
+        }
         if let Some(complaint) = self.under_way.complaint(tally.latency.max()) {
             self.results.warn(complaint);
         }
@@ -149,19 +160,27 @@ impl Report {
         }
     }
 
-    /// What went wrong, by its name.
-    fn errors(&self) -> Vec<String> {
-        let all = [
+    /// What came to nothing, by its name.
+    fn failures(&self) -> Vec<String> {
+        named(&[
             ("connect errors", self.connect_errors - self.no_port),
-            ("times no local port", self.no_port),
             ("time-outs", self.timeouts),
             ("resets", self.resets),
             ("cut off", self.cut_off),
             ("malformed", self.malformed),
-            ("unexpected", self.unexpected),
-        ];
-        all.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
+        ])
     }
+
+    /// What went wrong, by its name.
+    fn errors(&self) -> Vec<String> {
+        let others = named(&[("times no local port", self.no_port), ("unexpected", self.unexpected)]);
+        self.failures().into_iter().chain(others).collect()
+    }
+}
+
+/// Those there are any of.
+fn named(counts: &[(&str, u64)]) -> Vec<String> {
+    counts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
 }
 
 impl fmt::Display for Report {

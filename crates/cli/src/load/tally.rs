@@ -133,8 +133,19 @@ impl Tally {
                     "none of the {all} responses of {target} was what it was to be: see what it answers, with curl -v or nc"
                 )
             }
+            all if self.failures() > all => {
+                let failures = self.failures();
+                bail!(
+                    "with {target} {failures} requests or connections failed, and {all} came to a response: see the counters above"
+                )
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Requests that came to nothing, and connections: but for want of a port, which is waited for.
+    pub(super) const fn failures(&self) -> u64 {
+        self.connect_errors - self.no_port + self.timeouts + self.resets + self.cut_off + self.malformed
     }
 
     /// What rates are of: all of it, but for what came behind the end of a closed loop's time.

@@ -99,7 +99,15 @@ impl<P: Protocol> Load<P> {
         }
         // An open loop has it once its schedule is over.
         let most = self.config.requests.filter(|_| self.open.is_none());
-        self.tally.began.is_some() && most.is_some_and(|most| self.tally.responses >= most)
+        let done = self.tally.responses + self.tally.failures();
+        self.tally.began.is_some() && most.is_some_and(|most| done >= most)
+    }
+
+    /// What fails counts towards the requests there are to be: a server that answers none would be asked for ever.
+    pub(super) fn has_enough(&self) -> bool {
+        let (tally, most) = (&self.tally, self.config.requests);
+        let failed = tally.began.is_some() && tally.failures() > 0;
+        failed && most.is_some_and(|most| tally.responses + tally.failures() >= most)
     }
 
     /// So many that were under way are answered, or lost.

@@ -243,6 +243,9 @@ impl<P: Protocol> Load<P> {
         if self.open.is_none() && self.config.duration.is_some_and(|time| now >= from + time.into()) {
             self.ask_no_more(now);
         }
+        if self.has_enough() {
+            self.finish(io);
+        }
     }
 }
 
