@@ -506,6 +506,65 @@ fn ctrl_c_within_a_stall_says_what_waits_and_for_how_long() {
     }
 }
 
+#[test]
+fn a_ping_that_is_interrupted_within_a_stall_says_for_how_long_it_has_waited() {
+    let (target, stalls) = stalling(5, <[u8]>::to_vec);
+    let target = target.to_string();
+    let args = ["ping", &target, "--stack", "kernel", "--seconds", "600", "--warmup", "0", "--json"];
+    let (report, said) = interrupted(fourwave(&args), &stalls, 1);
+    assert_eq!((&report["count"], &report["under_way"]["count"]), (&5.into(), &1.into()), "{report:#}");
+    assert!(report["under_way"]["longest_ns"].as_u64().unwrap() >= 2_000_000_000, "{report:#}");
+    assert!(report["duration_s"].as_f64().unwrap() >= 2.0, "{report:#}");
+    assert!(warns(&report, "1 without an answer") && said.contains("1 without an answer"), "{said}");
+}
+
+#[test]
+fn an_open_loop_that_is_not_answered_says_so() {
+    let (target, stalls) = stalling(5, <[u8]>::to_vec);
+    let target = target.to_string();
+    let args = ["ping", &target, "--stack", "kernel", "--rate", "50", "--seconds", "600", "--warmup", "0", "--json"];
+    let (report, said) = interrupted(fourwave(&args), &stalls, 1);
+    let [sent, unanswered] = ["sent", "unanswered"].map(|key| report["sending"][key].as_u64().unwrap());
+    assert!(unanswered * 100 > sent && sent == 5 + unanswered, "{report:#}");
+    let words = format!("{unanswered} of {sent} messages were not answered");
+    assert!(warns(&report, &words) && said.contains(&words), "{said}");
+}
+
+/// Ten messages stand for ten intervals of a tenth of a second: they take a second, whenever the last of them is answered.
+#[test]
+fn an_open_loop_is_never_faster_than_its_schedule() {
+    let (_server, address) = server("echo", "epoll");
+    let output = ping(address, "--rate 10 --seconds 1");
+    let report = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(report["count"], 10, "{report}");
+    assert!(
+        report["duration_s"].as_f64().unwrap() >= 1.0 && report["rate_per_s"].as_f64().unwrap() <= 10.0,
+        "{report}"
+    );
+}
+
+#[test]
+fn a_ping_that_ends_within_its_warm_up_has_no_times() {
+    for json_flag in [&["--json"][..], &[]] {
+        let (address, echoed) = counting_echo();
+        let target = address.to_string();
+        let args = ["ping", &target, "--stack", "kernel", "--seconds", "600", "--warmup", "1000000000"];
+        let mut ping = Background::start(fourwave(&[&args, json_flag].concat()));
+        for _ in 0..10 {
+            echoed.recv_timeout(SOON).expect("ten messages, one after another");
+        }
+        ping.signal(Signal::INT);
+        let (code, stdout, said) = ping.end(SOON);
+        assert_eq!(code, Some(0), "{said}");
+        let words = "it ended before measuring began: nothing was measured";
+        assert!(said.contains(words), "{said}");
+        match json_flag {
+            [] => assert!(stdout.contains("0 round trips") && !stdout.contains("p50"), "{stdout}"),
+            _ => assert!(warns(&json(&stdout), words), "{stdout}"),
+        }
+    }
+}
+
 /// Whatever the server does, each of so many requests comes to an end, and so does the run.
 #[test]
 fn requests_that_fail_count_towards_how_many_there_are_to_be() {

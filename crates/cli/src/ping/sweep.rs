@@ -63,6 +63,12 @@ pub(super) fn print(
             (Some(Swept::Size), _) => format!("with {} bytes ", report.message_bytes),
             _ => String::new(),
         };
+        if report.is_unmeasured() {
+            report.results.warn(format!("{place}it ended before measuring began: nothing was measured"));
+        }
+        if let Some(complaint) = report.under_way.complaint(report.latency_ns.max) {
+            report.results.warn(format!("{place}{complaint}"));
+        }
         match report.sending.as_ref().and_then(|sending| sending.complaint()) {
             Some(complaint) => report.results.warn(format!("{place}{complaint}")),
             None => report.results.complain(&place),
