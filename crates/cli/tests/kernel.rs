@@ -618,3 +618,27 @@ fn many_failures_are_a_warning_and_more_than_responses_a_failure() {
     assert_eq!((code, &report["responses"], &report["malformed"]), (Some(1), &1.into(), &39.into()), "{said}");
     assert!(said.contains("39 requests") && said.contains("failed, and 1 "), "{said}");
 }
+
+/// Four files on a disk that is full.
+#[test]
+fn each_file_that_cannot_be_written_is_named() {
+    let (_server, address) = server("echo", "epoll");
+    let folder = common::temporary("full");
+    std::fs::create_dir_all(&folder).unwrap();
+    let flags = ["--hgrm", "--hlog", "--csv", "--report"];
+    let target = address.to_string();
+    let files: Vec<_> = flags.iter().map(|flag| folder.join(&flag[2..]).to_str().unwrap().to_owned()).collect();
+    files.iter().for_each(|file| std::os::unix::fs::symlink("/dev/full", file).unwrap());
+    for command in [&["ping", &target, "--count", "10"][..], &["load", "tcp", &target, "--requests", "10"]] {
+        let mut command = fourwave(command);
+        let files = flags.iter().zip(&files).flat_map(|(flag, file)| [*flag, file]);
+        let output = command.args(files).args(["--stack", "kernel", "--warmup", "0", "--json"]).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for flag in flags {
+            assert!(said.contains(&format!("{flag}: can't be written")), "{flag}: {said}");
+        }
+        json(&String::from_utf8(output.stdout).unwrap());
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -172,17 +172,19 @@ fn ask<P: Protocol>(
     report.warn(&tally, config.close, run.complaints());
     let told = tell(config, command, page, &report);
     let good = if stop.requested() { Ok(()) } else { tally.verdict(config.target) };
-    result.and(distribution).and(written).and(told).and(good)
+    measure::all([result, distribution, written, told, good])
 }
 
 /// Prints a report, and writes its page if there is to be one: into a file that was opened before it all began.
 fn tell<R: Display + Serialize>(config: &Config, command: &str, page: Option<File>, report: &R) -> anyhow::Result<()> {
-    if config.json {
-        out::json(report)?;
+    let told = if config.json {
+        out::json(report)
     } else {
         out::result(&report.to_string());
-    }
-    page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), report))
+        Ok(())
+    };
+    let shown = page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), report));
+    measure::all([told, shown])
 }
 
 #[cfg(test)]

@@ -85,18 +85,25 @@ pub(super) fn print(
         swept: swept.name(),
         sweep: &reports,
     });
-    match (config.swept, &document) {
-        (_, Some(document)) if config.json => out::json(document)?,
-        (Some(swept), _) => out::result(&Table { swept, reports: &reports }.to_string()),
-        (None, _) if config.json => out::json(first)?,
-        (None, _) => out::result(&first.to_string()),
-    }
+    let told = match (config.swept, &document) {
+        (_, Some(document)) if config.json => out::json(document),
+        (Some(swept), _) => {
+            out::result(&Table { swept, reports: &reports }.to_string());
+            Ok(())
+        }
+        (None, _) if config.json => out::json(first),
+        (None, _) => {
+            out::result(&first.to_string());
+            Ok(())
+        }
+    };
     let name = format!("ping {}", first.target);
-    match (page, document) {
+    let shown = match (page, document) {
         (Some(page), Some(document)) => report::write_page(page, &name, &document),
         (Some(page), None) => report::write_page(page, &name, first),
         (None, _) => Ok(()),
-    }
+    };
+    measure::all([told, shown])
 }
 
 /// Those that measured anything; if none did, the first says so: who asks for a document gets one.
