@@ -4,12 +4,14 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use common::{Background, LabTurn, SOON, in_namespace, json, ok, stderr};
 use rustix::process::Signal;
+use serde_json::Value;
 
 const PING_KEYS: [&str; 9] =
     ["stack", "mode", "connections", "message_bytes", "count", "errors", "duration_s", "latency_ns", "rate_per_s"];
@@ -226,19 +228,19 @@ fn a_fast_chargen_reader_leaves_room_for_others() {
 }
 
 /// A server in this process for so many connections, each on a thread of its own: its address.
-fn threads(connections: usize, serve: fn(usize, TcpStream)) -> SocketAddr {
+fn threads(connections: usize, serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, serve) = (listener.local_addr().unwrap(), Arc::new(serve));
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().take(connections).enumerate() {
-            let stream = stream.unwrap();
+            let (stream, serve) = (stream.unwrap(), Arc::clone(&serve));
             std::thread::spawn(move || serve(number, stream));
         }
     });
     address
 }
 
-fn ping(target: SocketAddr, flags: &str) -> std::process::Output {
+fn ping(target: SocketAddr, flags: &str) -> Output {
     let target = target.to_string();
     let mut args = vec!["ping", &target, "--stack", "kernel", "--warmup", "0", "--json"];
     args.extend(flags.split(' '));
@@ -314,7 +316,7 @@ fn its_connections_are_listed() {
     stream.write_all(b"hello").unwrap();
     stream.read_exact(&mut [0; 5]).unwrap();
     let rows = json(&ok(&["ss", "--json", "--pid", &server.pid().to_string()]));
-    let row = |row: &serde_json::Value| (row["local"].clone(), row["remote"].clone(), row["state"].clone());
+    let row = |row: &Value| (row["local"].clone(), row["remote"].clone(), row["state"].clone());
     let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
     let remote = stream.local_addr().unwrap().to_string();
     assert_eq!(rows, [(address.to_string().into(), remote.into(), "ESTABLISHED".into())]);
@@ -381,4 +383,262 @@ fn a_load_that_came_to_nothing_is_a_failure_behind_its_report() {
     let (code, said, report) = load(resetting(5), flags);
     assert_eq!((code, &report["lasted"]), (Some(1), &0.into()), "{said}");
     assert!(said.contains("none of the 5 connections"), "{said}");
+}
+
+const YES: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
+const NONSENSE: &[u8] = b"SSH-2.0-nobody\r\n\r\n";
+
+/// Requests on a connection that come one behind the other.
+fn requests(mut stream: &TcpStream) -> impl Iterator<Item = ()> + '_ {
+    let mut request = [0; 4096];
+    std::iter::from_fn(move || stream.read(&mut request).is_ok_and(|bytes| bytes > 0).then_some(()))
+}
+
+/// Of HTTP, in a closed loop unless a rate is given.
+fn load_http(target: SocketAddr, flags: &str) -> Command {
+    let url = format!("http://{target}/");
+    let mut command = fourwave(&["load", "http", &url, "--stack", "kernel", "--warmup", "0", "--json"]);
+    command.args(flags.split(' '));
+    command
+}
+
+/// Runs it to an end that must come soon: exit code, report, and what it said.
+fn ended(command: Command) -> (Option<i32>, Value, String) {
+    let (code, stdout, said) = Background::start(command).end(SOON);
+    (code, json(&stdout), said)
+}
+
+fn warns(report: &Value, words: &str) -> bool {
+    report["warnings"].as_array().unwrap().iter().any(|warning| warning.as_str().unwrap().contains(words))
+}
+
+/// A server stalls for so long.
+const STALL: Duration = Duration::from_secs(4);
+/// Until it is interrupted: longer than anything takes before it stalls, for else the stall would not be told of.
+const WHILE: Duration = Duration::from_secs(2);
+
+/// Five requests of each of two connections are answered, and then one of each, two seconds behind the end.
+#[test]
+fn a_stall_that_outlasts_a_closed_loop_is_a_sample_of_each_connection() {
+    let kept = || {
+        threads(2, |_, mut stream| {
+            for (number, ()) in requests(&stream.try_clone().unwrap()).enumerate() {
+                std::thread::sleep(if number == 5 { STALL } else { Duration::ZERO });
+                stream.write_all(YES).unwrap();
+            }
+        })
+    };
+    let closed = || {
+        threads(12, |number, mut stream| {
+            requests(&stream).next();
+            std::thread::sleep(if number >= 10 { STALL } else { Duration::ZERO });
+            stream.write_all(YES).unwrap();
+        })
+    };
+    for (target, flags) in [(kept(), ""), (closed(), " --close client"), (closed(), " --close server")] {
+        let flags = format!("--connections 2 --seconds 2 --timeout-s 60{flags}");
+        let (code, report, said) = ended(load_http(target, &flags));
+        assert_eq!(code, Some(0), "{said}");
+        let counts = ["responses", "responses_behind_end", "timeouts"].map(|key| report[key].as_u64());
+        assert_eq!(counts, [Some(12), Some(2), Some(0)], "{flags}: {report:#}");
+        // To three figures.
+        assert!(report["latency_ns"]["max"].as_u64().unwrap() >= 3_990_000_000, "{flags}: {report:#}");
+        // Rates are of the two seconds: what came behind them raises none, and their time lowers none.
+        let [time, rate] = ["duration_s", "requests_per_s"].map(|key| report[key].as_f64().unwrap());
+        assert!(time >= 2.0 && (rate * time - 10.0).abs() < 1e-6, "{flags}: {report:#}");
+    }
+}
+
+#[test]
+fn who_is_never_answered_behind_the_end_has_timed_out() {
+    let target = threads(2, |_, mut stream| {
+        for (number, ()) in requests(&stream.try_clone().unwrap()).enumerate() {
+            if number < 5 {
+                stream.write_all(&[b'x'; 64]).unwrap();
+            }
+        }
+    });
+    let flags = "--stack kernel --json --warmup 0 --response-bytes 64 --connections 2 --seconds 2 --timeout-s 3";
+    let line = format!("load tcp {target} {flags}");
+    let (code, report, said) = ended(fourwave(&line.split(' ').collect::<Vec<_>>()));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&report["responses"], &report["timeouts"]), (&10.into(), &2.into()), "{report:#}");
+}
+
+/// Stalls on each connection behind so many messages, and tells of it; `answer`s the others.
+fn stalling(after: usize, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> (SocketAddr, Receiver<()>) {
+    let (stalled, stalls) = mpsc::channel();
+    let address = threads(usize::MAX, move |_, mut stream| {
+        let mut message = [0; 4096];
+        let mut number = 0;
+        while let Ok(bytes @ 1..) = stream.read(&mut message) {
+            number += 1;
+            if number > after {
+                let _ = stalled.send(());
+            } else if stream.write_all(&answer(&message[..bytes])).is_err() {
+                break;
+            }
+        }
+    });
+    (address, stalls)
+}
+
+/// Interrupted when so many have stalled for a while.
+fn interrupted(command: Command, stalls: &Receiver<()>, count: usize) -> (Value, String) {
+    let mut measured = Background::start(command);
+    (0..count).for_each(|_| stalls.recv_timeout(SOON).expect("it stalls"));
+    std::thread::sleep(WHILE);
+    measured.signal(Signal::INT);
+    let (code, stdout, said) = measured.end(SOON);
+    assert_eq!(code, Some(0), "{said}");
+    (json(&stdout), said)
+}
+
+/// Also while it waits for what is under way at the end of its time.
+#[test]
+fn ctrl_c_within_a_stall_says_what_waits_and_for_how_long() {
+    for flags in ["--seconds 600", "--seconds 1 --timeout-s 600"] {
+        let (target, stalls) = stalling(5, |_| YES.to_vec());
+        let (report, said) = interrupted(load_http(target, &format!("--connections 2 {flags}")), &stalls, 2);
+        assert_eq!((&report["responses"], &report["under_way"]["count"]), (&10.into(), &2.into()), "{report:#}");
+        assert!(report["under_way"]["longest_ns"].as_u64().unwrap() >= 2_000_000_000, "{report:#}");
+        assert!(warns(&report, "2 without an answer") && said.contains("2 without an answer"), "{said}");
+    }
+}
+
+#[test]
+fn a_ping_that_is_interrupted_within_a_stall_says_for_how_long_it_has_waited() {
+    let (target, stalls) = stalling(5, <[u8]>::to_vec);
+    let target = target.to_string();
+    let args = ["ping", &target, "--stack", "kernel", "--seconds", "600", "--warmup", "0", "--json"];
+    let (report, said) = interrupted(fourwave(&args), &stalls, 1);
+    assert_eq!((&report["count"], &report["under_way"]["count"]), (&5.into(), &1.into()), "{report:#}");
+    assert!(report["under_way"]["longest_ns"].as_u64().unwrap() >= 2_000_000_000, "{report:#}");
+    assert!(report["duration_s"].as_f64().unwrap() >= 2.0, "{report:#}");
+    assert!(warns(&report, "1 without an answer") && said.contains("1 without an answer"), "{said}");
+}
+
+#[test]
+fn an_open_loop_that_is_not_answered_says_so() {
+    let (target, stalls) = stalling(5, <[u8]>::to_vec);
+    let target = target.to_string();
+    let args = ["ping", &target, "--stack", "kernel", "--rate", "50", "--seconds", "600", "--warmup", "0", "--json"];
+    let (report, said) = interrupted(fourwave(&args), &stalls, 1);
+    let [sent, unanswered] = ["sent", "unanswered"].map(|key| report["sending"][key].as_u64().unwrap());
+    assert!(unanswered * 100 > sent && sent == 5 + unanswered, "{report:#}");
+    let words = format!("{unanswered} of {sent} messages were not answered");
+    assert!(warns(&report, &words) && said.contains(&words), "{said}");
+}
+
+/// Ten messages stand for ten intervals of a tenth of a second: they take a second, whenever the last of them is answered.
+#[test]
+fn an_open_loop_is_never_faster_than_its_schedule() {
+    let (_server, address) = server("echo", "epoll");
+    let output = ping(address, "--rate 10 --seconds 1");
+    let report = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(report["count"], 10, "{report}");
+    assert!(
+        report["duration_s"].as_f64().unwrap() >= 1.0 && report["rate_per_s"].as_f64().unwrap() <= 10.0,
+        "{report}"
+    );
+}
+
+#[test]
+fn a_ping_that_ends_within_its_warm_up_has_no_times() {
+    for json_flag in [&["--json"][..], &[]] {
+        let (address, echoed) = counting_echo();
+        let target = address.to_string();
+        let args = ["ping", &target, "--stack", "kernel", "--seconds", "600", "--warmup", "1000000000"];
+        let mut ping = Background::start(fourwave(&[&args, json_flag].concat()));
+        for _ in 0..10 {
+            echoed.recv_timeout(SOON).expect("ten messages, one after another");
+        }
+        ping.signal(Signal::INT);
+        let (code, stdout, said) = ping.end(SOON);
+        assert_eq!(code, Some(0), "{said}");
+        let words = "it ended before measuring began: nothing was measured";
+        assert!(said.contains(words), "{said}");
+        match json_flag {
+            [] => assert!(stdout.contains("0 round trips") && !stdout.contains("p50"), "{stdout}"),
+            _ => assert!(warns(&json(&stdout), words), "{stdout}"),
+        }
+    }
+}
+
+/// Whatever the server does, each of so many requests comes to an end, and so does the run.
+#[test]
+fn requests_that_fail_count_towards_how_many_there_are_to_be() {
+    let malformed = threads(usize::MAX, |_, mut stream| {
+        requests(&stream).next();
+        let _ = stream.write_all(NONSENSE);
+    });
+    let cut_off = threads(usize::MAX, |_, stream| {
+        requests(&stream).next();
+    });
+    let silent = threads(usize::MAX, |_, stream| requests(&stream).for_each(drop));
+    // Once it is there nobody listens any more.
+    let absent = || {
+        threads(1, |_, mut stream| {
+            requests(&stream).next();
+            let _ = stream.write_all(YES);
+        })
+    };
+    for (target, flags, counted, responses) in [
+        (malformed, "--timeout-s 60", "malformed", 0),
+        (cut_off, "--timeout-s 60", "cut_off", 0),
+        (silent, "--timeout-s 0.2", "timeouts", 0),
+        (absent(), "--timeout-s 60", "connect_errors", 1),
+        (absent(), "--timeout-s 60 --rate 100", "connect_errors", 1),
+    ] {
+        let (code, report, said) = ended(load_http(target, &format!("--connections 1 --requests 20 {flags}")));
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(report["responses"], responses, "{report:#}");
+        assert!(report[counted].as_u64().unwrap() >= 18, "{counted}: {report:#}");
+        assert!(said.contains(if responses == 0 { "has answered nothing" } else { "failed, and 1 " }), "{said}");
+    }
+}
+
+/// Each connection is lost behind one response: that is no quiet success. What there are more of than responses is none at all.
+#[test]
+fn many_failures_are_a_warning_and_more_than_responses_a_failure() {
+    let every_other = threads(usize::MAX, |_, mut stream| {
+        for (number, ()) in requests(&stream.try_clone().unwrap()).enumerate() {
+            let _ = stream.write_all(if number == 0 { YES } else { NONSENSE });
+        }
+    });
+    let (code, report, said) = ended(load_http(every_other, "--connections 1 --requests 40"));
+    assert_eq!((code, &report["responses"], &report["malformed"]), (Some(0), &20.into(), &20.into()), "{said}");
+    assert!(warns(&report, "20 malformed") && said.contains("20 malformed"), "{said}");
+
+    let first_alone = threads(usize::MAX, |number, mut stream| {
+        requests(&stream).next();
+        let _ = stream.write_all(if number == 0 { YES } else { NONSENSE });
+    });
+    let (code, report, said) = ended(load_http(first_alone, "--close client --connections 1 --requests 40"));
+    assert_eq!((code, &report["responses"], &report["malformed"]), (Some(1), &1.into(), &39.into()), "{said}");
+    assert!(said.contains("39 requests") && said.contains("failed, and 1 "), "{said}");
+}
+
+/// Four files on a disk that is full.
+#[test]
+fn each_file_that_cannot_be_written_is_named() {
+    let (_server, address) = server("echo", "epoll");
+    let folder = common::temporary("full");
+    std::fs::create_dir_all(&folder).unwrap();
+    let flags = ["--hgrm", "--hlog", "--csv", "--report"];
+    let target = address.to_string();
+    let files: Vec<_> = flags.iter().map(|flag| folder.join(&flag[2..]).to_str().unwrap().to_owned()).collect();
+    files.iter().for_each(|file| std::os::unix::fs::symlink("/dev/full", file).unwrap());
+    for command in [&["ping", &target, "--count", "10"][..], &["load", "tcp", &target, "--requests", "10"]] {
+        let mut command = fourwave(command);
+        let files = flags.iter().zip(&files).flat_map(|(flag, file)| [*flag, file]);
+        let output = command.args(files).args(["--stack", "kernel", "--warmup", "0", "--json"]).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for flag in flags {
+            assert!(said.contains(&format!("{flag}: can't be written")), "{flag}: {said}");
+        }
+        json(&String::from_utf8(output.stdout).unwrap());
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -15,6 +15,8 @@ use crate::load::{CloseBy, Config, Kind};
 /// What [`PacingArgs`] says of these has the other modes of `load tcp` in it.
 const CONNECTIONS: &str = "Connections, all the time; with --close at the most, 1 to 10000000 [default: 16]";
 const WARMUP: &str = "Seconds before measuring starts, 0 to 3600 [default: 0.5]";
+/// Fields that say how long a request is.
+const FRAMING: [&str; 2] = ["Content-Length", "Transfer-Encoding"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -139,6 +141,13 @@ impl HttpArgs {
         }
         for field in &self.header {
             let name = field.split_once(':').map(|(name, _)| name).filter(|name| token(name));
+            // The body that is sent says it, and its end is where another request begins.
+            if let Some(framing) = name.filter(|name| FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name)))
+            {
+                return Err(UsageError(format!(
+                    "--header {framing} can't be given: it is made of --body, so that a request ends where it says it does"
+                )));
+            }
             if name.is_none() || field.contains(['\r', '\n', '\0']) {
                 return Err(UsageError(format!(
                     "--header {field:?} is no header field: one line, such as 'Accept: */*'"
@@ -150,7 +159,7 @@ impl HttpArgs {
             head += "Connection: close\r\n";
         }
         // Of methods that give it a meaning a length is to be sent even if there is none, RFC 9110 section 8.6.
-        if !given("Content-Length") && (!self.body.is_empty() || matches!(&method[..], "POST" | "PUT" | "PATCH")) {
+        if !self.body.is_empty() || matches!(&method[..], "POST" | "PUT" | "PATCH") {
             head += &format!("Content-Length: {}\r\n", self.body.len());
         }
         Ok(Request {
@@ -236,6 +245,8 @@ mod tests {
             ("--hgrm /tmp/x --hlog /tmp/x", "--hgrm and --hlog can't both write to /tmp/x"),
             ("--stack raw", "--stack raw has no connections"),
             ("--method G:T", "--method"),
+            ("--header Content-Length:5", "--header Content-Length can't be given"),
+            ("--header transfer-encoding:chunked --body x", "--header transfer-encoding can't be given"),
             ("http://10.77.0.2/", "10.77.0.2 is another host than 10.77.0.1"),
             ("--source 10.77.0.8,x", "`x` is no IP address"),
             ("--source 10.77.0.9-10.77.0.8", "backwards"),

@@ -62,7 +62,7 @@ pub(super) struct PacingArgs {
     #[arg(long, value_name = "FROM-TO", value_parser = parse_ports)]
     ports: Option<RangeInclusive<u16>>,
 
-    /// Stop after so many responses
+    /// Stop after so many requests that were answered, or failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) requests: Option<u64>,
 

@@ -100,9 +100,12 @@ fn same_host(one: &str, other: &str) -> bool {
 /// Host with its port, and path with its query, of a URL.
 fn split(url: &str) -> Result<(&str, &str), UsageError> {
     let wrong = |why: &str| UsageError(format!("{url:?}: {why}, such as http://10.77.0.1:8080/index.html"));
+    // In whatever case, RFC 3986 section 3.1.
     let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(wrong("there is no TLS here: a URL of HTTP is needed")),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+            return Err(wrong("there is no TLS here: a URL of HTTP is needed"));
+        }
         _ => return Err(wrong("a URL of HTTP is needed")),
     };
     let rest = rest.split('#').next().unwrap_or_default();
@@ -135,6 +138,8 @@ mod tests {
     fn a_url_is_host_and_path() {
         assert_eq!(split("http://10.0.0.1").unwrap(), ("10.0.0.1", "/"));
         assert_eq!(split("http://a:81/b?c=d#e").unwrap(), ("a:81", "/b?c=d"));
+        assert_eq!(split("HTTP://a/B").unwrap(), ("a", "/B"));
+        assert!(split("HTTPS://a/").unwrap_err().to_string().contains("no TLS"));
         assert_eq!(split("http://[fd77::1]:81/").unwrap(), ("[fd77::1]:81", "/"));
         for wrong in
             ["10.0.0.1", "https://a/", "ftp://a/", "http://", "http:///", "http://a b/", "http://a@b/", "http://a?b"]

@@ -65,7 +65,8 @@ pub(crate) struct Config {
     /// Over which connections are opened before the warm-up, and closed behind the end; evenly.
     pub(crate) ramp_up: Duration,
     pub(crate) ramp_down: Duration,
-    /// Ends after so many responses, or after the duration, whichever comes first. One of them is given.
+    /// Ends after so many requests that were answered or failed, or after the duration, whichever comes first. One of them is
+    /// given.
     pub(crate) requests: Option<u64>,
     pub(crate) duration: Option<Duration>,
     /// Time before measuring starts.
@@ -171,17 +172,19 @@ fn ask<P: Protocol>(
     report.warn(&tally, config.close, run.complaints());
     let told = tell(config, command, page, &report);
     let good = if stop.requested() { Ok(()) } else { tally.verdict(config.target) };
-    result.and(distribution).and(written).and(told).and(good)
+    measure::all([result, distribution, written, told, good])
 }
 
 /// Prints a report, and writes its page if there is to be one: into a file that was opened before it all began.
 fn tell<R: Display + Serialize>(config: &Config, command: &str, page: Option<File>, report: &R) -> anyhow::Result<()> {
-    if config.json {
-        out::json(report)?;
+    let told = if config.json {
+        out::json(report)
     } else {
         out::result(&report.to_string());
-    }
-    page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), report))
+        Ok(())
+    };
+    let shown = page.map_or(Ok(()), |to| write_page(to, &format!("{command} {}", config.target), report));
+    measure::all([told, shown])
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ use serde::Serialize;
 use super::pace::Pace;
 use super::tally::Tally;
 use super::{CloseBy, Config};
-use crate::measure::{Latency, Results, Sending};
+use crate::measure::{Latency, Results, Sending, UnderWay};
 use crate::out;
+
+/// One in so many requests may come to nothing without a word.
+const FEW: u64 = 100;
 
 /// The document of `load --json`.
 #[derive(Debug, Serialize)]
@@ -35,6 +38,8 @@ pub(super) struct Report {
     pipeline: usize,
     requests: u64,
     responses: u64,
+    /// Of those, behind the end of a closed loop's time: rates are without them.
+    responses_behind_end: u64,
     connects: u64,
     connect_errors: u64,
     no_port: u64,
@@ -57,6 +62,7 @@ pub(super) struct Report {
     /// Of an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     sending: Option<Sending>,
+    under_way: UnderWay,
     #[serde(flatten)]
     results: Results,
 }
@@ -65,6 +71,7 @@ impl Report {
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
     pub(super) fn of(config: &Config, tally: &Tally, results: Results) -> Self {
         let duration_s = tally.duration_s();
+        let rated = tally.rated();
         let rate = |count: u64| if duration_s > 0.0 { count as f64 / duration_s } else { 0.0 };
         let (open, think_ms) = match config.pace {
             Pace::Open { rate, gaps } => (Some((rate, gaps)), None),
@@ -83,6 +90,7 @@ impl Report {
             pipeline: config.pipeline,
             requests: tally.requests,
             responses: tally.responses,
+            responses_behind_end: tally.responses - rated.responses,
             connects: tally.connects,
             connect_errors: tally.connect_errors,
             no_port: tally.no_port,
@@ -94,12 +102,13 @@ impl Report {
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
             duration_s,
-            requests_per_s: rate(tally.responses),
-            connects_per_s: rate(tally.connects),
-            gbit_per_s: rate((tally.bytes_sent + tally.bytes_received) * 8) / 1e9,
+            requests_per_s: rate(rated.responses),
+            connects_per_s: rate(rated.connects),
+            gbit_per_s: rate(rated.bytes * 8) / 1e9,
             latency_ns: Latency::of(&tally.latency),
             connect_latency_ns: Latency::of(&tally.connect_latency),
             sending: open.map(|_| tally.sending.clone()),
+            under_way: tally.under_way,
             results,
         }
     }
@@ -121,6 +130,17 @@ impl Report {
                 tally.no_port
             ));
         }
+        let failures = tally.failures();
+        if failures * FEW > tally.responses {
+            let names = self.failures().join(", ");
+            self.results.warn(format!(
+                "more than one in a hundred came to nothing ({names}): the times are of the {} that were answered",
+                tally.responses
+            ));
+        }
+        if let Some(complaint) = self.under_way.complaint(tally.latency.max()) {
+            self.results.warn(complaint);
+        }
         match self.sending.as_ref().and_then(|sending| sending.complaint()) {
             Some(complaint) => self.results.warn(complaint),
             None => self.results.complain(""),
@@ -140,19 +160,27 @@ impl Report {
         }
     }
 
-    /// What went wrong, by its name.
-    fn errors(&self) -> Vec<String> {
-        let all = [
+    /// What came to nothing, by its name.
+    fn failures(&self) -> Vec<String> {
+        named(&[
             ("connect errors", self.connect_errors - self.no_port),
-            ("times no local port", self.no_port),
             ("time-outs", self.timeouts),
             ("resets", self.resets),
             ("cut off", self.cut_off),
             ("malformed", self.malformed),
-            ("unexpected", self.unexpected),
-        ];
-        all.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
+        ])
     }
+
+    /// What went wrong, by its name.
+    fn errors(&self) -> Vec<String> {
+        let others = named(&[("times no local port", self.no_port), ("unexpected", self.unexpected)]);
+        self.failures().into_iter().chain(others).collect()
+    }
+}
+
+/// Those there are any of.
+fn named(counts: &[(&str, u64)]) -> Vec<String> {
+    counts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
 }
 
 impl fmt::Display for Report {
@@ -167,7 +195,11 @@ impl fmt::Display for Report {
             errors if errors.is_empty() => "no errors".to_owned(),
             errors => errors.join(", "),
         };
-        writeln!(f, "  {} responses in {:.2} s, {errors}", self.responses, self.duration_s)?;
+        let behind = match self.responses_behind_end {
+            0 => String::new(),
+            behind => format!(" ({behind} of them behind the end)"),
+        };
+        writeln!(f, "  {} responses in {:.2} s{behind}, {errors}", self.responses, self.duration_s)?;
         writeln!(
             f,
             "  {:.0} requests/s, {:.0} connections/s, {:.3} Gbit/s",

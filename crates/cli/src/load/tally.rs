@@ -6,7 +6,7 @@ use anyhow::bail;
 use fourwave::{Duration, Instant};
 use hdrhistogram::Histogram;
 
-use crate::measure::{HIGHEST_NS, Sending, histogram};
+use crate::measure::{HIGHEST_NS, Sending, UnderWay, histogram};
 
 /// What one shard counts behind the warm-up, and what all count together.
 #[derive(Clone, Debug)]
@@ -30,8 +30,19 @@ pub(super) struct Tally {
     pub(super) connect_latency: Histogram<u64>,
     /// How well an open loop kept its schedule.
     pub(super) sending: Sending,
+    /// What there was of it at the end of a closed loop's time, if more could come behind that.
+    pub(super) in_time: Option<Rated>,
+    pub(super) under_way: UnderWay,
     pub(super) began: Option<Instant>,
     pub(super) ended: Option<Instant>,
+}
+
+/// The counts that rates are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rated {
+    pub(super) responses: u64,
+    pub(super) connects: u64,
+    pub(super) bytes: u64,
 }
 
 impl Tally {
@@ -52,6 +63,8 @@ impl Tally {
             latency: histogram(),
             connect_latency: histogram(),
             sending: Sending::default(),
+            in_time: None,
+            under_way: UnderWay::default(),
             began: None,
             ended: None,
         }
@@ -84,6 +97,12 @@ impl Tally {
 
     /// From the first that began to the last that ended.
     pub(super) fn add(&mut self, other: &Self) {
+        let (one, more) = (self.rated(), other.rated());
+        self.in_time = Some(Rated {
+            responses: one.responses + more.responses,
+            connects: one.connects + more.connects,
+            bytes: one.bytes + more.bytes,
+        });
         self.requests += other.requests;
         self.responses += other.responses;
         self.connects += other.connects;
@@ -100,6 +119,7 @@ impl Tally {
         let _ = self.latency.add(&other.latency);
         let _ = self.connect_latency.add(&other.connect_latency);
         self.sending.add(&other.sending);
+        self.under_way.add(&other.under_way);
         self.began = [self.began, other.began].into_iter().flatten().min();
         self.ended = self.ended.max(other.ended);
     }
@@ -113,8 +133,30 @@ impl Tally {
                     "none of the {all} responses of {target} was what it was to be: see what it answers, with curl -v or nc"
                 )
             }
+            all if self.failures() > all => {
+                let failures = self.failures();
+                bail!(
+                    "with {target} {failures} requests or connections failed, and {all} came to a response: see the counters above"
+                )
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Requests that came to nothing, and connections: but for want of a port, which is waited for.
+    pub(super) const fn failures(&self) -> u64 {
+        self.connect_errors - self.no_port + self.timeouts + self.resets + self.cut_off + self.malformed
+    }
+
+    /// What rates are of: all of it, but for what came behind the end of a closed loop's time.
+    pub(super) fn rated(&self) -> Rated {
+        let Self { responses, connects, bytes_sent, bytes_received, .. } = *self;
+        self.in_time.unwrap_or(Rated { responses, connects, bytes: bytes_sent + bytes_received })
+    }
+
+    /// The time is over: what comes from now on is no part of any rate.
+    pub(super) fn end_of_time(&mut self, now: Instant) {
+        (self.in_time, self.ended) = (Some(self.rated()), Some(now));
     }
 
     pub(super) fn duration_s(&self) -> f64 {
@@ -150,5 +192,20 @@ mod tests {
         all.add(&Tally { began: at(0), ended: at(2000), ..counted() });
         assert_eq!((all.requests, all.responses, all.timeouts, all.latency.len()), (18, 16, 6, 2));
         assert!((all.duration_s() - 2.0).abs() < 1e-9);
+    }
+
+    /// One shard has waited for what was under way at its end, and another had nothing to wait for.
+    #[test]
+    fn what_comes_behind_the_end_is_in_no_rate() {
+        let end = Instant::ZERO + Duration::from_secs(1);
+        let mut late = Tally { began: Some(Instant::ZERO), ..counted() };
+        late.end_of_time(end);
+        (late.responses, late.bytes_received) = (late.responses + 5, 1000);
+        assert_eq!(late.rated(), Rated { responses: 8, connects: 2, bytes: 70 });
+        let mut all = Tally::new();
+        all.add(&late);
+        all.add(&counted());
+        assert_eq!((all.responses, all.rated()), (21, Rated { responses: 16, connects: 4, bytes: 140 }));
+        assert!((all.duration_s() - 1.0).abs() < 1e-9);
     }
 }

@@ -30,8 +30,12 @@ mod schedule;
 mod seconds;
 mod sending;
 mod turning;
+mod under_way;
 
+use anyhow::anyhow;
 use hdrhistogram::Histogram;
+
+use crate::out;
 
 pub(crate) use arrivals::{Arrivals, Gaps, Rate};
 pub(crate) use clock::Clock;
@@ -45,6 +49,7 @@ pub(crate) use results::{Results, Run, encoded, warn_of_all};
 pub(crate) use schedule::{Schedule, Turns};
 pub(crate) use seconds::{Second, Seconds};
 pub(crate) use sending::Sending;
+pub(crate) use under_way::UnderWay;
 
 /// What is shown while it measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,17 @@ pub(crate) enum Live {
     InPlace,
     /// A line every second.
     Lines,
+}
+
+/// What failed, all of it: who reads only of the first file that could not be written takes the others for whole.
+pub(crate) fn all(results: impl IntoIterator<Item = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    match failures.len() {
+        0 => Ok(()),
+        // With what it is besides its sentence.
+        1 => failures.pop().map_or(Ok(()), Err),
+        _ => Err(anyhow!(failures.iter().map(out::sentence).collect::<Vec<_>>().join("; and "))),
+    }
 }
 
 /// An hour: behind its schedule an open loop may be that late. Longer is recorded as this.

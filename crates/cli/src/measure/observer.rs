@@ -21,7 +21,7 @@ use super::intervals::{Interval, Tap};
 use super::results::Run;
 use super::seconds::{Second, Seconds};
 use super::turning::Generator;
-use super::{Live, histogram};
+use super::{Live, all, histogram};
 use crate::args::UsageError;
 use crate::out::{self, Progress};
 
@@ -129,34 +129,23 @@ fn write_down(
     from: &Receiver<Interval>,
     title: &str,
     hlog: Option<File>,
-    mut csv: Option<File>,
+    csv: Option<File>,
     mut screen: Screen,
     kept: &mut Kept,
 ) -> anyhow::Result<()> {
     let base = (Instant::now(), SystemTime::now());
     let mut serializer = V2DeflateSerializer::new();
     let mut file = hlog.map(LineWriter::new);
-    let mut hlog = match &mut file {
-        Some(file) => Some(begin_log(file, &mut serializer, title, base.1).context("--hlog: can't be written")?),
-        None => None,
-    };
-    csv.as_mut().map_or(Ok(()), |csv| csv.write_all(CSV_HEADER.as_bytes())).context("--csv: can't be written")?;
-    let mut emit = |(step, index): (usize, u64), sum: &Sum| -> anyhow::Result<()> {
-        if let Some(log) = &mut hlog {
-            log_interval(log, base.0, sum).context("--hlog: can't be written")?;
-        }
-        if let Some(csv) = &mut csv {
-            csv.write_all(row(index, sum).as_bytes()).context("--csv: can't be written")?;
-        }
-        screen.show(step, sum);
-        Ok(())
-    };
+    let log = file.as_mut().map(|file| begin_log(file, &mut serializer, title, base.1)).transpose();
+    let mut hlog = Sink::of("--hlog", log);
+    let mut csv = Sink::of("--csv", Ok(csv));
+    csv.write(|csv| csv.write_all(CSV_HEADER.as_bytes()));
     let mut sums = BTreeMap::new();
-    let mut result = Ok(());
-    let mut whole = |key, sum: &Sum| {
-        kept.keep(key, sum, base);
-        let before = std::mem::replace(&mut result, Ok(()));
-        result = before.and_then(|()| emit(key, sum));
+    let mut whole = |(step, index): (usize, u64), sum: &Sum| {
+        kept.keep((step, index), sum, base);
+        hlog.write(|log| log_interval(log, base.0, sum));
+        csv.write(|csv| csv.write_all(row(index, sum).as_bytes()));
+        screen.show(step, sum);
     };
     for interval in from {
         let shards = interval.shards;
@@ -168,7 +157,36 @@ fn write_down(
         }
     }
     sums.into_iter().for_each(|(key, sum)| whole(key, &sum));
-    result
+    all([hlog.written, csv.written])
+}
+
+/// A file that is to be written, until it can't be: that is no reason to leave another one.
+struct Sink<T> {
+    flag: &'static str,
+    to: Option<T>,
+    written: anyhow::Result<()>,
+}
+
+impl<T> Sink<T> {
+    fn of(flag: &'static str, begun: io::Result<Option<T>>) -> Self {
+        let mut sink = Self { flag, to: None, written: Ok(()) };
+        match begun {
+            Ok(to) => sink.to = to,
+            Err(error) => sink.fail(error),
+        }
+        sink
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut T) -> io::Result<()>) {
+        if let Some(Err(error)) = self.to.as_mut().map(write) {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.to = None;
+        self.written = Err(error).with_context(|| format!("{}: can't be written", self.flag));
+    }
 }
 
 /// For the document.

@@ -56,7 +56,7 @@ impl Sending {
     /// A sentence if the load was not the one that was asked for.
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     pub(crate) fn complaint(&self) -> Option<String> {
-        let Self { sent, late, held_back, unsent, .. } = self;
+        let Self { sent, late, held_back, unsent, unanswered, .. } = self;
         let late = (late * FEW > *sent).then(|| {
             let worst = out::nanoseconds(self.worst_lag_ns as f64);
             format!(
@@ -72,7 +72,10 @@ impl Sending {
                 sent + unsent
             )
         });
-        late.into_iter().chain(held).reduce(|late, held| format!("{late}; and {held}"))
+        let lost = (unanswered * FEW > *sent).then(|| {
+            format!("{unanswered} of {sent} messages were not answered by the end: they are in none of the times")
+        });
+        [late, held, lost].into_iter().flatten().reduce(|one, more| format!("{one}; and {more}"))
     }
 }
 
@@ -110,8 +113,17 @@ mod tests {
 
     #[test]
     fn one_message_in_a_hundred_may_be_late() {
-        let of = |late, held_back, unsent| Sending { sent: 1000, late, held_back, unsent, ..Sending::default() };
+        let of = |late, held_back, unsent| Sending {
+            sent: 1000,
+            late,
+            held_back,
+            unsent,
+            unanswered: 10,
+            ..Sending::default()
+        };
         assert_eq!(of(10, 10, 10).complaint(), None);
+        let lost = Sending { unanswered: 11, ..of(10, 10, 10) }.complaint().unwrap();
+        assert!(lost.starts_with("11 of 1000 messages were not answered"), "{lost}");
         assert!(of(11, 0, 0).complaint().unwrap().contains("the generator was the bottleneck"));
         assert!(of(0, 11, 0).complaint().unwrap().contains("--pipeline"));
         assert!(of(0, 0, 11).complaint().unwrap().contains("11 were never sent"));

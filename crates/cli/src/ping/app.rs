@@ -83,7 +83,8 @@ pub(super) fn raw(
         1 => one_by_one(config, stop, clock, &mut recorder),
         _ => super::window::run(config, stop, clock, &mut recorder),
     };
-    recorder.end(clock.now());
+    let enough = result.is_ok() && !stop.requested();
+    let _ = if enough { recorder.end(clock.now()) } else { recorder.cut_short(clock.now()) };
     sum.merge(recorder);
     result
 }
@@ -290,7 +291,8 @@ impl Ping {
                 let Config { count, duration, .. } = self.config;
                 let schedule = Schedule::new(rate, self.all_connections, self.warmup, count, duration);
                 let turns = Turns::new(schedule, self.place.index, self.place.count, self.links.len());
-                self.records[self.step].begins(start + schedule.measures_from().into());
+                let ends = start + schedule.end().into();
+                self.records[self.step].begins(start + schedule.measures_from().into(), ends);
                 self.phase = Phase::Open { start, turns };
                 self.links.iter_mut().for_each(|link| (link.due, link.begun, link.held) = (0, 0, None));
             }
@@ -425,8 +427,13 @@ impl Ping {
     /// Nothing is measured any more: what is still under way stays unanswered.
     fn end(&mut self) {
         self.done = true;
+        let (now, enough) = (self.clock.now(), self.course.has_enough(self.step.min(self.records.len() - 1)));
         if let Some(record) = self.records.get_mut(self.step) {
-            record.end(self.clock.now());
+            for link in self.links.iter().filter(|link| !link.failed) {
+                let oldest = link.under_way.oldest();
+                oldest.into_iter().for_each(|intended| record.under_way.wait(link.under_way.len(), intended, now));
+            }
+            let _ = if enough { record.end(now) } else { record.cut_short(now) };
         }
     }
 

@@ -119,6 +119,7 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
         let results = run.results(record.histogram(), seconds);
         record.report(results)
     };
-    sweep::print(config, &run.complaints(), records.into_iter().zip(seconds).map(report).collect(), page)?;
-    result.and(distribution).and(written)
+    let reports = records.into_iter().zip(seconds).map(report).collect();
+    let told = sweep::print(config, &run.complaints(), reports, page);
+    measure::all([result, distribution, written, told])
 }

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::under_way::Message;
 use super::{Config, Pace, PerConnection, Report};
-use crate::measure::{HIGHEST_NS, Observer, Results, Sending, Tap, histogram};
+use crate::measure::{HIGHEST_NS, Observer, Results, Sending, Tap, UnderWay, histogram};
 use crate::stack;
 
 /// The round trips of one measurement: skips the warm-up, and knows when it is enough.
@@ -26,9 +26,15 @@ pub(crate) struct Recorder {
     began: Arc<OnceLock<Instant>>,
     first: Option<Instant>,
     last: Option<Instant>,
+    /// When an open loop's measuring begins and its schedule ends.
+    schedule: Option<(Instant, Instant)>,
+    /// When it was over, and that it was before there was enough.
+    over: Option<Instant>,
+    cut_short: bool,
     /// Round trips of each connection.
     per_connection: Vec<u64>,
     pub(super) sending: Sending,
+    pub(super) under_way: UnderWay,
     tap: Option<Tap>,
     spins: bool,
     /// All of the report that is known from the start.
@@ -55,8 +61,12 @@ impl Recorder {
             began: Arc::default(),
             first: None,
             last: None,
+            schedule: None,
+            over: None,
+            cut_short: false,
             per_connection: vec![0; config.connections],
             sending: Sending::default(),
+            under_way: UnderWay::default(),
             tap: None,
             spins: stack::spins(&config.at, config.kernel_wait),
             report: Report::empty(config, &config.steps[step]),
@@ -86,9 +96,10 @@ impl Recorder {
         self.tap = tap.map(|tap| tap.next_step(Arc::clone(&self.began)));
     }
 
-    /// The end of the warm-up of an open loop.
-    pub(super) fn begins(&self, at: Instant) {
+    /// The end of the warm-up of an open loop, and that of its schedule.
+    pub(super) fn begins(&mut self, at: Instant, ends: Instant) {
         self.began.get_or_init(|| at);
+        self.schedule = Some((at, ends));
     }
 
     /// Takes over what another has recorded.
@@ -98,8 +109,12 @@ impl Recorder {
         self.errors += other.errors;
         self.first = [self.first, other.first].into_iter().flatten().min();
         self.last = self.last.max(other.last);
+        self.schedule = self.schedule.or(other.schedule);
+        self.over = self.over.max(other.over);
+        self.cut_short |= other.cut_short;
         self.per_connection.extend(other.per_connection);
         self.sending.add(&other.sending);
+        self.under_way.add(&other.under_way);
     }
 
     /// Nothing yet, and of no connection: to merge into.
@@ -171,9 +186,26 @@ impl Recorder {
 
     /// Nothing more follows, but perhaps another value.
     pub(super) fn end(&mut self, now: Instant) -> Option<Tap> {
+        self.over.get_or_insert(now);
         let mut tap = self.tap.take()?;
         tap.end(now);
         Some(tap)
+    }
+
+    /// It ends now, and there is not enough of it.
+    pub(super) fn cut_short(&mut self, now: Instant) -> Option<Tap> {
+        self.cut_short = true;
+        self.end(now)
+    }
+
+    /// How long was measured: of an open loop to the end of its schedule at least, as each message stands for an interval of it;
+    /// of a closed one to the last answer, or to where it was cut short without one.
+    fn elapsed(&self) -> fourwave::Duration {
+        let (from, to) = match self.schedule {
+            Some((from, ends)) => (Some(from), Some(self.over.map_or(ends, |over| over.min(ends)))),
+            None => (self.first, self.over.filter(|_| self.cut_short)),
+        };
+        from.zip(self.last.max(to)).map_or(fourwave::Duration::ZERO, |(from, to)| to.saturating_since(from))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -186,11 +218,12 @@ impl Recorder {
 
     /// What was measured so far.
     pub(super) fn report(self, results: Results) -> Report {
-        let elapsed = self.first.zip(self.last).map_or(fourwave::Duration::ZERO, |(first, last)| last - first);
+        let elapsed = self.elapsed();
         let open = matches!(self.report.pace, Pace::Open { .. });
         let report = Report {
             per_connection: PerConnection::of(&self.per_connection),
             sending: open.then_some(self.sending),
+            under_way: self.under_way,
             results,
             ..self.report
         };
@@ -268,6 +301,48 @@ mod tests {
         let near = |ns: u64, ms: u64| ns.abs_diff(ms * 1_000_000) < ms * 1000;
         assert!(near(report.latency_ns.min, 48) && near(report.latency_ns.max, 50), "{report:?}");
         assert_eq!((report.count, report.mode.as_str()), (3, "open"));
+    }
+
+    /// Four messages a second apart stand for four seconds, whenever the last of them is answered; cut short, for what there was.
+    #[test]
+    fn an_open_loop_takes_as_long_as_its_schedule() {
+        let start = Instant::from_nanos(5);
+        let at = |ms| start + Duration::from_millis(ms);
+        let open_loop = || recorder("--rate 1 --seconds 4 --warmup 0");
+        let seconds = |answers: u64, last: u64, over: u64| {
+            let mut recorder = open_loop();
+            recorder.begins(start, at(4000));
+            for number in 0..answers {
+                let message = Message { number, bytes: 64, intended: at(number * 1000), measured: true };
+                recorder.record_scheduled(
+                    0,
+                    &message,
+                    at(if number + 1 == answers { last } else { number * 1000 + 1 }),
+                );
+            }
+            recorder.end(at(over));
+            let mut all = Recorder { per_connection: Vec::new(), ..open_loop() };
+            all.merge(recorder);
+            let report = all.report(Results::default());
+            (report.duration_s, report.rate_per_s)
+        };
+        assert_eq!(seconds(4, 3001, 4000), (4.0, 1.0));
+        assert_eq!(seconds(4, 5000, 5000), (5.0, 0.8), "the last came behind the end");
+        assert_eq!(seconds(2, 1001, 2500), (2.5, 0.8), "it was asked to end");
+    }
+
+    /// A closed loop that gets no answer more has measured until it was asked to end.
+    #[test]
+    fn a_stall_that_is_cut_short_is_time_as_well() {
+        let start = Instant::from_nanos(5);
+        let at = |ms| start + Duration::from_millis(ms);
+        let seconds = |cut_short: bool| {
+            let mut recorder = recorder("--warmup 0 --seconds 9");
+            recorder.record(0, at(0), at(500));
+            let _ = if cut_short { recorder.cut_short(at(4000)) } else { recorder.end(at(4000)) };
+            recorder.report(Results::default()).duration_s
+        };
+        assert_eq!((seconds(true), seconds(false)), (4.0, 0.5));
     }
 
     #[test]

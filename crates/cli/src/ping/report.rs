@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Pace, PerConnection, Sizes, Step, Swept};
 use crate::args::Stack;
-use crate::measure::{Latency, Results, Sending};
+use crate::measure::{Latency, Results, Sending, UnderWay};
 use crate::out;
 
 /// The document of `ping --json`.
@@ -45,6 +45,8 @@ pub(crate) struct Report {
     /// Of an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sending: Option<Sending>,
+    #[serde(default)]
+    pub(crate) under_way: UnderWay,
     /// Measured round trips of each connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_connection: Option<PerConnection>,
@@ -84,6 +86,7 @@ impl Report {
             latency_ns: Latency::default(),
             rate_per_s: 0.0,
             sending: None,
+            under_way: UnderWay::default(),
             per_connection: None,
             results: Results::default(),
         }
@@ -104,6 +107,11 @@ impl Report {
 }
 
 impl Report {
+    /// It ended within the warm-up.
+    pub(super) fn is_unmeasured(&self) -> bool {
+        self.count == 0 && self.sending.as_ref().is_none_or(|sending| sending.sent == 0)
+    }
+
     /// Whose latency it is, for people; in a sweep without what is swept.
     pub(super) fn title(&self, swept: Option<Swept>) -> String {
         let wait = self.kernel_wait.as_ref().map(|wait| format!(" ({wait})")).unwrap_or_default();
@@ -129,16 +137,19 @@ impl fmt::Display for Report {
     #[expect(clippy::cast_precision_loss, reason = "for people, to three figures")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title(None))?;
-        writeln!(
+        write!(
             f,
             "  {} round trips in {:.2} s, {:.0} per second, {} errors",
             self.count, self.duration_s, self.rate_per_s, self.errors
         )?;
         if let Some(sending) = &self.sending {
-            writeln!(f, "  {sending}")?;
+            write!(f, "\n  {sending}")?;
+        }
+        if self.count == 0 {
+            return Ok(());
         }
         if let Some(PerConnection { min, max, jain }) = self.per_connection.as_ref().filter(|_| self.connections > 1) {
-            writeln!(f, "  per connection: {min} to {max} round trips, Jain's index {jain:.4}")?;
+            write!(f, "\n  per connection: {min} to {max} round trips, Jain's index {jain:.4}")?;
         }
         let latency = &self.latency_ns;
         let rows = [
@@ -151,9 +162,8 @@ impl fmt::Display for Report {
             ("p99.99", latency.p9999 as f64),
             ("max", latency.max as f64),
         ];
-        for (index, (name, ns)) in rows.iter().enumerate() {
-            let end = if index + 1 == rows.len() { "" } else { "\n" };
-            write!(f, "  {name:<7}{:>9}{end}", out::nanoseconds(*ns))?;
+        for (name, ns) in rows {
+            write!(f, "\n  {name:<7}{:>9}", out::nanoseconds(ns))?;
         }
         Ok(())
     }

@@ -63,6 +63,12 @@ pub(super) fn print(
             (Some(Swept::Size), _) => format!("with {} bytes ", report.message_bytes),
             _ => String::new(),
         };
+        if report.is_unmeasured() {
+            report.results.warn(format!("{place}it ended before measuring began: nothing was measured"));
+        }
+        if let Some(complaint) = report.under_way.complaint(report.latency_ns.max) {
+            report.results.warn(format!("{place}{complaint}"));
+        }
         match report.sending.as_ref().and_then(|sending| sending.complaint()) {
             Some(complaint) => report.results.warn(format!("{place}{complaint}")),
             None => report.results.complain(&place),
@@ -79,18 +85,25 @@ pub(super) fn print(
         swept: swept.name(),
         sweep: &reports,
     });
-    match (config.swept, &document) {
-        (_, Some(document)) if config.json => out::json(document)?,
-        (Some(swept), _) => out::result(&Table { swept, reports: &reports }.to_string()),
-        (None, _) if config.json => out::json(first)?,
-        (None, _) => out::result(&first.to_string()),
-    }
+    let told = match (config.swept, &document) {
+        (_, Some(document)) if config.json => out::json(document),
+        (Some(swept), _) => {
+            out::result(&Table { swept, reports: &reports }.to_string());
+            Ok(())
+        }
+        (None, _) if config.json => out::json(first),
+        (None, _) => {
+            out::result(&first.to_string());
+            Ok(())
+        }
+    };
     let name = format!("ping {}", first.target);
-    match (page, document) {
+    let shown = match (page, document) {
         (Some(page), Some(document)) => report::write_page(page, &name, &document),
         (Some(page), None) => report::write_page(page, &name, first),
         (None, _) => Ok(()),
-    }
+    };
+    measure::all([told, shown])
 }
 
 /// Those that measured anything; if none did, the first says so: who asks for a document gets one.

@@ -54,6 +54,11 @@ impl UnderWay {
         (!self.messages.is_empty()).then_some(self.since)
     }
 
+    /// When the time of the oldest began to count.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.messages.front().map(|message| message.intended)
+    }
+
     /// The number of the next message.
     pub(super) fn number(&self) -> u64 {
         self.number

@@ -9,12 +9,13 @@ use super::moments::Moment;
 use super::series::{Second, Series};
 
 /// What adds up when results do. Of them, the second list is what went wrong, where there is no `errors`.
-pub(super) const COUNTS: [&str; 22] = [
+pub(super) const COUNTS: [&str; 23] = [
     "count",
     "errors",
     "connections",
     "requests",
     "responses",
+    "responses_behind_end",
     "connects",
     "connect_errors",
     "no_port",

@@ -250,7 +250,7 @@ fn raw(parts: &[Part<'_>], time: &Time) -> Map<String, Value> {
         let value = match key.as_str() {
             "latency_ns" | "connect_latency_ns" | "warnings" | "started_unix_s" | "merged" => continue,
             "duration_s" => json!(time.duration_s),
-            "sending" | "drops" | "lost_by" | "failed_by" => by_key(&values),
+            "sending" | "under_way" | "drops" | "lost_by" | "failed_by" => by_key(&values),
             "per_connection" => continue,
             key if COUNTS.contains(&key) => {
                 json!(values.iter().filter_map(|value| value.as_u64()).fold(0, u64::saturating_add))

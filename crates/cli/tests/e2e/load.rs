@@ -128,9 +128,9 @@ fn a_client_that_is_started_anew_is_not_kept_out_by_time_wait() {
             let report = load(&format!("--close server --connections 16 --timeout-s 0.95 --requests {requests}"));
             let others: Vec<_> = NO_ERRORS.into_iter().filter(|(key, _)| *key != "timeouts").collect();
             assert_counts(&report, &others);
-            assert_counts(&report, &[("responses", requests)]);
+            let [responses, timeouts] = ["responses", "timeouts"].map(|key| report[key].as_u64().unwrap());
             // Of a machine that stands still for so long those that are under way time out; of SYNs that are not heard all do.
-            assert!(report["timeouts"].as_u64() <= Some(2 * 16), "{report:#}");
+            assert!(timeouts <= 2 * 16 && responses + timeouts >= requests, "{report:#}");
         }
         server.stop();
     }

@@ -72,6 +72,7 @@ impl<P: Protocol> Load<P> {
     fn ask_again(&mut self, io: &mut Io<'_>, conn: ConnId) {
         match self.think {
             _ if self.open.is_some() => self.has_room(conn),
+            _ if self.left.is_some() => {}
             None => self.ask(io, conn, io.now(), io.now()),
             Some(time) => self.think(io, time, Some(conn)),
         }
@@ -80,8 +81,8 @@ impl<P: Protocol> Load<P> {
     /// An answer is there. True: that is enough.
     fn count(&mut self, io: &Io<'_>, intended: Instant, expected: bool) -> bool {
         let now = self.now(io);
+        self.settled(1);
         if let Some(open) = &mut self.open {
-            open.outstanding = open.outstanding.saturating_sub(1);
             open.last_answer = Some(now);
             // One of the warm-up.
             if self.tally.began.is_none_or(|from| intended < from) {
@@ -98,7 +99,24 @@ impl<P: Protocol> Load<P> {
         }
         // An open loop has it once its schedule is over.
         let most = self.config.requests.filter(|_| self.open.is_none());
-        self.tally.began.is_some() && most.is_some_and(|most| self.tally.responses >= most)
+        let done = self.tally.responses + self.tally.failures();
+        self.tally.began.is_some() && most.is_some_and(|most| done >= most)
+    }
+
+    /// What fails counts towards the requests there are to be: a server that answers none would be asked for ever.
+    pub(super) fn has_enough(&self) -> bool {
+        let (tally, most) = (&self.tally, self.config.requests);
+        let failed = tally.began.is_some() && tally.failures() > 0;
+        failed && most.is_some_and(|most| tally.responses + tally.failures() >= most)
+    }
+
+    /// So many that were under way are answered, or lost.
+    pub(super) fn settled(&mut self, count: u64) {
+        let outstanding = match &mut self.open {
+            Some(open) => Some(&mut open.outstanding),
+            None => self.left.as_mut(),
+        };
+        outstanding.into_iter().for_each(|outstanding| *outstanding = outstanding.saturating_sub(count));
     }
 
     /// An open loop may use a connection, if it may.

@@ -8,6 +8,7 @@ use super::{Load, MEET, OVERSLEEP};
 use crate::load::pace::{CATCH_UP, Evenly};
 use crate::load::protocol::Protocol;
 use crate::load::tally::Tally;
+use crate::measure::UnderWay;
 
 /// Connections that are closed evenly.
 #[derive(Debug)]
@@ -50,6 +51,25 @@ impl<P: Protocol> Load<P> {
         }
     }
 
+    /// The time of a closed loop is over. What is under way is waited for, as an open loop does: else a server that stalls to
+    /// the end would be in no time.
+    pub(super) fn ask_no_more(&mut self, now: Instant) {
+        if self.left.is_none() {
+            self.tally.end_of_time(now);
+            self.left = Some(self.waiting().map(|(count, _)| count as u64).sum());
+        }
+    }
+
+    /// Requests under way over each connection, and when the oldest was to go. One that is to have a connection of its own
+    /// is under way from its SYN on.
+    fn waiting(&self) -> impl Iterator<Item = (usize, Instant)> + '_ {
+        let alone = self.config.close.is_some();
+        self.clients.iter().filter_map(move |(_, client)| match client.under_way.front() {
+            Some(oldest) => Some((client.under_way.len(), oldest.intended)),
+            None => (alone && !client.connected).then_some((1, client.intended)),
+        })
+    }
+
     /// What came until now was all.
     pub(super) fn end(&mut self, io: &Io<'_>) {
         if self.done {
@@ -57,6 +77,9 @@ impl<P: Protocol> Load<P> {
         }
         let now = self.now(io);
         self.done = true;
+        let mut under_way = UnderWay::default();
+        self.waiting().for_each(|(count, intended)| under_way.wait(count, intended, now));
+        self.tally.under_way = under_way;
         let over = self.open.as_ref().and_then(|open| {
             let ends = open.ends().filter(|ends| *ends <= now)?;
             Some(open.last_answer.map_or(ends, |last| last.max(ends)))
@@ -78,10 +101,13 @@ impl<P: Protocol> Load<P> {
         }
     }
 
-    /// Ends an open loop whose schedule is over: once all of it is answered, or given up.
+    /// Ends a loop whose schedule or time is over: once all of it is answered, or given up.
     pub(super) fn settle(&mut self, io: &mut Io<'_>) {
         // A shard without a connection has nothing to wait for.
         if self.config.connections == 0 {
+            return self.finish(io);
+        }
+        if self.left == Some(0) {
             return self.finish(io);
         }
         let now = self.now(io);
@@ -103,6 +129,9 @@ impl<P: Protocol> Load<P> {
         let now = io.now();
         let measured = self.next_measured();
         let measured = measured.map(|at| now + (at - self.now(io)));
+        if self.left.is_some() {
+            return measured;
+        }
         let wanted = self.open.as_ref().is_none_or(|open| self.config.close.is_none() || open.lags());
         let retry = (self.missing > 0 && wanted).then_some(self.retry_at);
         let thought = self.thinking.front().map(|(until, _)| *until);
@@ -124,7 +153,7 @@ impl<P: Protocol> Load<P> {
         let begins = self.tally.began.is_none().then_some(from);
         let second = self.tap.as_mut().and_then(|tap| tap.ends());
         let (due, ends) = match &self.open {
-            None => (None, self.config.duration.map(|time| from + time.into())),
+            None => (None, self.config.duration.filter(|_| self.left.is_none()).map(|time| from + time.into())),
             Some(open) => {
                 let ends = open.ends();
                 let caught_up = ends.map(|ends| ends + CATCH_UP).filter(|_| open.lags());

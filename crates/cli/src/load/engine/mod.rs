@@ -141,6 +141,8 @@ struct Load<P: Protocol> {
     wake_at: Option<Instant>,
     /// A connection was made.
     reached: bool,
+    /// What is still under way of a closed loop whose time is over; nothing more is asked then.
+    left: Option<u64>,
     done: bool,
     winding_down: Option<WindingDown>,
     shared: Arc<Shared>,
@@ -180,6 +182,7 @@ impl<P: Protocol> Load<P> {
             first: None,
             wake_at: None,
             reached: false,
+            left: None,
             done: false,
             winding_down: None,
             shared,
@@ -229,11 +232,18 @@ impl<P: Protocol> Load<P> {
         }
         if self.tally.began.is_none() && now >= from {
             self.tally.begin(from);
+            if self.open.is_none() {
+                // Their answers count.
+                self.tally.requests = self.clients.iter().map(|(_, client)| client.under_way.len() as u64).sum();
+            }
             // What the warm-up was too short for is not made up for.
             self.open.as_mut().map(|open| open.give_up(None, from - Duration::from_nanos(1)));
             self.shared.measures.get_or_init(|| from);
         }
         if self.open.is_none() && self.config.duration.is_some_and(|time| now >= from + time.into()) {
+            self.ask_no_more(now);
+        }
+        if self.has_enough() {
             self.finish(io);
         }
     }
@@ -257,6 +267,7 @@ impl<P: Protocol> App for Load<P> {
         match self.protocol.purpose() {
             Purpose::Requests if self.config.close.is_some() => self.ask(io, conn, intended, since),
             Purpose::Requests if self.open.is_some() => self.has_room(conn),
+            Purpose::Requests if self.left.is_some() => {}
             Purpose::Requests => (0..self.config.pipeline).for_each(|_| self.ask(io, conn, io.now(), io.now())),
             Purpose::Opening => self.opened(io, conn, intended),
             Purpose::Idling => {}
@@ -339,8 +350,10 @@ impl<P: Protocol> App for Load<P> {
                 tap.tick(now);
             }
             self.go_on(io, now);
-            self.let_in(io.now());
-            self.think_on(io);
+            if self.left.is_none() {
+                self.let_in(io.now());
+                self.think_on(io);
+            }
             match self.open {
                 Some(_) => self.send_due(io),
                 None => self.open_missing(io),

@@ -34,7 +34,7 @@ impl<P: Protocol> Load<P> {
 
     /// Begins connections that are missing.
     pub(super) fn open_missing(&mut self, io: &mut Io<'_>) {
-        if self.missing == 0 || io.now() < self.retry_at || self.done {
+        if self.missing == 0 || io.now() < self.retry_at || self.done || self.left.is_some() {
             return;
         }
         for _ in 0..OPENS.min(self.missing) {
@@ -114,11 +114,9 @@ impl<P: Protocol> Load<P> {
             _ => self.missing += 1,
         }
         let gone = Gone { connected: client.connected, last: client.last, unanswered: client.under_way.len() };
-        if let Some(open) = &mut self.open {
-            // One that was to ask when it was open has not.
-            let owes = usize::from(self.config.close.is_some() && !gone.connected);
-            open.outstanding = open.outstanding.saturating_sub((gone.unanswered + owes) as u64);
-        }
+        // One that was to ask when it was open has not.
+        let owes = usize::from(self.config.close.is_some() && !gone.connected);
+        self.settled((gone.unanswered + owes) as u64);
         client.under_way.clear();
         self.spare.push(client.under_way);
         Some(gone)

@@ -1,5 +1,7 @@
 //! Responses of HTTP/1.1 (RFC 9112), however the stream is cut: their heads are read by httparse, their bodies passed over.
 
+use std::borrow::Cow;
+
 use httparse::Header;
 use sha2::{Digest, Sha256};
 
@@ -103,7 +105,8 @@ impl Reader {
                 return Ok(Some((length, (response, left))));
             }
             let (mut fields, mut parsed) = (NO_FIELDS, httparse::Response::new(&mut []));
-            let parser = httparse::ParserConfig::default();
+            let mut parser = httparse::ParserConfig::default();
+            parser.allow_obsolete_multiline_headers_in_responses(true);
             let done = parser.parse_response_with_uninit_headers(&mut parsed, whole, &mut fields);
             match done.map_err(|_| Malformed)? {
                 httparse::Status::Complete(length) => {
@@ -153,11 +156,21 @@ impl Response {
     }
 }
 
+/// A line that is folded as it may be no more, as one: who reads a response puts spaces there, RFC 9112 section 5.2.
+fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\n') {
+        return value.into();
+    }
+    let byte = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+    value.iter().map(byte).collect::<Vec<_>>().into()
+}
+
 /// What a head says: the response, and how far its body goes.
 fn understand(parsed: &httparse::Response<'_, '_>, head_only: bool) -> Result<(Response, Left), Malformed> {
     let old = parsed.version == Some(0);
     let (mut close, mut keep_alive, mut length, mut coded, mut chunked) = (false, false, None, false, false);
     for Header { name, value } in parsed.headers.iter() {
+        let value = &*unfolded(value);
         if name.eq_ignore_ascii_case("connection") {
             close |= has_token(value, b"close");
             keep_alive |= has_token(value, b"keep-alive");
@@ -235,6 +248,20 @@ mod tests {
         brings("HTTP/1.1 200 OK\r\n\r\nall of this", &[], Some(response(200, 11, false)));
         brings("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", &[response(200, 1, false)], None);
         brings("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\ntoo short", &[], None);
+    }
+
+    /// RFC 9112 section 5.2: a line that begins with a space or a tab goes on with the one before.
+    #[test]
+    fn a_folded_line_is_one() {
+        let kept = [response(200, 5, true), response(200, 3, true)];
+        let stream = "HTTP/1.1 200 OK\r\nServer: a\r\n  b\r\n\tc\r\nContent-Length:\r\n 5\r\n\r\nHTTP/\
+            HTTP/1.1 200 OK\r\nX: a\r\n Content-Length: 9\r\nTransfer-Encoding: gzip,\r\n\tchunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        brings(stream, &kept, None);
+        let closes = "HTTP/1.1 200 OK\r\nConnection: x,\r\n  close\r\nContent-Length: 1\r\n\r\nx";
+        brings(closes, &[response(200, 1, false)], None);
+        // No value goes on before there is one.
+        let first = "HTTP/1.1 200 OK\r\n X: a\r\n\r\n";
+        assert_eq!(read(first, first.len(), false), (vec![Step::Malformed], None));
     }
 
     #[test]
