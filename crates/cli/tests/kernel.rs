@@ -320,6 +320,41 @@ fn its_connections_are_listed() {
     assert_eq!(rows, [(address.to_string().into(), remote.into(), "ESTABLISHED".into())]);
 }
 
+/// As the kernel's own `ss` has them, and in bytes what was sent.
+#[test]
+fn what_its_connections_carried_is_listed_and_who_listens() {
+    let (server, address) = server("echo", "epoll");
+    let (mut stream, pid) = (connect(address), server.pid().to_string());
+    stream.write_all(&[7; 5000]).unwrap();
+    stream.read_exact(&mut [0; 5000]).unwrap();
+    let end = Instant::now() + SOON;
+    let row = loop {
+        let row = json(&ok(&["ss", "--json", "--pid", &pid]))[0].clone();
+        if row["bytes_acked"] == 5000 {
+            break row;
+        }
+        assert!(Instant::now() < end, "{row}");
+    };
+    assert_eq!((&row["bytes_sent"], &row["bytes_received"]), (&5000.into(), &5000.into()), "{row}");
+    let kernels = |flags: &str| {
+        let output = Command::new("ss").args([flags, &format!("sport = :{}", address.port())]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mss = format!(" mss:{} ", row["mss_bytes"]);
+    assert!(kernels("-Htin").contains(&mss), "{mss} of {row}");
+    let top = json(&ok(&["top", "--json", "--interval", "0.1", "--pid", &pid]));
+    assert_eq!(top["frames"][0]["connections"][0]["bytes_received"], 5000, "{top}");
+
+    let listeners = json(&ok(&["ss", "-l", "--json", "--pid", &pid]));
+    let [listener] = &listeners.as_array().unwrap()[..] else { panic!("{listeners}") };
+    let is = (&listener["local"], &listener["state"], &listener["via"]);
+    assert_eq!(is, (&address.to_string().into(), &"LISTEN".into(), &"kernel".into()));
+    let (kernels, backlog) = (kernels("-Hltn"), &listener["listener"]["backlog_connections"]);
+    let queues: Vec<_> = kernels.split_whitespace().skip(1).take(2).collect();
+    assert_eq!(queues, ["0", &backlog.to_string()], "{listener}");
+    assert_eq!(json(&ok(&["ss", "-a", "--json", "--pid", &pid])).as_array().unwrap().len(), 2);
+}
+
 /// A shard without a connection has no part in anything: not in the seconds, and nobody waits for it.
 #[test]
 fn a_sweep_over_fewer_connections_than_shards_has_the_seconds_it_took() {
