@@ -355,6 +355,44 @@ fn what_its_connections_carried_is_listed_and_who_listens() {
     assert_eq!(json(&ok(&["ss", "-a", "--json", "--pid", &pid])).as_array().unwrap().len(), 2);
 }
 
+/// A process that is stopped answers nothing. Who asks it is ended as ever, and is not held up by it.
+#[test]
+fn ctrl_c_ends_who_waits_for_a_process_that_does_not_answer() {
+    let (server, _) = server("echo", "epoll");
+    let (pid, file) = (server.pid().to_string(), common::temporary("silent.pcapng"));
+    let file = file.to_str().unwrap();
+    server.signal(Signal::STOP);
+    let asking = |args: &[&str]| fourwave(&[&args[..1], &["--pid", &pid], &args[1..]].concat());
+    let asks: [(&[&str], i32); 8] = [
+        (&["ss"], 1),
+        (&["ss", "--counters"], 1),
+        (&["ss", "--steering"], 1),
+        (&["ss", "--trace"], 1),
+        (&["ss", "--kill", "dst", "127.0.0.1"], 1),
+        (&["ss", "--follow"], 0),
+        (&["top"], 0),
+        (&["pcap", "-w", file], 1),
+    ];
+    for (args, code) in asks {
+        let mut asks = Background::start(asking(args));
+        asks.hears_ctrl_c();
+        // So that it has asked.
+        std::thread::sleep(Duration::from_millis(200));
+        asks.signal(Signal::INT);
+        let (ended, _, said) = asks.end(SOON);
+        let interrupted = said.contains("interrupted before it was done");
+        assert_eq!(
+            (ended, interrupted, said.contains("nothing within")),
+            (Some(code), code == 1, false),
+            "{args:?}: {said}"
+        );
+    }
+    // A capture for a time waits as long for its beginning, and five seconds at least.
+    let output = asking(&["pcap", "-w", file, "--duration", "6"]).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!((output.status.code(), said.contains("does not answer: nothing within 6 s")), (Some(1), true), "{said}");
+}
+
 /// A shard without a connection has no part in anything: not in the seconds, and nobody waits for it.
 #[test]
 fn a_sweep_over_fewer_connections_than_shards_has_the_seconds_it_took() {
