@@ -99,14 +99,19 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let duration_s = began.elapsed().as_secs_f64();
     let summary = Summary { pid, interface, ended, frames, bytes, seen, matched, dropped, duration_s, files };
     report(&summary);
-    if config.json { out::json(&summary) } else { Ok(()) }
+    if config.json {
+        out::json(&summary)?;
+    }
+    if ended == Ended::Lost {
+        bail!("process {pid} went away without a word: its last frames are missing");
+    }
+    Ok(())
 }
 
 fn report(summary: &Summary) {
     let Summary { pid, frames, seen, matched, dropped, files, .. } = summary;
     let why = match summary.ended {
         Ended::Process => format!("; process {pid} has ended"),
-        Ended::Lost => format!("; process {pid} went away without a word"),
         _ => String::new(),
     };
     let to = match &files[..] {
