@@ -5,6 +5,9 @@ mod follow;
 mod table;
 mod trace;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::{Context, bail};
 use fourwave::control::{self, Count, Filter, How, Process, Row};
 use serde::Serialize;
@@ -46,24 +49,25 @@ struct Ended {
 
 /// `fourwave ss`.
 pub(crate) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
+    let ended = stop.flag();
+    let found = || processes_until(args.pid, &ended);
     match args.action {
-        SsAction::List { info } => list(args, info, stop),
+        SsAction::List { info } => list(args, &found()?, info, stop),
         SsAction::Follow { interval } => follow::run(args, interval, stop),
-        SsAction::Trace => trace::run(args, stop),
-        SsAction::End(how) => end(args, how),
-        SsAction::Steering => show_steering(args),
-        SsAction::Counters => show_counters(args),
+        SsAction::Trace => trace::run(args, &found()?, stop),
+        SsAction::End(how) => end(args, &found()?, how, stop),
+        SsAction::Steering => show_steering(args, &found()?, stop),
+        SsAction::Counters => show_counters(args, &found()?, stop),
     }
 }
 
 /// Written as it comes: nobody holds a million rows.
-fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
-    let found = processes(args.pid)?;
+fn list(args: &Ss, found: &[Process], info: bool, stop: &Stop) -> anyhow::Result<()> {
     if !args.json {
         out::result(&table::head());
     }
     let mut rows = out::JsonList::new(args.json);
-    let result = each_that_answers(&found, |process| {
+    let result = each_that_answers(found, stop, |process| {
         each(process, &args.filter, |row| {
             if args.json {
                 rows.add(&row);
@@ -80,22 +84,22 @@ fn list(args: &Ss, info: bool, stop: &Stop) -> anyhow::Result<()> {
     result
 }
 
-/// One that is silent hides none of the others: each is told, the last by the error.
-fn each_that_answers<P>(found: &[P], mut ask: impl FnMut(&P) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// One that is silent hides none of the others: each is told, the last by the error. Who asks for the end waits for none.
+fn each_that_answers<P>(found: &[P], stop: &Stop, mut ask: impl FnMut(&P) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut last = Ok(());
     for process in found {
-        if let Err(error) = ask(process)
-            && let Err(before) = std::mem::replace(&mut last, Err(error))
-        {
+        let Err(error) = ask(process) else { continue };
+        stop.check()?;
+        if let Err(before) = std::mem::replace(&mut last, Err(error)) {
             say!("fourwave: {}", out::sentence(&before));
         }
     }
     last
 }
 
-fn end(args: &Ss, how: How) -> anyhow::Result<()> {
+fn end(args: &Ss, found: &[Process], how: How, stop: &Stop) -> anyhow::Result<()> {
     let mut connections = 0;
-    let result = each_that_answers(&processes(args.pid)?, |process| {
+    let result = each_that_answers(found, stop, |process| {
         process.end(&args.filter, how, &mut connections).with_context(|| silent(process))
     });
     let (name, was) = match how {
@@ -111,8 +115,8 @@ fn end(args: &Ss, how: How) -> anyhow::Result<()> {
     result
 }
 
-fn show_steering(args: &Ss) -> anyhow::Result<()> {
-    let (verdicts, result) = steering(&processes(args.pid)?);
+fn show_steering(args: &Ss, found: &[Process], stop: &Stop) -> anyhow::Result<()> {
+    let (verdicts, result) = steering(found, stop);
     if args.json {
         out::json(&verdicts)?;
         return result;
@@ -123,8 +127,8 @@ fn show_steering(args: &Ss) -> anyhow::Result<()> {
     result
 }
 
-fn show_counters(args: &Ss) -> anyhow::Result<()> {
-    let (counters, result) = counters(&processes(args.pid)?);
+fn show_counters(args: &Ss, found: &[Process], stop: &Stop) -> anyhow::Result<()> {
+    let (counters, result) = counters(found, stop);
     if args.json {
         out::json(&counters)?;
         return result;
@@ -154,9 +158,9 @@ pub(crate) fn connections(pid: Option<u32>) -> anyhow::Result<Vec<Row>> {
 }
 
 /// The XDP program's counters of those that answer, and what to say of the others.
-fn steering(found: &[Process]) -> (Vec<Verdict>, anyhow::Result<()>) {
+fn steering(found: &[Process], stop: &Stop) -> (Vec<Verdict>, anyhow::Result<()>) {
     let mut all = Vec::new();
-    let result = each_that_answers(found, |process| {
+    let result = each_that_answers(found, stop, |process| {
         let asked = process.steering().with_context(|| silent(process))?;
         let verdict = |count: Count| Verdict { pid: process.pid, verdict: count.name, packets: count.value };
         all.extend(asked.into_iter().map(verdict));
@@ -166,9 +170,9 @@ fn steering(found: &[Process]) -> (Vec<Verdict>, anyhow::Result<()>) {
 }
 
 /// The stack's counters of those that answer, and what to say of the others.
-fn counters(found: &[Process]) -> (Vec<Counter>, anyhow::Result<()>) {
+fn counters(found: &[Process], stop: &Stop) -> (Vec<Counter>, anyhow::Result<()>) {
     let mut all = Vec::new();
-    let result = each_that_answers(found, |process| {
+    let result = each_that_answers(found, stop, |process| {
         let asked = process.counters().with_context(|| silent(process))?;
         let counter =
             |count: Count| Counter { pid: process.pid, counter: count.name, value: count.value, shards: count.shards };
@@ -191,15 +195,22 @@ pub(crate) fn processes(pid: Option<u32>) -> anyhow::Result<Vec<Process>> {
     Ok(found)
 }
 
+/// As [`processes`]; none is waited for once the flag is set.
+pub(crate) fn processes_until(pid: Option<u32>, ended: &Arc<AtomicBool>) -> anyhow::Result<Vec<Process>> {
+    Ok(processes(pid)?.into_iter().map(|process| process.until(ended)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::each_that_answers;
+    use crate::stop::Stop;
     use anyhow::bail;
 
     #[test]
     fn those_that_answer_are_asked_behind_one_that_is_silent() {
         let mut asked = Vec::new();
-        let result = each_that_answers(&[1, 2, 3, 4], |pid| {
+        let stop = Stop::new();
+        let result = each_that_answers(&[1, 2, 3, 4], &stop, |pid| {
             asked.push(*pid);
             if pid % 2 == 1 {
                 bail!("process {pid} does not answer")
@@ -208,6 +219,9 @@ mod tests {
         });
         assert_eq!(asked, [1, 2, 3, 4]);
         assert_eq!(result.unwrap_err().to_string(), "process 3 does not answer");
-        assert!(each_that_answers(&[2, 4], |_| Ok(())).is_ok());
+        assert!(each_that_answers(&[2, 4], &stop, |_| Ok(())).is_ok());
+        stop.request();
+        let result = each_that_answers(&[5, 7], &stop, |pid| bail!("process {pid} does not answer"));
+        assert!(result.unwrap_err().is::<crate::stop::Interrupted>());
     }
 }

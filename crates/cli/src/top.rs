@@ -4,6 +4,8 @@ mod frame;
 mod screen;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -30,14 +32,17 @@ struct Document {
 pub(crate) fn run(args: &Top, stop: &Stop) -> anyhow::Result<()> {
     let mut document = Document { frames: Vec::new() };
     let mut screen = (!args.json && std::io::stdout().is_terminal()).then(Screen::enter);
-    let mut before = look(args, LINES, None, stop)?;
+    let ended = stop.flag();
+    let mut before = look(args, LINES, None, &ended)?;
     let result = loop {
         stop.sleep(args.interval);
         if stop.requested() || out::nobody_reads() {
             break Ok(());
         }
         let lines = args.lines.or_else(|| screen.as_ref()?.room(before.heads())).unwrap_or(LINES);
-        let now = match look(args, lines, Some(&before), stop) {
+        let now = match look(args, lines, Some(&before), &ended) {
+            // It is a part.
+            Ok(_) if stop.requested() => break Ok(()),
             Ok(now) => now,
             Err(error) => break Err(error),
         };
@@ -64,14 +69,15 @@ pub(crate) fn run(args: &Top, stop: &Stop) -> anyhow::Result<()> {
     result
 }
 
-/// Looks at all processes. `lines`: how many connections are to be kept.
-fn look(args: &Top, lines: usize, before: Option<&Sample>, stop: &Stop) -> anyhow::Result<Sample> {
+/// Looks at all processes, until the flag is set. `lines`: how many connections are to be kept.
+fn look(args: &Top, lines: usize, before: Option<&Sample>, ended: &Arc<AtomicBool>) -> anyhow::Result<Sample> {
     let at_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let mut sample = Sample::new(Instant::now(), at_unix_s, before.map_or(0, |before| before.frames));
-    for process in processes(args.pid)? {
-        let asked = ask(&process, args, lines, &mut sample, before, stop);
+    for process in ss::processes_until(args.pid, ended)? {
+        let asked = ask(&process, args, lines, &mut sample, before, ended);
         match asked {
             Ok(()) => {}
+            Err(_) if ended.load(Ordering::Relaxed) => break,
             Err(error) if args.pid.is_some() => return Err(error),
             // It has ended just now.
             Err(_) if processes(Some(process.pid)).is_err() => {}
@@ -88,12 +94,12 @@ fn ask(
     lines: usize,
     sample: &mut Sample,
     before: Option<&Sample>,
-    stop: &Stop,
+    ended: &AtomicBool,
 ) -> anyhow::Result<()> {
     let counts = process.counters().with_context(|| ss::silent(process))?;
     sample.count(process.pid, &counts);
     ss::each(process, &args.filter, |row| {
         sample.add(row, before, args.sort, lines);
-        !stop.requested()
+        !ended.load(Ordering::Relaxed)
     })
 }

@@ -1,4 +1,5 @@
-//! What is in `deploy/` for Prometheus and Grafana: promtool finds nothing wrong with it, and it names nothing that is not there.
+//! What is in `deploy/` for Prometheus and Grafana: promtool finds nothing wrong with it, and it names nothing that is not there. And
+//! that containers have the memory that their programs may take.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -110,5 +111,43 @@ fn the_dashboard_names_metrics_that_there_are_and_its_expressions_parse() {
         "fourwave_loop_turn_seconds_bucket",
     ] {
         assert!(text.contains(name), "{name}");
+    }
+}
+
+/// Prometheus' operator calls the job as this label of the pods is.
+#[test]
+fn on_kubernetes_the_job_is_one_that_the_rules_ask_for() {
+    assert!(read("deploy/kubernetes/pod-monitor.yaml").contains("\n  jobLabel: app.kubernetes.io/name\n"));
+    assert!(
+        read("deploy/kubernetes/proxy-daemonset.yaml").contains("\n        app.kubernetes.io/name: fourwave-proxy\n")
+    );
+    let rules = read("deploy/prometheus/alerts.yml");
+    assert_eq!(rules.matches("job=~").count(), rules.matches(r#"job=~"(.*/)?fourwave.*""#).count());
+}
+
+/// The number behind a word in a text.
+fn number(text: &str, word: &str) -> Option<u64> {
+    let rest = text.split_once(word)?.1.trim_start_matches([' ', '"']);
+    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+}
+
+/// The kernel would kill it otherwise, and nothing have counted why. A shard has a queue, and a cpu.
+#[test]
+fn a_container_has_more_memory_than_its_program_may_take() {
+    let row = read("docs/OPERATIONS.md");
+    let sum = "per shard it needs `--frames` x 4096 bytes + `--pool-bytes` + `--max-connections` x 1,250 bytes";
+    assert!(row.contains(sum), "docs/OPERATIONS.md has another sum");
+    let queues = number(&read("deploy/kubernetes/network.yaml"), "-L -device- combined");
+    for name in ["load-job.yaml", "proxy-daemonset.yaml"] {
+        let manifest = read(&format!("deploy/kubernetes/{name}"));
+        let value = |word, default| number(&manifest, word).unwrap_or(default);
+        let shards = number(&manifest, "cpu:").unwrap();
+        assert_eq!(Some(shards), queues, "{name}");
+        let (frames, pool) = (value("--frames", 8192), value("--pool-bytes", 256 << 20));
+        let needs = shards * (frames * 4096 + pool + value("--max-connections", 1 << 20) * 1250);
+        let limit = manifest.split_once("memory: ").and_then(|(_, rest)| rest.split_once("Gi")?.0.parse::<u64>().ok());
+        let limit = limit.unwrap() << 30;
+        // A quarter is for what the application keeps, and for records.
+        assert!(needs <= limit / 4 * 3, "{name}: {needs} of {limit} bytes");
     }
 }

@@ -322,6 +322,79 @@ fn its_connections_are_listed() {
     assert_eq!(rows, [(address.to_string().into(), remote.into(), "ESTABLISHED".into())]);
 }
 
+/// As the kernel's own `ss` has them, and in bytes what was sent.
+#[test]
+fn what_its_connections_carried_is_listed_and_who_listens() {
+    let (server, address) = server("echo", "epoll");
+    let (mut stream, pid) = (connect(address), server.pid().to_string());
+    stream.write_all(&[7; 5000]).unwrap();
+    stream.read_exact(&mut [0; 5000]).unwrap();
+    let end = Instant::now() + SOON;
+    let row = loop {
+        let row = json(&ok(&["ss", "--json", "--pid", &pid]))[0].clone();
+        if row["bytes_acked"] == 5000 {
+            break row;
+        }
+        assert!(Instant::now() < end, "{row}");
+    };
+    assert_eq!((&row["bytes_sent"], &row["bytes_received"]), (&5000.into(), &5000.into()), "{row}");
+    let kernels = |flags: &str| {
+        let output = Command::new("ss").args([flags, &format!("sport = :{}", address.port())]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mss = format!(" mss:{} ", row["mss_bytes"]);
+    assert!(kernels("-Htin").contains(&mss), "{mss} of {row}");
+    let top = json(&ok(&["top", "--json", "--interval", "0.1", "--pid", &pid]));
+    assert_eq!(top["frames"][0]["connections"][0]["bytes_received"], 5000, "{top}");
+
+    let listeners = json(&ok(&["ss", "-l", "--json", "--pid", &pid]));
+    let [listener] = &listeners.as_array().unwrap()[..] else { panic!("{listeners}") };
+    let is = (&listener["local"], &listener["state"], &listener["via"]);
+    assert_eq!(is, (&address.to_string().into(), &"LISTEN".into(), &"kernel".into()));
+    let (kernels, backlog) = (kernels("-Hltn"), &listener["listener"]["backlog_connections"]);
+    let queues: Vec<_> = kernels.split_whitespace().skip(1).take(2).collect();
+    assert_eq!(queues, ["0", &backlog.to_string()], "{listener}");
+    assert_eq!(json(&ok(&["ss", "-a", "--json", "--pid", &pid])).as_array().unwrap().len(), 2);
+}
+
+/// A process that is stopped answers nothing. Who asks it is ended as ever, and is not held up by it.
+#[test]
+fn ctrl_c_ends_who_waits_for_a_process_that_does_not_answer() {
+    let (server, _) = server("echo", "epoll");
+    let (pid, file) = (server.pid().to_string(), common::temporary("silent.pcapng"));
+    let file = file.to_str().unwrap();
+    server.signal(Signal::STOP);
+    let asking = |args: &[&str]| fourwave(&[&args[..1], &["--pid", &pid], &args[1..]].concat());
+    let asks: [(&[&str], i32); 8] = [
+        (&["ss"], 1),
+        (&["ss", "--counters"], 1),
+        (&["ss", "--steering"], 1),
+        (&["ss", "--trace"], 1),
+        (&["ss", "--kill", "dst", "127.0.0.1"], 1),
+        (&["ss", "--follow"], 0),
+        (&["top"], 0),
+        (&["pcap", "-w", file], 1),
+    ];
+    for (args, code) in asks {
+        let mut asks = Background::start(asking(args));
+        asks.hears_ctrl_c();
+        // So that it has asked.
+        std::thread::sleep(Duration::from_millis(200));
+        asks.signal(Signal::INT);
+        let (ended, _, said) = asks.end(SOON);
+        let interrupted = said.contains("interrupted before it was done");
+        assert_eq!(
+            (ended, interrupted, said.contains("nothing within")),
+            (Some(code), code == 1, false),
+            "{args:?}: {said}"
+        );
+    }
+    // A capture for a time waits as long for its beginning, and five seconds at least.
+    let output = asking(&["pcap", "-w", file, "--duration", "6"]).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!((output.status.code(), said.contains("does not answer: nothing within 6 s")), (Some(1), true), "{said}");
+}
+
 /// A shard without a connection has no part in anything: not in the seconds, and nobody waits for it.
 #[test]
 fn a_sweep_over_fewer_connections_than_shards_has_the_seconds_it_took() {

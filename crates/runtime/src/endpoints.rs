@@ -1,7 +1,7 @@
 //! Ports that are opened to the stack's listeners while it runs.
 
 use crate::error::Error;
-use crate::kernel;
+use crate::kernel::{self, Holder};
 use crate::options::Options;
 use socket2::Socket;
 use std::net::{IpAddr, SocketAddr};
@@ -68,7 +68,13 @@ impl Endpoints {
         if claimed.iter().any(|(before, _)| *before == address) {
             return Ok((address, false));
         }
-        let sockets = kernel::reserve(&[address])?;
+        let reserved = kernel::reserve(&[address]);
+        if matches!(reserved, Err(Error::InUse { .. })) && claimed.iter().any(|(of, _)| of.port() == address.port()) {
+            // It may be of ours: only now is this stack among those that tell.
+            drop(claimed);
+            return Err(Error::InUse { address, holder: Holder::of(address) });
+        }
+        let sockets = reserved?;
         let got = sockets.first().map(Socket::local_addr).transpose().map_err(Error::system("reading a port"))?;
         let port = got.and_then(|got| got.as_socket()).map_or(address.port(), |got| got.port());
         let mut steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);

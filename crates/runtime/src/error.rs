@@ -161,7 +161,7 @@ pub enum Error {
         most: u32,
     },
     /// Somebody else listens there.
-    #[error("{address} is in use {} {holder}: stop that, or choose another port", holder.how())]
+    #[error("{address} is in use {}", in_use(holder))]
     InUse {
         /// Where.
         address: SocketAddr,
@@ -275,8 +275,7 @@ impl Error {
     pub(crate) fn metrics(address: SocketAddr, error: io::Error) -> Self {
         let why = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let holder = Holder::of(address);
-                format!("it is in use {} {holder}: stop that, or choose another port", holder.how())
+                format!("it is in use {}", in_use(&Holder::of(address)))
             }
             io::ErrorKind::AddrNotAvailable => {
                 "it is no address of this machine or namespace (`ip address`): choose one of the kernel's, such as 127.0.0.1".into()
@@ -293,6 +292,14 @@ impl Error {
         let words: Vec<_> = said.unwrap_or("no message").split_whitespace().collect();
         Self::Panicked { shard, message: words.join(" ") }
     }
+}
+
+/// By whom, and what to do about it.
+fn in_use(holder: &Holder) -> String {
+    if holder.to_string().ends_with(&format!("(process {})", std::process::id())) {
+        return "by this process itself: choose another port, or restart it to change the address".into();
+    }
+    format!("{} {holder}: stop that, or choose another port", holder.how())
 }
 
 /// The `std::io` name of a connection's end (docs/ARCHITECTURE.md has the table).
@@ -340,7 +347,16 @@ pub const fn listen_error_kind(error: stack::ListenError) -> io::ErrorKind {
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, Holder};
+
+    /// It can't stop itself, and has no other port to choose if only its address is to change.
+    #[test]
+    fn a_port_that_this_process_has_itself_is_said_to_be_its_own() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = ([0, 0, 0, 0], listener.local_addr().unwrap().port()).into();
+        let said = Error::InUse { address, holder: Holder::of(address) }.to_string();
+        assert!(said.starts_with(&format!("{address} is in use by this process itself: ")), "{said}");
+    }
 
     /// What a `main` prints that returns the error.
     #[test]

@@ -145,8 +145,8 @@ impl Document {
 /// Why the mode asked for is not to be had.
 fn obstacle(config: &Config, nic: &Nic, trial: &Trial) -> Option<String> {
     let name = &nic.facts.name;
-    if !nic.is_ethernet() {
-        return Some(format!("{name} has no Ethernet address, and the stack speaks Ethernet: use another interface"));
+    if let Some(why) = nic.no_ethernet() {
+        return Some(why);
     }
     let allowed = affinity::cores();
     if let Some(core) = config.cores.iter().find(|core| !allowed.contains(core)) {

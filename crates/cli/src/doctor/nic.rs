@@ -36,9 +36,11 @@ impl Nic {
         })
     }
 
-    /// Whether frames of Ethernet can be sent there at all.
-    pub(crate) fn is_ethernet(&self) -> bool {
-        self.facts.mac != MacAddr::default()
+    /// Why frames of Ethernet can't be sent there at all, if they can't.
+    pub(crate) fn no_ethernet(&self) -> Option<String> {
+        let name = &self.facts.name;
+        let why = || format!("{name} has no Ethernet address, and the stack speaks Ethernet: use another interface");
+        (self.facts.mac == MacAddr::default()).then(why)
     }
 
     pub(crate) fn items(&self, config: &Config, trial: &Trial, files: &Files) -> Vec<Item> {
@@ -67,7 +69,7 @@ impl Nic {
             (true, true) => "up",
         };
         let item = Item::new("interface", format!("{name}, {state}, {}, mtu {}", facts.mac, facts.mtu), "");
-        if !self.is_ethernet() {
+        if self.no_ethernet().is_some() {
             return item
                 .wrong("an interface with an Ethernet address: `fourwave lab up` makes a pair to try things on");
         }

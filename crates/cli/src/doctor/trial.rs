@@ -36,6 +36,10 @@ pub(crate) struct Proof {
 
 impl Trial {
     pub(crate) fn run(config: &Config, facts: &InterfaceFacts, nic: &Nic, stop: &Stop) -> Self {
+        // What else would be refused could be mended, and would not help.
+        if let Some(why) = nic.no_ethernet() {
+            return Self::Refused(why);
+        }
         // Any other program is refused below, as a start would be.
         if let Some(id) = facts.xdp_program
             && device::program_name(id).is_some_and(|name| name.starts_with("fourwave"))

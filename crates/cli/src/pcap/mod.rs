@@ -6,6 +6,8 @@ mod pipe;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -21,7 +23,7 @@ pub(crate) use files::{Ring, Target};
 
 /// How often it is looked whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long the process may take to send what is under way, once it is asked for the end.
+/// How long the process may take to send what is under way, once it is asked for the end; and at least to begin.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is to be captured, and where it goes.
@@ -82,7 +84,8 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let filter = if config.filter.is_empty() { Vec::new() } else { filter::compile(&config.filter)? };
     let request =
         Request { filter, snaplen: config.snaplen, comments: config.comments, buffer_bytes: config.buffer_bytes };
-    let (pid, mut capture) = open(config, &request)?;
+    let patience = config.duration.map(|duration| duration.max(PATIENCE));
+    let (pid, mut capture) = open(config, &Asked { request, patience, stop })?;
     let interface = capture.queues().first().map(|queue| queue.interface.clone()).unwrap_or_default();
     let files = Files::open(config, capture.queues(), stop)?;
     say!("capturing on {interface}, process {pid}; Ctrl-C ends it");
@@ -96,14 +99,19 @@ pub(crate) fn run(config: &Config, stop: &Stop) -> anyhow::Result<()> {
     let duration_s = began.elapsed().as_secs_f64();
     let summary = Summary { pid, interface, ended, frames, bytes, seen, matched, dropped, duration_s, files };
     report(&summary);
-    if config.json { out::json(&summary) } else { Ok(()) }
+    if config.json {
+        out::json(&summary)?;
+    }
+    if ended == Ended::Lost {
+        bail!("process {pid} went away without a word: its last frames are missing");
+    }
+    Ok(())
 }
 
 fn report(summary: &Summary) {
     let Summary { pid, frames, seen, matched, dropped, files, .. } = summary;
     let why = match summary.ended {
         Ended::Process => format!("; process {pid} has ended"),
-        Ended::Lost => format!("; process {pid} went away without a word"),
         _ => String::new(),
     };
     let to = match &files[..] {
@@ -114,8 +122,16 @@ fn report(summary: &Summary) {
     say!("{frames} frames captured{to}; {seen} came by, {matched} were chosen, {dropped} were dropped{why}");
 }
 
+/// What a process is asked for.
+struct Asked<'a> {
+    request: Request,
+    /// How long it may take to begin; `None`: as long as it takes.
+    patience: Option<Duration>,
+    stop: &'a Stop,
+}
+
 /// The capture of the process that is meant.
-fn open(config: &Config, request: &Request) -> anyhow::Result<(u32, Capture)> {
+fn open(config: &Config, asked: &Asked<'_>) -> anyhow::Result<(u32, Capture)> {
     let advice = "cannot look for running fourwave processes: run it again with sudo";
     let mut found = control::processes().context(advice)?;
     if let Some(pid) = config.pid {
@@ -128,36 +144,53 @@ fn open(config: &Config, request: &Request) -> anyhow::Result<(u32, Capture)> {
     }
     match (&found[..], &config.interface) {
         ([], _) => bail!("no fourwave stack runs here: start one, or run this as the user whose it is, or with sudo"),
-        ([one], None) => Ok((one.pid, begin(one, request)?)),
+        ([one], None) => Ok((one.pid, asked.begin(one)?)),
         (several, None) => {
             let pids = several.iter().map(|process| process.pid.to_string()).collect::<Vec<_>>().join(", ");
             bail!("several fourwave stacks run, in processes {pids}: say which one with --pid or --interface")
         }
-        (all, Some(interface)) => on(interface, all, request),
+        (all, Some(interface)) => on(interface, all, asked),
     }
 }
 
 /// That of the process whose stack is on an interface.
-fn on(interface: &str, all: &[Process], request: &Request) -> anyhow::Result<(u32, Capture)> {
+fn on(interface: &str, all: &[Process], asked: &Asked<'_>) -> anyhow::Result<(u32, Capture)> {
     let mut refused = None;
     for process in all {
-        match begin(process, request) {
+        match asked.begin(process) {
             Ok(capture) if capture.queues().iter().any(|queue| queue.interface == interface) => {
                 return Ok((process.pid, capture));
             }
             Ok(_) => {}
+            Err(_) if asked.stop.requested() => break,
             Err(error) => refused = Some(error),
         }
     }
+    asked.stop.check()?;
     Err(refused.unwrap_or_else(|| anyhow!("no fourwave stack runs on {interface}")))
 }
 
-fn begin(process: &Process, request: &Request) -> anyhow::Result<Capture> {
-    let asked = process.capture(request.clone(), LOOK);
-    asked.map_err(|error| match error.kind() {
-        std::io::ErrorKind::Other => anyhow!("process {} can't be captured: {error}", process.pid),
-        _ => anyhow::Error::new(error).context(format!("process {} does not answer", process.pid)),
-    })
+impl Asked<'_> {
+    /// On a thread of its own, which is left behind when nobody wants its answer any more: the command ends.
+    fn begin(&self, process: &Process) -> anyhow::Result<Capture> {
+        let (tell, told) = mpsc::channel();
+        let (asked, request, began) = (process.clone(), self.request.clone(), Instant::now());
+        thread::spawn(move || drop(tell.send(asked.capture(request, LOOK))));
+        let answer = loop {
+            match told.recv_timeout(LOOK) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Timeout) => self.stop.check()?,
+                Err(RecvTimeoutError::Disconnected) => bail!("nobody asks process {} any more", process.pid),
+            }
+            if let Some(patience) = self.patience.filter(|patience| began.elapsed() >= *patience) {
+                bail!("process {} does not answer: nothing within {} s", process.pid, patience.as_secs_f64());
+            }
+        };
+        answer.map_err(|error| match error.kind() {
+            std::io::ErrorKind::Other => anyhow!("process {} can't be captured: {error}", process.pid),
+            _ => anyhow::Error::new(error).context(format!("process {} does not answer", process.pid)),
+        })
+    }
 }
 
 struct Session<'a> {

@@ -1,12 +1,14 @@
 //! `fourwave ss --follow`: what changes between two looks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fourwave::control::Row;
 use serde::Serialize;
 
-use super::{each, processes, table};
+use super::{each, processes, processes_until, table};
 use crate::args::Ss;
 use crate::stop::Stop;
 use crate::{out, say};
@@ -38,6 +40,7 @@ type Rows = BTreeMap<Key, Row>;
 pub(super) fn run(args: &Ss, interval: Duration, stop: &Stop) -> anyhow::Result<()> {
     let mut printer = Printer { json: args.json, printed: 0 };
     let (mut before, mut first, mut silent) = (Rows::new(), true, BTreeSet::new());
+    let ended = stop.flag();
     if !args.json {
         out::result(&format!("  {}", table::head()));
     }
@@ -45,7 +48,9 @@ pub(super) fn run(args: &Ss, interval: Duration, stop: &Stop) -> anyhow::Result<
         if stop.requested() || out::nobody_reads() {
             break Ok(());
         }
-        let now = match look(args, first, &before, &mut silent) {
+        let now = match look(args, first, &before, &mut silent, &ended) {
+            // Who is silent was not waited for.
+            _ if stop.requested() => break Ok(()),
             Ok(rows) => rows,
             Err(error) => break Err(error),
         };
@@ -61,9 +66,15 @@ pub(super) fn run(args: &Ss, interval: Duration, stop: &Stop) -> anyhow::Result<
 
 /// A process that ends takes its connections with it: that is what somebody who follows wants to see. Of one that is silent nothing
 /// is known to have changed.
-fn look(args: &Ss, first: bool, before: &Rows, silent: &mut BTreeSet<u32>) -> anyhow::Result<Rows> {
+fn look(
+    args: &Ss,
+    first: bool,
+    before: &Rows,
+    silent: &mut BTreeSet<u32>,
+    ended: &Arc<AtomicBool>,
+) -> anyhow::Result<Rows> {
     let mut rows = Rows::new();
-    let found = match processes(args.pid) {
+    let found = match processes_until(args.pid, ended) {
         Err(_) if !first => Vec::new(),
         found => found?,
     };
@@ -78,6 +89,7 @@ fn look(args: &Ss, first: bool, before: &Rows, silent: &mut BTreeSet<u32>) -> an
                 silent.remove(&process.pid);
                 rows.extend(of_it);
             }
+            Err(_) if ended.load(Ordering::Relaxed) => break,
             Err(error) if processes(Some(process.pid)).is_ok() => {
                 if silent.insert(process.pid) {
                     say!("fourwave: its connections are taken to be as they were: {}", out::sentence(&error));

@@ -1,15 +1,16 @@
 //! `fourwave ss --trace`: what happened to connections.
 
-use super::{each_that_answers, processes, silent};
+use super::{each_that_answers, silent};
 use crate::args::Ss;
 use crate::out;
 use crate::stop::Stop;
 use anyhow::Context;
+use fourwave::control::Process;
 
 /// As it comes, a shard at a time; of each the connection to which something happened last comes last.
-pub(super) fn run(args: &Ss, stop: &Stop) -> anyhow::Result<()> {
+pub(super) fn run(args: &Ss, found: &[Process], stop: &Stop) -> anyhow::Result<()> {
     let mut list = out::JsonList::new(args.json);
-    let result = each_that_answers(&processes(args.pid)?, |process| {
+    let result = each_that_answers(found, stop, |process| {
         let overwritten = process.trace(&args.filter, |traced| {
             if args.json {
                 list.add(&traced);

@@ -177,6 +177,10 @@ fn what_is_no_interface_for_it_is_one_sentence() {
     assert!(said.contains("one core for each"), "{said}");
     let (document, said) = failed("--interface lo");
     assert!(said.contains("no Ethernet address") && document["available"] == false, "{said}");
+    assert_eq!(
+        (&document["proof"]["status"], &document["proof"]["sentence"]),
+        (&"refused".into(), &said.trim().trim_start_matches("fourwave: ").into())
+    );
     sh("ip -n fw-a link set fw-a0 down");
     let (document, said) = failed("--interface fw-a0");
     assert!(said.contains("is down"), "{said}");

@@ -315,11 +315,11 @@ fn a_capture_ends_with_its_process_and_has_the_last_segments() {
         server.signal(signal);
         server.end();
         let (code, stdout, said) = pcap.end();
-        let (ended, sentence) = match signal {
-            Signal::INT => ("process", "has ended"),
-            _ => ("lost", "went away without a word"),
+        let (expected, ended, sentence) = match signal {
+            Signal::INT => (0, "process", "has ended"),
+            _ => (1, "lost", "went away without a word"),
         };
-        assert_eq!((code, &json(&stdout)["ended"]), (Some(0), &ended.into()));
+        assert_eq!((code, &json(&stdout)["ended"]), (Some(expected), &ended.into()));
         assert!(said.contains(sentence), "{said}");
         assert_sound(file.name());
         let fins = tshark(&["-r", file.name(), "-Y", "tcp.flags.fin == 1 and ip.src == 10.77.0.1"]);

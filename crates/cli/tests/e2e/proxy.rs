@@ -465,8 +465,14 @@ fn a_refused_reload_gives_back_the_ports_it_has_taken() {
     // The shard hears of it a moment later.
     eventually("the new listener answers", || !is_refused("http://10.77.0.1:8002"));
     bulk("10.77.0.1", "8001", "1");
+    // An address can't take over from one of ours.
+    folder.write("proxy.toml", &both.replace("10.77.0.1:8001\"", "0.0.0.0:8001\""));
+    proxy.server.signal(Signal::HUP);
+    let said = proxy.server.line_with("not reloaded");
+    assert!(said.contains("0.0.0.0:8001 is in use by this process itself"), "{said}");
+    bulk("10.77.0.1", "8001", "1");
     let counted = proxy.stop();
-    assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &2.into()));
+    assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &3.into()));
 }
 
 /// Over the kernel's sockets a port that somebody has is as much an error, and nothing has changed behind it.
@@ -485,6 +491,12 @@ fn a_reload_over_the_kernel_with_a_port_that_is_taken_is_refused() {
     let said = proxy.server.line_with("not reloaded");
     assert!(said.contains("10.77.0.1:8002 is in use"), "{said}");
     bulk("10.77.0.1", "8001", "1");
+    // An address can't take over from one of ours.
+    folder.write("proxy.toml", &first.replace("10.77.0.1:8001\"", "0.0.0.0:8001\""));
+    proxy.server.signal(Signal::HUP);
+    let said = proxy.server.line_with("not reloaded");
+    assert!(said.contains("0.0.0.0:8001 is in use by this process itself"), "{said}");
+    bulk("10.77.0.1", "8001", "1");
     drop(in_the_way);
     eventually("the port is free", || is_refused("http://10.77.0.1:8002"));
     proxy.reload(&folder, &both);
@@ -492,7 +504,7 @@ fn a_reload_over_the_kernel_with_a_port_that_is_taken_is_refused() {
     eventually("the new listener answers", || !is_refused("http://10.77.0.1:8002"));
     bulk("10.77.0.1", "8002", "1");
     let counted = proxy.stop();
-    assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &1.into()));
+    assert_eq!((&counted["counters"]["reloads"], &counted["counters"]["reloads_refused"]), (&1.into(), &2.into()));
 }
 
 /// A backend that resets before it was told anything, over the kernel's sockets, where to send is to meet the reset: what it was not

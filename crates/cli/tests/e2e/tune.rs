@@ -186,7 +186,17 @@ fn wrong_arguments_change_nothing() {
     for args in wrong {
         assert_eq!(machine.run(args).status.code(), Some(2), "{args}");
     }
+    for cores in ["1-0", "2,2", "0-2,1", "2-", "-2", ",1", "1,,2", "1-2-3", "12345", ""] {
+        for how in ["", "--dry-run "] {
+            let output = machine.run(&format!("apply {how}--cores {cores} nic0"));
+            assert_eq!(output.status.code(), Some(2), "{cores}: {}", stderr(&output));
+        }
+    }
     assert_eq!(machine.run("apply nic1").status.code(), Some(1));
+    // Four there are.
+    let output = machine.run("apply --dry-run --cores 2-4 nic0");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("core 4 does not exist, or is offline: there are 0-3"), "{}", stderr(&output));
     assert_eq!(machine.files(), before);
 }
 

@@ -1,6 +1,6 @@
 //! The asking end.
 
-use super::connect::{connect_within, is_listening, nothing_within};
+use super::connect::{connect_within, go_on, is_listening, nothing_within};
 use super::list::Line;
 use super::place::{self, Place as Directory};
 use super::trace::Line as TraceLine;
@@ -12,20 +12,34 @@ use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether an answer is wanted still.
+const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of an answer at most; a page of a listing has some ten of them.
 const MOST: u64 = 1 << 28;
 
 /// A stack in a running process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    pub(super) socket: PathBuf,
+    socket: PathBuf,
+    unwanted: Arc<AtomicBool>,
 }
+
+impl PartialEq for Process {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, &self.socket) == (other.pid, &other.socket)
+    }
+}
+
+impl Eq for Process {}
 
 /// The running stacks, by their processes' numbers: the caller's own, and all users' if it is root. Sockets that dead ones
 /// left are removed.
@@ -69,7 +83,7 @@ fn look(place: &Directory, found: &mut Vec<Process>) -> io::Result<()> {
         let socket = entry?.path();
         let Some(pid) = socket.file_name().and_then(|name| name.to_str()).and_then(pid) else { continue };
         match is_listening(&socket) {
-            Ok(()) => found.push(Process { pid, socket }),
+            Ok(()) => found.push(Process::new(pid, socket)),
             // A directory of somebody else's may lead anywhere by now: nothing is removed there.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 if place.ours && is_dead(pid) {
@@ -93,6 +107,16 @@ fn pid(name: &str) -> Option<u32> {
 }
 
 impl Process {
+    pub(super) fn new(pid: u32, socket: PathBuf) -> Self {
+        Self { pid, socket, unwanted: Arc::default() }
+    }
+
+    /// The same; what it is asked ends with an error once the flag is set, instead of waiting for a process that does not answer.
+    #[must_use]
+    pub fn until(self, unwanted: &Arc<AtomicBool>) -> Self {
+        Self { unwanted: Arc::clone(unwanted), ..self }
+    }
+
     /// Its connections and TIME-WAIT records.
     ///
     /// # Errors
@@ -205,7 +229,7 @@ impl Process {
     /// The process went away, or answers no more; or it says why not.
     pub fn capture(&self, request: capture::Request, wait: Duration) -> io::Result<capture::Capture> {
         let line = serde_json::to_string(&Request::Capture(request))? + "\n";
-        capture::Capture::open(connect_within(&self.socket, PATIENCE)?, &line, wait)
+        capture::Capture::open(connect_within(&self.socket, PATIENCE, &self.unwanted)?, &line, wait)
     }
 
     fn ask<T: DeserializeOwned>(&self, request: &Request) -> io::Result<Answer<T>> {
@@ -213,17 +237,17 @@ impl Process {
     }
 
     fn ask_for<T: DeserializeOwned>(&self, request: &Request, patience: Duration) -> io::Result<Answer<T>> {
-        let late = |error: io::Error| match error.kind() {
+        let mut stream = connect_within(&self.socket, patience, &self.unwanted)?;
+        stream.set_read_timeout(Some(LOOK.min(patience)))?;
+        stream.set_write_timeout(Some(patience))?;
+        stream.write_all((serde_json::to_string(request)? + "\n").as_bytes()).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => nothing_within(patience),
             _ => error,
-        };
-        let mut stream = connect_within(&self.socket, patience)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
-        stream.write_all((serde_json::to_string(request)? + "\n").as_bytes()).map_err(late)?;
+        })?;
         let mut answer = Answer { lines: Vec::new(), end: Ok(()) };
-        for line in BufReader::new(stream.take(MOST)).lines() {
-            match line.map_err(late).and_then(|line| parsed(&line)) {
+        let answering = Answering { stream, patience, unwanted: &self.unwanted };
+        for line in BufReader::new(answering.take(MOST)).lines() {
+            match line.and_then(|line| parsed(&line)) {
                 Ok(line) => answer.lines.push(line),
                 Err(error) => {
                     answer.end = Err(error);
@@ -232,6 +256,29 @@ impl Process {
             }
         }
         Ok(answer)
+    }
+}
+
+/// What a process says, as long as that is wanted, and as it does not take too long over the next piece.
+struct Answering<'a> {
+    stream: UnixStream,
+    patience: Duration,
+    unwanted: &'a AtomicBool,
+}
+
+impl Read for Answering<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        loop {
+            go_on(self.unwanted)?;
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            if began.elapsed() >= self.patience {
+                return Err(nothing_within(self.patience));
+            }
+        }
     }
 }
 
@@ -277,13 +324,20 @@ mod tests {
         bind(&listener, &SocketAddrUnix::new(&name).unwrap()).unwrap();
         listen(&listener, 0).unwrap();
 
-        let process = Process { pid: 17, socket: name.clone() };
+        let process = Process::new(17, name.clone());
         let patience = Duration::from_millis(100);
         let refused = |process: &Process| {
             let error = process.ports(patience).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
             assert_eq!(error.to_string(), "nothing within 0.1 s: is it stopped, or do its loops stand still?");
         };
+        // Who sets the flag is not waited for any longer.
+        let unwanted = Arc::new(AtomicBool::new(false));
+        let asking = process.clone().until(&unwanted);
+        let asked = std::thread::spawn(move || asking.ports(Duration::from_secs(600)).unwrap_err().to_string());
+        std::thread::sleep(patience);
+        unwanted.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(asked.join().unwrap(), "its answer is not waited for any more");
         // The first waits for an answer; it stays in the queue when it has gone, and the next one does not get into it.
         refused(&process);
         refused(&process);

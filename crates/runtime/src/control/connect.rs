@@ -4,6 +4,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a full queue is tried again.
@@ -27,19 +28,28 @@ pub(super) fn is_listening(socket: &Path) -> io::Result<()> {
     }
 }
 
-/// Connects; a process that is busy is waited for.
-pub(super) fn connect_within(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
+/// Connects; a process that is busy is waited for, as long as that is wanted.
+pub(super) fn connect_within(socket: &Path, patience: Duration, unwanted: &AtomicBool) -> io::Result<UnixStream> {
     let began = Instant::now();
     loop {
         match connect(socket) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             connected => return connected,
         }
+        go_on(unwanted)?;
         if began.elapsed() >= patience {
             return Err(nothing_within(patience));
         }
         std::thread::sleep(AGAIN);
     }
+}
+
+/// An error once nothing more is wanted: none that a read tries again after.
+pub(super) fn go_on(unwanted: &AtomicBool) -> io::Result<()> {
+    if unwanted.load(Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "its answer is not waited for any more"));
+    }
+    Ok(())
 }
 
 /// The end of patience, in words of its own: the kernel's are about resources.

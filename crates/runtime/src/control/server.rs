@@ -355,7 +355,7 @@ mod tests {
             }
         });
 
-        let process = Process { pid: std::process::id(), socket: path };
+        let process = Process::new(std::process::id(), path);
         let still = |result: io::Result<()>| {
             let error = result.unwrap_err();
             assert_eq!(error.to_string(), "shard 1 has said nothing within 2 s: its loop stands still");

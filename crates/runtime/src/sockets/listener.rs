@@ -3,9 +3,10 @@
 use super::{errors, open};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
-use stack::{ListenOptions, Profile};
+use stack::{ListenOptions, Profile, Waiting};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use xdp::sockets::TcpInfo;
 
 /// Connections that one listener accepts in one turn.
 const PER_TURN: u32 = 64;
@@ -65,6 +66,13 @@ impl Listener {
 
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Of a listener the kernel tells in these places who waits, and how many may; of who is half open nothing.
+    pub(super) fn waiting(&self) -> Waiting {
+        let kernel = TcpInfo::of(self.fd.as_fd()).ok();
+        let (waits, most) = kernel.map_or((0, 0), |kernel| (kernel.unacked(), kernel.sacked()));
+        Waiting { accept_queue: waits, accept_queue_limit: self.queues.then_some(most), half_open: 0, backlog: most }
     }
 
     /// Whether it may accept one more in this turn.

@@ -24,11 +24,11 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use socket::{Closing, News, Socket};
 use stack::{
     ConnId, ConnectError, ConnectionInfo, Detail, Duration, Error, Half, Info, Instant, ListenError, ListenOptions,
-    ListenerId, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError, Via,
+    ListenerId, More, Sending, SocketCounters, SocketEvent, SocketOption, Sockets, SoftError, State, Via,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use waiting::{WATCHED, Waiting};
 
@@ -42,6 +42,8 @@ const BATCH: usize = 64;
 const RETRY: Duration = Duration::from_millis(100);
 /// The bit of a token that says listener.
 const LISTENER: usize = 1 << 31;
+/// Where a listing has its listeners: behind any slot there may be.
+const LISTENERS: u32 = 1 << 31;
 
 /// What the kernel's sockets of one shard are made with.
 #[derive(Debug, Clone, Copy)]
@@ -379,6 +381,22 @@ impl KernelSockets {
         }
         Ok(conn)
     }
+
+    fn list_listeners(&self, now: Instant, from: u32, max: u32, out: &mut Vec<ConnectionInfo>) -> Option<u32> {
+        let places = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        let end = from.saturating_add(max).min(places);
+        let some = self.places[from.min(end) as usize..end as usize].iter();
+        for listener in some.filter_map(|place| place.listener.as_ref()) {
+            let local = listener.address();
+            let nobody = if local.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            out.push(ConnectionInfo {
+                via: Via::Kernel,
+                more: More::Listener(listener.waiting()),
+                ..ConnectionInfo::bare(now, local, SocketAddr::new(nobody, 0), State::Listen, Duration::ZERO)
+            });
+        }
+        (end < places).then_some(LISTENERS + end)
+    }
 }
 
 /// A socket for this peer's family.
@@ -645,6 +663,9 @@ impl Sockets for KernelSockets {
     }
 
     fn list(&self, now: Instant, from: u32, max: u32, out: &mut Vec<ConnectionInfo>) -> Option<u32> {
+        if let Some(from) = from.checked_sub(LISTENERS) {
+            return self.list_listeners(now, from, max, out);
+        }
         let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let end = from.saturating_add(max).min(slots);
         for socket in self.slots[from.min(end) as usize..end as usize].iter().filter_map(|slot| slot.socket.as_ref()) {
@@ -657,10 +678,11 @@ impl Sockets for KernelSockets {
                 cwnd_bytes: info.cwnd_bytes,
                 retransmits: info.retransmits,
                 state_age: now - info.since,
+                more: socket.listing(&info).map_or(More::Nothing, |listing| More::Connection(info, listing)),
                 ..ConnectionInfo::bare(now, local, socket.remote, info.state, now - info.opened)
             });
         }
-        (end < slots).then_some(end)
+        Some(if end < slots { end } else { LISTENERS })
     }
 
     fn descriptor(&self) -> i32 {

@@ -6,7 +6,8 @@ use super::soft::Soft;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use stack::{
-    Detail, Duration, Error, Half, IcmpError, Info, Instant, Keepalive, Profile, Recovery, Sending, SocketOption, State,
+    Detail, Duration, Error, Half, IcmpError, Info, Instant, Keepalive, Listing, Profile, Recovery, Sending,
+    SocketOption, State, Why,
 };
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -90,6 +91,8 @@ pub(super) struct Socket {
     known: Known,
     hands: Hands,
     queue: Queue,
+    /// Octets the kernel has taken.
+    written: u64,
     /// Octets read from the kernel.
     received: u64,
     /// Of what was and will be received, what the peer marked as urgent ends here, as far as that was told.
@@ -114,6 +117,7 @@ impl Socket {
             known: Known { writable: !connecting, ..Known::default() },
             hands: Hands::Off,
             queue: Queue::default(),
+            written: 0,
             received: 0,
             mark: 0,
             soft: Soft::default(),
@@ -496,6 +500,7 @@ impl Socket {
             }
             Err(errno) => return Err(self.fail(errno)),
         };
+        self.written += taken as u64;
         if taken < len {
             // The kernel tells when there is room: it was asked for more than it had.
             (self.known.wants_room, self.known.writable) = (true, false);
@@ -646,6 +651,29 @@ impl Socket {
             opened: self.opened,
             since: self.since,
         }
+    }
+
+    /// What a listing shows besides. The kernel's own counts have our FIN among the bytes, and what was sent again.
+    pub(super) fn listing(&self, info: &Info) -> Option<Listing> {
+        let detail = self.detail().ok()?;
+        let fin = u32::from(self.known.write_shut);
+        let of_written = |left: u32| self.written.saturating_sub(left.saturating_sub(fin).into());
+        Some(Listing {
+            // Nothing of the kernel's says it, and nobody asks here.
+            why: Why::Sending,
+            timers: Default::default(),
+            rto: detail.rto,
+            timeouts: detail.timeouts,
+            window_probes: detail.window_probes,
+            rttvar: detail.rttvar,
+            min_rtt: detail.min_rtt,
+            peer_window_bytes: detail.peer_window_bytes,
+            unsent_bytes: detail.unsent_bytes.saturating_sub(fin),
+            pacing_rate: None,
+            bytes_sent: of_written(detail.unsent_bytes),
+            bytes_acked: of_written(info.send_queue_bytes),
+            bytes_received: self.received + rustix::io::ioctl_fionread(&self.fd).unwrap_or(0),
+        })
     }
 
     pub(super) fn detail(&self) -> Result<Detail, Error> {

@@ -167,6 +167,63 @@ fn who_accepts_has_turns() {
     assert!(sockets.accept(NOW, listener).is_some() && sockets.accept(NOW, listener).is_none());
 }
 
+fn listed(sockets: &KernelSockets) -> Vec<ConnectionInfo> {
+    let (mut rows, mut from) = (Vec::new(), Some(0));
+    while let Some(place) = from {
+        from = sockets.list(NOW, place, 2, &mut rows);
+    }
+    rows
+}
+
+/// Each byte once, and of our FIN nothing.
+#[test]
+fn a_listing_counts_the_bytes_that_went_and_came() {
+    let mut sockets = sockets();
+    let (conn, mut peer) = with_unread(&mut sockets, 100_000);
+    assert_eq!(sockets.send(conn, &[7; 3000], Sending::Plain), Ok(3000));
+    sockets.shutdown(NOW, conn, Half::Write).unwrap();
+    peer.read_to_end(&mut Vec::new()).unwrap();
+    let counted = |sockets: &KernelSockets| {
+        let rows = listed(sockets);
+        let More::Connection(info, listing) = &rows[0].more else { panic!("{rows:?}") };
+        assert!(info.send_mss > 0 && listing.rto > Duration::ZERO && listing.peer_window_bytes > 0, "{rows:?}");
+        (info.send_queue_bytes, listing.bytes_sent, listing.bytes_acked, listing.bytes_received)
+    };
+    // The peer's kernel takes its time to acknowledge.
+    while counted(&sockets).0 > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(counted(&sockets), (0, 3000, 3000, 100_000));
+    // What was read is no less than what was not.
+    turn(&mut sockets);
+    assert_eq!(counted(&sockets).3, 100_000);
+}
+
+/// Behind the connections, in as many pieces as it takes, with those that wait.
+#[test]
+fn listeners_are_listed_with_who_waits() {
+    let mut sockets = sockets();
+    let ours = ListenOptions { accept_queue: Some(100), ..ListenOptions::default() };
+    let ids: Vec<_> = [ours.clone(), ours, ListenOptions::from(50)]
+        .iter()
+        .map(|options| sockets.listen((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap())
+        .collect();
+    let address = |id: &ListenerId| sockets.listener_address(*id).unwrap();
+    let addresses: Vec<_> = ids.iter().map(address).collect();
+    let _peers: Vec<_> = (0..3).map(|_| TcpStream::connect(addresses[1]).unwrap()).collect();
+    let waiting = |row: &ConnectionInfo| match row.more {
+        More::Listener(waiting) => (waiting.accept_queue, waiting.accept_queue_limit, waiting.backlog),
+        _ => panic!("{row:?}"),
+    };
+    let rows = listed(&sockets);
+    assert_eq!(rows.iter().map(|row| row.local).collect::<Vec<_>>(), addresses);
+    assert!(rows.iter().all(|row| (row.state, row.via) == (State::Listen, Via::Kernel)));
+    let all: Vec<_> = rows.iter().map(waiting).collect();
+    assert_eq!(all, [(0, Some(100), 100), (3, Some(100), 100), (0, None, 50)]);
+    sockets.close_listener(ids[0]).unwrap();
+    assert_eq!(listed(&sockets).iter().map(|row| row.local).collect::<Vec<_>>(), addresses[1..]);
+}
+
 /// MSG_OOB marks the last of its octets (RFC 6093 section 3.1: the pointer is behind it); a read ends before the mark.
 #[test]
 fn the_mark_is_found_before_it_is_read() {
