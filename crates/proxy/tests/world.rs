@@ -665,7 +665,11 @@ fn who_is_not_checked_any_more_is_up() {
     lab.world.run(sim::stack::Duration::from_micros(20));
     let mut told = Vec::new();
     let without = Config::parse(&file("", "", &[8001, 8009])).unwrap();
-    lab.control.reload(without, |_, message| told.push(message).eq(&()), 1).unwrap();
+    let mut tells = |_, message| {
+        told.push(message);
+        true
+    };
+    lab.control.reload(without, &mut tells, 1).unwrap();
     lab.run(50);
     assert_eq!(up(&lab), [true, false]);
     tell(&mut lab, told);

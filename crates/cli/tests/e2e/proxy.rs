@@ -534,12 +534,9 @@ fn what_a_backend_was_not_given_goes_to_another_over_the_kernel() {
     drop(backend);
     proxy.signal(Signal::CONT);
     serves.set_nonblocking(true).unwrap();
-    let mut other = None;
-    eventually("the other is connected to", || {
-        other = serves.accept().ok();
-        other.is_some()
-    });
-    let (mut other, _) = other.unwrap();
+    let other = std::cell::OnceCell::new();
+    eventually("the other is connected to", || serves.accept().is_ok_and(|(to, _)| other.set(to).is_ok()));
+    let mut other = other.into_inner().unwrap();
     other.set_nonblocking(false).unwrap();
     let mut heard = [0; 5];
     other.set_read_timeout(Some(LIMIT)).unwrap();
