@@ -31,7 +31,8 @@ fn files() -> Vec<String> {
 fn load_of(url: &str) -> Command {
     let load =
         ["load", "http", url, "--stack", "kernel", "--connections", "20", "--close", "server", "--seconds", "600"];
-    common::in_namespace("fw-b", &[&load[..], &["--json"]].concat())
+    // What happens early counts as well.
+    common::in_namespace("fw-b", &[&load[..], &["--warmup", "0", "--json"]].concat())
 }
 
 /// The bytes of each connection's answer to `GET /`.
