@@ -25,6 +25,7 @@ mod stack;
 mod stop;
 mod top;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,7 +36,10 @@ use crate::stop::{LAST_GRACE, Stop};
 
 fn main() -> ExitCode {
     fourwave::map_large_areas();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return tell(&said),
+    };
     out::log_to_stderr(cli.verbose);
     match run(cli).and_then(|()| out::lost()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +49,18 @@ fn main() -> ExitCode {
             let wrong_arguments = error.is::<UsageError>();
             ExitCode::from(if wrong_arguments { 2 } else { 1 })
         }
+    }
+}
+
+/// What clap has to say: help and the version, which are results, or what is wrong with the arguments.
+fn tell(said: &clap::Error) -> ExitCode {
+    match said.print() {
+        // As with any result: a reader that went away is no failure of ours.
+        Err(error) if !said.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            say!("fourwave: the result can't be written to stdout: {}", error.kind());
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
     }
 }
 

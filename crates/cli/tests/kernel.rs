@@ -715,3 +715,14 @@ fn each_file_that_cannot_be_written_is_named() {
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// Help and the version are results as all others.
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    for flag in ["--help", "--version"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = fourwave(&[flag]).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flag}");
+        assert!(stderr(&output).contains("can't be written to stdout"), "{flag}: {}", stderr(&output));
+    }
+}

@@ -296,7 +296,7 @@ impl Error {
 
 /// By whom, and what to do about it.
 fn in_use(holder: &Holder) -> String {
-    if holder.to_string().ends_with(&format!("(process {})", std::process::id())) {
+    if holder.is_self() {
         return "by this process itself: choose another port, or restart it to change the address".into();
     }
     format!("{} {holder}: stop that, or choose another port", holder.how())

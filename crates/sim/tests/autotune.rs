@@ -289,7 +289,7 @@ fn two_connections_share_a_tiny_pool() {
     world.run_until(Instant::ZERO + Duration::from_secs(600), |world| world.b.app.ended == 2);
     assert_eq!(world.b.app.got.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [500_000, 500_000]);
     world.run(Duration::from_secs(1));
-    let counters = world.b.shard.counters();
+    let counters = world.b.shard.all_counters();
     assert!(counters.memory.windows_held > 0, "{:?}", counters.memory);
     assert_eq!(
         counters.iter().find(|(name, _)| *name == "memory_windows_held").expect("named").1,

@@ -274,7 +274,7 @@ impl Shard {
         &self.config
     }
 
-    /// The shard's counters.
+    /// The shard's counters, but for those that others keep for it: [`all_counters`](Self::all_counters) has them too.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
@@ -338,10 +338,6 @@ impl Shard {
 
     /// Time has passed: timers fire, the application hears of what they did.
     pub fn advance(&mut self, now: Instant, app: &mut impl App) {
-        self.counters.memory = *self.pool.counters();
-        if let Some(foreign) = &self.foreign {
-            self.counters.sockets = foreign.counters();
-        }
         let mut looked_at = 0;
         while let Some(slot) = self.wheel.poll_asking(now, &mut self.conns) {
             looked_at = if looked_at == 0 { self.look_at_timers() } else { looked_at - 1 };

@@ -89,6 +89,11 @@ impl Holder {
         Self { stack: process.is_some(), process }
     }
 
+    /// Whether it is this process.
+    pub(crate) fn is_self(&self) -> bool {
+        self.process.as_ref().is_some_and(|(_, pid)| *pid == std::process::id())
+    }
+
     /// How it has it: what an error says before its name.
     pub(crate) const fn how(&self) -> &'static str {
         if self.stack { "by the fourwave stack of" } else { "on the kernel's sockets by" }
@@ -163,9 +168,10 @@ mod tests {
             let listener = std::net::TcpListener::bind(address).unwrap();
             let port = listener.local_addr().unwrap().port();
             let holder = Holder::of(SocketAddr::from(([127, 0, 0, 1], port)));
-            assert_eq!(holder.process.as_ref().map(|(_, pid)| *pid), Some(std::process::id()), "{address}");
+            assert!(holder.is_self(), "{address}: {holder}");
             assert!(holder.to_string().ends_with(&format!("(process {})", std::process::id())), "{holder}");
-            assert_eq!(Holder::of(SocketAddr::from(([127, 0, 0, 1], port ^ 1))).process, None);
+            let of_nobody = Holder::of(SocketAddr::from(([127, 0, 0, 1], port ^ 1)));
+            assert!(of_nobody.process.is_none() && !of_nobody.is_self());
         }
     }
 }

@@ -150,16 +150,15 @@ impl Connection {
 
     /// The next segment; now and then a larger one than usual, to see whether the path carries it (RFC 4821 section 7).
     pub(super) fn next_cut(&mut self, env: &mut Env<'_>, option_bytes: u32) -> Option<Cut> {
-        let overhead = self.option_bytes();
-        let due = self.extras.as_ref().and_then(|x| x.path.probe_due(env.now)).filter(|_| option_bytes == 0);
+        let Some(extras) = &mut self.extras else { return self.snd.next_cut(env, option_bytes) };
+        let due = extras.path.probe_due(env.now).filter(|_| option_bytes == 0);
         let Some(size) = due.filter(|size| self.snd.unsent() >= u32::from(*size)) else {
-            let cut = self.snd.next_cut(env, option_bytes);
-            if let (Some(extras), Some(cut)) = (&mut self.extras, cut) {
-                // (What is new lies behind it.)
-                extras.path.sent_again(cut.seq, cut.seq + cut.len);
-            }
-            return cut;
+            let cut = self.snd.next_cut(env, option_bytes)?;
+            // (What is new lies behind a segment that tries a larger size.)
+            extras.path.sent_again(cut.seq, cut.seq + cut.len);
+            return Some(cut);
         };
+        let overhead = self.option_bytes();
         let usual = self.snd.mss();
         self.snd.cut_to(size - overhead);
         let cut = self.snd.next_cut(env, option_bytes);

@@ -277,7 +277,7 @@ impl dyn Side {
     }
 
     pub(super) fn sockets(&mut self) -> SocketCounters {
-        self.shard().counters().sockets
+        self.shard().all_counters().sockets
     }
 }
 
