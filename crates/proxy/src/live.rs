@@ -197,9 +197,6 @@ impl Live {
                     failed: Counter::default(),
                 }),
             };
-            if config.health.is_none() {
-                state.set_up(true);
-            }
             Arc::new(Target { config: backend.clone(), state })
         });
         let targets: Vec<_> = targets.collect();
@@ -288,8 +285,8 @@ mod tests {
         let (pool, mut turn) = (&first.pools[0], 0);
         assert_eq!(pool.choose(&[1], &mut turn, client()), Choice::Target(0));
         pool.targets[0].state.set_up(false);
-        let health = "name = \"web\"\nhealth = { check = \"connect\" }\n[[pool.backend]]\nname = \"c\"\naddress = \"10.0.0.2:3\"\n[[pool.backend]]\nname = \"a\"";
-        let text = TEXT.replace("name = \"web\"\n        [[pool.backend]]\n        name = \"a\"", health);
+        let third = "[[pool.backend]]\nname = \"c\"\naddress = \"10.0.0.2:3\"\n[[pool.backend]]\n        name = \"a\"";
+        let text = TEXT.replace("[[pool.backend]]\n        name = \"a\"", third);
         let second = live(&text, Some(&first), 100);
         let [c, a, b] = &second.pools[0].targets[..] else { panic!() };
         assert_eq!((a.state.is_up(), a.state.gauge.active()), (false, 1));
@@ -301,9 +298,6 @@ mod tests {
         let again = live(&twice, Some(&live(&twice, None, 300)), 400);
         let [a, b] = &again.pools[0].targets[..] else { panic!() };
         assert!(!Arc::ptr_eq(&a.state, &b.state));
-        // Without checks nobody would ever find out that it is up again.
-        let third = live(TEXT, Some(&second), 200);
-        assert!(third.pools[0].targets[0].state.is_up());
     }
 
     #[test]

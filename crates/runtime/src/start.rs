@@ -151,28 +151,7 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
     let privileges = Privileges::of(&options);
     trace::check(options.trace_directory.as_deref(), privileges)?;
     let metrics = options.metrics.as_ref().map(Listening::open).transpose()?;
-    let facts = InterfaceFacts::read(&options.interface)?;
-    if facts.mac == xdp::facts::MacAddr::default() {
-        return Err(Error::NoEthernet { interface: facts.name });
-    }
-    let facts = await_listened(&options, facts)?;
-    let queues = queues(&options, &facts);
-    let cores = cores(&options, &facts, queues.len())?;
-    let clock = Clock::new();
-    let mut shards = shards(&options, &facts, &clock, queues.len())?;
-    let held = Held::of(&options, &facts, &shards)?;
-    let most = largest_mtu(facts.mtu);
-    let follow = interface::Start { facts, shared: held.shared.clone(), most };
-    // Where the link goes down for a moment the kernel forgets its neighbours.
-    let target = probe::target(&options, &follow.facts, &shards);
-    let (steering, mut ports, report) = open(&options, &queues, &shards)?;
-    await_carrier(&options)?;
-    let mut first_look = FirstLook::new(report.ifindex, &queues)?;
-    settle(&mut first_look, target, &mut ports, &mut shards, &clock, &|| options.is_interrupted())?;
-    options.check_interrupt()?;
-    if options.kernel_sockets == KernelSockets::Beside {
-        kernel_only::give(&options, &mut shards, Via::Stack)?;
-    }
+    let Up { clock, queues, cores, held, follow, first_look, steering, report, ports, shards } = bring_up(&options)?;
     let ends = ports.into_iter().zip(shards);
     let Loops { mut workers, mailboxes, wakers, poster, wanted } = loops(&options, clock, ends, make)?;
     let mirror = Mirror::start(follow, wanted, mailboxes.clone(), privileges)?;
@@ -217,6 +196,48 @@ pub(crate) fn prepare<A: App>(options: Options, make: impl FnMut(Place) -> A) ->
         _held: Some(held),
     };
     Ok(Prepared { workers, cores, privileges, running })
+}
+
+/// The interface is ours, and is heard.
+struct Up {
+    clock: Clock,
+    /// Those that are served.
+    queues: Vec<u32>,
+    /// Of each queue's thread.
+    cores: Vec<Option<CoreId>>,
+    held: Held,
+    follow: interface::Start,
+    first_look: FirstLook,
+    steering: Steering,
+    report: Report,
+    ports: Vec<XskPort>,
+    shards: Vec<Shard>,
+}
+
+fn bring_up(options: &Options) -> Result<Up, Error> {
+    let facts = InterfaceFacts::read(&options.interface)?;
+    if facts.mac == xdp::facts::MacAddr::default() {
+        return Err(Error::NoEthernet { interface: facts.name });
+    }
+    let facts = await_listened(options, facts)?;
+    let queues = queues(options, &facts);
+    let cores = cores(options, &facts, queues.len())?;
+    let clock = Clock::new();
+    let mut shards = shards(options, &facts, &clock, queues.len())?;
+    let held = Held::of(options, &facts, &shards)?;
+    let most = largest_mtu(facts.mtu);
+    let follow = interface::Start { facts, shared: held.shared.clone(), most };
+    // Where the link goes down for a moment the kernel forgets its neighbours.
+    let target = probe::target(options, &follow.facts, &shards);
+    let (steering, mut ports, report) = open(options, &queues, &shards)?;
+    await_carrier(options)?;
+    let mut first_look = FirstLook::new(report.ifindex, &queues)?;
+    settle(&mut first_look, target, &mut ports, &mut shards, &clock, &|| options.is_interrupted())?;
+    options.check_interrupt()?;
+    if options.kernel_sockets == KernelSockets::Beside {
+        kernel_only::give(options, &mut shards, Via::Stack)?;
+    }
+    Ok(Up { clock, queues, cores, held, follow, first_look, steering, report, ports, shards })
 }
 
 /// The loops, joined to each other, and the ways to them.

@@ -33,8 +33,9 @@ pub struct ShardConfig {
     pub mac: MacAddr,
     /// The interface's MTU, bytes of IP packet: 576 to 65,535.
     pub mtu: u16,
-    /// Our addresses, 1 to 1024. Active opens leave from the one that suits the route: of equals the first. There may be none where there is no
-    /// interface, only the kernel's sockets ([`Shard::set_sockets`](crate::Shard::set_sockets)): the MAC address is zero then.
+    /// Our addresses, 1 to 1024. Active opens leave from the one that suits the route: of equals the first. There may be none
+    /// where there is no interface, only the kernel's sockets ([`Shard::set_sockets`](crate::Shard::set_sockets)): the MAC
+    /// address is zero then.
     pub addresses: Vec<LocalAddress>,
     /// Routes beyond the link: prefix, its length, and the gateway (`None`: on the link).
     pub routes: Vec<crate::Route>,

@@ -41,7 +41,7 @@ impl Proxy {
             return;
         }
         for pool in self.live.pools.iter().filter(|pool| pool.config.health.is_none()) {
-            // A check that was under way may have said otherwise until now, and nobody will again.
+            // Checks of before may have said otherwise, one that was under way even since the reload; nobody will again.
             pool.targets.iter().for_each(|target| target.state.set_up(true));
         }
         let checked = self.live.pools.iter().flat_map(|pool| {

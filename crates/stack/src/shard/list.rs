@@ -46,9 +46,9 @@ pub struct ConnectionInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)] // nearly all are connections
 pub enum More {
-    /// A record, or a connection over the kernel's sockets.
+    /// A record: SYN-RECEIVED, TIME-WAIT.
     Nothing,
-    /// A connection of the stack's own.
+    /// A connection, of the stack's own or over the kernel's sockets.
     Connection(Info, Listing),
     /// A listener.
     Listener(Waiting),
