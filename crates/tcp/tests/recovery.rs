@@ -526,6 +526,22 @@ fn slow_start_after_a_timeout_ends_at_ssthresh() {
     trace("", "100ms", &lines(7));
 }
 
+/// RFC 4821 section 4: a segment that tries a larger size and is the only one lost says something of the path's MTU, and nothing of
+/// congestion: it goes again in usual segments, and the window of ten usual ones stays. With another lost beside it, it comes down.
+#[test]
+fn a_lost_segment_of_a_larger_size_is_no_congestion() {
+    let out = |from: u32, len: u32| format!("out <SEQ={from}><ACK=1><DATA={len}><CTL=ACK>\n");
+    let usual = |from: u32, n: u32| (0..n).map(|i| out(from + i * 1024, 1024)).collect::<String>();
+    let hear = |words: &str| format!("wait 100ms\nin <SEQ=1>{words}<WND=60000><CTL=ACK>\n");
+    let flight = script(1460, SACK, "100ms", "nodelay") + "path 1024 10s\nwait 10s\nsend 9652\n" + &out(1, 1460);
+    let flight = flight + &usual(1461, 8);
+    let alone = hear("<ACK=1><SACK=1461-4533>") + &out(1, 1024) + &out(1025, 436) + &hear("<ACK=9653>");
+    case_with(|_| {}, &format!("{flight}{alone}send 10240\n{}", usual(9653, 10)));
+    let beside = hear("<ACK=1><SACK=2485-5557>") + &out(1, 1024) + &out(1025, 436) + &out(1461, 1024);
+    let reduced = 10240 * 7 / 10 / 1024;
+    case_with(|_| {}, &format!("{flight}{beside}{}send 10240\n{}", hear("<ACK=9653>"), usual(9653, reduced)));
+}
+
 /// RFC2883-5-a, RFC 9438 section 4.9: both copies arrived: the window is what it was.
 #[test]
 fn a_duplicate_report_undoes_the_reduction() {

@@ -327,6 +327,11 @@ impl Sender {
     }
 
     fn enter_recovery(&mut self, f: &mut Flight) {
+        if f.phase == Phase::Open && self.sack && f.board.lost_only_larger(self.smss()) {
+            // It tried a larger size, and its loss is no congestion (RFC 4821 section 4). Without SACK nobody knows that it is the
+            // only one.
+            return Self::lose_by_size(f, self.snd_max);
+        }
         if f.phase == Phase::Open {
             self.reduce(f, Signal::Loss, f.board.outstanding());
         }
@@ -397,6 +402,9 @@ impl Sender {
         f.reorder_at = None;
         if self.detect(f, now) > 0 && matches!(f.phase, Phase::Open | Phase::Reducing) {
             self.enter_recovery(f);
+            if f.phase != Phase::Recovery {
+                return;
+            }
             let mss = self.smss();
             let progress = Progress { delivered: mss, in_flight: f.in_flight(mss), safe: false, mss };
             if let Some(window) = f.prr.window(progress) {
@@ -421,7 +429,12 @@ impl Sender {
     /// 6.5).
     pub(super) fn lose_larger(&mut self, f: &mut Flight) {
         if f.board.lose_larger(self.smss()) > 0 && f.phase == Phase::Open {
-            (f.phase, f.high, f.undo, f.frto) = (Phase::Loss, self.snd_max, None, Frto::Off);
+            Self::lose_by_size(f, self.snd_max);
         }
+    }
+
+    /// What was too large goes again, and the window stays as it is.
+    fn lose_by_size(f: &mut Flight, snd_max: SeqNum) {
+        (f.phase, f.high, f.undo, f.frto) = (Phase::Loss, snd_max, None, Frto::Off);
     }
 }

@@ -554,6 +554,11 @@ impl Scoreboard {
         (0..self.records.len()).map(|at| if larger(&self.records[at]) { self.mark_lost(at) } else { 0 }).sum()
     }
 
+    /// All that is lost are segments longer than `mss`.
+    pub(crate) fn lost_only_larger(&self, mss: u32) -> bool {
+        self.records.iter().all(|r| !r.is(LOST) || r.len() > mss)
+    }
+
     fn forget_sacks(&mut self) {
         for record in &mut self.records {
             record.flags &= !SACKED;
