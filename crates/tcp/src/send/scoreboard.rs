@@ -3,6 +3,7 @@
 //! A record is one transmission's range of sequence numbers; the records lie end to end. Data is freed by a cumulative
 //! acknowledgment only (RFC 2018 section 8): being `SACKed` is a mark here and no more.
 
+mod larger;
 mod look;
 
 use alloc::collections::VecDeque;
@@ -546,17 +547,6 @@ impl Scoreboard {
             }
         }
         lost
-    }
-
-    /// What is longer than `mss` is lost. Returns its bytes.
-    pub(crate) fn lose_larger(&mut self, mss: u32) -> u32 {
-        let larger = |r: &Record| r.len() > mss && !r.is(SACKED);
-        (0..self.records.len()).map(|at| if larger(&self.records[at]) { self.mark_lost(at) } else { 0 }).sum()
-    }
-
-    /// All that is lost are segments longer than `mss`.
-    pub(crate) fn lost_only_larger(&self, mss: u32) -> bool {
-        self.records.iter().all(|r| !r.is(LOST) || r.len() > mss)
     }
 
     fn forget_sacks(&mut self) {

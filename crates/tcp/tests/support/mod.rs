@@ -24,6 +24,8 @@
 //! only those that are written are compared. An ACK with a RST is compared only where it is written. Bytes are a pattern of their sequence number, checked wherever they go.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod trace;
+
 use std::collections::VecDeque;
 use tcp::{
     Answer, Config, Connection, Env, Error, Event, Half, HalfOpen, HalfOpenAnswer, IcmpError, Keepalive, Knock,
