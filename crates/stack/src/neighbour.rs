@@ -171,7 +171,7 @@ impl Neighbours {
     /// The MAC address of `hop`. While it is not known, `waiter` (a connection that is not yet on a list) is put on its list.
     /// `asker` is who asks if the shard does, `None` if the kernel does.
     pub(crate) fn lookup(&mut self, now: Instant, hop: Hop, waiter: Option<ConnId>, asker: Option<Asker>) -> Lookup {
-        if !self.make_room(hop) {
+        if !self.make_room(hop, false) {
             return Lookup::Full;
         }
         self.uses += 1;
@@ -225,11 +225,15 @@ impl Neighbours {
 
     /// Room for `hop`: in a full table some go that nobody waits for, unresolved ones first, then who was not used for longest:
     /// strangers that come and go do not drive out a gateway, which is looked up again whenever one has come.
-    fn make_room(&mut self, hop: Hop) -> bool {
+    ///
+    /// Who is to be asked for (`known` is false) makes none of those that are known go where half of the table has not answered
+    /// (RFC 6583 section 7.1).
+    fn make_room(&mut self, hop: Hop, known: bool) -> bool {
         if self.table.len() < LIMIT || self.table.contains_key(&hop) {
             return true;
         }
-        let idle = self.table.iter().filter(|(_, n)| n.waiting.is_empty());
+        let spared = !known && self.table.values().filter(|n| n.mac.is_none()).count() >= LIMIT / 2;
+        let idle = self.table.iter().filter(|(_, n)| n.waiting.is_empty() && !(spared && n.mac.is_some()));
         let mut idle: Vec<_> = idle.map(|(hop, n)| (n.mac.is_some(), n.used, *hop)).collect();
         if idle.len() > ROOM {
             idle.select_nth_unstable(ROOM);
@@ -244,7 +248,7 @@ impl Neighbours {
     /// The kernel learnt a neighbour's address, or lost it. Returns the connections that waited for it.
     pub(crate) fn update(&mut self, ip: IpAddr, mac: Option<MacAddr>) -> Vec<ConnId> {
         let hop = Hop::from(ip);
-        if mac.is_none() && !self.table.contains_key(&hop) || !self.make_room(hop) {
+        if mac.is_none() && !self.table.contains_key(&hop) || !self.make_room(hop, true) {
             return Vec::new();
         }
         self.uses += 1;
@@ -306,7 +310,7 @@ impl Neighbours {
         asker: Option<Asker>,
         answers: bool,
     ) -> Vec<ConnId> {
-        if !self.make_room(hop) {
+        if !self.make_room(hop, true) {
             return Vec::new();
         }
         self.uses += 1;
@@ -543,9 +547,30 @@ mod tests {
             assert!(matches!(neighbours.lookup(Instant::ZERO, address.into(), Some(conn(1)), US), Lookup::Waiting(_)));
         }
         assert_eq!(neighbours.lookup(Instant::ZERO, ip(1).into(), Some(conn(2)), US), Lookup::Full);
-        neighbours.update(IpAddr::from([0, 0, 0, 9]), Some(MacAddr([2; 6])));
+        // Half of them answer: one of those makes room.
+        for n in 0..LIMIT as u32 / 2 + 1 {
+            neighbours.update(IpAddr::from(n.to_be_bytes()), Some(MacAddr([2; 6])));
+        }
         assert!(matches!(neighbours.lookup(Instant::ZERO, ip(1).into(), Some(conn(2)), US), Lookup::Waiting(_)));
-        assert_eq!(neighbours.table.len(), LIMIT);
+        assert!(neighbours.table.len() <= LIMIT);
+    }
+
+    /// RFC 6583 section 7.1: those that are asked for and do not answer, however many, do not drive out who is known.
+    #[test]
+    fn who_does_not_answer_drives_out_nobody() {
+        let mut neighbours = Neighbours::default();
+        let gateway = IpAddr::from([0, 0, 0, 1]);
+        neighbours.update(gateway, Some(MAC));
+        let lookup = |neighbours: &mut Neighbours, n: u32| {
+            neighbours.lookup(Instant::ZERO, IpAddr::from((n + 10).to_be_bytes()).into(), Some(conn(n)), US)
+        };
+        for n in 0..LIMIT as u32 - 1 {
+            assert!(matches!(lookup(&mut neighbours, n), Lookup::Waiting(_)));
+        }
+        for n in LIMIT as u32..2 * LIMIT as u32 {
+            assert_eq!(lookup(&mut neighbours, n), Lookup::Full);
+        }
+        assert_eq!(neighbours.known(gateway.into()), Some(MAC));
     }
 
     /// Strangers that ask for us, more than there is room for, do not drive out the neighbour that is used.

@@ -71,6 +71,8 @@ const STARVED_ROOM: usize = 64 << 10;
 /// Records of TIME-WAIT or SYN-RECEIVED whose time is over that are cleared away in one turn: there may be millions, and the
 /// connections that live shall not wait for them.
 const RECORDS_PER_TURN: usize = 1024;
+/// The same of connections whose timers are due.
+const TIMERS_PER_TURN: usize = 1024;
 
 /// A connection and what the shard knows of it. It begins with what every segment needs: five cache lines of ten, of which ten
 /// million connections have none in a cache. Ten whole lines, so that all begin with one if the first does, as with the
@@ -186,7 +188,7 @@ pub struct Shard {
     counters: Counters,
     finish: bool,
     /// Connections whose application waits for memory of the pool, not for room in its own send buffer.
-    starved: Vec<ConnId>,
+    starved: VecDeque<ConnId>,
     starved_room: usize,
     path_mtus: PathMtus,
     /// Connections that have something to send, and no route.
@@ -253,7 +255,7 @@ impl Shard {
             model: Model::default(),
             counters: Counters::default(),
             finish: false,
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             starved_room: STARVED_ROOM.min(config.pool_bytes / 4),
             path_mtus: PathMtus::default(),
             unrouted: Vec::new(),
@@ -339,7 +341,9 @@ impl Shard {
     /// Time has passed: timers fire, the application hears of what they did.
     pub fn advance(&mut self, now: Instant, app: &mut impl App) {
         let mut looked_at = 0;
-        while let Some(slot) = self.wheel.poll_asking(now, &mut self.conns) {
+        for _ in 0..TIMERS_PER_TURN {
+            // The rest is due at once: in the next turn.
+            let Some(slot) = self.wheel.poll_asking(now, &mut self.conns) else { break };
             looked_at = if looked_at == 0 { self.look_at_timers() } else { looked_at - 1 };
             self.on_timer(now, slot, app);
         }
@@ -365,7 +369,12 @@ impl Shard {
 
     #[inline(never)] // in few turns there are any
     fn feed_starved(&mut self, now: Instant, app: &mut impl App) {
-        for conn in core::mem::take(&mut self.starved) {
+        // As many as there is room for: there may be a million, and room for one.
+        for _ in 0..self.starved.len() {
+            if !self.pool.has_room(self.starved_room) {
+                break;
+            }
+            let Some(conn) = self.starved.pop_front() else { break };
             if let Some(entry) = self.current(conn) {
                 entry.starved = false;
                 if !entry.conn.lingers() {
@@ -493,7 +502,7 @@ impl Shard {
                 // Half of them at least are gone: while memory stays scarce nobody else takes them from the list.
                 self.starved.retain(|conn| self.conns.generation(conn.slot) == conn.generation);
             }
-            self.starved.push(conn);
+            self.starved.push_back(conn);
         }
     }
 
@@ -701,7 +710,7 @@ mod tests {
         for n in 0..5000 {
             let conn = shard.call(now, |io| io.connect(peer)).expect("a port");
             shard.call(now, |io| io.send(conn, &[1; 60_000])).expect("alive");
-            assert_eq!(shard.starved.last(), Some(&conn), "{n}");
+            assert_eq!(shard.starved.back(), Some(&conn), "{n}");
             shard.call(now, |io| io.abort(conn)).expect("alive");
             while shard.poll_transmit(now, &mut frame).is_some() {}
         }

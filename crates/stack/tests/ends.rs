@@ -502,3 +502,44 @@ fn each_of_many_that_are_aborted_at_once_is_reset() {
         assert_eq!(shard.counters().resets_out, 3000);
     }
 }
+
+/// Closes as soon as it is given data, and takes none of it.
+#[derive(Debug, Default)]
+struct Rude(Option<ConnId>);
+
+impl App for Rude {
+    fn on_accept(&mut self, _: &mut Io<'_>, conn: ConnId, _: ListenerId) {
+        self.0 = Some(conn);
+    }
+    fn on_data(&mut self, io: &mut Io<'_>, conn: ConnId, _: &[u8]) -> usize {
+        assert_eq!(io.close(conn), Ok(()));
+        0
+    }
+}
+
+/// Behind our FIN, the segment that brings the peer's has data, and the application closes and leaves it. In CLOSING that is a reset
+/// (RFC 2525 section 2.17, RFC 9293 SHLD-3, as Linux); in TIME-WAIT both are acknowledged, and the record stays.
+#[test]
+fn data_and_fin_that_the_application_leaves_find_an_answer() {
+    for acks_our_fin in [false, true] {
+        let mut shard = shard(|_| {});
+        let (mut app, now) = (Rude::default(), Instant::ZERO + Duration::from_secs(10));
+        let frame =
+            |flags, seq, ack, data: &[u8]| tcp_frame(v4(9), v4(1), header(flags, (5, PORT), seq, ack), data, None);
+        shard.on_frame(now, &frame(Flags::SYN, 300, 0, &[]), &mut app);
+        let syn_ack = drain(&mut shard, now).iter().find_map(|f| segment_of(f)).expect("a SYN-ACK").0;
+        let una = syn_ack.seq.value().wrapping_add(1);
+        shard.on_frame(now, &frame(Flags::ACK, 301, una, &[]), &mut app);
+        shard.call(now, |io| io.shutdown(app.0.expect("accepted"), Half::Write)).expect("open");
+        drain(&mut shard, now);
+        let ack = una.wrapping_add(acks_our_fin.into());
+        shard.on_frame(now, &frame(Flags::FIN | Flags::ACK, 301, ack, b"hello"), &mut app);
+        let sent: Vec<Header> = drain(&mut shard, now).iter().filter_map(|f| segment_of(f)).map(|(h, _)| h).collect();
+        let [answer] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!(answer.flags.contains(Flags::RST), !acks_our_fin, "{answer:?}");
+        assert_eq!((answer.seq.value(), shard.time_waits()), (una.wrapping_add(1), usize::from(acks_our_fin)));
+        if acks_our_fin {
+            assert_eq!(answer.ack.value(), 301 + 5 + 1);
+        }
+    }
+}

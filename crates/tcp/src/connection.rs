@@ -286,10 +286,27 @@ impl Connection {
             return None;
         }
         self.on_retransmission(env, timeouts);
+        if self.is_dead_weight(env) {
+            env.pool.count(|c| c.orphans_ended += 1);
+            let reset = self.reset_of_ours(env);
+            self.finish(env, Some(Error::TimedOut));
+            return Some(reset);
+        }
         if self.snd.window_probes() > probes {
             self.snd.note_window_probe(env);
         }
         self.on_keepalive_timeout(env)
+    }
+
+    /// The pool is used up, and it has data of an application that has gone to a peer that does not take it in time: as Linux's
+    /// `tcp_out_of_resources`.
+    fn is_dead_weight(&self, env: &Env<'_>) -> bool {
+        let slow = self.snd.timeouts() > 1 || self.snd.window_probes() > 1;
+        self.orphan
+            && !self.lingers()
+            && slow
+            && self.snd.unacknowledged() > 0
+            && !env.pool.has_room(env.pool.least_share() as usize)
     }
 
     // What the application wants.
@@ -344,7 +361,10 @@ impl Connection {
     /// [lingers](Self::set_linger).
     #[must_use]
     pub fn close(&mut self, env: &mut Env<'_>) -> Option<Reset> {
-        if (self.rcv.unread() > 0 && self.resets()) || self.close_resets() {
+        if self.rcv.unread() > 0 && !matches!(self.state, State::Closed | State::TimeWait) {
+            return self.abort_unread(env);
+        }
+        if self.close_resets() {
             return self.abort(env);
         }
         if self.lingers() {
@@ -381,21 +401,32 @@ impl Connection {
     /// RFC 9293 section 3.10.5: the connection is over at once. Returns the reset to send, if the state asks for one.
     #[must_use]
     pub fn abort(&mut self, env: &mut Env<'_>) -> Option<Reset> {
-        if matches!(self.state, State::Closed | State::TimeWait) && self.events.closed.is_none() {
-            // Its end was told already.
+        if self.state == State::TimeWait || (self.state == State::Closed && self.events.closed.is_none()) {
+            // Its end was told already; or what is left is a record that no ABORT ends.
+            return None;
+        }
+        let told = self.resets();
+        let reset = self.abort_unread(env);
+        reset.filter(|_| told)
+    }
+
+    /// The application leaves data that it was given: that is told in every state (RFC 9293 section 3.6.1), but in TIME-WAIT, where
+    /// the peer has its acknowledgment.
+    #[must_use]
+    pub fn abort_unread(&mut self, env: &mut Env<'_>) -> Option<Reset> {
+        if matches!(self.state, State::TimeWait) {
             return None;
         }
         self.note_abort(env);
-        let told = self.resets();
         let reset = self.reset_of_ours(env);
         self.finish(env, Some(Error::Aborted));
-        told.then_some(reset)
+        Some(reset)
     }
 
     /// A12: `<SEQ=SND.NXT><CTL=RST>`, and the acknowledgment that every stack of the field sends along.
     fn reset_of_ours(&mut self, env: &Env<'_>) -> Reset {
         let ack = self.rcv.rcv_nxt();
-        Reset { seq: self.snd.ack_seq(), ack: Some(ack), timestamps: self.clock.stamp(env.now, ack) }
+        Reset { seq: self.snd.acceptable_seq(), ack: Some(ack), timestamps: self.clock.stamp(env.now, ack) }
     }
 
     /// The states in which an ABORT is told to the peer. CLOSING and LAST-ACK begin, for this, when the FIN is sent: the RFC's

@@ -181,7 +181,7 @@ impl HalfOpen {
             }
             // A4: the peer's own SYN again has not seen our answer.
             if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && seq == self.irs {
-                return self.syn_ack_again(env);
+                return self.syn_ack_again(env, &segment.header.options);
             }
             return self.challenge(env, DropReason::OutOfWindow);
         }
@@ -221,9 +221,15 @@ impl HalfOpen {
         }
     }
 
-    fn syn_ack_again(&mut self, env: &Env<'_>) -> HalfOpenAnswer {
+    fn syn_ack_again(&mut self, env: &Env<'_>, syn: &Options) -> HalfOpenAnswer {
         if !self.allow(env) {
             return HalfOpenAnswer::Ignore(DropReason::OutOfWindow);
+        }
+        // What it does not offer any more it does not use (some leave options out when nobody answers).
+        self.stamped &= syn.timestamps.is_some();
+        self.sack &= syn.sack_permitted;
+        if syn.window_scale.is_none() {
+            self.scale |= NO_SCALE;
         }
         self.tries = Tries::Several;
         self.sent = env.now;

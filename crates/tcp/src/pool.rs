@@ -42,6 +42,8 @@ pub struct PoolCounters {
     pub growth_held: u64,
     /// Data segments that came while their connection's window was held back because the pool is scarce.
     pub windows_held: u64,
+    /// Connections without an application, whose peer took too long over the rest, that were ended because the pool was used up.
+    pub orphans_ended: u64,
     /// Bytes given by reference that were copied because as many references are held as may be.
     pub references_refused: u64,
 }
@@ -56,6 +58,7 @@ impl PoolCounters {
             ("memory_pieces_refused", self.pieces_refused),
             ("memory_growth_held", self.growth_held),
             ("memory_windows_held", self.windows_held),
+            ("memory_orphans_ended", self.orphans_ended),
             ("memory_references_refused", self.references_refused),
         ]
         .into_iter()

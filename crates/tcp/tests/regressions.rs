@@ -676,3 +676,93 @@ fn every_second_segment_is_acknowledged_once_the_peers_are_smaller() {
     }
     case_with(|s| (s.delayed_ack, s.receive_buffer_bytes) = (Duration::from_millis(40), 1 << 16), &script);
 }
+
+/// RFC5961-4.2-a, RFC 9293 section 3.10.7.4: a peer that has started anew, or another behind the same NAT, need not use timestamps; its
+/// SYN is answered all the same, so that it learns of the old connection and resets it.
+#[test]
+fn a_syn_without_timestamps_learns_of_the_old_connection() {
+    for syn in ["<SEQ=9000000><CTL=SYN>", "<SEQ=400><CTL=SYN>"] {
+        case(&format!(
+            "listen 100
+             in  <SEQ=300><TSval=1000><CTL=SYN>                      SYN-RECEIVED
+             out <SEQ=100><ACK=301><TSval=0><TSecr=1000><CTL=SYN,ACK>
+             in  <SEQ=301><ACK=101><TSval=1001><TSecr=0><CTL=ACK>    ESTABLISHED
+             hears connected
+             in  {syn}                                               ESTABLISHED
+             out <SEQ=101><ACK=301><TSval=0><TSecr=1001><CTL=ACK>
+             in  <SEQ=301><CTL=RST>                                  LISTEN
+             hears reset"
+        ));
+    }
+}
+
+/// Some clients leave out options when nobody answers their SYN (FreeBSD's `rexmit_drop_options`): what it does not offer any more
+/// is not used, and the handshake completes.
+#[test]
+fn a_syn_that_comes_again_with_fewer_options_is_answered_so() {
+    case(
+        "listen 100
+         in  <SEQ=300><TSval=1000><CTL=SYN>             SYN-RECEIVED
+         out <SEQ=100><ACK=301><TSval=0><TSecr=1000><CTL=SYN,ACK>
+         in  <SEQ=300><CTL=SYN>                         SYN-RECEIVED
+         out <SEQ=100><ACK=301><CTL=SYN,ACK>
+         in  <SEQ=301><ACK=101><CTL=ACK>                ESTABLISHED
+         hears connected",
+    );
+}
+
+/// MUST-37 (RFC 9293 section 3.8.6.1): probes are two minutes apart in the end, and R2 is less. It runs from the next one on, not from
+/// the last that was answered.
+#[test]
+fn a_closed_window_may_stay_closed_for_ever_whatever_r2_is() {
+    case_with(|s| s.r2 = Duration::from_secs(100), &format!("{}state ESTABLISHED", answered_probes(15)));
+}
+
+/// An application that closes late between two probes: `orphan_r2`, 100 s, is not over yet when the next one is due.
+#[test]
+fn an_orphan_has_its_time_behind_a_long_closed_window() {
+    let late =
+        "wait 110s\nclose\nstate FIN-WAIT-1\nwait 20s\nout <SEQ=300><ACK=100><DATA=1><CTL=ACK>\nstate FIN-WAIT-1";
+    case(&format!("{}{late}", answered_probes(12)));
+    // And then it is over, whatever is answered: its memory would be the peer's to hold.
+    let answered = "\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>\nwait 120s\nstate CLOSED";
+    case(&format!("{}{late}{answered}", answered_probes(12)));
+}
+
+/// Data for a window that was never open, and so many probes of it that are answered.
+fn answered_probes(n: u32) -> String {
+    let probe = "out <SEQ=300><ACK=100><DATA=1><CTL=ACK>\nin <SEQ=100><ACK=300><WND=0><CTL=ACK> ESTABLISHED\n";
+    let open = "established 300 100\nin <SEQ=100><ACK=300><WND=0><CTL=ACK>\nsend 10\n";
+    let interval = |n: u32| (200u64 << n).min(120_000);
+    (0..n).fold(open.into(), |script: String, n| script + &format!("timer {}ms\n{probe}", interval(n)))
+}
+
+/// SHLD-3, RFC 1122 section 4.2.2.13: whoever closes and leaves data unread resets, also behind our own FIN.
+#[test]
+fn data_left_unread_is_told_behind_our_fin() {
+    case(
+        "established 100 300
+         lazy
+         in  <SEQ=300><ACK=100><DATA=5><CTL=FIN,ACK>    CLOSE-WAIT
+         out <SEQ=100><ACK=306><CTL=ACK>
+         hears data 5
+         hears eof
+         shutdown
+         out <SEQ=100><ACK=306><CTL=FIN,ACK>            LAST-ACK
+         close
+         out <SEQ=101><ACK=306><CTL=RST,ACK>            CLOSED",
+    );
+}
+
+/// Linux's `tcp_send_active_reset`: a reset lies within the window that the peer has drawn back, or it would not count it.
+#[test]
+fn an_aborts_reset_lies_within_a_window_that_was_drawn_back() {
+    case(
+        "established 100 300
+         send 1000
+         out <SEQ=100><ACK=300><DATA=1000><CTL=ACK>
+         in  <SEQ=300><ACK=100><WND=100><CTL=ACK>       ESTABLISHED
+         abort
+         out <SEQ=200><ACK=300><CTL=RST,ACK>            CLOSED",
+    );
+}

@@ -484,7 +484,7 @@ impl Shard {
             // Closed within the callback with data left unread: that is a reset (RFC 2525 section 2.17).
             let lingers = conn.lingers();
             *dead = false;
-            let _ = self.abort(now, id);
+            let _ = self.abort_unread(now, id);
             if lingers {
                 self.call(now, |io| app.on_closed(io, id, Some(Error::Aborted)));
             }

@@ -309,6 +309,12 @@ impl Shard {
         self.give_up(now, conn, reset)
     }
 
+    /// The application has left data unread that it was given.
+    pub(super) fn abort_unread(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> {
+        let reset = self.with(now, conn, |c, env| c.abort_unread(env))?;
+        self.give_up(now, conn, reset)
+    }
+
     /// The application has given up its handle: unless it lingers it hears no more, and a connection that is over is finished here.
     fn give_up(&mut self, now: Instant, conn: ConnId, reset: Option<Reset>) -> Result<(), Error> {
         let entry = self.living(conn)?;

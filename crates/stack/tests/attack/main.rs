@@ -10,4 +10,5 @@ mod clock;
 mod field;
 mod floods;
 mod garbage;
+mod holders;
 mod peers;

@@ -77,10 +77,13 @@ impl Connection {
             return None;
         }
         match segment.header.options.timestamps {
+            // RFC 5961 section 4.2: a new incarnation's must learn of this one, whether it uses them or not.
+            None if flags.contains(Flags::SYN) && self.state.is_synchronized() => None,
             None => Some(dropped(DropReason::NoTimestamp)),
             Some(t) if self.clock.acceptable(env.now, t.val) => None,
             Some(_) => {
-                if !segment.is_empty() || self.challenge.allow(env.now, env.config) {
+                let data = !segment.is_empty() && !flags.contains(Flags::SYN);
+                if data || self.challenge.allow(env.now, env.config) {
                     self.rcv.request_ack();
                 }
                 Some(dropped(DropReason::OldTimestamp))

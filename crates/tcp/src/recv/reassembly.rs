@@ -137,10 +137,21 @@ impl Reassembly {
     }
 
     fn fill_holes(&mut self, pool: &mut Pool, seq: SeqNum, bytes: &[u8]) -> bool {
+        // The first range that ends at `seq` or behind it.
+        let i = self.ranges.partition_point(|range| range.end.before(seq));
+        let mut swallowed = 0;
+        let kept = self.fill(pool, seq, bytes, i, &mut swallowed);
+        if swallowed > 0 {
+            self.ranges.drain(i + 1..=i + swallowed);
+        }
+        kept
+    }
+
+    /// Each turn skips what range `i` has, and fills one hole. Those behind range `i` that have become a part of it are counted, and
+    /// go at once: there may be hundreds, of a hundred thousand.
+    fn fill(&mut self, pool: &mut Pool, seq: SeqNum, bytes: &[u8], i: usize, swallowed: &mut usize) -> bool {
         let end = seq + u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let mut at = seq;
-        // The first range that ends at `seq` or behind it: each turn skips what it has, and fills one hole.
-        let i = self.ranges.partition_point(|range| range.end.before(seq));
         loop {
             let joins = self.ranges.get(i).is_some_and(|range| range.start.before_eq(at));
             if joins {
@@ -149,7 +160,7 @@ impl Reassembly {
             if at.after_eq(end) {
                 return true;
             }
-            let next = self.ranges.get(i + usize::from(joins)).map(|range| range.start);
+            let next = self.ranges.get(i + usize::from(joins) + *swallowed).map(|range| range.start);
             let hole_end = next.map_or(end, |start| start.min(end));
             if !joins && next != Some(hole_end) && self.ranges.len() >= self.most_ranges() {
                 pool.count(|c| c.pieces_refused += 1);
@@ -158,7 +169,7 @@ impl Reassembly {
             let from = at.since(seq) as usize;
             let stored = self.write(pool, at, &bytes[from..from + hole_end.since(at) as usize]);
             if stored > 0 {
-                self.add(i, joins, Range { start: at, end: at + stored });
+                *swallowed += usize::from(self.add(i, joins, *swallowed, Range { start: at, end: at + stored }));
             }
             at += stored;
             if at != hole_end {
@@ -172,18 +183,20 @@ impl Reassembly {
         FREE_RANGES + (self.held / BYTES_PER_RANGE) as usize
     }
 
-    /// Notes that `new` is there: it prolongs range `i`, if it joins that, or comes before it; and may close the hole behind.
-    fn add(&mut self, i: usize, joins: bool, new: Range) {
+    /// Notes that `new` is there: it prolongs range `i`, if it joins that, or comes before it; and may close the hole behind. True
+    /// if the range there, behind those `swallowed` before, is a part of range `i` now.
+    fn add(&mut self, i: usize, joins: bool, swallowed: usize, new: Range) -> bool {
         self.held += new.len();
         if joins {
             self.ranges[i].end = new.end;
         } else {
             self.ranges.insert(i, new);
         }
-        if let Some(next) = self.ranges.get(i + 1).copied().filter(|next| next.start == new.end) {
+        let next = self.ranges.get(i + 1 + swallowed).copied().filter(|next| next.start == new.end);
+        if let Some(next) = next {
             self.ranges[i].end = next.end;
-            self.ranges.remove(i + 1);
         }
+        next.is_some()
     }
 
     /// Puts bytes in their places, and returns how many.

@@ -64,8 +64,8 @@ impl Sender {
             },
             Some(range) => self.cut_lost(env, f, range, mss),
             None if f.probe_due => self.cut_probe(f, mss),
-            None if f.board.segments() >= self.most_segments(env.config, env.pool) && !self.probe => None,
-            None if held && !self.probe && self.unsent() > 0 => self.hold(room),
+            None if f.board.segments() >= self.most_segments(env.config, env.pool) && !self.probes_window() => None,
+            None if held && !self.probes_window() && self.unsent() > 0 => self.hold(room),
             None => self.cut_new(env, in_flight, mss),
         }
     }
@@ -84,7 +84,7 @@ impl Sender {
     fn cut_lost(&mut self, env: &Env<'_>, f: &Flight, (seq, end): (SeqNum, SeqNum), mss: u32) -> Option<Cut> {
         let in_flight = f.in_flight(self.mss.into());
         let peer = self.snd_wnd.saturating_sub(seq.since(self.snd_una));
-        if peer == 0 && !self.probe {
+        if peer == 0 && !self.probes_window() {
             // The peer has shrunk its window (RFC 9293 section 3.8.6): probe it once nothing is on its way.
             if in_flight == 0 {
                 self.wait_for_window(env, seq);
@@ -93,7 +93,7 @@ impl Sender {
         }
         let len = end.since(seq).min(mss).min(peer.max(1));
         let room = self.congestion.window().saturating_sub(in_flight);
-        (self.probe || len <= room).then(|| self.cut_again(f, seq, end, if peer == 0 { 1 } else { len }))
+        (self.probes_window() || len <= room).then(|| self.cut_again(f, seq, end, if peer == 0 { 1 } else { len }))
     }
 
     /// The first `len` numbers of the segment `seq..end` again.
@@ -146,19 +146,19 @@ impl Sender {
             corked: self.cork.keeps(),
         };
         let allowed = if queued == 0 { peer > 0 } else { nagle::may_send(decision) };
-        if !allowed && !self.probe {
+        if !allowed && !self.probes_window() {
             if outstanding == 0 && (usable < queued || peer == 0 || decision.corked) {
                 self.start_probing(env);
             }
             return None;
         }
         // A probe sends at least one byte into a closed window (RFC 9293 section 3.8.6.1).
-        let room = if self.probe { usable.max(1) } else { usable };
+        let room = if self.probes_window() { usable.max(1) } else { usable };
         let len = queued.min(room).min(mss);
-        if len > 0 && len < mss && !self.probe {
+        if len > 0 && len < mss && !self.probes_window() {
             self.small = self.snd_nxt + len;
         }
-        let cut = self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probe));
+        let cut = self.cut(self.snd_nxt, len, fin_due && len == queued && (peer > len || self.probes_window()));
         let push = cut.push || self.ends_burst(env, mss, usable.saturating_sub(len) < (queued - len).min(mss));
         Some(Cut { push, ..cut })
     }
@@ -210,8 +210,9 @@ impl Sender {
 
     fn cut(&self, seq: SeqNum, len: u32, fin: bool) -> Cut {
         // RFC 3168 sections 6.1.5 and 6.1.6: neither what is sent again nor a window probe.
-        let ect = self.ecn && len > 0 && seq == self.snd_max && !self.probe;
-        let push = seq + len == self.data_end() && len > 0 && (self.cork.ends() || self.probe || self.is_closed());
+        let ect = self.ecn && len > 0 && seq == self.snd_max && !self.probes_window();
+        let push =
+            seq + len == self.data_end() && len > 0 && (self.cork.ends() || self.probes_window() || self.is_closed());
         Cut { seq, len, fin, push, ect, cwr: ect && self.cwr }
     }
 }

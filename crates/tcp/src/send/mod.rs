@@ -35,7 +35,7 @@ pub(crate) use acknowledge::Ack;
 use alloc::boxed::Box;
 pub(crate) use cut::Cut;
 pub use detail::{Detail, Recovery};
-use persist::Persist;
+use persist::{Persist, WindowProbe};
 pub(crate) use recovery::Flight;
 use rto::Rto;
 use wheel::{Duration, Instant};
@@ -104,8 +104,7 @@ pub(crate) struct Sender {
     cwr: bool,
     /// A tail loss probe was sent since the last round-trip sample.
     probed: bool,
-    /// A window probe is due.
-    probe: bool,
+    window_probe: WindowProbe,
     /// How many leave at once at most.
     burst_limit: u8,
     usage: Usage,
@@ -158,7 +157,7 @@ impl Sender {
             unbroken: false,
             behind: iss,
             probed: false,
-            probe: false,
+            window_probe: WindowProbe::None,
             queue: ByteQueue::default(),
             cursor: Cursor::default(),
             rto: Rto::new(env.config),
@@ -365,28 +364,6 @@ impl Sender {
         }
     }
 
-    /// The peer answers our probes: a closed window may stay closed for ever (MUST-37). But not to an orphan: its memory would be the
-    /// peer's to hold.
-    #[cold]
-    fn heard_while_probing(&mut self, env: &mut Env<'_>, (before, window): (u32, u32), orphan: bool) {
-        if !orphan {
-            self.silent_since = env.now;
-        }
-        let wanted = (self.queue.len() + u32::from(self.fin == Fin::Queued)).min(self.mss.into());
-        if window >= wanted && before < wanted {
-            // What is sent now has its own time.
-            self.silent_since = env.now;
-        }
-        if window > 0 && window != before {
-            self.window_opened(env.pool, env.now, (before, window));
-        }
-    }
-
-    fn stop_probing(&mut self) {
-        self.persist.stop();
-        (self.probe, self.probes) = (false, 0);
-    }
-
     /// The sequence number of the first byte queued.
     fn data_start(&self) -> SeqNum {
         if self.syn_acked { self.snd_una } else { self.iss + 1 }
@@ -417,9 +394,9 @@ impl Sender {
         self.last_sent = env.now;
         (self.unbroken, self.behind) = (true, end);
         let before = cut.seq.before(self.snd_max);
-        if self.probe && end.since(self.snd_una) > self.snd_wnd {
+        if self.probes_window() && end.since(self.snd_una) > self.snd_wnd {
             // Beyond the window: the byte stays queued as unsent, but its acknowledgment will be believed.
-            self.probe = false;
+            self.window_probe = WindowProbe::None;
             self.snd_max = self.snd_max.max(end);
             if let Some(flight) = &mut self.flight {
                 flight.board.head_probed();
@@ -521,11 +498,15 @@ impl Sender {
     pub(crate) fn on_timeout(&mut self, env: &mut Env<'_>, r2: Duration) -> bool {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= env.now);
         let (mut rto, persist) = (due(self.deadline), due(self.persist.deadline()));
+        if persist && self.window_probe == WindowProbe::Answered {
+            // Nobody was asked since: that is no silence.
+            self.silent_since = env.now;
+        }
         if (rto || persist) && env.now - self.silent_since >= r2 {
             return false;
         }
         if persist {
-            self.probe = true;
+            self.window_probe = WindowProbe::Due;
             self.probes = self.probes.saturating_add(1);
             self.persist.expired(self.probes, env.now, self.rto.timeout(env.config), env.config);
         }

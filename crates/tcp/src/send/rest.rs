@@ -4,7 +4,7 @@ use super::{
     Fin, Sender,
     cork::Cork,
     pacing::{Pacer, SHORT_PATH},
-    persist::Persist,
+    persist::{Persist, WindowProbe},
     rack::Path,
     rto::Rto,
     tlp,
@@ -84,7 +84,7 @@ impl Sender {
             && self.flight.is_none()
             && self.deadline.is_none()
             && self.persist.deadline().is_none()
-            && !self.probe
+            && !self.probes_window()
             && self.pacer.is_at_rest(now)
             && (!self.unbroken || self.behind == self.snd_una)
     }
@@ -263,7 +263,7 @@ impl Resting {
             unbroken: is(BEHIND),
             behind: una,
             probed: is(PROBED),
-            probe: false,
+            window_probe: WindowProbe::None,
             queue: ByteQueue::default(),
             cursor: Cursor::default(),
             rto,

@@ -32,6 +32,8 @@ struct Record {
     end: SeqNum,
     /// When it was sent last.
     sent: Instant,
+    /// Of one that is `SACKed`: so many from here on are, itself among them, and possibly more.
+    run: u32,
     flags: u8,
 }
 
@@ -168,8 +170,6 @@ pub(crate) struct Scoreboard {
     waiting: u32,
     /// Behind the last byte ever reported as delivered.
     fack: SeqNum,
-    /// The blocks seen last: what lies within them needs no second look.
-    seen: SackBlocks,
     /// No record behind this was ever `SACKed`, lost or sent before; `None`: no record was.
     marked: Option<SeqNum>,
 }
@@ -246,12 +246,11 @@ impl Scoreboard {
             sacked_segments,
             waiting,
             fack,
-            seen,
             marked,
         } = self;
         (*originals, *resend) = (0, 0);
         (*sacked, *lost, *resent, *sacked_segments, *waiting) = (0, 0, 0, 0, 0);
-        (*fack, *seen, *marked) = (SeqNum::default(), SackBlocks::default(), None);
+        (*fack, *marked) = (SeqNum::default(), None);
     }
 
     /// Some record may be `SACKed`, lost, or sent more than once.
@@ -277,7 +276,7 @@ impl Scoreboard {
         }
         debug_assert!(self.records.back().is_none_or(|r| r.end == seq), "records lie end to end");
         let flags = if before { EVER | PROBED } else { 0 } | if push { PUSH } else { 0 };
-        self.records.push_back(Record { seq, end, sent: now, flags });
+        self.records.push_back(Record { seq, end, sent: now, run: 1, flags });
         if before {
             self.mark();
         }
@@ -293,23 +292,23 @@ impl Scoreboard {
                 // The peer's window had room for its beginning only.
                 last.seq = end;
                 behind -= 1;
-                self.seen = SackBlocks::default();
             }
             let push = self.records.drain(at + 1..behind).fold(0, |flags, r| flags | r.flags & PUSH);
             self.records[at].end = end;
             self.records[at].flags |= push;
             record.end = end;
             self.waiting -= u32::try_from(behind - at - 1).unwrap_or(u32::MAX);
-            self.originals = self.originals.min(at + 1);
+            // What has gone was lost: none of it was looked for behind there.
+            let gone = behind - at - 1;
+            self.originals = if self.originals < behind { self.originals.min(at + 1) } else { self.originals - gone };
         }
         if record.end.after(end) {
             // The MSS is smaller now: the rest is a segment of its own.
             self.records[at].end = end;
             self.records.insert(at + 1, Record { seq: end, ..record });
-            self.seen = SackBlocks::default();
             // Both halves keep their marks.
             self.waiting += u32::from(record.is(LOST) && !record.is(AGAIN));
-            self.originals = self.originals.min(at + 1);
+            self.originals += usize::from(self.originals > at);
         }
         self.mark();
         let record = &mut self.records[at];
@@ -417,35 +416,31 @@ impl Scoreboard {
             }
         }
         // A block of what is not sent yet is none, and must be looked at when it has become one.
-        let mut seen = SackBlocks::default();
         for &(start, end) in slice {
             if start.before(end) && start.after(una) && end.before_eq(last) {
                 self.take_block(start, end, delivered);
-                seen.push(start, end);
             }
         }
-        self.seen = seen;
     }
 
+    /// What is `SACKed` is leapt over, and whoever leaps makes the next leap from there a longer one (Tarjan's path compression):
+    /// each record is looked at once, whatever blocks are told, and an acknowledgment costs a logarithm besides.
+    #[allow(clippy::cast_possible_truncation)] // there are fewer records than bytes
     fn take_block(&mut self, start: SeqNum, end: SeqNum, delivered: &mut Delivered) {
-        // The block grew from one that was seen: only what is new is looked at, so that a window of data costs its length
-        // once and not with every acknowledgment.
-        let known = self
-            .seen
-            .iter()
-            .filter(|(s, e)| s.before(*e) && start.before_eq(*s) && e.before_eq(end))
-            .max_by_key(|(s, e)| e.since(*s))
-            .unwrap_or((end, end));
-        let mut at = self.find(start);
-        while let Some(record) = self.records.get(at).filter(|r| r.seq.before(end)) {
-            if record.seq.after_eq(known.0) && record.end.before_eq(known.1) {
-                at = self.find(known.1);
-                continue;
+        let mut first = self.find(start);
+        first += usize::from(self.records.get(first).is_some_and(|r| r.seq.before(start)));
+        let mut behind = first;
+        while let Some(record) = self.records.get(behind).filter(|r| r.end.before_eq(end)) {
+            if record.is(SACKED) {
+                behind += record.run as usize;
+            } else {
+                self.mark_sacked(behind, delivered);
+                behind += 1;
             }
-            if record.seq.after_eq(start) && record.end.before_eq(end) {
-                self.mark_sacked(at, delivered);
-            }
-            at += 1;
+        }
+        while first < behind {
+            let leap = core::mem::replace(&mut self.records[first].run, (behind - first) as u32);
+            first += leap as usize;
         }
     }
 
@@ -464,7 +459,7 @@ impl Scoreboard {
         if record.is(AGAIN) {
             self.resent -= len;
         }
-        record.flags = (record.flags & (EVER | PROBED | PUSH)) | SACKED;
+        (record.flags, record.run) = ((record.flags & (EVER | PROBED | PUSH)) | SACKED, 1);
         self.sacked += len;
         self.sacked_segments += 1;
         self.fack = self.fack.max(record.end);
@@ -553,7 +548,6 @@ impl Scoreboard {
         for record in &mut self.records {
             record.flags &= !SACKED;
         }
-        self.seen = SackBlocks::default();
         (self.sacked, self.sacked_segments, self.originals) = (0, 0, 0);
     }
 

@@ -20,7 +20,7 @@ impl Sender {
         if !f.is_smooth() || ect != self.ecn {
             return 0;
         }
-        let new = self.snd_nxt == self.snd_max && !self.probe && !f.probe_due;
+        let new = self.snd_nxt == self.snd_max && !self.probes_window() && !f.probe_due;
         debug_assert!(new, "a full segment leaves nothing behind it that would come before new data");
         let in_flight = f.in_flight(mss);
         let peer = self.snd_wnd.saturating_sub(self.snd_nxt.since(self.snd_una));

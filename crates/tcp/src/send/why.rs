@@ -33,12 +33,12 @@ impl Sender {
             Some(range) => self.why_not_lost(range, room, mss),
             None if f.probe_due => Why::Sending,
             None if f.board.segments() >= self.most_segments(look.config, look.pool)
-                && !self.probe
+                && !self.probes_window()
                 && self.has_unsent() =>
             {
                 Why::Memory
             }
-            None if held && !self.probe && self.unsent() > 0 => self.why_held(room),
+            None if held && !self.probes_window() && self.unsent() > 0 => self.why_held(room),
             None => self.why_not_new(in_flight, mss),
         }
     }
@@ -51,7 +51,7 @@ impl Sender {
     fn why_not_lost(&self, (seq, end): (SeqNum, SeqNum), room: u32, mss: u32) -> Why {
         let peer = self.snd_wnd.saturating_sub(seq.since(self.snd_una));
         let len = end.since(seq).min(mss).min(peer.max(1));
-        match (self.probe, peer) {
+        match (self.probes_window(), peer) {
             (true, _) => Why::Sending,
             // What was SACKed is wanted again: that waits for the timeout.
             (false, 0) if seq != self.snd_una => Why::Recovery,
@@ -81,7 +81,7 @@ impl Sender {
             corked: self.cork.keeps(),
         };
         match nagle::holds(decision) {
-            _ if self.probe => Why::Sending,
+            _ if self.probes_window() => Why::Sending,
             _ if queued == 0 && peer > 0 => Why::Sending,
             _ if queued == 0 => Why::PeerWindow,
             Hold::Nothing => Why::Sending,

@@ -72,7 +72,7 @@ pub(crate) fn half_open(bytes: &[u8]) {
     (syn.header.seq, syn.header.flags) = (irs, Flags::SYN);
     let env = Env { now, config: config(), pool: &mut pool };
     let mut record = HalfOpen::new(&env, start, &syn);
-    let recent = syn.header.options.timestamps.map(|t| t.val);
+    let mut recent = syn.header.options.timestamps.map(|t| t.val);
     let mut answers = (now, 0);
     for _ in 0..12 {
         if input.is_empty() {
@@ -90,6 +90,10 @@ pub(crate) fn half_open(bytes: &[u8]) {
             HalfOpenAnswer::Complete => return complete(env, start, &record, &segment),
             HalfOpenAnswer::Forget => return,
             HalfOpenAnswer::Ack(_) | HalfOpenAnswer::SynAckAgain => {
+                if answer == HalfOpenAnswer::SynAckAgain && segment.header.options.timestamps.is_none() {
+                    // The SYN came again without them.
+                    recent = None;
+                }
                 // No more than the limit in any second that begins at a multiple of it.
                 let second = (now - record.began()).as_millis() / 1000;
                 let begins = record.began() + Duration::from_secs(second);
