@@ -355,7 +355,9 @@ impl Shard {
         if self.time_waits() > 0 {
             self.expire_time_waits(now);
         }
-        self.advance_claims(now);
+        if self.claims_are_due(now) {
+            self.advance_claims(now);
+        }
         if self.feeds_starved() {
             self.feed_starved(now, app);
         }

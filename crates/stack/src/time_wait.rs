@@ -139,11 +139,17 @@ impl TimeWaits {
     }
 
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Record> {
+        let record = self.take(slot)?;
+        self.wheel.stop(slot);
+        Some(record)
+    }
+
+    /// What has no timer any more.
+    fn take(&mut self, slot: u32) -> Option<Record> {
         let record = self.get(slot)?;
         let place = &mut self.records[slot as usize];
         (place.secs, place.recent) = (0, self.free);
         self.free = slot;
-        self.wheel.stop(slot);
         Some(record)
     }
 
@@ -151,7 +157,7 @@ impl TimeWaits {
     pub(crate) fn expire(&mut self, now: Instant) -> Option<(u32, Record)> {
         loop {
             let slot = self.wheel.poll(now)?;
-            if let Some(record) = self.remove(slot) {
+            if let Some(record) = self.take(slot) {
                 return Some((slot, record));
             }
         }

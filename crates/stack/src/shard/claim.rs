@@ -64,11 +64,15 @@ impl Shard {
         self.ndp(now, link, &header, payload).map(drop)
     }
 
+    /// Something is to be asked or announced.
+    #[inline]
+    pub(super) fn claims_are_due(&self, now: Instant) -> bool {
+        self.claims.next_due().is_some_and(|at| at <= now)
+    }
+
     /// Asks and announces what is due.
+    #[inline(never)] // in few turns there is any
     pub(super) fn advance_claims(&mut self, now: Instant) {
-        if self.claims.next_due().is_none_or(|at| at > now) {
-            return;
-        }
         // A question that is not sent would be taken for one that nobody answers.
         while self.replies.has_room() {
             match self.claims.due(now) {
